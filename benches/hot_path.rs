@@ -98,11 +98,13 @@ fn count(kind: &str) -> Result<Counts, Box<dyn Error>> {
         .arg(std::env::current_exe()?)
         .args(["run", kind])
         .output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
+    let output_text = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        return Err(format!("{kind}: {said}").into());
+        return Err(format!("{kind}: {output_text}").into());
     }
-    let collected = said.lines().find_map(|line| line.split_once("Collected :"));
+    let collected = output_text
+        .lines()
+        .find_map(|line| line.split_once("Collected :"));
     let (_, instructions) = collected.ok_or("callgrind has counted nothing")?;
     let bytes = String::from_utf8_lossy(&output.stdout);
     let counts = [("instructions", instructions), ("journal_bytes", &bytes)];
@@ -128,7 +130,7 @@ fn run(kind: &str) -> Result<u64, Box<dyn Error>> {
         if step
             .replies
             .iter()
-            .map(|said| said.replies.len() as u64)
+            .map(|output_text| output_text.replies.len() as u64)
             .sum::<u64>()
             != TURN
         {

@@ -23,15 +23,15 @@ const ROWS: u64 = 600;
 // The initial deposit of each account exceeds all of its payments.
 fn orders() -> String {
     let mut random = Random::new(SEED);
-    let place = |number: u64| (number % 3 + 1, number / 3);
+    let account_of = |number: u64| (number % 3 + 1, number / 3);
     let mut text = String::from("op,process,account,to_process,to_account,amount\n");
     for number in 0..ACCOUNTS {
-        let (process, account) = place(number);
+        let (process, account) = account_of(number);
         let _ = writeln!(text, "deposit,n{process},a{account},,,100000.00");
     }
     for _ in 0..ROWS {
-        let (process, account) = place(random.below(ACCOUNTS));
-        let (to_process, to_account) = place(random.below(ACCOUNTS));
+        let (process, account) = account_of(random.below(ACCOUNTS));
+        let (to_process, to_account) = account_of(random.below(ACCOUNTS));
         let cents = 1 + random.below(5000);
         let amount = format!("{}.{:02}", cents / 100, cents % 100);
         let _ = match random.below(4) {
@@ -78,11 +78,11 @@ fn an_auditor_in_another_language_agrees_with_every_node() {
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .output()
         .expect("python runs");
-    let said = String::from_utf8_lossy(&audited.stdout);
+    let printed = String::from_utf8_lossy(&audited.stdout);
     let failed = String::from_utf8_lossy(&audited.stderr);
-    println!("seed {SEED}\n{said}");
-    assert!(audited.status.success(), "{said}{failed}");
-    let last = said.lines().last();
+    println!("seed {SEED}\n{printed}");
+    assert!(audited.status.success(), "{printed}{failed}");
+    let last = printed.lines().last();
     assert_eq!(
         last,
         Some("0 differences in all, the same bytes everywhere")

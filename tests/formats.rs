@@ -66,7 +66,7 @@ fn account(name: &str) -> AccountId {
 // The contents of a store of every format: one of each record and chunk, a part and a revision.
 fn script(format: u64) -> Vec<Input> {
     let [incoming, write, marker] = arrivals();
-    let meeting = Handshake {
+    let handshake = Handshake {
         peer: q(),
         identity: Identity {
             store: [9; 16],
@@ -101,7 +101,7 @@ fn script(format: u64) -> Vec<Input> {
         operation(None, transfer(None, 100)),
         operation(None, transfer(Some(q()), 10)),
         operation(None, put(Some("hello"))),
-        Input::Handshake(Box::new(meeting)),
+        Input::Handshake(Box::new(handshake)),
         Input::Acknowledged {
             to: q(),
             seq: Seq(1),
@@ -411,9 +411,9 @@ fn every_damaged_value_is_named() {
         let mut flipped = value.clone();
         flipped[middle] ^= 0x10;
         for damaged in [flipped, value[..middle].to_vec()] {
-            let place = (tree.clone(), key.clone());
+            let tree_key = (tree.clone(), key.clone());
             let mut values = values.clone();
-            values.insert(place, damaged);
+            values.insert(tree_key, damaged);
             assert_named(tree, key, &import(&values));
         }
     }

@@ -34,9 +34,9 @@ impl Cluster {
     fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let ports = free_ports();
-        let address = |place: usize| format!("127.0.0.1:{}", ports[place]);
-        let block = |place: usize| {
-            let (grpc, rest, id) = (address(place), address(place + 3), place + 1);
+        let address = |index: usize| format!("127.0.0.1:{}", ports[index]);
+        let block = |index: usize| {
+            let (grpc, rest, id) = (address(index), address(index + 3), index + 1);
             format!(
                 "[[process]]\nid = \"n{id}\"\ngrpc = \"{grpc}\"\nrest = \"{rest}\"\ndir = \"n{id}\"\n"
             )
@@ -97,12 +97,12 @@ fn run(python: &str, script: &str, arguments: &[String]) {
         .stdout(Stdio::piped())
         .spawn()
         .expect("python runs");
-    let mut said = String::new();
+    let mut printed = String::new();
     let stdout = client.stdout.as_mut().expect("piped");
-    stdout.read_to_string(&mut said).expect("text");
+    stdout.read_to_string(&mut printed).expect("text");
     let status = client.wait().expect("it ends");
     assert!(status.success(), "{script}: {status}; see its stderr");
-    assert_eq!(said.lines().last(), Some("ok"), "{script}");
+    assert_eq!(printed.lines().last(), Some("ok"), "{script}");
 }
 
 fn wait_for(address: &str) {

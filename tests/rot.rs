@@ -235,8 +235,8 @@ fn flip_value(dir: &Path, tree: &str, random: &mut Random) -> bool {
         .expect("it is readable")
         .expect("it is there")
         .to_vec();
-    let place = random.index(value.len());
-    value[place] ^= 1 << random.below(8);
+    let offset = random.index(value.len());
+    value[offset] ^= 1 << random.below(8);
     tree.insert(key, value).expect("it is written");
     drop((tree, db));
     images::await_release(dir);

@@ -171,8 +171,8 @@ fn proofs_are_read_or_refused() {
     let chunks = fixtures::fixture_of(6).into_values().collect::<Vec<_>>();
     let mut chunk = || {
         use base64::Engine as _;
-        let place = random.index(chunks.len());
-        base64::engine::general_purpose::STANDARD.encode(&chunks[place])
+        let index = random.index(chunks.len());
+        base64::engine::general_purpose::STANDARD.encode(&chunks[index])
     };
     let mut proof = || {
         let run = serde_json::json!({"index": [chunk(), chunk()], "cells": chunk()});

@@ -73,9 +73,9 @@ impl Growth {
         text += &"---|".repeat(curves.len());
         text.push('\n');
         let counts = curves.first().map_or(&[][..], |curve| &curve.points);
-        for (place, Point { count, .. }) in counts.iter().enumerate() {
+        for (index, Point { count, .. }) in counts.iter().enumerate() {
             let _ = write!(text, "| {} |", grouped(*count, 0));
-            for point in curves.iter().filter_map(|curve| curve.points.get(place)) {
+            for point in curves.iter().filter_map(|curve| curve.points.get(index)) {
                 let Spread { median, min, max } = point.spread;
                 let decimals = if unit == "bytes" { 0 } else { 2 };
                 let [median, min, max] = [median, min, max].map(|figure| grouped(figure, decimals));

@@ -114,8 +114,8 @@ pub(crate) fn grouped(figure: f64, decimals: usize) -> String {
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
     let digits = whole.trim_start_matches('-').len();
     let mut grouped = String::new();
-    for (place, digit) in whole.trim_start_matches('-').chars().enumerate() {
-        if place > 0 && (digits - place).is_multiple_of(3) {
+    for (index, digit) in whole.trim_start_matches('-').chars().enumerate() {
+        if index > 0 && (digits - index).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);

@@ -125,8 +125,8 @@ impl ProofDocument {
                 proven.balance.unwrap_or(0).to_string(),
             ),
         ];
-        match figures.iter().find(|(_, said, is)| said != is) {
-            Some((figure, said, is)) => Err(format!("{figure} is {is}, not {said} as it says")),
+        match figures.iter().find(|(_, stated, is)| stated != is) {
+            Some((figure, stated, is)) => Err(format!("{figure} is {is}, not {stated} as it says")),
             None => Ok(Checked {
                 process,
                 account,

@@ -40,13 +40,13 @@ impl Range {
             .iter()
             .any(|it| matches!(it, Some(Bound::Ago(_))));
         if is_relative && let Some(within) = cursor::decode::<Within<P>>(question, given.cursor)? {
-            let Within { from, to, place } = within;
+            let Within { from, to, position } = within;
             let range = Self {
                 from,
                 to,
                 is_relative,
             };
-            return Ok((range, Some(place)));
+            return Ok((range, Some(position)));
         }
         let present = match is_relative {
             true => Instant::of_us(handle.present().await?.wall_us()),
@@ -59,25 +59,25 @@ impl Range {
             to,
             is_relative,
         };
-        let place = match is_relative {
+        let position = match is_relative {
             true => None,
             false => cursor::decode(question, given.cursor)?,
         };
-        Ok((range, place))
+        Ok((range, position))
     }
 
-    /// The cursor of the page that begins after `place`.
-    pub(super) fn cursor(&self, question: QueryFingerprint, place: impl PageStart) -> String {
+    /// The cursor of the page that begins after `position`.
+    pub(super) fn cursor(&self, question: QueryFingerprint, position: impl PageStart) -> String {
         match self.is_relative {
             true => cursor::encode(
                 question,
                 &Within {
                     from: self.from,
                     to: self.to,
-                    place,
+                    position,
                 },
             ),
-            false => cursor::encode(question, &place),
+            false => cursor::encode(question, &position),
         }
     }
 }

@@ -169,8 +169,8 @@ mod tests {
             "2026-01-3\u{661}",
         ] {
             let refused = bound("from", odd).expect_err(odd).to_string();
-            let said = format!("from: {odd:?} is no instant; give a time of RFC 3339");
-            assert!(refused.starts_with(&said), "{refused}");
+            let expected = format!("from: {odd:?} is no instant; give a time of RFC 3339");
+            assert!(refused.starts_with(&expected), "{refused}");
             assert_eq!(refused.contains("%2B"), odd.contains(' '), "{refused}");
         }
     }

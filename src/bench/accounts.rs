@@ -42,10 +42,10 @@ impl Hit {
         }
     }
 
-    /// The account for operation `number` at the node with index `place`.
-    pub(super) fn account(&self, number: u64, place: u64) -> u64 {
+    /// The account for operation `number` at the node with index `node_index`.
+    pub(super) fn account(&self, number: u64, node_index: u64) -> u64 {
         let drawn = scattered(number) % self.hit;
-        drawn * self.of_node / self.hit * self.nodes + place
+        drawn * self.of_node / self.hit * self.nodes + node_index
     }
 }
 
@@ -81,7 +81,7 @@ impl Accounts {
     ) -> Result<(), CliError> {
         let mut by_node = vec![Vec::new(); self.nodes.len()];
         for number in numbers {
-            by_node[self.place(number)].push(number);
+            by_node[self.node_index(number)].push(number);
         }
         let mut lanes: JoinSet<Result<(), CliError>> = JoinSet::new();
         for (client, numbers) in self.nodes.iter().zip(by_node) {
@@ -121,7 +121,7 @@ impl Accounts {
         })
     }
 
-    fn place(&self, number: u64) -> usize {
+    fn node_index(&self, number: u64) -> usize {
         usize::try_from(number % self.nodes.len() as u64).expect("less than the number of nodes")
     }
 }
@@ -172,10 +172,10 @@ impl Pressure {
         );
         let mut tasks = JoinSet::new();
         let chosen: Vec<u64> = accounts.chosen(1, changed).collect();
-        for (place, client) in accounts.nodes.iter().enumerate() {
+        for (node_index, client) in accounts.nodes.iter().enumerate() {
             let of_node = chosen
                 .iter()
-                .filter(|number| accounts.place(**number) == place);
+                .filter(|number| accounts.node_index(**number) == node_index);
             let numbers: Vec<u64> = of_node.copied().cycle().take(BATCH).collect();
             for _ in 0..IN_FLIGHT {
                 let (client, numbers) = (client.clone(), numbers.clone());

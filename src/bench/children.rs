@@ -41,10 +41,10 @@ impl Plan {
     pub(super) fn new(bench: &Bench, count: u16) -> Result<Self, CliError> {
         let count = usize::from(count);
         let ports = free_ports(count * 2)?;
-        let nodes = (0..count).map(|place| Address {
-            id: format!("n{}", place + 1),
-            grpc: format!("127.0.0.1:{}", ports[place]),
-            rest: format!("127.0.0.1:{}", ports[count + place]),
+        let nodes = (0..count).map(|index| Address {
+            id: format!("n{}", index + 1),
+            grpc: format!("127.0.0.1:{}", ports[index]),
+            rest: format!("127.0.0.1:{}", ports[count + index]),
         });
         let nodes: Vec<Address> = nodes.collect();
         let dir = bench.dir.path();

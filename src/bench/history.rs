@@ -139,8 +139,8 @@ async fn fill(nodes: &[Address], parameters: &Parameters) -> Result<(), CliError
                 if number >= all {
                     return Ok(());
                 }
-                let place = usize::try_from(number).unwrap_or_default() % rests.len();
-                let rest = &rests[place];
+                let index = usize::try_from(number).unwrap_or_default() % rests.len();
+                let rest = &rests[index];
                 let body = json!({"snapshot_id": name(number)});
                 let answer = rest.post("/v1/snapshots?wait=60", &body, None)?;
                 if answer.json["status"] != "complete" {

@@ -184,9 +184,9 @@ async fn streams(
     hit: Hit,
 ) -> Result<Vec<Streamed>, CliError> {
     let mut streams = Vec::new();
-    for (node, place) in nodes.iter().zip(0..) {
+    for (node, node_index) in nodes.iter().zip(0..) {
         let requests = batches(parameters.batch, |number| {
-            deposit(hit.account(number, place))
+            deposit(hit.account(number, node_index))
         });
         streams.push(Streamed::connect(&node.grpc, requests, parameters.in_flight).await?);
     }

@@ -35,8 +35,8 @@ impl Load {
         let started = Instant::now();
         let until = started + time;
         let mut callers = JoinSet::new();
-        for place in 0..self.in_flight {
-            callers.spawn(self.clone().call(place as u64, until));
+        for index in 0..self.in_flight {
+            callers.spawn(self.clone().call(index as u64, until));
         }
         let mut latencies_ns = Vec::new();
         let joined = async {
@@ -53,9 +53,9 @@ impl Load {
         Ok(Run { took, latencies_ns })
     }
 
-    async fn call(self, place: u64, until: Instant) -> Result<Vec<u64>, CliError> {
+    async fn call(self, index: u64, until: Instant) -> Result<Vec<u64>, CliError> {
         let mut latencies_ns = Vec::new();
-        let mut number = place;
+        let mut number = index;
         loop {
             let request = DepositRequest {
                 account_id: account(scattered(number) % self.accounts),

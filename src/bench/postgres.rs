@@ -84,9 +84,9 @@ impl Postgres {
         rustix::thread::disable_transparent_huge_pages(false)
             .map_err(|error| CliError::Runtime(error.into()))?;
         let mut running = Running(command.spawn().map_err(CliError::Runtime)?);
-        let mut said = String::new();
+        let mut json_text = String::new();
         if let Some(stdout) = &mut running.0.stdout {
-            let read = stdout.read_to_string(&mut said).await;
+            let read = stdout.read_to_string(&mut json_text).await;
             read.map_err(CliError::Runtime)?;
         }
         let status = running.0.wait().await.map_err(CliError::Runtime)?;
@@ -97,10 +97,11 @@ impl Postgres {
         if !status.success() {
             return Err(CliError::CheckFailed(format!("{script}: {status}")));
         }
-        let rates = serde_json::from_str(&said)
+        let rates = serde_json::from_str(&json_text)
             .ok()
-            .and_then(|said| Rates::read(&said));
-        let odd = || CliError::CheckFailed(format!("{script} says what is not understood: {said}"));
+            .and_then(|json_text| Rates::read(&json_text));
+        let odd =
+            || CliError::CheckFailed(format!("{script} says what is not understood: {json_text}"));
         rates.ok_or_else(odd).map(Some)
     }
 }
@@ -128,7 +129,7 @@ impl Rate {
 }
 
 impl Rates {
-    fn read(said: &Value) -> Option<Self> {
+    fn read(json_text: &Value) -> Option<Self> {
         let rate = |figure: &Value| {
             Some(Rate {
                 what: figure["what"].as_str()?.to_owned(),
@@ -137,8 +138,8 @@ impl Rates {
             })
         };
         Some(Self {
-            version: said["version"].as_str()?.to_owned(),
-            all: said["figures"]
+            version: json_text["version"].as_str()?.to_owned(),
+            all: json_text["figures"]
                 .as_array()?
                 .iter()
                 .map(rate)

@@ -98,12 +98,12 @@ impl Ring {
 
     fn topology(&self) -> String {
         let mut text = format!("{}\n", self.processes);
-        for place in 0..self.processes {
-            let _ = writeln!(text, "p{place:06} {TOKENS}");
+        for index in 0..self.processes {
+            let _ = writeln!(text, "p{index:06} {TOKENS}");
         }
-        for place in 0..self.processes {
+        for index in 0..self.processes {
             for step in 1..=self.outgoing {
-                let _ = writeln!(text, "p{place:06} p{:06}", (place + step) % self.processes);
+                let _ = writeln!(text, "p{index:06} p{:06}", (index + step) % self.processes);
             }
         }
         text
@@ -112,16 +112,16 @@ impl Ring {
     // Every process pays the next, so that channels carry messages, then all snapshots start at once.
     fn events(&self) -> String {
         let mut text = String::new();
-        for place in 0..self.processes {
+        for index in 0..self.processes {
             let _ = writeln!(
                 text,
-                "send p{place:06} p{:06} 1",
-                (place + 1) % self.processes
+                "send p{index:06} p{:06} 1",
+                (index + 1) % self.processes
             );
         }
         for snapshot in 0..self.snapshots {
-            let place = u64::from(snapshot) * u64::from(self.processes) / u64::from(self.snapshots);
-            let _ = writeln!(text, "snapshot p{place:06}");
+            let index = u64::from(snapshot) * u64::from(self.processes) / u64::from(self.snapshots);
+            let _ = writeln!(text, "snapshot p{index:06}");
         }
         text
     }

@@ -39,8 +39,8 @@ pub(super) fn batches(size: u64, body: impl Fn(u64) -> Body) -> Vec<ApplyRequest
         request_id: String::new(),
         body: Some(body(number)),
     };
-    let request = |place: u64| ApplyRequest {
-        operations: (place * size..(place + 1) * size).map(operation).collect(),
+    let request = |index: u64| ApplyRequest {
+        operations: (index * size..(index + 1) * size).map(operation).collect(),
     };
     (0..BATCHES).map(request).collect()
 }
@@ -83,8 +83,8 @@ impl Streamed {
     pub(super) async fn call(&self, time: Duration) -> Result<Run, CliError> {
         let started = Instant::now();
         let mut callers = JoinSet::new();
-        for place in 0..self.in_flight {
-            callers.spawn(self.clone().call_for(place, started + time));
+        for index in 0..self.in_flight {
+            callers.spawn(self.clone().call_for(index, started + time));
         }
         let mut latencies_ns = Vec::new();
         while let Some(called) = callers.join_next().await {
@@ -94,10 +94,10 @@ impl Streamed {
         Ok(Run { took, latencies_ns })
     }
 
-    async fn call_for(self, place: usize, until: Instant) -> Result<Vec<u64>, CliError> {
+    async fn call_for(self, index: usize, until: Instant) -> Result<Vec<u64>, CliError> {
         let mut latencies_ns = Vec::new();
         let requests = Arc::clone(&self.requests);
-        for request in requests.iter().cycle().skip(place) {
+        for request in requests.iter().cycle().skip(index) {
             let called = Instant::now();
             if called >= until {
                 break;

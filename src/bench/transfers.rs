@@ -100,16 +100,16 @@ async fn streams(parameters: &Parameters, nodes: &[Address]) -> Result<Vec<Strea
     let mut streams = Vec::new();
     let count = nodes.len() as u64;
     let of_node = parameters.accounts / count;
-    for (node, place) in nodes.iter().zip(0_u64..) {
+    for (node, node_index) in nodes.iter().zip(0_u64..) {
         let others: Vec<(u64, &Address)> = (0..)
             .zip(nodes)
-            .filter(|(other, _)| *other != place || count == 1)
+            .filter(|(other, _)| *other != node_index || count == 1)
             .collect();
         let requests = batches(parameters.batch, |number| {
             let (other, to) = others[usize::try_from(number).unwrap_or(0) % others.len()];
             let (from_drawn, to_drawn) = (scattered(number), scattered(!number));
             Body::Payment(Payment {
-                from_account: account(from_drawn % of_node * count + place),
+                from_account: account(from_drawn % of_node * count + node_index),
                 to_process: to.id.clone(),
                 to_account: account(to_drawn % of_node * count + other),
                 amount: 1,

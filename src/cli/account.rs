@@ -55,7 +55,7 @@ struct AccountArg {
 #[derive(Debug, clap::Args)]
 struct BalanceArgs {
     #[command(flatten)]
-    place: AccountArg,
+    account: AccountArg,
     /// As it was at this instant, for example 2026-01-31T12:00:00Z or -5m.
     #[arg(long, value_name = INSTANT, conflicts_with = "snapshot", allow_hyphen_values = true, value_parser = at)]
     at: Option<String>,
@@ -72,7 +72,7 @@ struct BalanceArgs {
 #[derive(Debug, clap::Args)]
 struct HistoryArgs {
     #[command(flatten)]
-    place: AccountArg,
+    account: AccountArg,
     /// From this instant on, for example 2026-01-31T12:00:00Z or -5m.
     #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = at)]
     from: Option<String>,
@@ -212,7 +212,7 @@ impl AccountArg {
 }
 
 fn balance(args: &BalanceArgs) -> Result<(), CliError> {
-    let path = args.place.path();
+    let path = args.account.path();
     if args.at.is_none() && args.snapshot.is_none() {
         let answer = args.rest.client()?.get(&path, &[])?;
         return show(&answer, args.rest.output, &BALANCE);
@@ -260,7 +260,7 @@ fn history(args: &HistoryArgs) -> Result<(), CliError> {
         ("limit", &limit),
         ("cursor", &args.cursor),
     ];
-    let path = format!("{}/history", args.place.path());
+    let path = format!("{}/history", args.account.path());
     let answer = args.rest.patient_client()?.get(&path, &given(&query))?;
     if args.rest.output == OutputFormat::Json {
         return print(&answer.text);

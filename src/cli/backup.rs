@@ -27,10 +27,10 @@ pub struct Args {
 /// # Errors
 /// [`CliError`]: the destination is not empty, the node does not answer, or the received copy is incomplete.
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let place = Destination::check(&args.into)?;
+    let destination = Destination::check(&args.into)?;
     let client = args.rest.patient_client()?;
     let mut sent = client.file("/v1/backup", &[])?;
-    let staged = place.stage()?;
+    let staged = destination.stage()?;
     let shown = bar(0, BYTES);
     let copied = Store::restore_backup(staged.dir(), &mut sent, &|bytes| shown.set_position(bytes));
     shown.finish_and_clear();

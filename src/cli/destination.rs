@@ -20,7 +20,7 @@ pub(super) struct Destination {
 
 /// Stores under construction.
 pub(super) struct Staged<'a> {
-    place: &'a Destination,
+    destination: &'a Destination,
     stores: PathBuf,
     /// Held so that no other command writes to the same place.
     _lock: File,
@@ -94,7 +94,7 @@ impl Destination {
         }
         fs::create_dir(&stores).map_err(failed)?;
         Ok(Staged {
-            place: self,
+            destination: self,
             stores,
             _lock: lock,
         })
@@ -120,18 +120,18 @@ impl Staged<'_> {
     /// Removes the staged content.
     pub(super) fn abandon(self) {
         // The next restore removes the remainder.
-        let _left = fs::remove_dir_all(&self.place.aside);
+        let _left = fs::remove_dir_all(&self.destination.aside);
     }
 
     /// Moves the whole content into place in one step.
     pub(super) fn move_into_place(self) -> Result<(), CliError> {
-        let into = &self.place.into;
+        let into = &self.destination.into;
         sync(&self.stores)?;
         // The rename replaces an empty directory and fails on one that has been filled since the check.
         fs::rename(&self.stores, into).map_err(unwritable("move what was made into", into))?;
-        sync(&self.place.parent)?;
+        sync(&self.destination.parent)?;
         // The content is in place, even if this fails.
-        let _left = fs::remove_dir_all(&self.place.aside);
+        let _left = fs::remove_dir_all(&self.destination.aside);
         Ok(())
     }
 }

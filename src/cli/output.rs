@@ -161,18 +161,18 @@ mod tests {
     // Without this the user takes partial sums for those of the cluster.
     #[test]
     fn sums_that_are_not_whole_say_so() {
-        let said = |totals: serde_json::Value| {
+        let sentence_of = |totals: serde_json::Value| {
             let mut report = Report::default();
             report.left_out(&totals);
             report.0
         };
-        assert_eq!(said(serde_json::json!({"balances": 1})), "");
+        assert_eq!(sentence_of(serde_json::json!({"balances": 1})), "");
         let totals = serde_json::json!({
             "complete": false, "left_out": ["n3"], "earlier": ["n4"], "channels_left_out": [{}, {}]
         });
         let line = "\nnot the sums of the whole cluster: without n3; with earlier figures of n4; \
                     without what is on its way in channels not known: 2\n";
-        assert_eq!(said(totals), line);
+        assert_eq!(sentence_of(totals), line);
     }
 
     // Without this sums over 64 bits are rounded to a double.

@@ -33,12 +33,12 @@ pub fn run(args: &Args) -> Result<(), CliError> {
             Ok(()) => {}
             Err(error @ (CliError::Output(_) | CliError::Usage(_))) => return Err(error),
             Err(error) => {
-                let said = error.to_string();
-                let said = match said.contains(address) {
-                    true => said,
-                    false => format!("{address}: {said}"),
+                let sentence = error.to_string();
+                let sentence = match sentence.contains(address) {
+                    true => sentence,
+                    false => format!("{address}: {sentence}"),
                 };
-                args.rest.output.remark("warning", &said);
+                args.rest.output.remark("warning", &sentence);
                 not_well.push(*address);
             }
         }
@@ -137,7 +137,7 @@ fn table(cluster: &Value, ready: &str, newest: &Value) -> Report {
             let error = field(one, "/error");
             let is_said = warnings
                 .iter()
-                .any(|said| said.starts_with(&subject) && said.ends_with(&error));
+                .any(|sentence| sentence.starts_with(&subject) && sentence.ends_with(&error));
             if !is_said {
                 report.line(&format!("{subject}: {error}"));
             }

@@ -106,10 +106,10 @@ mod tests {
     // Guards against reporting 0s as malformed, which would send the user looking for a syntax error.
     #[test]
     fn a_duration_out_of_range_is_called_so() {
-        let said = |text: &str| parse_duration(text).expect_err(text).to_string();
+        let sentence = |text: &str| parse_duration(text).expect_err(text).to_string();
         for short in ["0s", "00ms"] {
             assert_eq!(
-                said(short),
+                sentence(short),
                 format!("`{short}` is too short; give at least 1ms")
             );
             let interval = parse_interval(short).expect_err(short).to_string();
@@ -124,7 +124,7 @@ mod tests {
             "99999999999999999999ms",
         ] {
             assert_eq!(
-                said(long),
+                sentence(long),
                 format!("`{long}` is too long; give at most 36525d")
             );
         }

@@ -130,12 +130,12 @@ fn peers_may_be_listed_with_spaces() {
 fn a_wildcard_is_listened_on_and_never_told() {
     let mut everywhere = by_peers(&["n2=h2:1"]);
     everywhere.host = Some("0.0.0.0".to_owned());
-    let said = sentence(&everywhere);
+    let refusal = sentence(&everywhere);
     assert!(
-        said.starts_with("--host: `0.0.0.0:50051` listens on every"),
-        "{said}"
+        refusal.starts_with("--host: `0.0.0.0:50051` listens on every"),
+        "{refusal}"
     );
-    assert!(said.ends_with("add --advertise HOST"), "{said}");
+    assert!(refusal.ends_with("add --advertise HOST"), "{refusal}");
     everywhere.advertise = Some("h1".to_owned());
     let told = |options: &NodeOptions| {
         let plan = NodePlan::new(options).expect("good options");
@@ -158,10 +158,10 @@ fn a_wildcard_is_listened_on_and_never_told() {
     assert!(sentence(&by_peers(&["[::]:1"])).contains("names no host to connect to"));
 
     let wild = FILE.replace("10.0.0.1", "0.0.0.0");
-    let said = sentence(&by_file(&wild).1);
+    let refusal = sentence(&by_file(&wild).1);
     assert!(
-        said.contains("cluster.toml:5: `0.0.0.0:7101` listens on every"),
-        "{said}"
+        refusal.contains("cluster.toml:5: `0.0.0.0:7101` listens on every"),
+        "{refusal}"
     );
     let block = "advertise = \"h1\"\n[[process]]\nid = \"n2\"";
     let wild = wild.replace("[[process]]\nid = \"n2\"", block);

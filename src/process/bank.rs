@@ -16,7 +16,7 @@ pub struct Bank {
     accounts: Vec<Account>,
     /// The index in `accounts` by account id. It stores `u32` indices because a hash table is up to half empty, and no hashes:
     /// when it grows, each id is hashed again.
-    places: HashTable<u32>,
+    indices: HashTable<u32>,
     hasher: DefaultHashBuilder,
     /// The active delta: each account that changed in this epoch, with its newest balance.
     delta: Vec<(AccountId, i64)>,
@@ -40,28 +40,28 @@ impl Bank {
     /// The balance in minor units; `None` if the account was never credited.
     #[must_use]
     pub fn balance(&self, account: &AccountId) -> Option<i64> {
-        let place = self.find(account)?;
-        Some(self.accounts[place].balance)
+        let index = self.find(account)?;
+        Some(self.accounts[index].balance)
     }
 
     /// The index of an account, for [`Bank::look_first_at`].
     #[must_use]
-    pub(super) fn place_of(&self, account: &AccountId) -> Option<usize> {
-        let is_it = |place: &u32| self.accounts[*place as usize].id == *account;
-        let found = self.places.find(self.hasher.hash_one(account), is_it);
-        found.map(|place| *place as usize)
+    pub(super) fn index_of(&self, account: &AccountId) -> Option<usize> {
+        let is_it = |index: &u32| self.accounts[*index as usize].id == *account;
+        let found = self.indices.find(self.hasher.hash_one(account), is_it);
+        found.map(|index| *index as usize)
     }
 
     /// Sets the index of the account that the next operation uses, if known. Accounts never move and the id at the index is
     /// compared, so a wrong index only costs time.
-    pub(super) fn look_first_at(&mut self, place: Option<usize>) {
-        self.hint = place.unwrap_or(usize::MAX);
+    pub(super) fn look_first_at(&mut self, index: Option<usize>) {
+        self.hint = index.unwrap_or(usize::MAX);
     }
 
     fn find(&self, account: &AccountId) -> Option<usize> {
         match self.accounts.get(self.hint) {
             Some(hinted) if hinted.id == *account => Some(self.hint),
-            _ => self.place_of(account),
+            _ => self.index_of(account),
         }
     }
 
@@ -104,7 +104,7 @@ impl Bank {
     /// Sets a balance from a recorded state; this does not count as a change.
     pub fn restore(&mut self, account: AccountId, balance: i64) {
         debug_assert!(
-            self.place_of(&account).is_none(),
+            self.index_of(&account).is_none(),
             "a recorded state has each account once"
         );
         self.balance_total += i128::from(balance);
@@ -124,8 +124,8 @@ impl Bank {
 
     fn change(&mut self, account: &AccountId, units: i64) {
         self.balance_total += i128::from(units);
-        if let Some(place) = self.find(account) {
-            let found = &mut self.accounts[place];
+        if let Some(index) = self.find(account) {
+            let found = &mut self.accounts[index];
             found.balance += units;
             assert!(found.balance >= 0, "decide lets no account go below zero");
             if found.epoch == self.epoch {
@@ -149,10 +149,10 @@ impl Bank {
 
     fn open(&mut self, account: Account) {
         let hash = self.hasher.hash_one(&account.id);
-        let place = number(self.accounts.len());
+        let index = number(self.accounts.len());
         self.accounts.push(account);
-        let hash_again = |place: &u32| self.hasher.hash_one(&self.accounts[*place as usize].id);
-        self.places.insert_unique(hash, place, hash_again);
+        let hash_again = |index: &u32| self.hasher.hash_one(&self.accounts[*index as usize].id);
+        self.indices.insert_unique(hash, index, hash_again);
     }
 }
 

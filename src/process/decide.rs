@@ -36,7 +36,7 @@ impl Process {
                 });
                 self.quietly(news.then_some(Record::Acknowledged { to, seq }))
             }
-            Input::Handshake(meeting) => self.decide_handshake(&meeting),
+            Input::Handshake(handshake) => self.decide_handshake(&handshake),
             Input::Forget { peer } => self.decide_forget(&peer),
             Input::PartStored { snapshot } => {
                 let recording = self.registers.recordings.get(&snapshot);

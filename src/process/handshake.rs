@@ -103,24 +103,24 @@ impl Turn {
 }
 
 impl Process {
-    pub(super) fn decide_handshake(&self, meeting: &Handshake) -> Effects {
-        let checked = self.check_handshake(meeting);
-        let known = self.registers.peers.get(&meeting.peer);
-        let is_met = known == Some(&meeting.identity) && !self.to_meet.contains(&meeting.peer);
-        let is_news = checked.is_ok() && meeting.agreed && !is_met;
+    pub(super) fn decide_handshake(&self, handshake: &Handshake) -> Effects {
+        let checked = self.check_handshake(handshake);
+        let known = self.registers.peers.get(&handshake.peer);
+        let is_met = known == Some(&handshake.identity) && !self.to_meet.contains(&handshake.peer);
+        let is_news = checked.is_ok() && handshake.agreed && !is_met;
         let news = is_news.then(|| Record::Recognized {
-            peer: meeting.peer.clone(),
-            identity: meeting.identity,
+            peer: handshake.peer.clone(),
+            identity: handshake.identity,
         });
-        let unfollowed = meeting.unfollowed.filter(|_| is_news);
+        let unfollowed = handshake.unfollowed.filter(|_| is_news);
         let unfollowed = unfollowed.map(|time| Record::Unfollowed {
-            peer: meeting.peer.clone(),
+            peer: handshake.peer.clone(),
             time,
         });
         // A process whose store is new or an older copy advances its clock, so that it repeats no snapshot id and no stamp
         // known to the cluster.
         let clock = match is_news {
-            true => self.registers.clock.reach(meeting.clocks.logical),
+            true => self.registers.clock.reach(handshake.clocks.logical),
             false => self.registers.clock,
         };
         Effects {
@@ -132,9 +132,9 @@ impl Process {
     }
 
     /// The time that the clock of a turn with this handshake must pass: the peer's, or 0 if the handshake is refused.
-    pub(super) fn time_of_handshake(&self, meeting: &Handshake) -> Hlc {
-        match meeting.agreed && self.check_handshake(meeting).is_ok() {
-            true => meeting.clocks.time,
+    pub(super) fn time_of_handshake(&self, handshake: &Handshake) -> Hlc {
+        match handshake.agreed && self.check_handshake(handshake).is_ok() {
+            true => handshake.clocks.time,
             false => Hlc::default(),
         }
     }
@@ -180,12 +180,12 @@ impl Process {
         }
     }
 
-    fn check_handshake(&self, meeting: &Handshake) -> Result<ChannelDigest, Refusal> {
-        let peer = &meeting.peer;
+    fn check_handshake(&self, handshake: &Handshake) -> Result<ChannelDigest, Refusal> {
+        let peer = &handshake.peer;
         if let Some(known) = self.registers.peers.get(peer) {
-            check_identity(peer, &meeting.identity, known)?;
+            check_identity(peer, &handshake.identity, known)?;
         }
-        match meeting.claim {
+        match handshake.claim {
             Claim::Sender { sent, acknowledged } => self.check_sender(peer, sent, acknowledged),
             Claim::Receiver { delivered, here } => self.check_receiver(peer, delivered, here),
         }

@@ -136,7 +136,7 @@ impl Process {
         self.begin_turn(wall_us, self.newest(waiting.inputs()));
         // Most inputs yield one record; growing the vector stepwise would copy each several times.
         self.turn.records.reserve(waiting.len());
-        let mut said = Vec::with_capacity(waiting.asked.len());
+        let mut all = Vec::with_capacity(waiting.asked.len());
         while let Some(asked) = waiting.asked.front_mut() {
             let before = asked.inputs.len();
             let replies = self.take_of(asked, weight_max);
@@ -146,21 +146,21 @@ impl Process {
             let is_done = done.is_some();
             let to = done.and_then(|done| done.asker);
             if to.is_some() || !(is_done || replies.is_empty()) {
-                said.push(Replies { replies, to });
+                all.push(Replies { replies, to });
             }
             if !is_done {
                 break;
             }
         }
         let turn = self.end_turn();
-        self.step_of(turn, said)
+        self.step_of(turn, all)
     }
 
     // The greatest clock among the waiting inputs, which the turn's clock must pass.
     fn newest<'a>(&self, inputs: impl Iterator<Item = &'a Input>) -> Hlc {
         let times = inputs.filter_map(|input| match input {
             Input::Arrived { time, .. } | Input::AdvanceClock { time } => Some(*time),
-            Input::Handshake(meeting) => Some(self.time_of_handshake(meeting)),
+            Input::Handshake(handshake) => Some(self.time_of_handshake(handshake)),
             _ => None,
         });
         times.max().unwrap_or_default()
@@ -170,16 +170,16 @@ impl Process {
     fn take_of<T>(&mut self, asked: &mut Request<T>, weight_max: usize) -> Vec<Reply> {
         let (count, is_asked) = (asked.inputs.len(), asked.asker.is_some());
         let mut replies = Vec::with_capacity(if is_asked { count } else { 0 });
-        let mut places = [None; AHEAD];
+        let mut indices = [None; AHEAD];
         for done in 0..count {
             let rest = asked.inputs.as_slice();
             if self.turn_weight() >= weight_max || self.wants_own_turn(&rest[0]) {
                 break;
             }
             if done % AHEAD == 0 {
-                places = self.places(rest);
+                indices = self.indices(rest);
             }
-            self.bank.look_first_at(places[done % AHEAD]);
+            self.bank.look_first_at(indices[done % AHEAD]);
             let Some(input) = asked.inputs.next() else {
                 break;
             };
@@ -192,14 +192,14 @@ impl Process {
     }
 
     // The indices of the accounts of the next inputs.
-    fn places(&self, inputs: &[Input]) -> [Option<usize>; AHEAD] {
-        std::array::from_fn(|index| self.bank.place_of(inputs.get(index)?.account()?))
+    fn indices(&self, inputs: &[Input]) -> [Option<usize>; AHEAD] {
+        std::array::from_fn(|index| self.bank.index_of(inputs.get(index)?.account()?))
     }
 
-    fn step_of<T>(&mut self, turn: Turn, said: Vec<Replies<T>>) -> Step<T> {
+    fn step_of<T>(&mut self, turn: Turn, replies: Vec<Replies<T>>) -> Step<T> {
         Step {
             turn,
-            replies: said,
+            replies,
             position: self.registers().position,
             time: self.registers().time,
             sealed: self.take_sealed(),

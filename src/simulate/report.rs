@@ -37,8 +37,8 @@ pub struct Recorded {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, snapshot) in self.snapshots.iter().enumerate() {
-            if place > 0 {
+        for (index, snapshot) in self.snapshots.iter().enumerate() {
+            if index > 0 {
                 writeln!(f)?;
             }
             snapshot.fmt(f)?;

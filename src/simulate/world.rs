@@ -26,9 +26,9 @@ pub(super) struct World<'a> {
     now: u64,
     account: AccountId,
     delays: Delays,
-    /// In string order. The index of a process here is its place.
+    /// In string order; `indices` has the index of each process.
     participants: Vec<Participant>,
-    places: BTreeMap<ProcessId, usize>,
+    indices: BTreeMap<ProcessId, usize>,
     flight: Flight<Frame>,
     snapshots: Vec<Snapshot>,
     /// The number of missing parts of all snapshots together.
@@ -49,7 +49,7 @@ struct Frame {
     message: Message,
 }
 
-/// A snapshot under assembly; both lists are indexed by place.
+/// A snapshot under assembly; both lists are in the order of the participants.
 struct Snapshot {
     tokens: Vec<i64>,
     messages: Vec<Vec<(ProcessId, i64)>>,
@@ -71,14 +71,14 @@ impl<'a> World<'a> {
             account: AccountId::parse(ACCOUNT).expect("a valid id"),
             delays,
             participants: participants.collect(),
-            places: topology.processes().cloned().zip(0..).collect(),
+            indices: topology.processes().cloned().zip(0..).collect(),
             flight: Flight::new(scenario.tokens.len()),
             snapshots: Vec::new(),
             missing_parts: 0,
             watch,
         };
-        for (place, tokens) in scenario.tokens.values().enumerate() {
-            world.open(place, *tokens);
+        for (index, tokens) in scenario.tokens.values().enumerate() {
+            world.open(index, *tokens);
         }
         world
     }
@@ -96,7 +96,7 @@ impl<'a> World<'a> {
     pub(super) fn finish(mut self) -> Result<Report, ScenarioError> {
         self.settle()
             .map_err(|reason| self.delays.refuse_at_end(reason))?;
-        let ids: Vec<_> = self.places.into_keys().collect();
+        let ids: Vec<_> = self.indices.into_keys().collect();
         let snapshots = self.snapshots.into_iter().enumerate();
         let snapshots = snapshots.map(|(number, snapshot)| snapshot.assemble(number, &ids));
         Ok(Report {
@@ -114,13 +114,13 @@ impl<'a> World<'a> {
     }
 
     // An account opens with its first credit, so a process without tokens has none.
-    fn open(&mut self, place: usize, tokens: i64) {
+    fn open(&mut self, index: usize, tokens: i64) {
         if tokens > 0 {
             let operation = Operation::Deposit {
                 account: self.account.clone(),
                 amount: tokens,
             };
-            let opened = self.step(place, operate(operation), Hlc::default());
+            let opened = self.step(index, operate(operation), Hlc::default());
             debug_assert!(opened.is_ok(), "a deposit sends nothing");
         }
     }
@@ -132,13 +132,13 @@ impl<'a> World<'a> {
             to_account: self.account.clone(),
             amount: tokens.units(),
         };
-        let place = self.places[&channel.from];
-        let reply = self.step(place, operate(operation), Hlc::default())?;
+        let index = self.indices[&channel.from];
+        let reply = self.step(index, operate(operation), Hlc::default())?;
         let Reply::Operation(answer) = reply else {
             unreachable!("an operation is answered as one")
         };
         answer.outcome.map(drop).map_err(|refusal| {
-            let balance = self.participants[place].process.bank();
+            let balance = self.participants[index].process.bank();
             match refusal {
                 Refusal::InsufficientFunds { .. } | Refusal::UnknownAccount(_) => {
                     Reason::TooFewTokens {
@@ -162,7 +162,7 @@ impl<'a> World<'a> {
         });
         self.missing_parts += count;
         let input = Input::Initiate { snapshot };
-        self.step(self.places[process], input, Hlc::default())?;
+        self.step(self.indices[process], input, Hlc::default())?;
         Ok(())
     }
 
@@ -195,8 +195,8 @@ impl<'a> World<'a> {
     }
 
     // One turn with one input, and all its consequences.
-    fn step(&mut self, place: usize, input: Input, newest: Hlc) -> Result<Reply, Reason> {
-        let process = &mut self.participants[place].process;
+    fn step(&mut self, index: usize, input: Input, newest: Hlc) -> Result<Reply, Reason> {
+        let process = &mut self.participants[index].process;
         process.begin_turn(self.now, newest);
         let reply = process.step(input);
         let turn = process.end_turn();
@@ -207,23 +207,23 @@ impl<'a> World<'a> {
         });
         let sealed = process.take_sealed();
         let finished = process.take_finished();
-        self.release(place, turn)?;
+        self.release(index, turn)?;
         for sealed in sealed {
-            self.take_state(place, &sealed);
+            self.take_state(index, &sealed);
         }
         for recording in finished {
-            self.take_messages(place, recording)?;
+            self.take_messages(index, recording)?;
         }
         Ok(reply)
     }
 
-    fn release(&mut self, place: usize, turn: Turn) -> Result<(), Reason> {
+    fn release(&mut self, index: usize, turn: Turn) -> Result<(), Reason> {
         for record in turn.records {
             if let Record::Delivered {
                 from, seq, message, ..
             } = record
             {
-                let Participant { process, journal } = &mut self.participants[place];
+                let Participant { process, journal } = &mut self.participants[index];
                 if let Some(transfer) = message.body.transfer() {
                     let units = transfer.amount.units();
                     journal.keep(&from, seq, units, process.registers());
@@ -231,7 +231,7 @@ impl<'a> World<'a> {
             } else if let Some(Dispatch { to, seq, message }) = record.into_dispatch() {
                 let time = turn.time;
                 let frame = Frame { seq, time, message };
-                self.put_on_channel(place, &to, frame)?;
+                self.put_on_channel(index, &to, frame)?;
             }
         }
         Ok(())
@@ -243,27 +243,27 @@ impl<'a> World<'a> {
             return Err(self.delays.used_up(self.now, sender));
         };
         let due = self.now + 1 + u64::from(digit);
-        self.flight.send(from, self.places[to], due, frame);
+        self.flight.send(from, self.indices[to], due, frame);
         Ok(())
     }
 
-    fn take_state(&mut self, place: usize, sealed: &Sealed) {
+    fn take_state(&mut self, index: usize, sealed: &Sealed) {
         if let Some(number) = sealed.snapshot.as_ref().map(number_of) {
             let tokens = i64::try_from(sealed.balance_total);
-            self.snapshots[number].tokens[place] =
+            self.snapshots[number].tokens[index] =
                 tokens.expect("all tokens fit one account, as the topology was checked for");
         }
     }
 
-    fn take_messages(&mut self, place: usize, recording: Recording) -> Result<(), Reason> {
-        let messages = self.participants[place].journal.recorded(&recording);
-        self.snapshots[number_of(&recording.snapshot)].messages[place] = messages;
+    fn take_messages(&mut self, index: usize, recording: Recording) -> Result<(), Reason> {
+        let messages = self.participants[index].journal.recorded(&recording);
+        self.snapshots[number_of(&recording.snapshot)].messages[index] = messages;
         self.missing_parts -= 1;
         let stored = Input::PartStored {
             snapshot: recording.snapshot,
         };
-        self.step(place, stored, Hlc::default())?;
-        let Participant { process, journal } = &mut self.participants[place];
+        self.step(index, stored, Hlc::default())?;
+        let Participant { process, journal } = &mut self.participants[index];
         journal.forget(process.registers());
         Ok(())
     }

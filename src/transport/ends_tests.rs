@@ -311,8 +311,8 @@ fn held() -> LinkState {
 async fn what_contradicts_while_the_sender_waits_for_its_turn_holds_its_channel() {
     let (here, there) = (Links::default(), Links::default());
     let found = here.clone();
-    let turn = Turn::new(move |meeting| {
-        if meeting == 1 {
+    let turn = Turn::new(move |handshake| {
+        if handshake == 1 {
             found.with(|links| links.contradict(&channel().reversed(), 2, "they differ"));
         }
     });
@@ -331,8 +331,8 @@ async fn what_contradicts_while_the_receiver_waits_for_its_turn_holds_its_channe
     for when in 1..=3 {
         let (here, there) = (Links::default(), Links::default());
         let found = there.clone();
-        let turn = Turn::new(move |meeting| {
-            if meeting == when {
+        let turn = Turn::new(move |handshake| {
+            if handshake == when {
                 found.with(|links| links.contradict(&channel().reversed(), 1, "they differ"));
             }
         });

@@ -63,11 +63,11 @@ impl<I: Inbox> Inbound<I> {
     /// Serves one stream until it ends.
     pub async fn run(self, frames: Streaming<proto::Frame>) {
         let mut slots = self.links.slot_changes();
-        let mut place = Place {
+        let mut guard = Place {
             receiver: Receiver::new(self.local.process.clone(), UNSETTLED_MAX),
             links: &self.links,
         };
-        let receiver = &mut place.receiver;
+        let receiver = &mut guard.receiver;
         let mut stream = Answers::default();
         stream.outgoing = Some(self.acks.clone());
         stream.incoming = Some(frames);

@@ -59,7 +59,7 @@ pub trait Inbox: Clone + Send + Sync + 'static {
     /// Compares both ends. Returns the digest of what was delivered.
     fn meet(
         &self,
-        meeting: Handshake,
+        handshake: Handshake,
     ) -> impl Future<Output = Result<ChannelDigest, Closed>> + Send;
     /// Passes messages of a channel to the turn, waiting for space in its queue.
     fn deliver(

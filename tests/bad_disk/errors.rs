@@ -49,9 +49,9 @@ async fn an_error_of_the_disk_stops_the_node_and_loses_nothing_acknowledged() {
         }
         let sentence = node.assert_stopped().await;
         println!("{error} from {call} {when}: {sentence}");
-        let said = [error, "os error", "Input/output", "No space left"];
+        let words = [error, "os error", "Input/output", "No space left"];
         assert!(
-            said.iter().any(|word| sentence.contains(word)),
+            words.iter().any(|word| sentence.contains(word)),
             "{sentence}"
         );
     }

@@ -19,12 +19,12 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// Requests one more deposit; returns whether it was acknowledged.
     pub(crate) async fn deposit(&mut self, node: &Program) -> bool {
-        let place = self.deposits.len();
-        let amount = 1 + i64::try_from(place).expect("few are made");
+        let index = self.deposits.len();
+        let amount = 1 + i64::try_from(index).expect("few are made");
         self.deposits.push((amount, false));
-        let answer = ask(node.rest.clone(), place, amount).await;
+        let answer = ask(node.rest.clone(), index, amount).await;
         let is_done = answer.is_some_and(|answer| answer.status == 200);
-        self.deposits[place].1 = is_done;
+        self.deposits[index].1 = is_done;
         is_done
     }
 
@@ -32,14 +32,14 @@ impl Ledger {
     pub(crate) async fn deposit_together(&mut self, node: &Program, count: usize) {
         let mut asked = JoinSet::new();
         for _ in 0..count {
-            let place = self.deposits.len();
-            let amount = 1 + i64::try_from(place).expect("few are made");
+            let index = self.deposits.len();
+            let amount = 1 + i64::try_from(index).expect("few are made");
             self.deposits.push((amount, false));
             let rest = node.rest.clone();
-            asked.spawn(async move { (place, ask(rest, place, amount).await) });
+            asked.spawn(async move { (index, ask(rest, index, amount).await) });
         }
-        for (place, answer) in asked.join_all().await {
-            self.deposits[place].1 = answer.is_some_and(|answer| answer.status == 200);
+        for (index, answer) in asked.join_all().await {
+            self.deposits[index].1 = answer.is_some_and(|answer| answer.status == 200);
         }
     }
 
@@ -66,22 +66,22 @@ impl Ledger {
         );
         let mut balance = found;
         let mut there = 0;
-        for place in 0..self.deposits.len() {
-            let (amount, is_done) = self.deposits[place];
-            let answer = ask(node.rest.clone(), place, amount)
+        for index in 0..self.deposits.len() {
+            let (amount, is_done) = self.deposits[index];
+            let answer = ask(node.rest.clone(), index, amount)
                 .await
                 .expect("the node answers");
             assert_eq!(answer.status, 200, "{answer:?}");
             let after = node.rest.balance(ACCOUNT).await.unwrap_or(0);
             if is_done {
-                assert_eq!(after, balance, "deposit {place} was done twice");
+                assert_eq!(after, balance, "deposit {index} was done twice");
             } else if after == balance {
                 there += 1;
             } else {
-                assert_eq!(after, balance + amount, "deposit {place} is done by halves");
+                assert_eq!(after, balance + amount, "deposit {index} is done by halves");
             }
             balance = after;
-            self.deposits[place].1 = true;
+            self.deposits[index].1 = true;
         }
         assert_eq!(
             balance,
@@ -92,9 +92,9 @@ impl Ledger {
     }
 }
 
-async fn ask(rest: Rest, place: usize, amount: i64) -> Option<Answer> {
+async fn ask(rest: Rest, index: usize, amount: i64) -> Option<Answer> {
     let path = format!("/v1/accounts/{ACCOUNT}/deposits");
-    let key = format!("deposit-{place}");
+    let key = format!("deposit-{index}");
     let headers = [("idempotency-key", key.as_str())];
     rest.try_send(posted(&path, &json!({"amount": amount}), &headers))
         .await

@@ -224,15 +224,18 @@ fn compare_says_where_there_is_no_script_and_no_postgresql() {
         command.args(["bench", "compare", "--runs", "1", "--seconds", "0.1"]);
         let output = command.arg("--script").arg(script).output();
         let output = output.expect("the program runs");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code(), said)
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), printed)
     };
-    let (code, said) = compare(&script);
+    let (code, printed) = compare(&script);
     assert!(
-        code == Some(2) && said.contains("benches/postgres.sh"),
-        "{said}"
+        code == Some(2) && printed.contains("benches/postgres.sh"),
+        "{printed}"
     );
     std::fs::write(&script, "exit 69").expect("it is written");
-    let (code, said) = compare(&script);
-    assert!(code == Some(1) && said.contains("no PostgreSQL"), "{said}");
+    let (code, printed) = compare(&script);
+    assert!(
+        code == Some(1) && printed.contains("no PostgreSQL"),
+        "{printed}"
+    );
 }

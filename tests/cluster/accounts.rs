@@ -39,8 +39,8 @@ async fn an_id_that_is_allowed_names_one_account_on_both_doors() {
         "suspense",
         "\u{202e}",
     ];
-    for (place, id) in (1..).zip(ids) {
-        cluster.deposit("n1", id, place).await;
+    for (amount, id) in (1..).zip(ids) {
+        cluster.deposit("n1", id, amount).await;
         let path = format!("/v1/accounts/{}", encoded(id));
         let paid = rest
             .post(&format!("{path}/deposits"), &json!({"amount": 1000}))
@@ -48,19 +48,19 @@ async fn an_id_that_is_allowed_names_one_account_on_both_doors() {
         assert_eq!(paid.status, 200, "{id:?}: {paid:?}");
         assert_eq!(
             (&paid.json()["account"], &paid.json()["balance"]),
-            (&json!(id), &json!(place + 1000))
+            (&json!(id), &json!(amount + 1000))
         );
     }
-    for (place, id) in (1..).zip(ids) {
+    for (amount, id) in (1..).zip(ids) {
         let account_id = id.to_owned();
         let mut bank = cluster.bank("n1");
         let read = bank.get_balance(GetBalanceRequest { account_id });
         assert_eq!(
             read.await.expect("an answer").into_inner().balance,
-            place + 1000
+            amount + 1000
         );
         let far = format!("/v1/processes/n1/accounts/{}", encoded(id));
-        assert_eq!(rest.read(&far).await["balance"], place + 1000);
+        assert_eq!(rest.read(&far).await["balance"], amount + 1000);
     }
     let snapshot = rest.start_snapshot().await;
     rest.snapshot(&snapshot, "complete").await;

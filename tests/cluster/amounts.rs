@@ -7,7 +7,7 @@ use snapledger::proto::chandy_lamport::GetGlobalSnapshotRequest;
 use snapledger::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
 use tonic::Code;
 
-use crate::asked_from_terminal::said;
+use crate::asked_from_terminal::printed;
 use crate::nodes::Cluster;
 use crate::rest::Rest;
 
@@ -62,16 +62,16 @@ async fn commands_show_all_digits(rest: &Rest, id: &str, digits: &str) {
         &["snapshot", "verify", id],
     ] {
         for form in [&[][..], &json] {
-            let text = said(rest, &[command, form].concat()).await;
+            let text = printed(rest, &[command, form].concat()).await;
             assert!(text.contains(digits), "{command:?} {form:?}: {text}");
         }
     }
     // Their tables have no column for deposits.
     for command in [&["snapshot", "list"][..], &["snapshot", "revisions", id]] {
-        let text = said(rest, &[command, &json].concat()).await;
+        let text = printed(rest, &[command, &json].concat()).await;
         assert!(text.contains(digits), "{command:?}: {text}");
     }
-    let watched = said(rest, &[&["snapshot", "watch", id][..], &json].concat()).await;
+    let watched = printed(rest, &[&["snapshot", "watch", id][..], &json].concat()).await;
     assert!(watched.contains(digits), "{watched}");
 }
 

@@ -27,7 +27,7 @@ pub(crate) async fn ended(rest: &Rest, arguments: &[&str]) -> Ended {
 }
 
 // The stdout of a successful run.
-pub(crate) async fn said(rest: &Rest, arguments: &[&str]) -> String {
+pub(crate) async fn printed(rest: &Rest, arguments: &[&str]) -> String {
     let (code, stdout, stderr) = ended(rest, arguments).await;
     assert_eq!(code, Some(0), "{stderr}");
     stdout
@@ -45,35 +45,35 @@ async fn the_past_is_asked_from_a_terminal() {
     let audit = rest.read("/v1/audit").await;
     let at = audit["at"].as_str().expect("an instant");
     let token = audit["cut"]["token"].as_str().expect("a token");
-    let table = said(&rest, &["audit", "--at", at]).await;
+    let table = printed(&rest, &["audit", "--at", at]).await;
     for part in [at, "5000", "conserved", "in flight", token] {
         assert!(table.contains(part), "{part} in {table}");
     }
-    let json = said(&rest, &["audit", "--cut", token, "--output", "json"]).await;
+    let json = printed(&rest, &["audit", "--cut", token, "--output", "json"]).await;
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(&json).ok(),
         Some(audit.clone())
     );
 
     let differs = ["snapshot", "diff", &id, "--at", at];
-    let table = said(&rest, &differs).await;
+    let table = printed(&rest, &differs).await;
     for part in ["alice", "4711", "5000", "explained"] {
         assert!(table.contains(part), "{part} in {table}");
     }
-    let json = said(&rest, &[&differs[..], &["--output", "json"]].concat()).await;
+    let json = printed(&rest, &[&differs[..], &["--output", "json"]].concat()).await;
     assert!(json.contains("\"to_at\"") && json.contains(at), "{json}");
 
     let account = ["account", "balance", "alice"];
-    let then = said(&rest, &[&account[..], &["--at", at]].concat()).await;
+    let then = printed(&rest, &[&account[..], &["--at", at]].concat()).await;
     assert!(then.contains("5000") && then.contains(at), "{then}");
-    let recorded = said(&rest, &[&account[..], &["--snapshot", &id]].concat()).await;
+    let recorded = printed(&rest, &[&account[..], &["--snapshot", &id]].concat()).await;
     assert!(
         recorded.contains("4711") && recorded.contains(&id),
         "{recorded}"
     );
 
     let statement = ["account", "history", "alice", "--process", "n1"];
-    let page = said(
+    let page = printed(
         &cluster.rest("n2"),
         &[&statement[..], &["--limit", "1"]].concat(),
     )
@@ -83,7 +83,7 @@ async fn the_past_is_asked_from_a_terminal() {
         page.contains("more with the same command and --cursor"),
         "{page}"
     );
-    let all = said(&rest, &[&statement[..], &["--order", "oldest"]].concat()).await;
+    let all = printed(&rest, &[&statement[..], &["--order", "oldest"]].concat()).await;
     assert!(all.contains("4711") && all.contains(&id), "{all}");
     cluster.stop_all().await;
 }
@@ -105,7 +105,7 @@ async fn a_balance_of_a_process_that_is_down_does_not_look_certain() {
     cluster.stop("n2").await;
     let (code, table, warning) = ended(&rest, &asked).await;
     assert_eq!(code, Some(0), "{warning}");
-    let json = said(&rest, &[&asked[..], &["--output", "json"]].concat()).await;
+    let json = printed(&rest, &[&asked[..], &["--output", "json"]].concat()).await;
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     let until = json["known_until"].as_str().expect("an instant");
     for part in ["complete: no", "process n2", until, &id] {
@@ -126,7 +126,7 @@ async fn paged(rest: &Rest, arguments: &[&str], between: impl AsyncFnOnce()) -> 
     loop {
         let behind = cursor.as_deref().map(|cursor| ["--cursor", cursor]);
         let behind = behind.as_ref().map_or(&[][..], |behind| &behind[..]);
-        let page = said(rest, &[arguments, &json, behind].concat()).await;
+        let page = printed(rest, &[arguments, &json, behind].concat()).await;
         let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
         let entries = page["snapshots"]
             .as_array()
@@ -153,7 +153,7 @@ async fn pages_of_what_was_lately_go_on_where_the_first_began() {
     let rest = cluster.rest("n1");
     for (id, amount) in [("s1", 1), ("s2", 2), ("s3", 3)] {
         cluster.deposit("n1", "a", amount).await;
-        said(&rest, &["snapshot", "take", "--id", id]).await;
+        printed(&rest, &["snapshot", "take", "--id", id]).await;
     }
     let nothing = async || {};
     let list = ["snapshot", "list", "--from", "-1h", "--to", "-0s"];

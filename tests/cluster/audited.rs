@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::nodes::Cluster;
 use crate::rest::asked;
-use crate::restored::{path, said};
+use crate::restored::{path, printed};
 use crate::traffic::{SEED, Traffic};
 
 const IDS: [&str; 2] = ["n1", "n2"];
@@ -40,11 +40,11 @@ async fn a_snapshot_is_verified_without_its_nodes() {
         (404, "unknown-snapshot")
     );
 
-    let place = tempfile::tempdir().expect("a temporary directory");
-    let file = place.path().join("s.snapledger");
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let file = parent.path().join("s.snapledger");
     let base = rest.base();
     let verify = ["snapshot", "verify", &id, "--rest", base, "--root", &root];
-    let (code, text) = said(&verify);
+    let (code, text) = printed(&verify);
     assert!(
         code == 0 && text.contains("no money was lost or made"),
         "{text}"
@@ -59,17 +59,17 @@ async fn a_snapshot_is_verified_without_its_nodes() {
         "--out",
         path(&file),
     ];
-    let (code, text) = said(&out);
+    let (code, text) = printed(&out);
     assert!(code == 0 && text.contains(&root), "{text}");
     cluster.stop_all().await;
 
     verified_offline(&file, (&root, &shown));
-    damage_is_named(place.path(), &file);
+    damage_is_named(parent.path(), &file);
 }
 
 fn verified_offline(file: &Path, (root, shown): (&str, &Value)) {
     let offline = ["snapshot", "verify", path(file), "--output", "json"];
-    let (code, text) = said(&offline);
+    let (code, text) = printed(&offline);
     let verified: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!((code, &verified["verified"]), (0, &Value::Bool(true)));
     assert_eq!(verified["root"], root);
@@ -82,21 +82,21 @@ fn verified_offline(file: &Path, (root, shown): (&str, &Value)) {
         shown["totals"]["in_flight"]
     );
     assert_eq!(verified["root_was_given"], false);
-    let (_, text) = said(&["snapshot", "verify", path(file)]);
+    let (_, text) = printed(&["snapshot", "verify", path(file)]);
     assert!(text.contains("give the one you know with --root"), "{text}");
     let other = "0f".repeat(32);
-    let (code, text) = said(&["snapshot", "verify", path(file), "--root", &other]);
+    let (code, text) = printed(&["snapshot", "verify", path(file), "--root", &other]);
     assert!(
         code == 1 && text.contains("it is another snapshot"),
         "{text}"
     );
-    let (code, text) = said(&[&offline[..], &["--root", &root.to_uppercase()]].concat());
+    let (code, text) = printed(&[&offline[..], &["--root", &root.to_uppercase()]].concat());
     assert!(
         code == 0 && text.contains("\"root_matches\": true"),
         "{text}"
     );
     for odd in ["zz", "", "0f", &root.replace(&root[..2], "+1"), &root[1..]] {
-        let (code, text) = said(&["snapshot", "verify", path(file), "--root", odd]);
+        let (code, text) = printed(&["snapshot", "verify", path(file), "--root", odd]);
         assert!(
             code == 2 && text.contains("64 hexadecimal digits"),
             "{text}"
@@ -104,17 +104,17 @@ fn verified_offline(file: &Path, (root, shown): (&str, &Value)) {
     }
 }
 
-fn damage_is_named(place: &Path, file: &Path) {
+fn damage_is_named(parent: &Path, file: &Path) {
     let mut bytes = std::fs::read(file).expect("it was written");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 4;
     std::fs::write(file, bytes).expect("there is room");
-    let (code, text) = said(&["snapshot", "verify", path(file)]);
+    let (code, text) = printed(&["snapshot", "verify", path(file)]);
     assert!(code == 1 && text.contains("(at byte "), "{text}");
-    let into = place.join("into");
-    let (code, text) = said(&["restore", "--file", path(file), "--into", path(&into)]);
+    let into = parent.join("into");
+    let (code, text) = printed(&["restore", "--file", path(file), "--into", path(&into)]);
     assert!(code == 1 && !into.exists(), "{text}");
-    let (code, text) = said(&["snapshot", "verify", path(&place.join("none.snapledger"))]);
+    let (code, text) = printed(&["snapshot", "verify", path(&parent.join("none.snapledger"))]);
     assert!(code == 2 && text.contains("cannot read"), "{text}");
 }
 
@@ -144,12 +144,12 @@ async fn a_balance_is_proven_against_the_root() {
     );
     cluster.stop_all().await;
 
-    let place = tempfile::tempdir().expect("a temporary directory");
-    let file = place.path().join("proof.json");
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let file = parent.path().join("proof.json");
     let root = proof["root"].as_str().expect("text").to_owned();
     let check = |proof: &Value, root: &str| {
         std::fs::write(&file, proof.to_string()).expect("there is room");
-        said(&["snapshot", "verify", "--proof", path(&file), "--root", root])
+        printed(&["snapshot", "verify", "--proof", path(&file), "--root", root])
     };
     let (code, text) = check(&proof, &root);
     assert!(

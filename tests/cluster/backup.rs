@@ -9,7 +9,7 @@ use serde_json::Value;
 use snapledger::process::ids::Lsn;
 use snapledger::store::Store;
 
-use crate::asked_from_terminal::{ended, said};
+use crate::asked_from_terminal::{ended, printed};
 use crate::await_it::until;
 use crate::nodes::{Cluster, process};
 use crate::rest::Rest;
@@ -21,8 +21,8 @@ const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
 async fn backup(rest: &Rest, into: &Path) -> Value {
     let into = into.to_str().expect("text");
-    let said = said(rest, &["backup", "--into", into, "--output", "json"]).await;
-    serde_json::from_str(&said).expect("JSON")
+    let printed = printed(rest, &["backup", "--into", into, "--output", "json"]).await;
+    serde_json::from_str(&printed).expect("JSON")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

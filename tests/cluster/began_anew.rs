@@ -67,8 +67,8 @@ async fn a_channel_that_began_anew_for_a_store_between_two_others_is_told_by_the
     let (_, refused) = try_forget(&cluster, ("n1", "n2"), &[]).await;
     let (_, again) = refused.rsplit_once("--again ").expect("what to do");
     let again = ["--again", again.trim().trim_end_matches('.')];
-    let (code, said) = try_forget(&cluster, ("n1", "n2"), &again).await;
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = try_forget(&cluster, ("n1", "n2"), &again).await;
+    assert_eq!(code, Some(0), "{printed}");
     let mut cluster = cluster.started_again(&["n1", "n2"]).await;
     cluster.connected().await;
     paid(&cluster, 1, 50).await;
@@ -103,10 +103,10 @@ async fn a_channel_to_a_process_of_another_make_that_began_anew_is_told_by_the_j
 
     // The refusal of another `store forget` says what has happened since.
     cluster.stop("n1").await;
-    let (code, said) = try_forget(&cluster, ("n1", "x1"), &[]).await;
-    assert_eq!(code, Some(1), "{said}");
+    let (code, printed) = try_forget(&cluster, ("n1", "x1"), &[]).await;
+    assert_eq!(code, Some(1), "{printed}");
     let since = "it has sent 2 messages to it, and delivered 0 from it. Only if its store was lost";
-    assert!(said.contains(since), "{said}");
+    assert!(printed.contains(since), "{printed}");
     cluster.stop_all().await;
 }
 

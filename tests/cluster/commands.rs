@@ -69,11 +69,11 @@ fn has_curl() -> bool {
 // The ports in the documents are the defaults of `snapledger cluster`.
 fn with_ports(cluster: &Cluster, command: &str) -> String {
     let mut command = command.to_owned();
-    for (place, id) in IDS.iter().enumerate() {
+    for (index, id) in IDS.iter().enumerate() {
         let (grpc, rest) = cluster.addresses(id);
         command = command
-            .replace(&format!("127.0.0.1:{}", 7101 + place), &grpc)
-            .replace(&format!("127.0.0.1:{}", 7201 + place), &rest);
+            .replace(&format!("127.0.0.1:{}", 7101 + index), &grpc)
+            .replace(&format!("127.0.0.1:{}", 7201 + index), &rest);
     }
     command
 }

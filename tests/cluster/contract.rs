@@ -35,7 +35,7 @@ fn close(value: &mut Value) {
 fn validator(pointer: &str) -> Arc<Validator> {
     let mut known = VALIDATORS.lock().unwrap_or_else(PoisonError::into_inner);
     let made = known.entry(pointer.to_owned()).or_insert_with(|| {
-        let mut schema = place(pointer).1.clone();
+        let mut schema = resolve(pointer).1.clone();
         schema["components"] = CLOSED["components"].clone();
         let options = jsonschema::options().with_draft(Draft::Draft202012);
         let built = options.should_validate_formats(true).build(&schema);
@@ -45,11 +45,11 @@ fn validator(pointer: &str) -> Arc<Validator> {
 }
 
 /// The value at a JSON pointer of the document with references resolved, and its pointer.
-pub(crate) fn place(pointer: &str) -> (String, &'static Value) {
+pub(crate) fn resolve(pointer: &str) -> (String, &'static Value) {
     let found = CLOSED.pointer(pointer);
     let found = found.unwrap_or_else(|| unreachable!("nothing at {pointer}"));
     match found["$ref"].as_str() {
-        Some(reference) => place(reference.trim_start_matches('#')),
+        Some(reference) => resolve(reference.trim_start_matches('#')),
         None => (pointer.to_owned(), found),
     }
 }
@@ -113,7 +113,7 @@ pub(crate) fn check(method: &str, uri: &str, answer: &Answer) {
         "{asked} answers {}, which is not in src/api/rest/openapi/: {answer:?}",
         answer.status
     );
-    let (at, described) = place(&status);
+    let (at, described) = resolve(&status);
     check_headers(&at, described, answer);
     if described["content"].is_null() {
         assert_eq!(answer.body, "", "{asked} has no content: {answer:?}");
@@ -142,7 +142,7 @@ pub(crate) fn check(method: &str, uri: &str, answer: &Answer) {
 
 /// Whether a body matches the content at a pointer: as a whole, or each of its lines, or the data of each event.
 pub(crate) fn judge(content: &str, media_type: &str, body: &str) -> Result<(), String> {
-    let described = place(content).1;
+    let described = resolve(content).1;
     let json = |text: &str| {
         let read = serde_json::from_str(text);
         read.unwrap_or_else(|why| unreachable!("{why}: {text} in {body}"))
@@ -176,7 +176,7 @@ pub(crate) fn judge(content: &str, media_type: &str, body: &str) -> Result<(), S
 fn check_headers(at: &str, described: &Value, answer: &Answer) {
     let headers = described["headers"].as_object();
     for name in headers.into_iter().flatten().map(|(name, _)| name) {
-        let (at, header) = place(&format!("{at}/headers/{}", step(name)));
+        let (at, header) = resolve(&format!("{at}/headers/{}", step(name)));
         let given = answer.header(name);
         if given.is_empty() {
             assert!(header["required"] != true, "{name} is missing: {answer:?}");

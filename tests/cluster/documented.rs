@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::contract::{check, fit, judge, place, step};
+use crate::contract::{check, fit, judge, resolve, step};
 use crate::nodes::Cluster;
 use crate::rest::{Answer, Rest, request};
 
@@ -46,21 +46,21 @@ fn operations() -> Vec<Operation> {
         .collect();
     operations.sort_by_key(|one| {
         let methods = ["POST", "PUT", "GET", "DELETE"];
-        let place = methods.iter().position(|method| *method == one.method);
-        (place, one.path == "/v1/snapshots")
+        let rank = methods.iter().position(|method| *method == one.method);
+        (rank, one.path == "/v1/snapshots")
     });
     operations
 }
 
 impl Operation {
     fn value(&self) -> &'static Value {
-        place(&self.at).1
+        resolve(&self.at).1
     }
 
     fn parameters(&self) -> Vec<&'static Value> {
         let given = self.value()["parameters"].as_array().map_or(0, Vec::len);
         (0..given)
-            .map(|index| place(&format!("{}/parameters/{index}", self.at)).1)
+            .map(|index| resolve(&format!("{}/parameters/{index}", self.at)).1)
             .collect()
     }
 
@@ -134,7 +134,7 @@ impl Operation {
     fn formats(&self) -> BTreeSet<String> {
         let good = fields(&self.value()["responses"]).filter(|(status, _)| status.starts_with('2'));
         let contents = good.flat_map(|(status, _)| {
-            let (_, answer) = place(&format!("{}/responses/{status}", self.at));
+            let (_, answer) = resolve(&format!("{}/responses/{status}", self.at));
             fields(&answer["content"]).map(|(media_type, _)| media_type.clone())
         });
         contents.collect()
@@ -254,15 +254,15 @@ fn operations_have_names_and_their_examples_of_answers_fit() {
             "{name}"
         );
         for (status, _) in fields(&value["responses"]) {
-            let (at, answer) = place(&format!("{}/responses/{status}", operation.at));
+            let (at, answer) = resolve(&format!("{}/responses/{status}", operation.at));
             for (media_type, content) in fields(&answer["content"]) {
-                let place = format!("{at}/content/{}", step(media_type));
+                let pointer = format!("{at}/content/{}", step(media_type));
                 let several = fields(&content["examples"]).map(|(_, example)| &example["value"]);
                 let one = Some(&content["example"]).filter(|example| !example.is_null());
                 for example in several.chain(one) {
                     let text = example.as_str().map(str::to_owned);
                     let text = text.unwrap_or_else(|| example.to_string());
-                    let fits = judge(&place, media_type, &text);
+                    let fits = judge(&pointer, media_type, &text);
                     fits.unwrap_or_else(|why| unreachable!("{name} {status}: {why}"));
                 }
             }

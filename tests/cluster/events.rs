@@ -19,7 +19,7 @@ use crate::rest::{Answer, Rest, asked};
 struct Event {
     id: String,
     name: String,
-    said: Value,
+    data: Value,
 }
 
 async fn watched(rest: &Rest, snapshot: &str, behind: Option<&str>) -> Answer {
@@ -42,7 +42,7 @@ fn events(answer: &Answer) -> Vec<Event> {
     sent.map(|event| Event {
         id: field(event, "id"),
         name: field(event, "event"),
-        said: serde_json::from_str(&field(event, "data")).expect("each says JSON"),
+        data: serde_json::from_str(&field(event, "data")).expect("each says JSON"),
     })
     .collect()
 }
@@ -51,7 +51,7 @@ fn named(events: &[Event], name: &str, fields: &[&str]) -> Vec<String> {
     let of_name = events.iter().filter(|event| event.name == name);
     let mut found: Vec<String> = of_name
         .map(|event| {
-            let fields = fields.iter().map(|field| event.said[*field].as_str());
+            let fields = fields.iter().map(|field| event.data[*field].as_str());
             let fields = fields.map(|text| text.expect("it is said"));
             fields.collect::<Vec<_>>().join(">")
         })
@@ -63,8 +63,8 @@ fn named(events: &[Event], name: &str, fields: &[&str]) -> Vec<String> {
 // All instants are from one clock, that of the assembler.
 fn assert_in_order(events: &[Event]) {
     let told = events.iter().map(|event| match &*event.name {
-        "published" => event.said["finished_at"].as_str(),
-        _ => event.said["at"].as_str(),
+        "published" => event.data["finished_at"].as_str(),
+        _ => event.data["at"].as_str(),
     });
     assert!(told.is_sorted(), "{events:#?}");
 }
@@ -82,10 +82,10 @@ async fn every_step_is_told_once_and_a_watcher_goes_on_where_it_was() {
     let id = rest.start_snapshot().await;
     let partial = events(&watched(&rest, &id, None).await);
     assert_eq!(partial[0].name, "begun");
-    assert_eq!(partial[0].said["initiator"], "n1");
+    assert_eq!(partial[0].data["initiator"], "n1");
     let last = partial.last().expect("there are some").clone();
     assert_eq!(
-        (&*last.name, &last.said["status"]),
+        (&*last.name, &last.data["status"]),
         ("published", &json!("partial"))
     );
     assert_eq!(named(&partial, "recorded", &["process"]), ["n1", "n2"]);
@@ -110,10 +110,10 @@ async fn every_step_is_told_once_and_a_watcher_goes_on_where_it_was() {
     assert_eq!(named(&whole, "closed", &["from", "to"]).len(), 6);
     let end = later.last().expect("there are some");
     assert_eq!(
-        (&*end.name, &end.said["status"]),
+        (&*end.name, &end.data["status"]),
         ("published", &json!("complete"))
     );
-    assert_eq!(end.said["verification"]["conserved"], true);
+    assert_eq!(end.data["verification"]["conserved"], true);
     assert_in_order(&later);
 
     // When the collection is over, the history reports its end in the same form.

@@ -11,15 +11,15 @@ use crate::snapshots::assert_proven;
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
 /// All answers about a snapshot; they are the same on every node.
-async fn said(rest: &Rest, id: &str) -> Vec<(String, String)> {
-    let mut said = Vec::new();
+async fn answers(rest: &Rest, id: &str) -> Vec<(String, String)> {
+    let mut answers = Vec::new();
     for of in ["", "/balances", "/channels"] {
         let answer = rest.get(&format!("/v1/snapshots/{id}{of}")).await;
         let tag = answer.headers.get("etag");
         let tag = tag.map_or("", |tag| tag.to_str().expect("a tag"));
-        said.push((tag.to_owned(), answer.body));
+        answers.push((tag.to_owned(), answer.body));
     }
-    said
+    answers
 }
 
 async fn listed(rest: &Rest) -> Vec<Value> {
@@ -43,7 +43,7 @@ async fn arrives(rest: &Rest, id: &str, status: &str) {
 
 async fn has_the_same(rest: &Rest, as_rest: &Rest, id: &str) {
     arrives(rest, id, "complete").await;
-    assert_eq!(said(rest, id).await, said(as_rest, id).await);
+    assert_eq!(answers(rest, id).await, answers(as_rest, id).await);
 }
 
 /// A request to another node right after the start is told that the snapshot is coming, and then finds it.
@@ -99,7 +99,7 @@ async fn a_snapshot_is_in_every_history_and_outlives_who_assembled_it() {
     let second = n2.start_snapshot().await;
     n2.snapshot(&second, "partial").await;
     arrives(&n1, &second, "partial").await;
-    assert_eq!(said(&n1, &second).await, said(&n2, &second).await);
+    assert_eq!(answers(&n1, &second).await, answers(&n2, &second).await);
     cluster.start("n3").await;
     n2.snapshot(&second, "complete").await;
     has_the_same(&n1, &n2, &second).await;
@@ -107,11 +107,11 @@ async fn a_snapshot_is_in_every_history_and_outlives_who_assembled_it() {
     assert_eq!(listed(&n1).await, listed(&n3).await);
     assert_eq!(listed(&n2).await, listed(&n3).await);
 
-    let before = (said(&n3, &first).await, said(&n3, &second).await);
+    let before = (answers(&n3, &first).await, answers(&n3, &second).await);
     cluster.stop_all().await;
     cluster.start("n3").await;
     assert_eq!(listed(&n3).await.len(), 2);
-    let after = (said(&n3, &first).await, said(&n3, &second).await);
+    let after = (answers(&n3, &first).await, answers(&n3, &second).await);
     assert_eq!(after, before, "it answers for the dead");
     cluster.stop_all().await;
 }

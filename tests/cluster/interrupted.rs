@@ -22,15 +22,15 @@ async fn a_snapshot_that_was_begun_is_finished_after_everybody_was_killed() {
     }
     let mut begun = Vec::new();
     for round in 0..ROUNDS {
-        for (place, id) in IDS.into_iter().enumerate() {
+        for (index, id) in IDS.into_iter().enumerate() {
             let rest = programs.rest(id);
-            let to = IDS[(place + 1) % IDS.len()];
+            let to = IDS[(index + 1) % IDS.len()];
             let body = json!({
                 "from_account": "cash", "to_account": "cash", "amount": 7, "to_process": to
             });
             assert_eq!(rest.post("/v1/transfers", &body).await.status, 200);
             // In the last round all of them, so that every recording is interrupted at another stage.
-            if round == place || round + 1 == ROUNDS {
+            if round == index || round + 1 == ROUNDS {
                 begun.push((id, rest.start_snapshot().await));
             }
         }

@@ -105,11 +105,11 @@ fn payment(request_id: String, to_process: &str) -> Operation {
 
 // Transfers to the two others in turn, with deposits in between.
 fn batch(node: usize, client: usize, call: usize) -> ApplyRequest {
-    let operations = (0..BATCH).map(|place| {
-        let id = format!("{}-{client}-{call}-{place}", IDS[node]);
-        match place % 4 {
+    let operations = (0..BATCH).map(|index| {
+        let id = format!("{}-{client}-{call}-{index}", IDS[node]);
+        match index % 4 {
             0 => deposit(&id, &format!("client-{client}"), 1),
-            _ => payment(id, IDS[(node + 1 + place % 2) % IDS.len()]),
+            _ => payment(id, IDS[(node + 1 + index % 2) % IDS.len()]),
         }
     });
     request(operations.collect())

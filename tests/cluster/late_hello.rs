@@ -39,8 +39,12 @@ async fn a_hello_that_comes_late_contradicts_nothing() {
     let mut two = PeerServiceClient::new(cluster.grpc("n2"));
     let answer = two.channel(tokio_stream::iter([late])).await;
     let mut acks = answer.expect("a stream").into_inner();
-    let said = timeout(SOON, acks.message()).await.expect("in time");
-    assert_eq!(said.expect("a stream"), None, "neither welcome nor refused");
+    let received = timeout(SOON, acks.message()).await.expect("in time");
+    assert_eq!(
+        received.expect("a stream"),
+        None,
+        "neither welcome nor refused"
+    );
 
     for ends in [("n1", "n2"), ("n2", "n1")] {
         open(&n1, ends).await;

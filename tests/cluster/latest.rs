@@ -13,7 +13,7 @@ use snapledger::proto::snapledger::{
 };
 use tonic::Code;
 
-use crate::asked_from_terminal::{ended, said};
+use crate::asked_from_terminal::{ended, printed};
 use crate::nodes::Cluster;
 use crate::rest::{Answer, Rest, request};
 
@@ -174,7 +174,7 @@ async fn from_a_terminal(rest: &Rest) {
         &["snapshot", "unpin", "latest"],
         &["account", "balance", "alice", "--snapshot", "latest"],
     ] {
-        said(rest, what).await;
+        printed(rest, what).await;
     }
     let dir = tempfile::tempdir().expect("a temporary directory");
     let out = dir.path().join("newest");
@@ -185,7 +185,7 @@ async fn from_a_terminal(rest: &Rest) {
         "--out",
         out.to_str().expect("text"),
     ];
-    assert!(said(rest, &export).await.contains("snapshot third"));
+    assert!(printed(rest, &export).await.contains("snapshot third"));
     let (code, _, stderr) = ended(rest, &["snapshot", "take", "--id", "latest"]).await;
     assert_eq!(code, Some(2), "{stderr}");
     assert!(stderr.contains("choose another id"), "{stderr}");
@@ -237,7 +237,7 @@ async fn no_snapshot_is_taken_as_latest_and_one_of_before_is_still_read() {
         named(&rest.read("/v1/snapshots/id%3Alatest/pin").await),
         "latest"
     );
-    let shown = said(&rest, &["snapshot", "show", "id:latest"]).await;
+    let shown = printed(&rest, &["snapshot", "show", "id:latest"]).await;
     assert!(
         shown.contains("latest") && shown.contains("partial"),
         "{shown}"

@@ -78,11 +78,11 @@ impl Mixed {
             .stdout(Stdio::piped())
             .spawn()
             .expect("python runs");
-        let mut said = String::new();
+        let mut printed = String::new();
         let stdout = child.stdout.take().expect("piped");
-        let read = BufReader::new(stdout).read_line(&mut said);
+        let read = BufReader::new(stdout).read_line(&mut printed);
         read.expect("text");
-        assert_eq!(said, "ready\n");
+        assert_eq!(printed, "ready\n");
         self.child = Some(child);
     }
 

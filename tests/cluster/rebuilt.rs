@@ -68,26 +68,26 @@ async fn a_lost_process_comes_back_with_all_the_money_its_peers_know_of() {
         "--from",
         text(&two),
     ];
-    let (code, said) = restored(&[&asked[..], &["--into", text(&three)]].concat()).await;
-    assert_eq!(code, Some(0), "{said}");
+    let (code, shown) = restored(&[&asked[..], &["--into", text(&three)]].concat()).await;
+    assert_eq!(code, Some(0), "{shown}");
     for part in [
         &*id,
         "account suspense of n3",
         "snapledger store forget DIR --peer n3",
     ] {
-        assert!(said.contains(part), "{part} in {said}");
+        assert!(shown.contains(part), "{part} in {shown}");
     }
-    assert!(!said.contains("warning"), "{said}");
-    let (code, said) = restored(&[&asked[..4], &["--into", text(&three)]].concat()).await;
-    assert!(code == Some(2) && said.contains("is not empty"), "{said}");
+    assert!(!shown.contains("warning"), "{shown}");
+    let (code, shown) = restored(&[&asked[..4], &["--into", text(&three)]].concat()).await;
+    assert!(code == Some(2) && shown.contains("is not empty"), "{shown}");
     for id in ["n1", "n2"] {
         forget(&cluster, id, "n3").await;
     }
     let other = three.with_file_name("other");
-    let (code, said) = restored(&[&asked[..], &["--into", text(&other)]].concat()).await;
+    let (code, shown) = restored(&[&asked[..], &["--into", text(&other)]].concat()).await;
     assert!(
-        code == Some(1) && said.contains("has forgotten the store of n3"),
-        "{said}"
+        code == Some(1) && shown.contains("has forgotten the store of n3"),
+        "{shown}"
     );
     let mut cluster = cluster.started_again(&IDS).await;
     cluster.connected().await;

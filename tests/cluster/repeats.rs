@@ -31,8 +31,8 @@ async fn a_repeat_answers_as_the_first_did_and_another_body_is_refused() {
         ),
     ];
     let mut first = Vec::new();
-    for (place, (path, body)) in paths.iter().enumerate() {
-        first.push(keyed(&rest, path, body, &format!("k{place}")).await);
+    for (index, (path, body)) in paths.iter().enumerate() {
+        first.push(keyed(&rest, path, body, &format!("k{index}")).await);
     }
     let statuses: Vec<u16> = first.iter().map(|answer| answer.status).collect();
     assert_eq!(statuses, [200, 200, 409, 200]);
@@ -42,15 +42,15 @@ async fn a_repeat_answers_as_the_first_did_and_another_body_is_refused() {
             cluster.stop("n1").await;
             cluster.start("n1").await;
         }
-        for (place, (path, body)) in paths.iter().enumerate() {
-            let again = keyed(&rest, path, body, &format!("k{place}")).await;
-            if restarted && first[place].status == 409 {
+        for (index, (path, body)) in paths.iter().enumerate() {
+            let again = keyed(&rest, path, body, &format!("k{index}")).await;
+            if restarted && first[index].status == 409 {
                 assert_eq!(again.status, 200, "{again:?}");
                 continue;
             }
             assert_eq!(
                 (again.status, &again.body),
-                (first[place].status, &first[place].body)
+                (first[index].status, &first[index].body)
             );
         }
         let other = keyed(&rest, paths[0].0, &json!({"amount": 11}), "k0").await;

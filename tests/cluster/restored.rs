@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 }
 
 /// The exit code and the whole output.
-pub(crate) fn said(arguments: &[&str]) -> (i32, String) {
+pub(crate) fn printed(arguments: &[&str]) -> (i32, String) {
     let output = run(arguments);
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8(text).expect("text");
@@ -46,7 +46,7 @@ pub(crate) fn path(path: &Path) -> &str {
 pub(crate) async fn restore(arguments: &[&str]) -> (i32, String) {
     let arguments = [&["restore"], arguments].concat();
     until("a closed store", async || {
-        let (code, text) = said(&arguments);
+        let (code, text) = printed(&arguments);
         (!text.contains("in use by another node")).then_some((code, text))
     })
     .await
@@ -69,16 +69,16 @@ async fn settled(rest: &Rest, id: &str) -> Balances {
     let mut settled: Balances = balances
         .iter()
         .map(|one| {
-            let place = (text(&one["process"]), text(&one["account"]));
-            (place, one["balance"].as_i64().expect("an integer"))
+            let key = (text(&one["process"]), text(&one["account"]));
+            (key, one["balance"].as_i64().expect("an integer"))
         })
         .collect();
     let channels = rest.read(&format!("/v1/snapshots/{id}/channels")).await;
     for channel in channels["channels"].as_array().expect("a list") {
         for message in channel["messages"].as_array().expect("a list") {
             if message["message_type"] == "transfer" {
-                let place = (text(&channel["to"]), text(&message["to_account"]));
-                *settled.entry(place).or_default() += message["amount"].as_i64().expect("cents");
+                let key = (text(&channel["to"]), text(&message["to_account"]));
+                *settled.entry(key).or_default() += message["amount"].as_i64().expect("cents");
             }
         }
     }
@@ -122,16 +122,16 @@ async fn money_in_flight_arrives_once_in_the_restored_cluster_and_the_old_store_
     let total = 3 * SEED + 9;
     let settled = settled(&rest, id).await;
     assert_eq!(settled.values().sum::<i64>(), total);
-    let place = tempfile::tempdir().expect("a temporary directory");
-    let file = place.path().join("s.snapledger");
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let file = parent.path().join("s.snapledger");
     let export = ["snapshot", "export", id, "--rest", rest.base(), "--out"];
-    let (code, text) = said(&[&export[..], &[path(&file)]].concat());
+    let (code, text) = printed(&[&export[..], &[path(&file)]].concat());
     assert_eq!(code, 0, "{text}");
     cluster.stop_all().await;
 
     let from = cluster.store("n1");
     let from = ["--snapshot", id, "--from", path(&from), "--into"];
-    let one = place.path().join("one");
+    let one = parent.path().join("one");
     let (code, text) = restore(&[&from[..], &[path(&one)]].concat()).await;
     assert_eq!(code, 0, "{text}");
     assert!(
@@ -144,7 +144,7 @@ async fn money_in_flight_arrives_once_in_the_restored_cluster_and_the_old_store_
     );
     let (code, text) = restore(&[&from[..], &[path(&one)]].concat()).await;
     assert!(code == 2 && text.contains("is not empty"), "{text}");
-    let other = place.path().join("other");
+    let other = parent.path().join("other");
     let (code, text) = restore(&["--file", path(&file), "--into", path(&other)]).await;
     assert_eq!(code, 0, "{text}");
     for dir in IDS.iter().flat_map(|id| [one.join(id), other.join(id)]) {
@@ -234,8 +234,8 @@ async fn a_partial_snapshot_is_refused_and_an_interrupted_restore_begins_anew() 
     cluster.stop("n2").await;
     let partial = rest.start_snapshot().await;
     rest.snapshot(&partial, "partial").await;
-    let place = tempfile::tempdir().expect("a temporary directory");
-    let file = place.path().join("partial.snapledger");
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let file = parent.path().join("partial.snapledger");
     let export = [
         "snapshot",
         "export",
@@ -244,12 +244,12 @@ async fn a_partial_snapshot_is_refused_and_an_interrupted_restore_begins_anew() 
         rest.base(),
         "--out",
     ];
-    let (code, text) = said(&[&export[..], &[path(&file)]].concat());
+    let (code, text) = printed(&[&export[..], &[path(&file)]].concat());
     assert!(
         code == 0 && text.contains("process n2 is not in it"),
         "{text}"
     );
-    let (code, text) = said(&["snapshot", "verify", path(&file)]);
+    let (code, text) = printed(&["snapshot", "verify", path(&file)]);
     assert_eq!(code, 0, "{text}");
     assert!(
         text.contains("not checked: whatever process n2 holds"),
@@ -261,7 +261,7 @@ async fn a_partial_snapshot_is_refused_and_an_interrupted_restore_begins_anew() 
     );
     cluster.stop_all().await;
 
-    let (store, into) = (cluster.store("n1"), place.path().join("into"));
+    let (store, into) = (cluster.store("n1"), parent.path().join("into"));
     let arguments = |snapshot| {
         [
             "--snapshot",
@@ -288,7 +288,7 @@ async fn a_partial_snapshot_is_refused_and_an_interrupted_restore_begins_anew() 
     killed(&arguments(&whole), &into).await;
     let (code, text) = restore(&arguments(&whole)).await;
     assert_eq!(code, 0, "{text}");
-    let aside = place.path().join(".into.restoring");
+    let aside = parent.path().join(".into.restoring");
     assert!(!aside.exists(), "nothing is left beside it");
     for id in ["n1", "n2"] {
         Store::check(&into.join(id)).expect("a good store");

@@ -108,12 +108,12 @@ async fn of_pins_by_several_operators_the_word_answered_last_stands() {
     // All at once, then one more.
     for round in 0..10 {
         let at_once = ["PUT", "DELETE", "PUT", "DELETE"];
-        let said = at_once.iter().enumerate().map(|(at, method)| {
+        let answered = at_once.iter().enumerate().map(|(at, method)| {
             let (rest, method) = (cluster.rest(IDS[(at + round) % 3]), *method);
             tokio::spawn(async move { say(&rest, method, "s").await.status })
         });
-        for said in said.collect::<Vec<_>>() {
-            assert_eq!(said.await.expect("it is answered"), 200);
+        for answered in answered.collect::<Vec<_>>() {
+            assert_eq!(answered.await.expect("it is answered"), 200);
         }
         let last = round % 2 == 0;
         let method = if last { "PUT" } else { "DELETE" };

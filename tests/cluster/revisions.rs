@@ -7,7 +7,7 @@ use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
 use snapledger::proto::snapledger::{GetRequest, ListRequest, RevisionsRequest};
 use tonic::Code;
 
-use crate::asked_from_terminal::{ended, said};
+use crate::asked_from_terminal::{ended, printed};
 use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::rest::Rest;
@@ -66,18 +66,21 @@ async fn an_earlier_revision_is_the_same_on_every_node_with_all_below_it() {
         })
         .await;
         assert_eq!(listed["ever_partial"], true, "{listed}");
-        let mut said = vec![listed.to_string()];
+        let mut printed = vec![listed.to_string()];
         for of in BELOW {
             let path = format!("/v1/snapshots/s{of}?revision={number}");
             let answer = rest.get(&path).await;
             assert_eq!(answer.status, 200, "{path}: {answer:?}");
-            said.push(answer.header("etag").to_owned());
-            said.push(answer.body);
+            printed.push(answer.header("etag").to_owned());
+            printed.push(answer.body);
         }
-        known.push(said);
+        known.push(printed);
         is_partial_as_then(&rest, &partial).await;
     }
-    assert!(known.iter().all(|said| *said == known[0]), "{known:?}");
+    assert!(
+        known.iter().all(|printed| *printed == known[0]),
+        "{known:?}"
+    );
     let [newest, earlier] = &revisions(&cluster.rest("n2"), "s").await[..] else {
         unreachable!("there are two");
     };
@@ -169,8 +172,8 @@ async fn from_a_terminal(rest: &Rest, number: u64) {
         (&["snapshot", "show", "latest"], "partial"),
     ];
     for (command, shown) in earlier {
-        let said = said(rest, &[command, &["--revision", &number]].concat()).await;
-        assert!(said.contains(shown), "{command:?}: {said}");
+        let printed = printed(rest, &[command, &["--revision", &number]].concat()).await;
+        assert!(printed.contains(shown), "{command:?}: {printed}");
     }
     let same = [
         "diff",
@@ -181,7 +184,7 @@ async fn from_a_terminal(rest: &Rest, number: u64) {
         "--other-revision",
         "2",
     ];
-    let differs = said(rest, &[&["snapshot"], &same[..]].concat()).await;
+    let differs = printed(rest, &[&["snapshot"], &same[..]].concat()).await;
     assert!(
         differs.contains("n3"),
         "only one of them holds it: {differs}"

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::asked_from_terminal::{ended, said};
+use crate::asked_from_terminal::{ended, printed};
 use crate::nodes::Cluster;
 use crate::rest::Rest;
 
@@ -86,9 +86,9 @@ async fn two_snapshots_are_compared_and_one_is_watched_from_a_terminal() {
         assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     }
     let refused = snapshot(at, &["show", "none", "--output", "json"]).await;
-    let said: Value = serde_json::from_slice(&refused.stderr).expect("JSON");
+    let printed: Value = serde_json::from_slice(&refused.stderr).expect("JSON");
     assert_eq!(
-        (&said["type"], &said["exit"]),
+        (&printed["type"], &printed["exit"]),
         (&json!("unknown-snapshot"), &json!(1))
     );
     cluster.stop_all().await;
@@ -107,16 +107,16 @@ async fn who_takes_a_snapshot_that_was_there_already_is_told_so() {
     );
     let again = snapshot(at, &take).await;
     assert_eq!(text(&again), text(&new), "it is the same one");
-    let said = String::from_utf8_lossy(&again.stderr);
+    let printed = String::from_utf8_lossy(&again.stderr);
     assert!(
-        said.starts_with("note: snapshot s/1 was there already"),
-        "{said}"
+        printed.starts_with("note: snapshot s/1 was there already"),
+        "{printed}"
     );
     let again = snapshot(at, &[&take[..], &["--output", "json"]].concat()).await;
     let answer: Value = serde_json::from_str(&text(&again)).expect("JSON");
     assert_eq!(answer["status"], "complete");
-    let said: Value = serde_json::from_slice(&again.stderr).expect("JSON here, too");
-    assert!(said["note"].is_string(), "{said}");
+    let printed: Value = serde_json::from_slice(&again.stderr).expect("JSON here, too");
+    assert!(printed["note"].is_string(), "{printed}");
     cluster.stop_all().await;
 }
 
@@ -125,9 +125,9 @@ async fn who_asks_the_wrong_port_or_for_what_is_not_there_is_told_which() {
     let mut cluster = Cluster::up(&["n1"]).await;
     let (grpc, rest) = cluster.addresses("n1");
     let refused = |output: Output, code, sentence: &str| {
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        assert!(said.contains(sentence), "{said}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{printed}");
+        assert!(printed.contains(sentence), "{printed}");
     };
     let asked = snapshot(&grpc, &["list"]).await;
     refused(
@@ -177,12 +177,12 @@ async fn hints_say_what_to_do(rest: &Rest) {
 async fn a_node_its_balances_and_its_proofs_are_shown_and_any_process_is_paid_into() {
     let mut cluster = Cluster::up(&["n1", "n2"]).await;
     let rest = cluster.rest("n1");
-    let begun = said(&rest, &["status"]).await;
+    let begun = printed(&rest, &["status"]).await;
     for part in ["n1", "ready", "yes", "none yet", "n2", "up", "open"] {
         assert!(begun.contains(part), "{part} in {begun}");
     }
     let paid = ["account", "deposit", "bob", "30", "--process", "n2"];
-    assert!(said(&rest, &paid).await.contains("n2"));
+    assert!(printed(&rest, &paid).await.contains("n2"));
     let sent = [
         "account",
         "transfer",
@@ -194,17 +194,17 @@ async fn a_node_its_balances_and_its_proofs_are_shown_and_any_process_is_paid_in
         "--process",
         "n2",
     ];
-    said(&rest, &sent).await;
+    printed(&rest, &sent).await;
     rest.balance_is("alice", 10).await;
     let drawn = ["account", "withdraw", "bob", "1", "--process", "n2"];
-    assert!(said(&rest, &drawn).await.contains("19"));
-    said(&rest, &["snapshot", "take", "--id", "s"]).await;
-    let all = said(&rest, &["snapshot", "balances", "s"]).await;
+    assert!(printed(&rest, &drawn).await.contains("19"));
+    printed(&rest, &["snapshot", "take", "--id", "s"]).await;
+    let all = printed(&rest, &["snapshot", "balances", "s"]).await;
     assert!(
         all.contains("bob") && all.contains("19") && all.contains("alice"),
         "{all}"
     );
-    let page = said(&rest, &["snapshot", "balances", "latest", "--limit", "1"]).await;
+    let page = printed(&rest, &["snapshot", "balances", "latest", "--limit", "1"]).await;
     assert!(
         page.contains("more with the same command and --cursor"),
         "{page}"
@@ -222,14 +222,14 @@ async fn a_node_its_balances_and_its_proofs_are_shown_and_any_process_is_paid_in
         "--out",
         file,
     ];
-    let proven = said(&rest, &proof).await;
+    let proven = printed(&rest, &proof).await;
     assert!(
         proven.contains("account \"bob\" of process n2 holds 19"),
         "{proven}"
     );
-    let checked = said(&rest, &["snapshot", "verify", "--proof", file]).await;
+    let checked = printed(&rest, &["snapshot", "verify", "--proof", file]).await;
     assert!(checked.contains("holds 19"), "{checked}");
-    let status = said(&rest, &["status"]).await;
+    let status = printed(&rest, &["status"]).await;
     assert!(status.contains("s, complete, by n1 at "), "{status}");
     hints_say_what_to_do(&rest).await;
     let elsewhere = ["snapshot", "proof", "s", "bob", "--out", file];

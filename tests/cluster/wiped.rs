@@ -5,7 +5,7 @@
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
 
-use crate::asked_from_terminal::said;
+use crate::asked_from_terminal::printed;
 use crate::await_it::until;
 use crate::nodes::{Cluster, DEADLINE};
 use crate::rest::Rest;
@@ -14,9 +14,9 @@ use crate::stores::{copy_of, is_whole, pay, put_back, stopped};
 
 // The output of `store forget`.
 pub(crate) async fn forget(cluster: &Cluster, id: &str, peer: &str) -> String {
-    let (code, said) = try_forget(cluster, (id, peer), &[]).await;
-    assert_eq!(code, Some(0), "{said}");
-    said
+    let (code, printed) = try_forget(cluster, (id, peer), &[]).await;
+    assert_eq!(code, Some(0), "{printed}");
+    printed
 }
 
 // The exit code, and the output of both streams.
@@ -33,8 +33,8 @@ pub(crate) async fn try_forget(
             .args(more)
             .output()
             .expect("the program runs");
-        let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
-        (!said.contains("is in use")).then_some((output.status.code(), said))
+        let printed = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+        (!printed.contains("is in use")).then_some((output.status.code(), printed))
     })
     .await
 }
@@ -82,7 +82,7 @@ async fn stopped_channels_are_warned_of(rest: &Rest) {
             assert!(warnings.contains(channel), "{shown}");
         }
     }
-    let status = said(rest, &["status"]).await;
+    let status = printed(rest, &["status"]).await;
     assert!(
         status.contains("warning: channel n1→n2 is stopped: "),
         "{status}"
@@ -94,10 +94,10 @@ async fn stopped_channels_are_warned_of(rest: &Rest) {
 }
 
 async fn what_is_forgotten_is_not_booked_again(cluster: &Cluster) {
-    let said = forget(cluster, "n1", "n2").await;
+    let printed = forget(cluster, "n1", "n2").await;
     assert!(
-        said.contains("has given up the store of n2 already"),
-        "{said}"
+        printed.contains("has given up the store of n2 already"),
+        "{printed}"
     );
     let store = cluster.store("n1");
     for (peer, why) in [
@@ -168,20 +168,20 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     names_the_stopped_channels(&n1.snapshot(&waiting, "partial").await);
 
     cluster.stop_all().await;
-    let said = forget(&cluster, "n1", "n2").await;
+    let printed = forget(&cluster, "n1", "n2").await;
     assert!(
-        said.contains("33 minor units, is booked as a withdrawal"),
-        "{said}"
+        printed.contains("33 minor units, is booked as a withdrawal"),
+        "{printed}"
     );
     assert!(
-        said.contains("of the messages sent were not acknowledged; they are not sent again"),
-        "{said}"
+        printed.contains("of the messages sent were not acknowledged; they are not sent again"),
+        "{printed}"
     );
     what_is_forgotten_is_not_booked_again(&cluster).await;
-    let said = forget(&cluster, "n3", "n2").await;
+    let printed = forget(&cluster, "n3", "n2").await;
     assert!(
-        said.contains("70 minor units, is booked as a deposit"),
-        "{said}"
+        printed.contains("70 minor units, is booked as a deposit"),
+        "{printed}"
     );
     put_back(old.path(), &cluster.store("n2"));
     let mut cluster = cluster.started_again(&["n1", "n2", "n3"]).await;
@@ -220,21 +220,21 @@ async fn a_repeated_command_does_not_give_up_the_store_in_the_place_of_the_lost_
     n1.balance_is("b", 30).await;
 
     cluster.stop("n1").await;
-    let (code, said) = try_forget(&cluster, ("n1", "n2"), &[]).await;
+    let (code, printed) = try_forget(&cluster, ("n1", "n2"), &[]).await;
     assert!(
-        code == Some(1) && said.contains("nothing was booked now"),
-        "{said}"
+        code == Some(1) && printed.contains("nothing was booked now"),
+        "{printed}"
     );
     assert!(
-        said.contains("Since then it has met another one, "),
-        "{said}"
+        printed.contains("Since then it has met another one, "),
+        "{printed}"
     );
-    let (_, again) = said.rsplit_once("--again ").expect("what to do");
+    let (_, again) = printed.rsplit_once("--again ").expect("what to do");
     let again = again.trim().trim_end_matches('.');
-    let (code, said) = try_forget(&cluster, ("n1", "n2"), &["--again", "1"]).await;
+    let (code, printed) = try_forget(&cluster, ("n1", "n2"), &["--again", "1"]).await;
     assert!(
-        code == Some(1) && said.contains("nothing was booked"),
-        "{said}"
+        code == Some(1) && printed.contains("nothing was booked"),
+        "{printed}"
     );
     cluster.start("n1").await;
     cluster.connected().await;
@@ -248,8 +248,8 @@ async fn a_repeated_command_does_not_give_up_the_store_in_the_place_of_the_lost_
         "the difference, 20 minor units, is booked as a deposit",
         "has given up the store of n2 already",
     ] {
-        let (code, said) = try_forget(&cluster, ("n1", "n2"), &["--again", again]).await;
-        assert!(code == Some(0) && said.contains(told), "{said}");
+        let (code, printed) = try_forget(&cluster, ("n1", "n2"), &["--again", again]).await;
+        assert!(code == Some(0) && printed.contains(told), "{printed}");
     }
     let mut cluster = cluster.started_again(&["n1", "n2"]).await;
     cluster.connected().await;
@@ -268,10 +268,13 @@ async fn a_store_that_was_met_and_lost_before_any_message_is_forgotten() {
     cluster.start("n2").await;
     stopped(&cluster, ("n2", "n1"), &["came with store"]).await;
     cluster.stop_all().await;
-    let said = forget(&cluster, "n1", "n2").await;
-    assert!(said.contains("the difference, 0 minor units"), "{said}");
-    let said = forget(&cluster, "n1", "n2").await;
-    assert!(said.contains("nothing to do"), "{said}");
+    let printed = forget(&cluster, "n1", "n2").await;
+    assert!(
+        printed.contains("the difference, 0 minor units"),
+        "{printed}"
+    );
+    let printed = forget(&cluster, "n1", "n2").await;
+    assert!(printed.contains("nothing to do"), "{printed}");
     let mut cluster = cluster.started_again(&["n1", "n2"]).await;
     cluster.connected().await;
     let [n1, n2] = ["n1", "n2"].map(|id| cluster.rest(id));

@@ -310,15 +310,22 @@ fn programs_are_told_of_errors_in_json() {
         let mut command = snapledger(&dir);
         command.args(arguments).args(["--output", "json"]);
         let (actual, stderr) = failure(&mut command);
-        let said: serde_json::Value = serde_json::from_str(&stderr).expect(&stderr);
-        assert_eq!((actual, &said["exit"]), (code, &code.into()), "{said}");
-        let sentence = said["error"].as_str().expect("a sentence");
-        assert!(hint.is_empty() || !sentence.contains(hint), "{said}");
-        assert!(
-            said["hint"].as_str().unwrap_or_default().contains(hint),
-            "{said}"
+        let printed: serde_json::Value = serde_json::from_str(&stderr).expect(&stderr);
+        assert_eq!(
+            (actual, &printed["exit"]),
+            (code, &code.into()),
+            "{printed}"
         );
-        assert!(said["type"].is_null(), "no node has said anything: {said}");
+        let sentence = printed["error"].as_str().expect("a sentence");
+        assert!(hint.is_empty() || !sentence.contains(hint), "{printed}");
+        assert!(
+            printed["hint"].as_str().unwrap_or_default().contains(hint),
+            "{printed}"
+        );
+        assert!(
+            printed["type"].is_null(),
+            "no node has said anything: {printed}"
+        );
     }
 }
 

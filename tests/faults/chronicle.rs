@@ -72,7 +72,7 @@ impl Chronicle {
             let open = entries.iter().cloned().enumerate();
             open.filter(|(_, entry)| entry.complete.is_none()).collect()
         };
-        for (place, mut entry) in open {
+        for (index, mut entry) in open {
             let Some(answer) = self.read(&entry).await else {
                 continue;
             };
@@ -90,7 +90,7 @@ impl Chronicle {
                 }
                 _ => {}
             }
-            self.entries()[place] = entry;
+            self.entries()[index] = entry;
         }
     }
 

@@ -36,7 +36,7 @@ const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(60);
 type Told = BTreeMap<&'static str, (u64, Timestamp)>;
 
 pub(crate) async fn clocks_jump_by_days_and_nothing_else_does() {
-    let Some(library) = library() else {
+    let Some(library_path) = library_path() else {
         required::absent("faketime");
         return;
     };
@@ -44,7 +44,7 @@ pub(crate) async fn clocks_jump_by_days_and_nothing_else_does() {
     for id in programs.ids() {
         set_clock(&programs, id, "+0");
         let file = programs.file(&format!("{id}.time"));
-        programs.set(id, "LD_PRELOAD", &library.to_string_lossy());
+        programs.set(id, "LD_PRELOAD", &library_path.to_string_lossy());
         programs.set(id, "FAKETIME_TIMESTAMP_FILE", &file.to_string_lossy());
         programs.set(id, "FAKETIME_NO_CACHE", "1");
         programs.set(id, "FAKETIME_DONT_FAKE_MONOTONIC", "1");
@@ -81,17 +81,15 @@ pub(crate) async fn clocks_jump_by_days_and_nothing_else_does() {
     scene.close().await;
 }
 
-fn library() -> Option<PathBuf> {
-    let places = [
+fn library_path() -> Option<PathBuf> {
+    let dirs = [
         "/usr/lib/x86_64-linux-gnu",
         "/usr/lib/aarch64-linux-gnu",
         "/usr/lib",
         "/usr/lib64",
     ];
-    let mut places = places
-        .iter()
-        .map(|place| PathBuf::from(place).join(LIBRARY));
-    places.find(|path| path.exists())
+    let mut dirs = dirs.iter().map(|dir| PathBuf::from(dir).join(LIBRARY));
+    dirs.find(|path| path.exists())
 }
 
 // Replaces the file atomically: a node that reads half a file would not know the time.

@@ -52,11 +52,11 @@ pub(crate) async fn run(plan: Plan, says: impl Fn(String)) -> Report {
         reopened: Vec::new(),
     };
     let begun = Instant::now();
-    let mut said = begun;
+    let mut printed_at = begun;
     while killer.kills < plan.kills {
         killer.kill_some().await;
-        if said.elapsed() >= SAY_EVERY {
-            said = Instant::now();
+        if printed_at.elapsed() >= SAY_EVERY {
+            printed_at = Instant::now();
             let (snapshots, _) = killer.scene.chronicle.counts();
             says(format!(
                 "{:>6} s  {} of {} kills, {} operations, {snapshots} snapshots",

@@ -149,8 +149,8 @@ impl Load {
         for tally in &tallies {
             book.entry((tally.node, "cash".to_owned())).or_insert(SEED);
         }
-        for (place, amount) in tallies.iter().flat_map(|tally| &tally.book) {
-            *book.entry(place.clone()).or_insert(0) += amount;
+        for (key, amount) in tallies.iter().flat_map(|tally| &tally.book) {
+            *book.entry(key.clone()).or_insert(0) += amount;
         }
         Ledger { clients, book }
     }
@@ -260,14 +260,14 @@ impl Client {
         let number = self.name.rsplit('-').next().expect("a name has a number");
         let own = format!("own-{number}");
         let others = self.ids.len();
-        let operations = (0..BATCH).map(|place| {
-            let request_id = format!("{}-{call}-{place}", self.name);
-            let to = self.ids[(self.node + 1 + (call + place) % (others - 1)) % others];
-            let (to, account, amount) = match place {
+        let operations = (0..BATCH).map(|index| {
+            let request_id = format!("{}-{call}-{index}", self.name);
+            let to = self.ids[(self.node + 1 + (call + index) % (others - 1)) % others];
+            let (to, account, amount) = match index {
                 0 => return deposit(&request_id, &own, DEPOSIT),
                 1 => return withdrawal(&request_id, &own, WITHDRAWAL),
                 2 => (self.ids[self.node], own.clone(), MOVED),
-                _ => (to, format!("from-{}", self.name), 1 + place as i64),
+                _ => (to, format!("from-{}", self.name), 1 + index as i64),
             };
             payment(request_id, (to, account), amount)
         });
@@ -288,8 +288,8 @@ impl Tally {
         for operation in &batch.operations {
             let mut add = |process: &str, account: &str, amount: i64| {
                 let process = crate::programs::IDS.into_iter().find(|id| *id == process);
-                let place = (process.expect("it takes part"), account.to_owned());
-                *self.book.entry(place).or_insert(0) += amount;
+                let key = (process.expect("it takes part"), account.to_owned());
+                *self.book.entry(key).or_insert(0) += amount;
             };
             match operation.body.as_ref().expect("a batch is well-formed") {
                 Body::Deposit(deposit) => add(node, &deposit.account, deposit.amount),

@@ -102,9 +102,9 @@ impl Laboratory {
 }
 
 fn host(id: &str) -> IpAddr {
-    let place = IDS.into_iter().position(|known| known == id);
-    let place = place.expect("it takes part");
-    IpAddr::from([10, 77, 0, 1 + u8::try_from(place).expect("a few")])
+    let index = IDS.into_iter().position(|known| known == id);
+    let index = index.expect("it takes part");
+    IpAddr::from([10, 77, 0, 1 + u8::try_from(index).expect("a few")])
 }
 
 fn run(line: &str) {

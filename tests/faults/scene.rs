@@ -73,13 +73,13 @@ impl Scene {
     /// and at most what was requested.
     pub(crate) async fn holds_what_it_acknowledged(&self, id: &str) {
         let rest = self.programs.rest(id);
-        for place in 0..self.load.tallies.each().len() {
-            let before = self.load.tallies.each().swap_remove(place);
+        for index in 0..self.load.tallies.each().len() {
+            let before = self.load.tallies.each().swap_remove(index);
             if before.node != id || before.own_acknowledged == 0 {
                 continue;
             }
             let balance = rest.balance(&before.own).await.unwrap_or_default();
-            let after = self.load.tallies.each().swap_remove(place);
+            let after = self.load.tallies.each().swap_remove(index);
             let most = after.own_acknowledged + OWN_GROWTH;
             assert!(
                 (before.own_acknowledged..=most).contains(&balance),

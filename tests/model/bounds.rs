@@ -105,11 +105,11 @@ pub(crate) fn fund() -> Input {
     }
 }
 
-pub(crate) fn process(place: usize) -> ProcessId {
-    ProcessId::parse(["p", "q", "r"][place]).expect("a valid id")
+pub(crate) fn process(index: usize) -> ProcessId {
+    ProcessId::parse(["p", "q", "r"][index]).expect("a valid id")
 }
 
-pub(crate) fn place(process: &ProcessId) -> usize {
+pub(crate) fn index(process: &ProcessId) -> usize {
     usize::from(process.as_str().as_bytes()[0] - b'p')
 }
 

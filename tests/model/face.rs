@@ -12,7 +12,7 @@ use snapledger::process::record::{Record, Turn};
 use snapledger::process::recording::Recording;
 use snapledger::process::registers::Sealed;
 
-use crate::bounds::{Bounds, PROCESSES, place, process, snapshot_id};
+use crate::bounds::{Bounds, PROCESSES, index, process, snapshot_id};
 use crate::names::{Named, Names};
 
 /// Contains no position and no clock, so histories that differ only in such labels have the same face.
@@ -83,13 +83,13 @@ impl Face {
     fn look_at(&mut self, record: &Record, names: &mut Names) {
         match record {
             Record::Sent { to, message, .. } => {
-                self.sent[place(to)].push(names.name(message));
+                self.sent[index(to)].push(names.name(message));
                 if let Some(number) = number(message) {
                     self.done[number] += 1;
                 }
             }
             Record::Delivered { from, message, .. } => {
-                self.delivered[place(from)].push(names.name(message));
+                self.delivered[index(from)].push(names.name(message));
             }
             _ => {}
         }
@@ -113,7 +113,7 @@ impl Part {
         let registers = &sealed.registers;
         let behind = turns.iter().filter(|turn| turn.position > recording.cut);
         let channels = recording.channels.iter().map(|(from, channel)| Channel {
-            from: place(from),
+            from: index(from),
             recorded: channel.closed.map(|_| {
                 let messages = recorded_messages(recording, from, behind.clone());
                 let messages = messages.iter().map(|recorded| &recorded.message);
@@ -121,7 +121,7 @@ impl Part {
             }),
         });
         Self {
-            initiator: place(&recording.initiator),
+            initiator: index(&recording.initiator),
             balance: sealed.balance_total,
             deposits: registers.deposits,
             sent: per_place(&registers.outgoing, |channel| channel.sent),

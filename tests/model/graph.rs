@@ -30,9 +30,9 @@ impl Graph {
     /// Returns the initial state of every process.
     pub(crate) fn begin(&self) -> Vec<Arc<Local>> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let places = 0..PROCESSES;
-        let begin = |place| known.enter(&self.bounds, Life::new(&self.bounds, place), None);
-        places.map(begin).collect()
+        let indices = 0..PROCESSES;
+        let begin = |index| known.enter(&self.bounds, Life::new(&self.bounds, index), None);
+        indices.map(begin).collect()
     }
 
     /// Returns the state after a deed; `None` if it changes nothing.
@@ -65,8 +65,8 @@ impl Known {
         let durable = durable.unwrap_or_else(|| Arc::new(life.durable(bounds, &mut self.names)));
         let marks = (life.is_refused, life.is_forgetful, life.is_durable());
         let key = match bounds.detail {
-            Detail::All => format!("{} {marks:?} {}", life.place(), life.history()),
-            Detail::Seen => format!("{} {marks:?} {live:?} {durable:?}", life.place()),
+            Detail::All => format!("{} {marks:?} {}", life.index(), life.history()),
+            Detail::Seen => format!("{} {marks:?} {live:?} {durable:?}", life.index()),
         };
         if let Some(found) = self.locals.get(&key) {
             return Arc::clone(found);

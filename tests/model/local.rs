@@ -15,7 +15,7 @@ use snapledger::process::record::Turn;
 use snapledger::process::recording::Recording;
 use snapledger::process::reply::Reply;
 
-use crate::bounds::{Bounds, fund, place, process};
+use crate::bounds::{Bounds, fund, index, process};
 use crate::face::Face;
 use crate::names::{Named, Names};
 
@@ -63,8 +63,8 @@ pub(crate) struct Life {
 
 impl Life {
     /// Returns a funded, durable process.
-    pub(crate) fn new(bounds: &Bounds, place: usize) -> Self {
-        let process = Process::new(process(place), bounds.topology(), OPEN_SNAPSHOTS_MAX);
+    pub(crate) fn new(bounds: &Bounds, index: usize) -> Self {
+        let process = Process::new(process(index), bounds.topology(), OPEN_SNAPSHOTS_MAX);
         let mut life = Self {
             process,
             journal: Vec::new(),
@@ -78,8 +78,8 @@ impl Life {
         life
     }
 
-    pub(crate) fn place(&self) -> usize {
-        place(self.process.id())
+    pub(crate) fn index(&self) -> usize {
+        index(self.process.id())
     }
 
     /// Returns everything that ever happened to it, in order and with every label.

@@ -139,22 +139,22 @@ fn is_durable(world: &World, state: &State) -> bool {
 /// One end of a channel, in one snapshot.
 #[derive(Clone, Copy)]
 struct End<'a> {
-    place: usize,
+    index: usize,
     local: &'a Local,
     part: &'a Part,
 }
 
 /// Returns both ends of every channel in every snapshot in which both have recorded their states durably.
 fn ends(state: &State) -> impl Iterator<Item = (End<'_>, End<'_>)> {
-    let places = 0..state.locals.len();
-    let end = |place: usize, number: usize| {
-        let local: &Arc<Local> = &state.locals[place];
+    let indices = 0..state.locals.len();
+    let end = |index: usize, number: usize| {
+        let local: &Arc<Local> = &state.locals[index];
         let part = local.durable.parts[number].as_ref()?;
-        Some(End { place, local, part })
+        Some(End { index, local, part })
     };
-    let pairs = places
+    let pairs = indices
         .clone()
-        .flat_map(move |from| places.clone().map(move |to| (from, to)));
+        .flat_map(move |from| indices.clone().map(move |to| (from, to)));
     let numbers = 0..state.locals[0].live.parts.len();
     let each = numbers.flat_map(move |number| {
         pairs
@@ -167,26 +167,26 @@ fn ends(state: &State) -> impl Iterator<Item = (End<'_>, End<'_>)> {
 
 // No message is received before it is sent.
 fn is_consistent((from, to): (End<'_>, End<'_>)) -> bool {
-    from.part.sent[to.place] >= to.part.delivered[from.place]
+    from.part.sent[to.index] >= to.part.delivered[from.index]
 }
 
 // The recorded messages are those sent before the sender's cut and not delivered before the receiver's.
 fn is_exact((from, to): (End<'_>, End<'_>)) -> bool {
     let mut closed = to.part.closed();
-    let Some((_, recorded)) = closed.find(|(origin, ..)| *origin == from.place) else {
+    let Some((_, recorded)) = closed.find(|(origin, ..)| *origin == from.index) else {
         return true;
     };
-    let sent = &from.local.durable.sent[to.place];
-    let between = to.part.delivered[from.place]..from.part.sent[to.place];
+    let sent = &from.local.durable.sent[to.index];
+    let between = to.part.delivered[from.index]..from.part.sent[to.index];
     sent.get(between) == Some(recorded)
 }
 
 // The processes that started a snapshot, durably, in the order of their ids.
 fn starters(state: &State, number: usize) -> impl Iterator<Item = usize> {
     let parts = state.locals.iter().enumerate();
-    parts.filter_map(move |(place, local)| {
+    parts.filter_map(move |(index, local)| {
         let part = local.durable.parts[number].as_ref()?;
-        (part.initiator == place).then_some(place)
+        (part.initiator == index).then_some(index)
     })
 }
 
@@ -199,9 +199,9 @@ fn has_one_initiator(world: &World, state: &State) -> bool {
             let (snapshot, starter) = (snapshot_id(number), process(starter));
             let mut held = GlobalState::begun(snapshot, starter, Hlc::default(), Lamport(0));
             let parts = state.locals.iter().enumerate();
-            held.parts.extend(parts.filter_map(|(place, local)| {
+            held.parts.extend(parts.filter_map(|(index, local)| {
                 let part = local.durable.parts[number].as_ref()?;
-                Some((process(place), recorded(number, place, part.initiator)))
+                Some((process(index), recorded(number, index, part.initiator)))
             }));
             held.settle_initiator();
             held
@@ -224,10 +224,10 @@ fn has_one_initiator(world: &World, state: &State) -> bool {
 }
 
 // A part of which only the initiator matters.
-fn recorded(number: usize, place: usize, initiator: usize) -> history::part::Part {
+fn recorded(number: usize, index: usize, initiator: usize) -> history::part::Part {
     history::part::Part {
         snapshot: snapshot_id(number),
-        process: process(place),
+        process: process(index),
         initiator: process(initiator),
         state: RecordedState::default(),
         channels: Vec::new(),

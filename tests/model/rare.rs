@@ -31,24 +31,24 @@ pub(crate) fn is_gone(path: &AtomicUsize) -> bool {
 
 impl Rare {
     /// Records a crash that is about to happen.
-    pub(crate) fn crash(&self, state: &State, place: usize) {
-        let local = &state.locals[place];
+    pub(crate) fn crash(&self, state: &State, index: usize) {
+        let local = &state.locals[index];
         for (number, _) in local.live.parts() {
             match &local.durable.parts[number] {
                 None => count(&self.recorded_in_vain),
-                Some(durable) => self.crash_while_recording(state, (place, number), durable),
+                Some(durable) => self.crash_while_recording(state, (index, number), durable),
             }
         }
     }
 
-    fn crash_while_recording(&self, state: &State, (place, number): (usize, usize), part: &Part) {
+    fn crash_while_recording(&self, state: &State, (index, number): (usize, usize), part: &Part) {
         let closed = part.closed().count();
         if closed > 0 && closed < part.channels.len() {
             count(&self.resumed);
         }
         let heard = |local: &Local| {
             let others = local.live.parts[number].iter();
-            others.flat_map(Part::closed).any(|(from, _)| from == place)
+            others.flat_map(Part::closed).any(|(from, _)| from == index)
         };
         if !state.locals.iter().any(|local| heard(local)) {
             count(&self.between_record_and_markers);

@@ -49,7 +49,7 @@ pub(crate) enum Action {
 
 impl Action {
     // The process whose state changes.
-    fn place(self) -> usize {
+    fn index(self) -> usize {
         match self {
             Self::Operate { at, .. } | Self::Initiate { at, .. } => at,
             Self::Commit { at } | Self::Crash { at } => at,
@@ -175,7 +175,7 @@ impl State {
     }
 
     fn told_apart(&self) -> ([usize; PROCESSES], u8, u32, u32) {
-        let ids = std::array::from_fn(|place| self.locals[place].id);
+        let ids = std::array::from_fn(|index| self.locals[index].id);
         (ids, self.crashes, self.answered, self.interrupted)
     }
 }
@@ -251,7 +251,7 @@ impl Model for World {
             self.bounds.detail,
             locals.position(|local| !local.life.is_durable()),
         ) {
-            actions.retain(|action| action.place() == open);
+            actions.retain(|action| action.index() == open);
         }
     }
 

@@ -32,9 +32,9 @@ pub(crate) struct Disk<'a> {
 
 impl<'a> Disk<'a> {
     /// Returns the disk right before an event began.
-    pub(crate) fn at(traced: &'a Traced, place: usize) -> Self {
-        let events = &traced.events[..place];
-        let now = traced.events[place].began;
+    pub(crate) fn at(traced: &'a Traced, event_index: usize) -> Self {
+        let events = &traced.events[..event_index];
+        let now = traced.events[event_index].began;
         let mut disk = Self {
             events,
             synced: BTreeMap::new(),

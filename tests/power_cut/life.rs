@@ -117,11 +117,11 @@ pub(crate) fn run(orders: &Orders, arguments: &[&str]) -> Option<ExitStatus> {
             required::absent("strace");
         }
         Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            if !said.contains("ptrace") {
+            let printed = String::from_utf8_lossy(&output.stderr);
+            if !printed.contains("ptrace") {
                 return Some(output.status);
             }
-            println!("strace may not trace: {said}");
+            println!("strace may not trace: {printed}");
             required::absent("strace");
         }
     }

@@ -27,8 +27,8 @@ pub(crate) fn calls(text: &str) -> Vec<Call> {
         if let Some(begun) = rest.strip_suffix(" <unfinished ...>") {
             open.push((thread, begun.to_owned(), number));
         } else if let Some(resumed) = rest.strip_prefix("<... ") {
-            let place = open.iter().position(|(other, ..)| *other == thread);
-            let Some((_, begun, began)) = place.map(|place| open.remove(place)) else {
+            let index = open.iter().position(|(other, ..)| *other == thread);
+            let Some((_, begun, began)) = index.map(|index| open.remove(index)) else {
                 continue;
             };
             let tail = resumed.split_once(" resumed>").map_or("", |(_, tail)| tail);

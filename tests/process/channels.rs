@@ -175,16 +175,16 @@ fn a_message_id_with_other_content_is_refused() {
             marker("s", "q"),
         ]
     };
-    for (place, said) in bodies().into_iter().enumerate() {
-        let id = format!("m{place}");
+    for (index, body) in bodies().into_iter().enumerate() {
+        let id = format!("m{index}");
         assert!(matches!(
-            step(&mut p, called(&id, said)).0,
+            step(&mut p, called(&id, body)).0,
             Reply::Called(Ok(_))
         ));
         let before = p.registers().incoming[&process("q")];
         for (other, body) in bodies().into_iter().enumerate() {
             let (reply, turn) = step(&mut p, called(&id, body));
-            let expected = match other == place {
+            let expected = match other == index {
                 true => Ok(false),
                 false => Err(Refusal::RequestReused(request(&id))),
             };
@@ -215,7 +215,7 @@ fn a_channel_is_used_one_way_only() {
     let mut p = alone("p", &full(&["p", "q"]));
     step(&mut p, called("m1", money("a", 1)));
     assert_eq!(p.registers().incoming[&process("q")].way, Some(Way::Unary));
-    let meeting = Handshake {
+    let handshake = Handshake {
         peer: process("q"),
         identity: Identity {
             store: [1; 16],
@@ -230,7 +230,7 @@ fn a_channel_is_used_one_way_only() {
         },
         agreed: true,
     };
-    let (reply, turn) = step(&mut p, Input::Handshake(Box::new(meeting)));
+    let (reply, turn) = step(&mut p, Input::Handshake(Box::new(handshake)));
     assert!(matches!(
         reply,
         Reply::Handshake(Err(Refusal::OtherWay { .. }))

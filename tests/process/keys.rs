@@ -46,10 +46,10 @@ impl Ring {
         }
     }
 
-    fn step(&mut self, place: usize, input: Input) {
-        let (_, turn) = step(&mut self.processes[place], input);
-        let next = (place + 1) % self.ids.len();
-        let sent = sent(&turn, &self.processes[place], self.ids[next]);
+    fn step(&mut self, index: usize, input: Input) {
+        let (_, turn) = step(&mut self.processes[index], input);
+        let next = (index + 1) % self.ids.len();
+        let sent = sent(&turn, &self.processes[index], self.ids[next]);
         self.under_way
             .extend(sent.into_iter().map(|input| (next, input)));
     }
@@ -57,10 +57,10 @@ impl Ring {
     /// Delivers everything. A write is not forwarded where it is already known, so this terminates.
     fn settle(&mut self) {
         for _ in 0..1000 {
-            let Some((place, input)) = self.under_way.pop_front() else {
+            let Some((index, input)) = self.under_way.pop_front() else {
                 return;
             };
-            self.step(place, input);
+            self.step(index, input);
         }
         unreachable!("writes go round for ever");
     }

@@ -66,7 +66,7 @@ impl Acquainted {
         claim: Claim,
         agreed: bool,
     ) -> Result<ChannelDigest, Refusal> {
-        let meeting = Handshake {
+        let handshake = Handshake {
             peer: process("q"),
             identity,
             clocks: Clocks::default(),
@@ -74,7 +74,7 @@ impl Acquainted {
             claim,
             agreed,
         };
-        let (reply, _) = step(&mut self.p, Input::Handshake(Box::new(meeting)));
+        let (reply, _) = step(&mut self.p, Input::Handshake(Box::new(handshake)));
         let Reply::Handshake(met) = reply else {
             unreachable!("{reply:?}")
         };
@@ -309,7 +309,7 @@ fn a_peer_whose_clock_is_not_followed_is_met_from_its_time_on() {
     let mut p = alone("p", &full(&["p", "q"]));
     let peer = identity(7, 1, 1);
     let shown = Hlc::at(9_000_000);
-    let meeting = Handshake {
+    let handshake = Handshake {
         peer: process("q"),
         identity: peer,
         clocks: clocks(500, 0),
@@ -317,11 +317,11 @@ fn a_peer_whose_clock_is_not_followed_is_met_from_its_time_on() {
         claim: sender(ChannelDigest::default(), 0),
         agreed: true,
     };
-    let turn = turn_with(&mut p, Input::Handshake(Box::new(meeting.clone())));
+    let turn = turn_with(&mut p, Input::Handshake(Box::new(handshake.clone())));
     assert!(turn.time < shown && turn.clock == Lamport(500));
     let found: Vec<_> = turn.recognitions().collect();
     assert_eq!(found, [(&process("q"), peer, shown)]);
-    let again = turn_with(&mut p, Input::Handshake(Box::new(meeting)));
+    let again = turn_with(&mut p, Input::Handshake(Box::new(handshake)));
     assert_eq!(again.records, [], "it is known");
 
     let later = identity(7, 2, 2);

@@ -119,12 +119,12 @@ fn a_recorded_state_and_the_turns_since_give_the_same_process() {
     let (_, turns) = live();
     let seals = sorted_seals(&mut live().0);
     assert_eq!(seals.len(), 3, "two snapshots and a checkpoint");
-    for (place, sealed) in seals.iter().enumerate() {
+    for (index, sealed) in seals.iter().enumerate() {
         let (mut p, _) = live();
         p.take_sealed();
         let topology = full(&["p", "q", "r"]);
         let mut again = Process::restore(process("p"), topology, 8, sealed.registers.clone());
-        for cell in fold(&seals[..=place]) {
+        for cell in fold(&seals[..=index]) {
             again.restore_cell(cell);
         }
         let since = turns
@@ -135,7 +135,7 @@ fn a_recorded_state_and_the_turns_since_give_the_same_process() {
         }
         // The turn that sealed the state comes after it, so the state is sealed once more; nothing has changed in
         // between.
-        let mut expected = seals[place..].to_vec();
+        let mut expected = seals[index..].to_vec();
         expected[0].cells = CellChanges::of(vec![Vec::new()]);
         assert_eq!(sorted_seals(&mut again), expected);
         assert_equal(&mut p, &mut again);

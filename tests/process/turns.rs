@@ -14,10 +14,11 @@ fn asked(operation: Operation) -> Input {
     }
 }
 
-fn balances(said: Vec<Replies<&str>>) -> Vec<(Vec<i64>, Option<&str>)> {
+fn balances(replies: Vec<Replies<&str>>) -> Vec<(Vec<i64>, Option<&str>)> {
     let balance = |reply| answer(reply).outcome.expect("it is done").balance;
-    let said = said.into_iter();
-    said.map(|said| (said.replies.into_iter().map(balance).collect(), said.to))
+    let replies = replies.into_iter();
+    replies
+        .map(|each| (each.replies.into_iter().map(balance).collect(), each.to))
         .collect()
 }
 
@@ -78,7 +79,7 @@ fn done(pieces: Vec<Vec<Operation>>, weight_max: usize) -> Done {
     let (mut outcomes, mut records) = (Vec::new(), Vec::new());
     while !waiting.is_empty() {
         let step = p.take_turn(1, &mut waiting, weight_max);
-        let replies = step.replies.into_iter().flat_map(|said| said.replies);
+        let replies = step.replies.into_iter().flat_map(|each| each.replies);
         outcomes.extend(replies.map(|reply| named_alike(answer(reply).outcome)));
         records.extend(step.turn.records);
     }

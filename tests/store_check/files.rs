@@ -188,9 +188,9 @@ fn a_place_without_room_is_named() {
 fn the_copy_is_gone_afterwards() {
     let sample = Sample::new();
     let scratch = tempfile::tempdir().expect("a temporary directory");
-    let place = scratch.path().display().to_string();
+    let scratch_path = scratch.path().display().to_string();
     for command in ["check", "stats"] {
-        let output = run(command, sample.path(), &["--scratch", &place]);
+        let output = run(command, sample.path(), &["--scratch", &scratch_path]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
     }
     let mut left = fs::read_dir(scratch.path()).expect("it is listed");

@@ -60,8 +60,8 @@ fn stats_warn_and_fail() {
 #[test]
 fn a_restore_refuses() {
     let sample = flipped();
-    let place = tempfile::tempdir().expect("a temporary directory");
-    let into = place.path().join("restored");
+    let parent = tempfile::tempdir().expect("a temporary directory");
+    let into = parent.path().join("restored");
     let output = restore(sample.path(), &into);
     assert_bad(&output, SENTENCE);
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -89,14 +89,14 @@ fn what_the_engine_gives_up_on_is_said_in_plain_words() {
             let path = paths.find(|path| path.display().to_string().starts_with(&name));
             flip(&path.expect("a file of the engine"), tenths);
             let output = run("check", sample.path(), &[]);
-            let said = [&output.stdout[..], &output.stderr[..]].concat();
-            let said = String::from_utf8_lossy(&said);
-            assert!(!said.contains("backtrace"), "{said}");
-            if said.contains(sentence) {
+            let printed = [&output.stdout[..], &output.stderr[..]].concat();
+            let printed = String::from_utf8_lossy(&printed);
+            assert!(!printed.contains("backtrace"), "{printed}");
+            if printed.contains(sentence) {
                 given_up += 1;
                 let name = sample.path().display().to_string();
-                assert!(said.contains(&name), "{said}");
-                assert!(said.contains("copy the directory before"), "{said}");
+                assert!(printed.contains(&name), "{printed}");
+                assert!(printed.contains("copy the directory before"), "{printed}");
             }
         }
         assert!(

@@ -34,7 +34,7 @@ fn long_journal(dir: &Path) {
     let topology = Topology::full(&[me()]).expect("one process is a cluster");
     let mut process = Process::new(me(), topology, 8);
     let value: String = (0..32 * 1024u32)
-        .map(|place| char::from(b'a' + (place % 23) as u8))
+        .map(|index| char::from(b'a' + (index % 23) as u8))
         .collect();
     for number in 0..JOURNAL_BYTES / value.len() / 2 {
         process.begin_turn(number as u64, Hlc::default());

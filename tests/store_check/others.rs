@@ -183,8 +183,8 @@ fn a_balance_of_another_process_that_changed_is_named_from_there_on() {
 fn a_sum_of_another_process_that_changed_is_named() {
     let sample = kept_by_n1();
     let total = i128::from(FAR) + i128::from(PADDING);
-    let (said, held) = (total.to_le_bytes(), (total + 1).to_le_bytes());
-    assert!(sample.replace("history", &said, &held) > 0, "it says so");
+    let (stored, held) = (total.to_le_bytes(), (total + 1).to_le_bytes());
+    assert!(sample.replace("history", &stored, &held) > 0, "it says so");
     let findings = findings(sample.path());
     let sentence = format!(
         "it says 201 accounts and {} in all, its cells hold 201 and {total}",

@@ -158,9 +158,9 @@ fn replaced(value: &[u8], old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
     assert_eq!(old.len(), new.len(), "the length stays");
     let mut value = value.to_vec();
     let mut found = false;
-    for place in 10..value.len().saturating_sub(old.len() - 1) {
-        if value[place..].starts_with(old) {
-            value[place..place + old.len()].copy_from_slice(new);
+    for offset in 10..value.len().saturating_sub(old.len() - 1) {
+        if value[offset..].starts_with(old) {
+            value[offset..offset + old.len()].copy_from_slice(new);
             found = true;
         }
     }

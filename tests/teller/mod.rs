@@ -200,7 +200,7 @@ impl Teller {
             90..93 => self.initiate(),
             93..95 => self.foreign_marker(),
             95..96 => Input::Checkpoint,
-            96..97 => self.meeting(),
+            96..97 => self.handshake(),
             _ => match self.unconfirmed.first() {
                 Some(recording) => Input::PartStored {
                     snapshot: recording.snapshot.clone(),
@@ -305,12 +305,12 @@ impl Teller {
 
     fn arrived(&self, index: usize, seq: u64) -> Input {
         let peer = &self.peers[index];
-        let place = usize::try_from(seq - 1).expect("few messages are sent");
+        let index = usize::try_from(seq - 1).expect("few messages are sent");
         Input::Arrived {
             from: peer.id.clone(),
             seq: Seq(seq),
             time: Hlc::default(),
-            message: peer.sent[place].clone(),
+            message: peer.sent[index].clone(),
         }
     }
 
@@ -343,7 +343,7 @@ impl Teller {
         }
     }
 
-    fn meeting(&mut self) -> Input {
+    fn handshake(&mut self) -> Input {
         let boot = self.process.registers().peers.len() as u64;
         let sent = self.process.registers().outgoing[&process_id("q")].digest();
         Input::Handshake(Box::new(Handshake {
@@ -414,8 +414,8 @@ impl Teller {
                 channel.first,
                 part.state.delivered[&peer.id].sequence.next()
             );
-            let place = |seq: Seq| usize::try_from(seq.0).expect("few messages are sent");
-            let range = place(channel.first) - 1..place(channel.last);
+            let index = |seq: Seq| usize::try_from(seq.0).expect("few messages are sent");
+            let range = index(channel.first) - 1..index(channel.last);
             let marker = &peer.sent[range.end].body;
             assert!(
                 matches!(marker, Body::Marker(marker) if marker.snapshot == recording.snapshot),

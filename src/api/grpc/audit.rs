@@ -67,7 +67,7 @@ fn missing(process: &ProcessId, absent: &Absent) -> MissingShare {
 fn channel(channel: &ChannelId, passed: ChannelFlow) -> PassedChannel {
     let in_flight = passed.in_flight();
     // Both are message counts; a channel has carried fewer than 2^63.
-    let count = |place: usize| in_flight.and_then(|figures| i64::try_from(figures[place]).ok());
+    let count = |index: usize| in_flight.and_then(|figures| i64::try_from(figures[index]).ok());
     PassedChannel {
         from: channel.from.to_string(),
         to: channel.to.to_string(),

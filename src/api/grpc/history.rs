@@ -179,7 +179,7 @@ impl HistoryService for History {
         recorded::check_initiator(&self.handle, filter.initiator.as_ref())?;
         let found = self.handle.snapshots(filter).await.map_err(Failure::from)?;
         let question = question(request.get_ref());
-        let next = found.next.map(|place| range.cursor(question, place));
+        let next = found.next.map(|position| range.cursor(question, position));
         Ok(Response::new(ListResponse {
             snapshots: found.views.iter().map(figures::brief).collect(),
             next_cursor: next.unwrap_or_default(),

@@ -208,8 +208,8 @@ impl Snapshots {
     }
 
     fn admit(&self) -> Result<SemaphorePermit<'_>, Failure> {
-        let place = self.waiting.try_acquire();
-        place.map_err(|_| Failure::Busy(WAITING_MAX, "calls that wait for snapshots"))
+        let permit = self.waiting.try_acquire();
+        permit.map_err(|_| Failure::Busy(WAITING_MAX, "calls that wait for snapshots"))
     }
 
     // Delivers an application message, or says why it is invalid.

@@ -65,8 +65,8 @@ pub(super) async fn of_process(
     State(app): State<AppState>,
     Segments((process, account)): Segments<(String, String)>,
 ) -> Result<Response, Failure> {
-    let place = AccountRef::of(&app.handle, &process, &account).await?;
-    now(&app.handle, &place).await
+    let account_ref = AccountRef::of(&app.handle, &process, &account).await?;
+    now(&app.handle, &account_ref).await
 }
 
 /// `GET /v1/accounts/{account}/balance`
@@ -76,8 +76,8 @@ pub(super) async fn own_balance(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = AccountRef::own(&app.handle, &account)?;
-    balance_as_asked(&app.handle, &place, &uri, &headers).await
+    let account_ref = AccountRef::own(&app.handle, &account)?;
+    balance_as_asked(&app.handle, &account_ref, &uri, &headers).await
 }
 
 /// `GET /v1/processes/{process}/accounts/{account}/balance`
@@ -87,8 +87,8 @@ pub(super) async fn balance_of_process(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = AccountRef::of(&app.handle, &process, &account).await?;
-    balance_as_asked(&app.handle, &place, &uri, &headers).await
+    let account_ref = AccountRef::of(&app.handle, &process, &account).await?;
+    balance_as_asked(&app.handle, &account_ref, &uri, &headers).await
 }
 
 /// An account of a present or former process of this cluster.
@@ -116,7 +116,7 @@ impl AccountRef {
 
 async fn balance_as_asked(
     handle: &Handle,
-    place: &AccountRef,
+    account_ref: &AccountRef,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
@@ -133,18 +133,25 @@ async fn balance_as_asked(
             let why = "give it alone: a snapshot has its own instant";
             Err(Failure::malformed("snapshot", why))
         }
-        (Some(snapshot), None) => in_snapshot(handle, place, snapshot, revision, headers).await,
-        (None, Some(at)) => at_instant(handle, place, at).await,
-        (None, None) => now(handle, place).await,
+        (Some(snapshot), None) => {
+            in_snapshot(handle, account_ref, snapshot, revision, headers).await
+        }
+        (None, Some(at)) => at_instant(handle, account_ref, at).await,
+        (None, None) => now(handle, account_ref).await,
     }
 }
 
-async fn at_instant(handle: &Handle, place: &AccountRef, time: Hlc) -> Result<Response, Failure> {
-    let then = balance_at::balance(handle, &place.process, &place.account, time).await?;
+async fn at_instant(
+    handle: &Handle,
+    account_ref: &AccountRef,
+    time: Hlc,
+) -> Result<Response, Failure> {
+    let then =
+        balance_at::balance(handle, &account_ref.process, &account_ref.account, time).await?;
     let known = then.known.as_ref();
     let shown = Balance {
-        process: place.process.as_str(),
-        account: place.account.as_str(),
+        process: account_ref.process.as_str(),
+        account: account_ref.account.as_str(),
         balance: then.units.unwrap_or(0),
         existed: then.units.is_some(),
         rests_on: RestsOn::At(rfc3339(time.wall_us())),
@@ -158,17 +165,17 @@ async fn at_instant(handle: &Handle, place: &AccountRef, time: Hlc) -> Result<Re
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(shown)).into_response())
 }
 
-async fn now(handle: &Handle, place: &AccountRef) -> Result<Response, Failure> {
-    let found = balance::now(handle, &place.process, place.account.clone()).await?;
+async fn now(handle: &Handle, account_ref: &AccountRef) -> Result<Response, Failure> {
+    let found = balance::now(handle, &account_ref.process, account_ref.account.clone()).await?;
     let Some(units) = found.units else {
         return Err(Failure::UnknownAccount {
-            process: place.process.clone(),
-            account: place.account.clone(),
+            process: account_ref.process.clone(),
+            account: account_ref.account.clone(),
         });
     };
     let shown = Balance {
-        process: place.process.as_str(),
-        account: place.account.as_str(),
+        process: account_ref.process.as_str(),
+        account: account_ref.account.as_str(),
         balance: units,
         existed: true,
         rests_on: RestsOn::At(rfc3339(found.time.wall_us())),
@@ -180,14 +187,14 @@ async fn now(handle: &Handle, place: &AccountRef) -> Result<Response, Failure> {
 
 async fn in_snapshot(
     handle: &Handle,
-    place: &AccountRef,
+    account_ref: &AccountRef,
     named_as: &str,
     revision: Option<u32>,
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
     let snapshot = named(handle, "snapshot", named_as, Among::Finished).await?;
     let view = recorded::view_of(handle, snapshot.clone(), revision).await?;
-    let position = recorded::state_of(&view.state, &place.process)?.position;
+    let position = recorded::state_of(&view.state, &account_ref.process)?.position;
     let freshness = CachePolicy::of(&view, Format::Json).of_named(revision);
     let freshness = match named_as {
         LATEST => freshness.passing(),
@@ -196,15 +203,15 @@ async fn in_snapshot(
     if freshness.is_known(headers) {
         return Ok(freshness.not_modified());
     }
-    let (process, account) = (place.process.clone(), place.account.clone());
+    let (process, account) = (account_ref.process.clone(), account_ref.account.clone());
     let units = recorded::blocking(handle, move |store| {
         let state = recorded::state_of(&view.state, &process)?;
         Ok(recorded::balance(store, state, &account)?)
     });
     let units = units.await?;
     let shown = Balance {
-        process: place.process.as_str(),
-        account: place.account.as_str(),
+        process: account_ref.process.as_str(),
+        account: account_ref.account.as_str(),
         balance: units.unwrap_or(0),
         existed: units.is_some(),
         rests_on: RestsOn::Snapshot(snapshot.as_str()),

@@ -196,11 +196,11 @@ impl Selection {
         Ok(Page {
             gaps: None,
             next_cursor: last.map(|line| {
-                let place = InBalances {
+                let position = InBalances {
                     revision: state.revision,
                     account: (line.process.clone(), line.account.clone()),
                 };
-                cursor::encode(self.question, &place)
+                cursor::encode(self.question, &position)
             }),
             balances: lines,
         })

@@ -39,7 +39,7 @@ pub(super) struct InDiff {
 pub(in crate::api) struct Within<P> {
     pub(in crate::api) from: Option<Hlc>,
     pub(in crate::api) to: Option<Hlc>,
-    pub(in crate::api) place: P,
+    pub(in crate::api) position: P,
 }
 
 /// The revision that the next page reads.
@@ -106,7 +106,7 @@ impl<P: PageStart> PageStart for Within<P> {
         let bound =
             |bound: Option<Hlc>| bound.map_or_else(String::new, |Hlc(time)| time.to_string());
         let (from, to) = (bound(self.from), bound(self.to));
-        format!("within\n{from}\n{to}\n{}", self.place.text())
+        format!("within\n{from}\n{to}\n{}", self.position.text())
     }
 
     fn read(text: &str) -> Option<Self> {
@@ -115,11 +115,11 @@ impl<P: PageStart> PageStart for Within<P> {
             time => Some(Some(Hlc(time.parse().ok()?))),
         };
         let (from, text) = text.strip_prefix("within\n")?.split_once('\n')?;
-        let (to, place) = text.split_once('\n')?;
+        let (to, position) = text.split_once('\n')?;
         Some(Self {
             from: bound(from)?,
             to: bound(to)?,
-            place: P::read(place)?,
+            position: P::read(position)?,
         })
     }
 }
@@ -161,9 +161,9 @@ impl QueryFingerprint {
 /// The cursor for a position.
 pub(in crate::api) fn encode(
     QueryFingerprint(question): QueryFingerprint,
-    place: &impl PageStart,
+    position: &impl PageStart,
 ) -> String {
-    hex::encode(format!("{question:08x}\n{}", place.text()))
+    hex::encode(format!("{question:08x}\n{}", position.text()))
 }
 
 /// The position of a cursor.
@@ -174,13 +174,13 @@ pub(in crate::api) fn decode<P: PageStart>(
     let Some(cursor) = cursor else {
         return Ok(None);
     };
-    let place = text_of(cursor).and_then(|text| {
+    let position = text_of(cursor).and_then(|text| {
         let text = text.strip_prefix(&format!("{question:08x}\n"))?;
         P::read(text)
     });
     let why = "is not a cursor of this list; give next_cursor of the page before with the same address and filters, \
                or leave it out";
-    place
+    position
         .map(Some)
         .ok_or_else(|| Failure::malformed("cursor", why))
 }
@@ -209,11 +209,11 @@ mod tests {
     }
 
     // Whether a cursor decodes to its position, and is refused for another query.
-    fn leads_back<P: PageStart + PartialEq>(place: &P) -> bool {
-        let cursor = encode(question(), place);
+    fn leads_back<P: PageStart + PartialEq>(position: &P) -> bool {
+        let cursor = encode(question(), position);
         let other = QueryFingerprint::of(["/v1/somewhere", "order", "newest"]);
         let again = decode::<P>(question(), Some(&cursor)).ok().flatten();
-        again.as_ref() == Some(place) && decode::<P>(other, Some(&cursor)).is_err()
+        again.as_ref() == Some(position) && decode::<P>(other, Some(&cursor)).is_err()
     }
 
     proptest! {
@@ -233,7 +233,7 @@ mod tests {
             prop_assert!(leads_back(&until));
             let in_statement = EntryPlace { position: Lsn(time), ordinal: 7 };
             prop_assert!(leads_back(&in_statement));
-            let within = Within { from: Some(Hlc(time)), to: None, place: in_statement };
+            let within = Within { from: Some(Hlc(time)), to: None, position: in_statement };
             prop_assert!(leads_back(&within));
             let cursor = encode(question(), &within);
             prop_assert!(decode::<EntryPlace>(question(), Some(&cursor)).is_err());
@@ -250,8 +250,8 @@ mod tests {
 
     #[test]
     fn a_cursor_of_another_list_is_refused() {
-        let place = (Hlc(1), SnapshotId::parse("s").expect("a valid id"));
-        let cursor = encode(question(), &place);
+        let position = (Hlc(1), SnapshotId::parse("s").expect("a valid id"));
+        let cursor = encode(question(), &position);
         assert!(decode::<InBalances>(question(), Some(&cursor)).is_err());
         assert!(decode::<InHistory>(question(), Some("")).is_err());
         assert_eq!(decode::<InHistory>(question(), None).ok(), Some(None));

@@ -306,12 +306,12 @@ impl Selection {
                 .collect(),
             missing: outline.missing.iter().map(MissingResponse::from).collect(),
             next_cursor: last.filter(|_| more).map(|account| {
-                let place = InDiff {
+                let position = InDiff {
                     revisions: sides.revisions(),
                     instant,
                     account,
                 };
-                cursor::encode(self.question, &place)
+                cursor::encode(self.question, &position)
             }),
         })
     }

@@ -131,15 +131,15 @@ async fn next(watch: &mut Watch, snapshot: &SnapshotId) -> Result<Option<Sent>, 
         return Ok(None);
     };
     let name = name(&event.what);
-    let said = match said(&event, snapshot) {
-        Some(said) => json(&said),
+    let data = match response(&event, snapshot) {
+        Some(response) => json(&response),
         // A deleted revision has no content, only the fact that it was published.
         None => match watch.published(&event).await? {
             Some(view) => json(&Snapshot::brief(&view)),
             None => "{}".to_owned(),
         },
     };
-    Ok(Some(Sent::default().id(event.id).event(name).data(said)))
+    Ok(Some(Sent::default().id(event.id).event(name).data(data)))
 }
 
 fn name(what: &Happening) -> &'static str {
@@ -152,7 +152,7 @@ fn name(what: &Happening) -> &'static str {
     }
 }
 
-fn said<'a>(event: &'a Event, snapshot: &'a SnapshotId) -> Option<EventResponse<'a>> {
+fn response<'a>(event: &'a Event, snapshot: &'a SnapshotId) -> Option<EventResponse<'a>> {
     let at = rfc3339(event.noted_us);
     match &event.what {
         Happening::Begun {
@@ -185,6 +185,6 @@ fn said<'a>(event: &'a Event, snapshot: &'a SnapshotId) -> Option<EventResponse<
     }
 }
 
-fn json(said: &impl Serialize) -> String {
-    serde_json::to_string(said).expect("a struct of strings and numbers is always JSON")
+fn json(data: &impl Serialize) -> String {
+    serde_json::to_string(data).expect("a struct of strings and numbers is always JSON")
 }

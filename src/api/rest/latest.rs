@@ -48,8 +48,8 @@ async fn resolved(app: &AppState, path: &str) -> Result<Option<(String, bool)>, 
         _ => Among::Finished,
     };
     let (mut changed, mut passing) = (false, false);
-    for &place in places(&segments) {
-        let segment = match decode(&segments[place]).as_deref() {
+    for &index in id_segments(&segments) {
+        let segment = match decode(&segments[index]).as_deref() {
             Some(LATEST) if whole => LATEST.to_owned(),
             Some(LATEST) => {
                 passing = true;
@@ -62,15 +62,15 @@ async fn resolved(app: &AppState, path: &str) -> Result<Option<(String, bool)>, 
             Some(ITS_ID_IS_LATEST) => AS_AN_ID.to_owned(),
             _ => continue,
         };
-        changed |= segments[place] != segment;
-        segments[place] = segment;
+        changed |= segments[index] != segment;
+        segments[index] = segment;
     }
     Ok(changed.then(|| (segments.join("/"), passing)))
 }
 
 // The segments that hold snapshot ids: `/v1/snapshots/{id}…` and `/v1/snapshots/{id}/diff/{other}`.
-fn places(segments: &[String]) -> &'static [usize] {
-    let named = |place: usize, name: &str| segments.get(place).is_some_and(|one| one == name);
+fn id_segments(segments: &[String]) -> &'static [usize] {
+    let named = |index: usize, name: &str| segments.get(index).is_some_and(|one| one == name);
     match segments.len() {
         4.. if !named(1, "v1") || !named(2, "snapshots") => &[],
         6 if named(4, "diff") => &[3, 5],

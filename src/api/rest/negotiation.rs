@@ -66,10 +66,10 @@ pub(super) fn negotiate(headers: &HeaderMap, offered: &[Format]) -> Result<Forma
         .map(str::trim)
         .filter(|range| !range.is_empty())
         .collect();
-    let said = !accepted.is_empty();
+    let is_given = !accepted.is_empty();
     let mut best: Option<(u16, Format)> = None;
     for format in offered {
-        let quality = if said {
+        let quality = if is_given {
             quality(&accepted, *format)
         } else {
             1000

@@ -275,7 +275,7 @@ pub(super) async fn list(
         snapshots: found.views.iter().map(listed).collect(),
         next_cursor: found
             .next
-            .map(|place| range.cursor(parameters.question(), place)),
+            .map(|position| range.cursor(parameters.question(), position)),
     };
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
     Ok((never_stored, Json(page)).into_response())

@@ -52,8 +52,8 @@ pub(super) async fn own(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = AccountRef::own(&app.handle, &account)?;
-    show(&app, place, &uri, &headers).await
+    let account_ref = AccountRef::own(&app.handle, &account)?;
+    show(&app, account_ref, &uri, &headers).await
 }
 
 /// `GET /v1/processes/{process}/accounts/{account}/history`
@@ -63,13 +63,13 @@ pub(super) async fn of_process(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = AccountRef::of(&app.handle, &process, &account).await?;
-    show(&app, place, &uri, &headers).await
+    let account_ref = AccountRef::of(&app.handle, &process, &account).await?;
+    show(&app, account_ref, &uri, &headers).await
 }
 
 async fn show(
     app: &AppState,
-    place: AccountRef,
+    account_ref: AccountRef,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
@@ -78,7 +78,7 @@ async fn show(
     let parameters = Parameters::of(uri, &known)?;
     let (range, after) = parameters.range(&app.handle).await?;
     let query = StatementQuery {
-        account: place.account,
+        account: account_ref.account,
         from: range.from,
         to: range.to,
         after,
@@ -86,7 +86,7 @@ async fn show(
         limit: parameters.page()?,
     };
     if format != Format::Json {
-        let (process, limit) = (place.process, parameters.limit()?);
+        let (process, limit) = (account_ref.process, parameters.limit()?);
         let wanted = StatementRequest {
             process,
             query,
@@ -94,7 +94,7 @@ async fn show(
         };
         return stream(app, format, wanted).await;
     }
-    let page = page(&app.handle, &place.process, query).await?;
+    let page = page(&app.handle, &account_ref.process, query).await?;
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
     Ok((
         never_stored,

@@ -53,9 +53,9 @@ impl Host {
         sockets: Sockets,
         first: impl FnOnce(&Handle),
     ) -> Result<Self, NodeError> {
-        let places = descriptors::connections_max(config.members.len());
-        let grpc = Listener::new(listener(sockets.grpc)?, places);
-        let rest = Listener::new(listener(sockets.rest)?, places);
+        let connections_max = descriptors::connections_max(config.members.len());
+        let grpc = Listener::new(listener(sockets.grpc)?, connections_max);
+        let rest = Listener::new(listener(sockets.rest)?, connections_max);
         let node = Node::start(config).await?;
         first(node.handle());
         let (stopping, stop) = watch::channel(false);
@@ -112,11 +112,11 @@ pub(in crate::api) async fn told(mut stop: watch::Receiver<bool>) {
     let _gone = stop.wait_for(|stop| *stop).await;
 }
 
-async fn serve_grpc(door: Listener, handle: Handle, stop: watch::Receiver<bool>) {
+async fn serve_grpc(listener: Listener, handle: Handle, stop: watch::Receiver<bool>) {
     let (router, health) = grpc::router(handle).await;
     let stopped = async {
         told(stop).await;
         grpc::stop_serving(health).await;
     };
-    serve(door, router, stopped).await;
+    serve(listener, router, stopped).await;
 }

@@ -18,7 +18,7 @@ const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// A listening socket with a number of connection permits.
 pub(in crate::api) struct Listener {
     listener: TcpListener,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 /// The permit of one connection, released when dropped.
@@ -26,17 +26,17 @@ pub(in crate::api) type ConnectionPermit = OwnedSemaphorePermit;
 
 impl Listener {
     /// A listener with this many permits. Further connections wait in the backlog of the kernel.
-    pub(in crate::api) fn new(listener: TcpListener, places: usize) -> Self {
+    pub(in crate::api) fn new(listener: TcpListener, permits: usize) -> Self {
         Self {
             listener,
-            places: Arc::new(Semaphore::new(places)),
+            permits: Arc::new(Semaphore::new(permits)),
         }
     }
 
     /// The next connection. Cancel-safe.
     pub(in crate::api) async fn next(&self) -> (TcpStream, ConnectionPermit) {
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let place = place.expect("nobody closes this semaphore");
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.expect("nobody closes this semaphore");
         let mut is_told = false;
         loop {
             match self.listener.accept().await {
@@ -45,7 +45,7 @@ impl Listener {
                     // it slower.
                     let _slower = socket.set_nodelay(true);
                     bound_unsent(&socket);
-                    return (socket, place);
+                    return (socket, permit);
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut is_told, true) {

@@ -46,7 +46,7 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// Serves until `stop` resolves, then finishes the requests in progress. Dropping this future closes the connections.
-pub(super) async fn serve(door: Listener, router: Router, stop: impl Future) {
+pub(super) async fn serve(listener: Listener, router: Router, stop: impl Future) {
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     let mut opening = JoinSet::new();
@@ -54,8 +54,8 @@ pub(super) async fn serve(door: Listener, router: Router, stop: impl Future) {
     loop {
         tokio::select! {
             _ = &mut stop => break,
-            (socket, place) = door.next() => {
-                opening.spawn(Opened::of(socket, place));
+            (socket, permit) = listener.next() => {
+                opening.spawn(Opened::of(socket, permit));
             }
             Some(opened) = opening.join_next() => {
                 if let Ok(Ok(opened)) = opened {
@@ -65,7 +65,7 @@ pub(super) async fn serve(door: Listener, router: Router, stop: impl Future) {
             Some(_) = connections.join_next() => {}
         }
     }
-    drop((door, opening));
+    drop((listener, opening));
     graceful.shutdown().await;
 }
 
@@ -74,19 +74,19 @@ struct Opened {
     /// Replays the bytes that were read to detect the version.
     read: Chain<Cursor<Vec<u8>>, OwnedReadHalf>,
     write: OwnedWriteHalf,
-    place: ConnectionPermit,
+    permit: ConnectionPermit,
     is_http2: bool,
 }
 
 impl Opened {
-    async fn of(socket: TcpStream, place: ConnectionPermit) -> io::Result<Self> {
+    async fn of(socket: TcpStream, permit: ConnectionPermit) -> io::Result<Self> {
         let (mut read, write) = socket.into_split();
         let first = timeout(FIRST_BYTES_MAX, first_bytes(&mut read)).await??;
         Ok(Self {
             is_http2: first == PREFACE,
             read: Cursor::new(first).chain(read),
             write,
-            place,
+            permit,
         })
     }
 
@@ -96,17 +96,17 @@ impl Opened {
             let (read, write) = paced(self.read, self.write);
             let io = TokioIo::new(join(read, write));
             let connection = graceful.watch(http2().serve_connection(io, service));
-            connections.spawn(ended(connection, self.place));
+            connections.spawn(ended(connection, self.permit));
         } else {
             let (write, reset) = Resettable::of(self.write);
             let io = TokioIo::new(join(self.read, write));
             let connection = graceful.watch(http1().serve_connection(io, service));
-            connections.spawn(ended_http1(connection, reset, self.place));
+            connections.spawn(ended_http1(connection, reset, self.permit));
         }
     }
 }
 
-async fn ended(connection: impl Future<Output = hyper::Result<()>>, _place: ConnectionPermit) {
+async fn ended(connection: impl Future<Output = hyper::Result<()>>, _permit: ConnectionPermit) {
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a connection broke off");
     }
@@ -116,7 +116,7 @@ async fn ended(connection: impl Future<Output = hyper::Result<()>>, _place: Conn
 async fn ended_http1(
     connection: impl Future<Output = hyper::Result<()>>,
     reset: Arc<AtomicBool>,
-    place: ConnectionPermit,
+    permit: ConnectionPermit,
 ) {
     let noted = async {
         // Dropping the connection at the end of this block closes the socket.
@@ -126,7 +126,7 @@ async fn ended_http1(
         reset.store(is_cut_off, Ordering::Relaxed);
         result
     };
-    ended(noted, place).await;
+    ended(noted, permit).await;
 }
 
 // As many bytes as are needed to distinguish the versions, at most the preface.

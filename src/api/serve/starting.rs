@@ -31,11 +31,14 @@ impl StartingServers {
     /// # Errors
     /// The operating system cannot duplicate a socket.
     pub async fn start(sockets: &Sockets, discovery: &Discovery) -> io::Result<Self> {
-        let places = descriptors::connections_max(0);
-        let door = |socket: &std::net::TcpListener| {
-            Ok::<_, io::Error>(Listener::new(listener(socket.try_clone()?)?, places))
+        let connections_max = descriptors::connections_max(0);
+        let listen = |socket: &std::net::TcpListener| {
+            Ok::<_, io::Error>(Listener::new(
+                listener(socket.try_clone()?)?,
+                connections_max,
+            ))
         };
-        let (grpc, rest) = (door(&sockets.grpc)?, door(&sockets.rest)?);
+        let (grpc, rest) = (listen(&sockets.grpc)?, listen(&sockets.rest)?);
         let greeter = Routes::new(Greeter::service(discovery.greeting()));
         let services = grpc::not_ready(greeter, discovery.unanswered()).await;
         let (stopping, stop) = watch::channel(false);

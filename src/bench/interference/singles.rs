@@ -80,12 +80,12 @@ impl Singles {
     pub(super) async fn most(&self, in_flight: u64, time: Duration) -> Result<u32, CliError> {
         let began = Instant::now();
         let mut callers = JoinSet::new();
-        for place in 0..in_flight {
+        for index in 0..in_flight {
             let singles = self.clone();
             callers.spawn(async move {
                 let mut answered = 0;
                 while began.elapsed() < time {
-                    let number = place + answered * in_flight;
+                    let number = index + answered * in_flight;
                     let node = singles.node(number).clone();
                     deposit(node, singles.request(number), Instant::now()).await?;
                     answered += 1;
@@ -128,16 +128,16 @@ impl Singles {
 
     // Accounts are spread over the nodes by number.
     fn request(&self, number: u64) -> DepositRequest {
-        let place = number % self.nodes.len() as u64;
+        let index = number % self.nodes.len() as u64;
         DepositRequest {
-            account_id: account(self.hit.account(number, place)),
+            account_id: account(self.hit.account(number, index)),
             amount: 1,
         }
     }
 
     fn node(&self, number: u64) -> &Caller {
-        let place = number % self.nodes.len() as u64;
-        &self.nodes[usize::try_from(place).expect("less than the number of nodes")]
+        let index = number % self.nodes.len() as u64;
+        &self.nodes[usize::try_from(index).expect("less than the number of nodes")]
     }
 }
 

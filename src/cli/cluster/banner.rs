@@ -7,10 +7,10 @@ use crate::cli::Report;
 
 /// The banner, with the OS process ids of the live nodes.
 pub(super) fn banner(layout: &Layout, pids: &BTreeMap<usize, u32>) -> Report {
-    let rows = layout.nodes.iter().enumerate().map(|(place, node)| {
+    let rows = layout.nodes.iter().enumerate().map(|(index, node)| {
         vec![
             node.id.clone(),
-            pids.get(&place)
+            pids.get(&index)
                 .map_or("dead".to_owned(), ToString::to_string),
             format!("http://{}", node.grpc),
             format!("http://{}", node.rest),
@@ -20,7 +20,7 @@ pub(super) fn banner(layout: &Layout, pids: &BTreeMap<usize, u32>) -> Report {
     let mut report = Report::default();
     report.line("ready");
     report.table(&["process", "pid", "gRPC", "REST", "store"], rows.collect());
-    if let Some(node) = pids.keys().next().map(|place| &layout.nodes[*place]) {
+    if let Some(node) = pids.keys().next().map(|index| &layout.nodes[*index]) {
         let rest = &node.rest;
         report.line("\nto try:");
         report.line(&format!("  curl -X POST http://{rest}/v1/accounts/alice/deposits -H 'content-type: application/json' -d '{{\"amount\": 1000}}'"));

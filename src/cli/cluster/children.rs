@@ -20,7 +20,7 @@ const READY_POLL: Duration = Duration::from_millis(100);
 const READY_ANSWER_MAX: Duration = Duration::from_secs(2);
 const STOP_MAX: Duration = Duration::from_secs(10);
 
-/// An event of a node, identified by its place in the layout.
+/// An event of a node, identified by its index in the layout.
 #[derive(Debug)]
 pub(super) enum Event {
     /// The node serves.
@@ -48,12 +48,12 @@ impl Children {
             events,
             stop,
         };
-        for (place, node) in layout.nodes.iter().enumerate() {
+        for (index, node) in layout.nodes.iter().enumerate() {
             // On an error, the children started so far end with their stdin, when this value is dropped.
             let child = start(layout, node, logs)?;
-            children.pids.extend(child.id().map(|pid| (place, pid)));
+            children.pids.extend(child.id().map(|pid| (index, pid)));
             let watched = Watched {
-                place,
+                index,
                 rest: node.rest.clone(),
                 tell: tell.clone(),
                 stopped: stopped.clone(),
@@ -69,8 +69,8 @@ impl Children {
         let event = event.expect(
             "every child that lives can still tell, and the caller stops at the last death",
         );
-        if let Event::Died(place, _) = &event {
-            self.pids.remove(place);
+        if let Event::Died(index, _) = &event {
+            self.pids.remove(index);
         }
         event
     }
@@ -80,7 +80,7 @@ impl Children {
         self.pids.len()
     }
 
-    /// The OS process ids of the live children, by place.
+    /// The OS process ids of the live children, by index.
     pub(super) fn pids(&self) -> BTreeMap<usize, u32> {
         self.pids.clone()
     }
@@ -113,7 +113,7 @@ fn start(layout: &Layout, node: &LocalNode, logs: &[String]) -> Result<Child, Cl
 
 /// A supervised child and the channel for its events.
 struct Watched {
-    place: usize,
+    index: usize,
     rest: String,
     tell: mpsc::UnboundedSender<Event>,
     stopped: watch::Receiver<bool>,
@@ -130,10 +130,10 @@ impl Watched {
             tokio::select! {
                 () = &mut ready, if !serves => {
                     serves = true;
-                    let _ = self.tell.send(Event::Ready(self.place));
+                    let _ = self.tell.send(Event::Ready(self.index));
                 }
                 ended = child.wait() => {
-                    let _ = self.tell.send(Event::Died(self.place, how(ended)));
+                    let _ = self.tell.send(Event::Died(self.index, how(ended)));
                     return;
                 }
                 _ = self.stopped.changed() => break,

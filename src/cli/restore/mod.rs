@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     if let Some(process) = &args.process {
         return rebuilt::run(args, process);
     }
-    let place = Destination::check(&args.into)?;
+    let destination = Destination::check(&args.into)?;
     let source = Source::open(args)?;
     let state = source.state();
     let names = restorable(state)?;
@@ -69,12 +69,12 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     if let Some(wrong) = audit.wrong.first() {
         return Err(CliError::CheckFailed(format!("not restored: {wrong}")));
     }
-    let staged = place.stage()?;
+    let staged = destination.stage()?;
     let made = source.restore(staged.dir()).map_err(|error| bad(&error))?;
-    let file = cluster_file(source.cluster(), state, place.dir());
+    let file = cluster_file(source.cluster(), state, destination.dir());
     staged.write("cluster.toml", &file)?;
     staged.move_into_place()?;
-    report(state, &made, &names, place.dir()).print()
+    report(state, &made, &names, destination.dir()).print()
 }
 
 enum Source {
@@ -205,11 +205,11 @@ const PORTS: (u16, u16) = (7101, 7201);
 fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
     let spanned = |text: &str| Spanned::new(0..0, text.to_owned());
     let address =
-        |first: u16, place: u16| spanned(&format!("{HOST}:{}", first.saturating_add(place)));
-    let block = |(process, place): (&ProcessId, u16)| ProcessBlock {
+        |first: u16, index: u16| spanned(&format!("{HOST}:{}", first.saturating_add(index)));
+    let block = |(process, index): (&ProcessId, u16)| ProcessBlock {
         id: spanned(process.as_str()),
-        grpc: address(PORTS.0, place),
-        rest: Some(address(PORTS.1, place)),
+        grpc: address(PORTS.0, index),
+        rest: Some(address(PORTS.1, index)),
         advertise: None,
         advertise_rest: None,
         dir: Some(dir.join(process.as_str())),

@@ -10,7 +10,7 @@ use crate::store::{Archive, PassedSince, Published, Rebuilt, Untold, unbooked_se
 
 /// Makes the store, and prints what it holds and what to do next.
 pub(super) fn run(args: &Args, lost: &ProcessId) -> Result<(), CliError> {
-    let place = Destination::check(&args.into)?;
+    let destination = Destination::check(&args.into)?;
     let archives = open(args, lost)?;
     let (archive, published) = newest(args, &archives, lost)?;
     let audit = archive.audit(&published).map_err(|error| bad(&error))?;
@@ -19,7 +19,7 @@ pub(super) fn run(args: &Args, lost: &ProcessId) -> Result<(), CliError> {
     }
     let since = since(&archives, &published, lost)?;
     let difference = since.iter().map(PassedSince::difference).sum();
-    let staged = place.stage()?;
+    let staged = destination.stage()?;
     let made = archive.rebuild(&published, lost, difference, staged.dir());
     let made = made.map_err(|error| bad(&error))?;
     staged.move_into_place()?;

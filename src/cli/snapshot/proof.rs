@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::export::{destination, file_name, unwritable};
-use super::proven::{NO_PROOF, said};
+use super::proven::{NO_PROOF, sentence};
 use super::{Revision, path_of};
 use crate::api::ProofDocument;
 use crate::cli::CliError;
@@ -58,7 +58,7 @@ pub(super) fn run(args: &ProofArgs) -> Result<(), CliError> {
     };
     let document: ProofDocument =
         serde_json::from_str(&answer.text).map_err(|_| strange(NO_PROOF.to_owned()))?;
-    let proven = said(&document.check().map_err(strange)?);
+    let proven = sentence(&document.check().map_err(strange)?);
     keep(&out, &answer.text)?;
     if answer.json["existed"] == false {
         let (account, process) = (&args.account, cell(answer.json.get("process")));

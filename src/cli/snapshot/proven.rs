@@ -46,7 +46,7 @@ pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Resu
             })
         ));
     }
-    print(&said(&checked))?;
+    print(&sentence(&checked))?;
     if root.is_none() {
         print(ROOT_UNCHECKED)?;
     }
@@ -54,13 +54,13 @@ pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Resu
 }
 
 /// What a proof proves, as a sentence.
-pub(super) fn said(checked: &Checked) -> String {
+pub(super) fn sentence(checked: &Checked) -> String {
     let (process, account) = (&checked.process, &checked.account);
     let published = &checked.proven.published;
     let (snapshot, root) = (&published.state.snapshot, published.root);
-    let said = match checked.proven.balance {
+    let sentence = match checked.proven.balance {
         Some(balance) => format!("account {account:?} of process {process} holds {balance}"),
         None => format!("there is no account {account:?} of process {process}"),
     };
-    format!("in snapshot {snapshot} with root {root}: {said}")
+    format!("in snapshot {snapshot} with root {root}: {sentence}")
 }

@@ -77,7 +77,7 @@ impl VerifyArgs {
 
 /// The error when a word is neither a file nor a known snapshot.
 fn no_file_either(subject: &str, error: CliError) -> CliError {
-    let said = format!("there is no file {subject}, so it was taken for a snapshot: ");
+    let prefix = format!("there is no file {subject}, so it was taken for a snapshot: ");
     match error {
         CliError::Answered {
             status,
@@ -86,10 +86,10 @@ fn no_file_either(subject: &str, error: CliError) -> CliError {
         } => CliError::Answered {
             status,
             kind,
-            sentence: said + &sentence,
+            sentence: prefix + &sentence,
         },
         CliError::Unreachable { .. } | CliError::Silent { .. } => {
-            CliError::CheckFailed(said + &error.to_string())
+            CliError::CheckFailed(prefix + &error.to_string())
         }
         other => other,
     }

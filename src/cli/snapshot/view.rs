@@ -55,16 +55,16 @@ fn partial(snapshots: &Value) -> BTreeMap<String, Vec<String>> {
 fn gaps(snapshot: &Value) -> Vec<String> {
     let list = |name: &str| snapshot[name].as_array().into_iter().flatten();
     let is_missing = |end: &Value| list("missing").any(|one| one["process"] == *end);
-    let said = |what: String, one: &Value| format!("{what} ({})", cell(one.get("reason")));
+    let with_reason = |what: String, one: &Value| format!("{what} ({})", cell(one.get("reason")));
     let missing = list("missing").map(|one| {
         let process = cell(one.get("process"));
-        said(format!("process {process}"), one)
+        with_reason(format!("process {process}"), one)
     });
     let open =
         list("open_channels").filter(|one| !is_missing(&one["from"]) && !is_missing(&one["to"]));
     let open = open.map(|one| {
         let (from, to) = (cell(one.get("from")), cell(one.get("to")));
-        said(format!("channel {from}→{to}"), one)
+        with_reason(format!("channel {from}→{to}"), one)
     });
     missing.chain(open).collect()
 }

@@ -25,7 +25,7 @@ pub(super) struct WatchArgs {
 struct Event {
     id: String,
     name: String,
-    said: String,
+    data: String,
 }
 
 /// Runs the command.
@@ -38,18 +38,18 @@ pub(super) fn run(args: &WatchArgs) -> Result<(), CliError> {
     let mut lines = lines.lines();
     let mut last = None;
     while let Some(event) = next(&mut lines).map_err(|error| client.broken_off(&error))? {
-        let said: Value = serde_json::from_str(&event.said).unwrap_or(Value::Null);
+        let data: Value = serde_json::from_str(&event.data).unwrap_or(Value::Null);
         match args.rest.output {
             OutputFormat::Json => {
-                let line = json!({"id": event.id, "event": event.name, "data": said});
+                let line = json!({"id": event.id, "event": event.name, "data": data});
                 print(&line.to_string())?;
             }
-            OutputFormat::Table => print(&line(&event, &said))?,
+            OutputFormat::Table => print(&line(&event, &data))?,
         }
-        last = Some((event.name, said));
+        last = Some((event.name, data));
     }
     match last {
-        Some((name, said)) if name == "published" => verdict(&said),
+        Some((name, data)) if name == "published" => verdict(&data),
         _ => Err(client.broken_off(&"the node ended it before the snapshot was there")),
     }
 }
@@ -72,7 +72,7 @@ fn next(
         match field {
             "id" => value.clone_into(&mut event.id),
             "event" => value.clone_into(&mut event.name),
-            "data" => event.said.push_str(value),
+            "data" => event.data.push_str(value),
             // A comment, which keeps the connection alive.
             _ => {}
         }
@@ -80,8 +80,8 @@ fn next(
     Ok(None)
 }
 
-fn line(event: &Event, said: &Value) -> String {
-    let field = |name: &str| cell(said.get(name));
+fn line(event: &Event, data: &Value) -> String {
+    let field = |name: &str| cell(data.get(name));
     let (at, what) = match &*event.name {
         "begun" => ("at", format!("by {}", field("initiator"))),
         "recorded" | "collected" => ("at", field("process")),
@@ -92,7 +92,7 @@ fn line(event: &Event, said: &Value) -> String {
                 "{}, revision {}, conserved {}",
                 field("status"),
                 field("revision"),
-                cell(said.pointer("/verification/conserved"))
+                cell(data.pointer("/verification/conserved"))
             ),
         ),
     };
@@ -110,8 +110,8 @@ mod tests {
         let mut lines = sent.as_bytes().lines();
         let event = next(&mut lines).expect("text").expect("an event");
         assert_eq!(event.id, "a-1");
-        let said: Value = serde_json::from_str(&event.said).expect("JSON");
-        assert_eq!(line(&event, &said), "t  closed     n1 → n2");
+        let data: Value = serde_json::from_str(&event.data).expect("JSON");
+        assert_eq!(line(&event, &data), "t  closed     n1 → n2");
         assert_eq!(
             next(&mut lines).expect("text"),
             None,

@@ -78,20 +78,21 @@ impl Look {
         + 'static,
     ) -> Result<T, CliError> {
         let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
-        let place = tempfile::Builder::new()
+        let scratch_dir = tempfile::Builder::new()
             .prefix("snapledger-")
             .tempdir_in(&scratch);
-        let place = place.map_err(|error| {
+        let scratch_dir = scratch_dir.map_err(|error| {
             let scratch = scratch.display();
             CliError::Usage(format!(
                 "cannot write to {scratch}: {error}; name another place with --scratch"
             ))
         })?;
         let bar = bar(0, STEPS);
-        let (dir, copy) = (self.dir.clone(), place.path().to_path_buf());
+        let (dir, copy) = (self.dir.clone(), scratch_dir.path().to_path_buf());
         let shown = bar.clone();
-        let looked =
-            until_asked_to_end(place, move || work(&dir, &copy, &|step| show(&shown, step)))?;
+        let looked = until_asked_to_end(scratch_dir, move || {
+            work(&dir, &copy, &|step| show(&shown, step))
+        })?;
         bar.finish_and_clear();
         looked.map_err(|error| match error {
             StoreError::InUse(dir) => CliError::Store(runs(&dir)),
@@ -110,7 +111,7 @@ fn runs(dir: &Path) -> String {
 }
 
 fn until_asked_to_end<T: Send + 'static>(
-    place: TempDir,
+    scratch_dir: TempDir,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, CliError> {
     let runtime = runtime()?;
@@ -129,7 +130,7 @@ fn until_asked_to_end<T: Send + 'static>(
     if ended.is_some() {
         _ = thread.join();
     }
-    drop(place);
+    drop(scratch_dir);
     ended.ok_or_else(|| {
         CliError::CheckFailed("stopped before the end; the copy is removed".to_owned())
     })

@@ -64,8 +64,8 @@ impl GlobalState {
 #[must_use]
 pub fn own_numbers_after(me: &ProcessId, topology: &Topology) -> u32 {
     let before = topology.processes().take_while(|process| *process < me);
-    let place = u32::try_from(before.count()).unwrap_or(u32::MAX);
-    place.saturating_add(1).saturating_mul(REVISIONS_EACH)
+    let index = u32::try_from(before.count()).unwrap_or(u32::MAX);
+    index.saturating_add(1).saturating_mul(REVISIONS_EACH)
 }
 
 /// Whether a number is in the range that belongs to this process alone.
@@ -85,7 +85,7 @@ pub fn numbered_by<'a>(
     let range = usize::try_from(revision.checked_sub(1)? / REVISIONS_EACH).ok()?;
     match range.checked_sub(1) {
         None => Some(initiator),
-        Some(place) => topology.processes().nth(place),
+        Some(index) => topology.processes().nth(index),
     }
 }
 

@@ -62,7 +62,7 @@ pub struct Assembly {
     assembler_up_since_us: Option<u64>,
     fetches: Fetches,
     /// The number of closed channels of each process in the newest revision.
-    said: BTreeMap<ProcessId, usize>,
+    published_channels: BTreeMap<ProcessId, usize>,
     /// The cuts of the parts in published revisions. A part with another cut was recorded by another store.
     cuts: BTreeMap<ProcessId, (Lsn, Hash)>,
     /// Whether the own part is damaged. This node cannot recreate it while it runs.
@@ -133,7 +133,7 @@ impl Assembly {
         Self {
             membership,
             view: ClusterView::default(),
-            said: closed_channels(&state),
+            published_channels: closed_channels(&state),
             cuts: cuts_of(&state).collect(),
             state,
             timing,
@@ -385,7 +385,7 @@ impl Assembly {
             for part in parts {
                 self.take(part);
             }
-            return match self.adds_to_what_is_said() {
+            return match self.adds_to_what_is_published() {
                 true => self.ask(now_us, Why::More),
                 false => self.wait(now_us),
             };
@@ -424,7 +424,7 @@ impl Assembly {
         };
         let was_early = self.is_early();
         self.state.revision = newest.revision;
-        self.said = closed_channels(&self.state);
+        self.published_channels = closed_channels(&self.state);
         self.cuts.extend(cuts_of(&self.state));
         if was_early {
             self.may_have_rivals = true;
@@ -497,7 +497,7 @@ impl Assembly {
     fn published(&mut self, now_us: u64, which: Which, revision: u32) {
         let was_early = self.is_early();
         self.state.revision = revision;
-        self.said = closed_channels(&self.state);
+        self.published_channels = closed_channels(&self.state);
         self.cuts.extend(cuts_of(&self.state));
         // A complete revision is final.
         if self.is_whole() {
@@ -556,11 +556,11 @@ impl Assembly {
     }
 
     // Whether more is present than in the newest revision and nothing less: a part may have been removed as damaged.
-    fn adds_to_what_is_said(&self) -> bool {
+    fn adds_to_what_is_published(&self) -> bool {
         let now = closed_channels(&self.state);
-        let mut said = self.said.iter();
+        let mut published_channels = self.published_channels.iter();
         let is_there = |(process, channels)| now.get(process) >= Some(channels);
-        said.all(is_there) && now != self.said
+        published_channels.all(is_there) && now != self.published_channels
     }
 
     // Whether this assembly has no published revision.

@@ -13,8 +13,8 @@ use crate::process::topology::Topology;
 
 const DEADLINE_US: u64 = 5 * SECOND;
 
-fn id(place: usize) -> ProcessId {
-    ProcessId::parse(["n1", "n2", "n3"][place]).expect("a valid id")
+fn id(index: usize) -> ProcessId {
+    ProcessId::parse(["n1", "n2", "n3"][index]).expect("a valid id")
 }
 
 fn snapshot() -> SnapshotId {
@@ -22,10 +22,10 @@ fn snapshot() -> SnapshotId {
 }
 
 // The part of a process, recorded for n1, with open channels from these processes.
-fn open_part(place: usize, open: &[usize]) -> Part {
-    let mut part = part_of(&snapshot(), &id(place), &id(0));
+fn open_part(index: usize, open: &[usize]) -> Part {
+    let mut part = part_of(&snapshot(), &id(index), &id(0));
     part.open = open.iter().map(|from| id(*from)).collect();
-    let closed = (0..3).filter(|from| *from != place && !open.contains(from));
+    let closed = (0..3).filter(|from| *from != index && !open.contains(from));
     part.channels = closed
         .map(|from| RecordedChannel {
             from: id(from),
@@ -39,19 +39,19 @@ fn open_part(place: usize, open: &[usize]) -> Part {
     part
 }
 
-fn part(place: usize) -> Part {
-    open_part(place, &[])
+fn part(index: usize) -> Part {
+    open_part(index, &[])
 }
 
 // The view that process `me` has of the others.
 fn view(me: usize, states: [PeerState; 3]) -> ClusterView {
-    let peers = (0..3).filter(|place| *place != me).map(|place| {
+    let peers = (0..3).filter(|index| *index != me).map(|index| {
         let sight = PeerSight {
-            state: states[place],
-            is_silent: states[place] == PeerState::Down,
+            state: states[index],
+            is_silent: states[index] == PeerState::Down,
             last_seen_us: None,
         };
-        (id(place), sight)
+        (id(index), sight)
     });
     ClusterView {
         peers: peers.collect(),
@@ -76,7 +76,7 @@ impl Rig {
     }
 
     fn resumed(me: usize, lost: &[usize]) -> Self {
-        let lost = lost.iter().map(|place| id(*place)).collect();
+        let lost = lost.iter().map(|index| id(*index)).collect();
         Self::new(me, |membership, state, timing| {
             Assembly::resumed(membership, state, timing, lost)
         })
@@ -160,7 +160,7 @@ impl Rig {
     fn finds_damage(&mut self, damaged: &[usize]) -> Vec<Action> {
         self.give_all(Event::Counted {
             counted: BTreeMap::new(),
-            damaged: damaged.iter().map(|place| id(*place)).collect(),
+            damaged: damaged.iter().map(|index| id(*index)).collect(),
             contradicted: BTreeMap::new(),
         })
     }
@@ -476,8 +476,8 @@ fn nothing_is_in_vain_where_every_part_is_there() {
 fn a_damaged_part_is_fetched_again() {
     let mut rig = Rig::begun();
     rig.wait(0);
-    for place in 0..3 {
-        rig.arrives(part(place));
+    for index in 0..3 {
+        rig.arrives(part(index));
     }
     let actions = rig.finds_damage(&[1]);
     assert!(
@@ -521,8 +521,8 @@ fn no_revision_lacks_what_an_earlier_one_holds() {
 fn the_own_part_is_not_fetched_again_when_it_is_damaged() {
     let mut rig = Rig::begun();
     rig.wait(0);
-    for place in 0..3 {
-        rig.arrives(part(place));
+    for index in 0..3 {
+        rig.arrives(part(index));
     }
     rig.finds_damage(&[0, 2]);
     let actions = rig.give_all(Event::Published(1));
@@ -616,14 +616,14 @@ fn a_damaged_part_is_not_replaced_by_that_of_another_store() {
 fn a_part_that_a_revision_in_the_history_contradicts_is_left_out() {
     let mut rig = Rig::begun();
     rig.wait(0);
-    for place in 0..3 {
-        rig.arrives(part(place));
+    for index in 0..3 {
+        rig.arrives(part(index));
     }
-    let said = (part(1).state.position.next(), part(1).state.journal);
+    let contradiction = (part(1).state.position.next(), part(1).state.journal);
     let actions = rig.give(Event::Counted {
         counted: BTreeMap::new(),
         damaged: Vec::new(),
-        contradicted: BTreeMap::from([(id(1), said)]),
+        contradicted: BTreeMap::from([(id(1), contradiction)]),
     });
     assert!(actions.contains(&Action::NoteContradiction(id(1))));
     assert!(!rig.assembly.state().parts.contains_key(&id(1)));
@@ -648,8 +648,8 @@ fn an_unfinished_part_of_a_lost_store_is_not_waited_for() {
 fn a_store_that_fails_ends_the_assembly() {
     let mut rig = Rig::begun();
     rig.wait(0);
-    for place in 0..3 {
-        rig.arrives(part(place));
+    for index in 0..3 {
+        rig.arrives(part(index));
     }
     assert_eq!(rig.give(Event::Failed), [Action::End(End::Failed)]);
     let counted = BTreeMap::from([(id(0), Counted::default())]);

@@ -124,18 +124,18 @@ fn recorded(
 
 // The figures are optional: `state_data` of any other form has none. Negative figures are an error.
 fn figures(state_data: &[u8]) -> Result<Option<ReportedFigures>, Unreadable> {
-    let Ok(said) = serde_json::from_slice::<StateData>(state_data) else {
+    let Ok(reported) = serde_json::from_slice::<StateData>(state_data) else {
         return Ok(None);
     };
     Ok(Some(ReportedFigures {
-        deposits: sum(said.deposits)?,
-        withdrawals: sum(said.withdrawals)?,
-        sent: flows(said.sent)?,
-        delivered: flows(said.delivered)?,
+        deposits: sum(reported.deposits)?,
+        withdrawals: sum(reported.withdrawals)?,
+        sent: flows(reported.sent)?,
+        delivered: flows(reported.delivered)?,
     }))
 }
 
-fn flows(said: BTreeMap<String, Passed>) -> Result<BTreeMap<ProcessId, Flow>, Unreadable> {
+fn flows(reported: BTreeMap<String, Passed>) -> Result<BTreeMap<ProcessId, Flow>, Unreadable> {
     let flow = |(process, passed): (String, Passed)| {
         let flow = Flow {
             sequence: Seq(0),
@@ -144,7 +144,7 @@ fn flows(said: BTreeMap<String, Passed>) -> Result<BTreeMap<ProcessId, Flow>, Un
         };
         Ok((ProcessId::parse(&process)?, flow))
     };
-    said.into_iter().map(flow).collect()
+    reported.into_iter().map(flow).collect()
 }
 
 fn sum(units: i64) -> Result<i128, Unreadable> {

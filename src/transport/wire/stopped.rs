@@ -56,12 +56,12 @@ mod tests {
             to: process(to),
         };
         let long = "ö".repeat(WHY_BYTES_MAX);
-        let said = [("p", "q"), ("q", "r"), ("r", "p")]
+        let channels = [("p", "q"), ("q", "r"), ("r", "p")]
             .map(|(from, to)| (channel(from, to), long.clone()));
-        let came = stopped_from_wire(&process("p"), stopped_to_wire(said.to_vec()));
+        let read = stopped_from_wire(&process("p"), stopped_to_wire(channels.to_vec()));
         let why = "ö".repeat(WHY_BYTES_MAX / 2);
         let own = [("p", "q"), ("r", "p")].map(|(from, to)| (channel(from, to), why.clone()));
-        assert_eq!(came, Ok(own.to_vec()));
+        assert_eq!(read, Ok(own.to_vec()));
         let odd = StoppedChannel::default();
         assert!(stopped_from_wire(&process("p"), vec![odd]).is_err());
     }
