@@ -19,6 +19,7 @@ use super::snapshots::events::Events;
 use super::snapshots::in_progress::InProgress;
 use super::snapshots::known_snapshot::KnownSnapshot;
 use super::snapshots::parts::Parts;
+use super::snapshots::publish::Publisher;
 use super::snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};
 use super::turn::clocks::DurableClocks;
 use super::turn::queue::Queue;
@@ -75,10 +76,6 @@ pub(super) struct NodeContext {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clocks: Arc<DurableClocks>,
     pub(super) events: Arc<Events>,
-    pub(super) in_progress: Arc<InProgress>,
-    pub(super) pins: Arc<Pins>,
-    pub(super) replicator: Arc<Replicator>,
-    pub(super) assembler: Arc<Assembler>,
     pub(super) meetings: Arc<Handshakes>,
     pub(super) failed: watch::Receiver<Option<String>>,
     pub(super) room: watch::Receiver<DiskSpace>,
@@ -93,15 +90,25 @@ impl Handle {
             metrics,
             clocks,
             events,
-            in_progress,
-            pins,
-            replicator,
-            assembler,
             meetings,
             failed,
             room,
         } = context;
         let links = peers.links().clone();
+        let in_progress = InProgress::new(&config.topology, &peers, &parts.store, &events);
+        let in_progress = Arc::new(in_progress);
+        let pins = Arc::new(Pins::new(&config, &peers, &parts));
+        let replicator = Replicator::new(&peers, &parts, &in_progress, &events, &pins);
+        let replicator = Arc::new(replicator);
+        let publisher = Publisher {
+            peers: Arc::clone(&peers),
+            parts: parts.clone(),
+            in_progress: Arc::clone(&in_progress),
+            events: Arc::clone(&events),
+            metrics: Arc::clone(&metrics),
+            clocks: Arc::clone(&clocks),
+        };
+        let assembler = Assembler::new(&config, &in_progress, &replicator, publisher);
         let shared = Shared {
             config,
             store: Arc::clone(&parts.store),
@@ -113,7 +120,7 @@ impl Handle {
             in_progress,
             pins,
             replicator,
-            assembler,
+            assembler: Arc::new(assembler),
             metrics,
             clocks,
             drawn: Mutex::default(),

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::error::Unavailable;
+use super::handle::Handle;
 use super::health::clock_jump::JumpDetector;
 use super::peers::Peers;
 use super::replication::pins::Pins;
@@ -64,19 +66,33 @@ fn rest<T>(done: &Result<T, Unavailable>, began: Instant) -> Duration {
 }
 
 /// Keeps the history within its limits.
-pub(super) struct Retention {
-    pub(super) config: Arc<NodeConfig>,
-    pub(super) peers: Arc<Peers>,
-    pub(super) parts: Parts,
-    pub(super) pins: Arc<Pins>,
-    pub(super) in_progress: Arc<InProgress>,
-    pub(super) replicator: Arc<Replicator>,
-    pub(super) assembler: Arc<Assembler>,
+struct Retention {
+    config: Arc<NodeConfig>,
+    peers: Arc<Peers>,
+    parts: Parts,
+    pins: Arc<Pins>,
+    in_progress: Arc<InProgress>,
+    replicator: Arc<Replicator>,
+    assembler: Arc<Assembler>,
+}
+
+/// Starts retention. Where the history has no limits, it ends at once.
+pub(super) fn spawn(tasks: &mut JoinSet<()>, node: &Handle) {
+    let shared = &node.shared;
+    let retention = Retention {
+        config: Arc::clone(&shared.config),
+        peers: Arc::clone(&shared.peers),
+        parts: shared.parts.clone(),
+        pins: Arc::clone(&shared.pins),
+        in_progress: Arc::clone(&shared.in_progress),
+        replicator: Arc::clone(&shared.replicator),
+        assembler: Arc::clone(&shared.assembler),
+    };
+    tasks.spawn(retention.run());
 }
 
 impl Retention {
-    /// Runs for ever. Where everything is kept nothing is looked for.
-    pub(super) async fn run(self) {
+    async fn run(self) {
         let history = &self.config.history;
         if history.max_age.is_none() && history.max_count.is_none() {
             return;

@@ -50,6 +50,14 @@ impl Membership {
         *self.assembler_among(initiator, |_| true) == self.me
     }
 
+    /// The initiators whose snapshots this process assembles while every process is available.
+    #[must_use]
+    pub fn assembled(&self) -> BTreeSet<ProcessId> {
+        let processes = self.topology.processes();
+        let mine = processes.filter(|process| self.assembles(process));
+        mine.cloned().collect()
+    }
+
     /// Whether a process resumes, at its start, a snapshot that has no complete revision: it is the snapshot's assembler, or it
     /// published the newest revision in its own range of numbers.
     #[must_use]

@@ -2,16 +2,26 @@
 //! Until then statements read the journal.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
+use crate::node::error::NodeError;
+use crate::node::health::failures::Failures;
 use crate::store::{Store, StoreError};
 
-/// Runs until everything is indexed and packed or the node stops.
-pub(in crate::node) fn run(
+/// Starts the thread that indexes and packs.
+pub(in crate::node) fn start(
     store: &Arc<Store>,
-    closing: &watch::Receiver<bool>,
-) -> Result<(), StoreError> {
+    closing: watch::Receiver<bool>,
+    failures: &Failures,
+) -> Result<JoinHandle<()>, NodeError> {
+    let store = Arc::clone(store);
+    failures.thread_behind("index", move || run(&store, &closing))
+}
+
+/// Runs until everything is indexed and packed or the node stops.
+fn run(store: &Arc<Store>, closing: &watch::Receiver<bool>) -> Result<(), StoreError> {
     let mut stretches = 0_u64;
     while !*closing.borrow() {
         match store.account_index().index_some(store.journal()) {

@@ -5,9 +5,10 @@
 //! cannot use: a quarter of the minimum. Below that, messages wait in the sender's journal. Acknowledgements, parts of running
 //! snapshots and checkpoints are always accepted: earlier work bounds their size.
 
-use crate::config::show_size;
+use crate::config::{NodeConfig, show_size};
 use crate::node::error::Unavailable;
 use crate::process::input::Input;
+use crate::store::{Store, StoreError};
 
 /// The fraction of the minimum that is reserved for peers: one quarter.
 const RESERVE: u64 = 4;
@@ -20,6 +21,14 @@ pub(in crate::node) struct DiskSpace {
 }
 
 impl DiskSpace {
+    /// Measures the free space.
+    pub(in crate::node) fn measure(store: &Store, config: &NodeConfig) -> Result<Self, StoreError> {
+        Ok(Self {
+            free: store.usage()?.free,
+            min: config.store.free_space_min,
+        })
+    }
+
     /// Checks that there is space for new work of clients.
     pub(in crate::node) fn for_clients(self) -> Result<(), Unavailable> {
         self.over(self.min)

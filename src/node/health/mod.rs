@@ -8,3 +8,28 @@ pub(super) mod failures;
 pub(super) mod metrics;
 pub(super) mod wall;
 pub(super) mod watchdog;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::handle::Handle;
+use disk_space::DiskSpace;
+use failures::Failures;
+
+/// Starts the watches over disk space, clock and commits.
+pub(super) fn spawn(
+    tasks: &mut JoinSet<()>,
+    node: &Handle,
+    room: watch::Sender<DiskSpace>,
+    failures: Failures,
+) {
+    let shared = &node.shared;
+    let (parts, metrics) = (shared.parts.clone(), Arc::clone(&shared.metrics));
+    tasks.spawn(disk_space_watch::watch(parts, metrics, room));
+    tasks.spawn(clock_watch::watch(node.clone()));
+    let deadline = shared.config.store.commit_deadline;
+    let store = Arc::clone(&shared.store);
+    tasks.spawn(watchdog::watch(store, deadline, failures));
+}

@@ -11,9 +11,11 @@ pub(super) mod first_contact;
 pub mod greeter;
 pub(super) mod handshakes;
 pub(super) mod outbox;
+mod remembered;
 pub mod service;
+pub(super) mod tasks;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+
+pub(super) use remembered::Remembered;
 
 use super::error::NodeError;
 use super::health::wall::{Clock, PeerClocks};
@@ -87,15 +91,6 @@ pub struct PeerView {
     stopped: BTreeMap<ChannelId, String>,
     /// The time of its last call, if it is a foreign process.
     called: Option<Instant>,
-}
-
-/// What earlier runs of this node knew of the other processes.
-#[derive(Debug, Default)]
-pub(super) struct Remembered {
-    /// The processes that had answered.
-    pub(super) met: BTreeSet<ProcessId>,
-    /// When they were last known to be alive, microseconds since the Unix epoch.
-    pub(super) seen_us: BTreeMap<ProcessId, u64>,
 }
 
 /// All other processes of the cluster.

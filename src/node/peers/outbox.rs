@@ -1,5 +1,6 @@
 //! The outbox of a channel: its window behind a lock, and the thread that reads the journal for it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
@@ -7,6 +8,7 @@ use tokio::sync::watch;
 use crate::channel::window::{JournalReading, Window, WindowLimits};
 use crate::channel::{Closed, Envelope};
 use crate::node::health::failures::Failures;
+use crate::process::Process;
 use crate::process::channel::{ChannelDigest, Outgoing};
 use crate::process::ids::{Lsn, ProcessId, Seq};
 use crate::store::{Store, StoreError};
@@ -134,6 +136,22 @@ impl Backlog for Arc<Outbox> {
         }
         from_journal(self, move |outbox, asker| outbox.journaled(after, asker)).await
     }
+}
+
+/// The outboxes of all outgoing channels of a recovered process.
+pub(in crate::node) fn outboxes(
+    store: &Arc<Store>,
+    process: &Process,
+    failures: &Failures,
+) -> BTreeMap<ProcessId, Arc<Outbox>> {
+    let channels = process.registers().outgoing.iter();
+    channels
+        .map(|(to, channel)| {
+            let (store, failures) = (Arc::clone(store), failures.clone());
+            let outbox = Outbox::new(to.clone(), store, failures, channel.clone());
+            (to.clone(), Arc::new(outbox))
+        })
+        .collect()
 }
 
 #[cfg(test)]

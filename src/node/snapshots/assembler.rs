@@ -11,11 +11,14 @@ use tokio::task::JoinSet;
 
 use super::collection::{Collection, Executors, micros};
 use super::events::Happening;
+use super::fetch::PartFetcher;
 use super::in_progress::InProgress;
+use super::publish::Publisher;
 use crate::config::NodeConfig;
 use crate::history::assembly::{Assembly, Membership, Timing};
 use crate::history::global::GlobalState;
 use crate::node::error::Unavailable;
+use crate::node::replication::replicator::Replicator;
 use crate::process::ids::{ProcessId, SnapshotId};
 
 /// Assembles snapshots.
@@ -33,8 +36,18 @@ impl Assembler {
     pub(in crate::node) fn new(
         config: &Arc<NodeConfig>,
         in_progress: &Arc<InProgress>,
-        executors: Executors,
+        replicator: &Arc<Replicator>,
+        publisher: Publisher,
     ) -> Self {
+        let (peers, parts) = (Arc::clone(&publisher.peers), publisher.parts.clone());
+        let executors = Executors {
+            fetcher: Arc::new(PartFetcher::new(config, &peers, &parts)),
+            replicator: Arc::clone(replicator),
+            events: Arc::clone(&publisher.events),
+            publisher: Arc::new(publisher),
+            peers,
+            parts,
+        };
         Self {
             config: Arc::clone(config),
             membership: Arc::new(membership(config)),

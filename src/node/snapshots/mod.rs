@@ -12,6 +12,7 @@ pub(super) mod initiate;
 pub(super) mod known_snapshot;
 pub(super) mod parts;
 pub(super) mod publish;
+pub(super) mod tasks;
 pub(super) mod unfinished;
 pub(super) mod views;
 pub(super) mod watcher;

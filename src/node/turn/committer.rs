@@ -27,8 +27,9 @@ pub(in crate::node) struct Committer {
     pub(in crate::node) outboxes: BTreeMap<ProcessId, Arc<Outbox>>,
     pub(in crate::node) recorder: RecorderQueue,
     pub(in crate::node) metrics: Arc<Metrics>,
-    /// The own process, and the queue to the assembler for snapshots that other processes started and this node assembles.
-    pub(in crate::node) named: (ProcessId, UnboundedSender<SnapshotId>),
+    pub(in crate::node) me: ProcessId,
+    /// The queue to the assembler for snapshots that other processes started and this node assembles.
+    pub(in crate::node) started: UnboundedSender<SnapshotId>,
     /// The initiators whose snapshots this node assembles: the own process, and the foreign ones assigned to it.
     pub(in crate::node) assembled: BTreeSet<ProcessId>,
     /// The clocks of the newest durable turn, for peers and for queries about the present.
@@ -71,7 +72,7 @@ impl Committer {
         );
         if let Some(snapshot) = self.started_by_marker(&step.turn.records) {
             // Without a receiver the node is stopping; the next start finds the snapshot again.
-            let _gone = self.named.1.send(snapshot.clone());
+            let _gone = self.started.send(snapshot.clone());
         }
         let time = step.turn.time;
         for record in step.turn.records {
@@ -144,7 +145,7 @@ impl Committer {
     // Reports each marker as the closing of its channel.
     fn watched(&self, from: ProcessId, body: &Body) {
         if let Body::Marker(marker) = body {
-            let to = self.named.0.clone();
+            let to = self.me.clone();
             let channel = ChannelId { from, to };
             self.events
                 .note(&marker.snapshot, Happening::Closed { channel });

@@ -5,3 +5,37 @@ pub(super) mod committer;
 pub(super) mod driver;
 pub(super) mod queue;
 pub(super) mod replies;
+
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::error::NodeError;
+use super::health::failures::Failures;
+use super::health::wall::Clock;
+use crate::process::Process;
+use crate::store::Committed;
+use committer::Committer;
+use queue::Request;
+
+/// Decided turns that wait for the committer, beside the one that is decided while it writes. More would only make
+/// the batches smaller.
+const TURNS_WAITING: usize = 0;
+
+/// Starts the threads of the turn: one decides and applies, the other makes durable and releases.
+pub(super) fn start(
+    process: Process,
+    requests: UnboundedReceiver<Request>,
+    clock: &Arc<Clock>,
+    committer: Committer,
+    recovered: Committed,
+    failures: &Failures,
+) -> Result<Vec<JoinHandle<()>>, NodeError> {
+    let (steps, step_queue) = mpsc::sync_channel(TURNS_WAITING);
+    let turns = driver::when_settled(process, requests, steps, Arc::clone(clock));
+    Ok(vec![
+        failures.thread("turn", turns)?,
+        failures.thread("commit", move || committer.run(&step_queue, recovered))?,
+    ])
+}

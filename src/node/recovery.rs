@@ -1,0 +1,60 @@
+//! The first step of a start: the store is opened and the process recovered from it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::error::NodeError;
+use super::millis;
+use crate::config::NodeConfig;
+use crate::process::Process;
+use crate::process::ids::Lsn;
+use crate::store::{Committed, Store};
+
+/// A store with the process that it holds.
+pub(super) struct Recovered {
+    pub(super) store: Arc<Store>,
+    pub(super) process: Process,
+    /// The newest turn in the journal.
+    pub(super) committed: Committed,
+}
+
+impl Recovered {
+    /// Opens the store of the configured process, on a thread that may block.
+    pub(super) async fn from_store(config: &Arc<NodeConfig>) -> Result<Self, NodeError> {
+        let config = Arc::clone(config);
+        let opened = tokio::task::spawn_blocking(move || Self::open(&config)).await;
+        opened.map_err(|_| NodeError::Thread("recovery"))?
+    }
+
+    fn open(config: &NodeConfig) -> Result<Self, NodeError> {
+        let started = Instant::now();
+        let store = Store::open(&config.dir, &config.cluster, &config.me)?;
+        let open_max = config.snapshot.open_max;
+        let (mut process, committed) = store.recover(&config.me, &config.topology, open_max)?;
+        process.runs_as(store.identity());
+        if store.gaps().is_at_end() {
+            process.put_back();
+        }
+        process.drop_removed().map_err(NodeError::LeftOut)?;
+        let dir = config.dir.display();
+        let (boot, position) = (store.identity().boot, process.registers().position);
+        if (boot, position) == (1, Lsn(0)) {
+            tracing::info!(%dir, process = %config.me, "made a new store");
+        } else {
+            tracing::info!(
+                %dir,
+                process = %config.me,
+                boot,
+                position = position.0,
+                accounts = process.bank().len(),
+                took_ms = millis(started.elapsed()),
+                "recovered"
+            );
+        }
+        Ok(Self {
+            store: Arc::new(store),
+            process,
+            committed,
+        })
+    }
+}
