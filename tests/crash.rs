@@ -72,7 +72,7 @@ fn a_power_cut_in_a_commit_leaves_the_turn_whole_or_not_at_all() {
     let (mut whole, mut absent) = (0, 0);
     for number in 0..TURNS {
         let before = teller.balances.clone();
-        let position = store.position();
+        let position = store.journal().position();
         teller.turn(&store, wide_operation(number));
         let recovered = recovered_from(double.torn().path());
         if recovered.registers().position == position {
@@ -149,8 +149,12 @@ fn a_failed_sync_acknowledges_nothing() {
     medium.0.store(true, Ordering::Relaxed);
     let committed = store.commit(&turn);
     assert!(matches!(committed, Err(StoreError::Io { .. })));
-    assert_eq!(store.position(), Lsn(0), "what is not durable is not read");
-    assert_eq!(store.turns(Lsn(1)).count(), 0);
+    assert_eq!(
+        store.journal().position(),
+        Lsn(0),
+        "what is not durable is not read"
+    );
+    assert_eq!(store.journal().turns(Lsn(1)).count(), 0);
     // The system reports a failed write only once, so a later sync that succeeds proves nothing.
     medium.0.store(false, Ordering::Relaxed);
     let again = store.commit(&turn);

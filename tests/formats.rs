@@ -220,24 +220,27 @@ fn write(dir: &Path) {
         let turn = process.end_turn();
         store.commit(&turn).expect("the disk has room");
         for sealed in process.take_sealed() {
-            store.write_state(sealed).expect("the disk has room");
+            store.states().write(sealed).expect("the disk has room");
         }
         for recording in process.take_finished() {
-            let part = store.build_part(&p(), &recording);
+            let part = store.parts().build(&p(), &recording);
             let part = part.expect("it is whole").expect("its state is written");
-            store.put_part(&part).expect("the disk has room");
+            store.parts().put(&part).expect("the disk has room");
             let revision = revision(&store, part);
-            store.publish(&revision).expect("the disk has room");
+            store
+                .history()
+                .publish(&revision)
+                .expect("the disk has room");
         }
     }
-    let turn = forgetting(store.position().next());
+    let turn = forgetting(store.journal().position().next());
     store.commit(&turn).expect("the disk has room");
     store.sync().expect("the disk has room");
 }
 
 // What a node publishes while its only peer is down: partial, with its contents counted.
 fn revision(store: &Store, part: Part) -> GlobalState {
-    let counted = store.count(&p(), &part).expect("it is whole");
+    let counted = store.parts().count(&p(), &part).expect("it is whole");
     GlobalState {
         snapshot: snapshot(),
         initiator: p(),
@@ -297,14 +300,14 @@ fn assert_says_what_it_said(format: u64, dir: &TempDir, turns: u64) {
             "it was answered before: {reply:?}"
         );
     }
-    let published = store.published(&snapshot()).expect("it is whole");
+    let published = store.history().published(&snapshot()).expect("it is whole");
     let published = published.expect("it was published");
-    let part = store.part(&snapshot()).expect("it is whole");
+    let part = store.parts().get(&snapshot()).expect("it is whole");
     let part = part.expect("it was stored");
     assert_eq!(published.state, revision(&store, part.clone()));
     assert_eq!((part.state.accounts, part.state.balance_total), (2, 989));
     assert_eq!(part.channels[0].amount, 7);
-    let messages = store.messages(&part.channels[0]);
+    let messages = store.chunks().messages(&part.channels[0]);
     let messages = messages.collect::<Result<Vec<_>, _>>();
     assert_eq!(messages.expect("they are whole").len(), 2);
     drop(store);

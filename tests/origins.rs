@@ -20,7 +20,7 @@ fn check(teller: &Teller, store: &Store) -> usize {
     };
     let mut before = 0;
     for (snapshot, ..) in teller.process.snapshots().iter() {
-        let Some(part) = store.part(snapshot).expect("it is readable") else {
+        let Some(part) = store.parts().get(snapshot).expect("it is readable") else {
             continue;
         };
         let state = part.state;

@@ -196,7 +196,7 @@ impl Lived {
     // From every recorded state to every turn before and after it, starting at some account.
     fn check_changes(&self) {
         for from in 1..=self.end() {
-            let Some(state) = self.store().state(Lsn(from)).ok().flatten() else {
+            let Some(state) = self.store().states().at(Lsn(from)).ok().flatten() else {
                 continue;
             };
             let nobody = SnapshotId::parse("nobody").expect("a valid id");

@@ -173,7 +173,7 @@ impl Life {
         let first = sealed.first().map(|sealed| sealed.registers.position);
         for lost in &teller.unwritten {
             let cut = lost.registers.position;
-            let written = store.state(cut);
+            let written = store.states().at(cut);
             let is_thinned = matches!(written, Err(StoreError::Damaged { .. }));
             if first >= Some(cut) && (is_thinned || written.expect("it is readable").is_some()) {
                 // It was written in an earlier life and has become whole again because chunks that it shares with
@@ -191,7 +191,7 @@ impl Life {
         // The first is the restored state, sealed again where the journal continues from it.
         for passed_over in sealed.iter().skip(1) {
             let cut = passed_over.registers.position;
-            assert_eq!(store.state(cut).expect("it is readable"), None);
+            assert_eq!(store.states().at(cut).expect("it is readable"), None);
         }
         self.passed_over += sealed.len().saturating_sub(teller.unwritten.len() + 1);
         teller.whole_from = first.unwrap_or(teller.whole_from);
@@ -267,8 +267,11 @@ fn runs_are_merged_and_a_state_stays_the_whole_truth() {
         );
         teller.turn(&store, Input::Checkpoint);
         let sealed = teller.unwritten.pop_front().expect("it was sealed");
-        let state = store.write_state(sealed).expect("the disk has room");
-        let cells = store.cells(&state.runs, None).expect("it is whole");
+        let state = store.states().write(sealed).expect("the disk has room");
+        let cells = store
+            .states()
+            .cells(&state.runs, None)
+            .expect("it is whole");
         assert_eq!(
             balances_of(cells.map(|cell| cell.expect("it is whole"))),
             truth

@@ -178,7 +178,7 @@ impl Scene {
     fn turns(&self) {
         let mut teller = self.teller.borrow_mut();
         teller.random_turn(&self.store);
-        let position = self.store.position();
+        let position = self.store.journal().position();
         let now = teller.balances.clone();
         self.balances.borrow_mut().insert(position, now);
     }
@@ -213,9 +213,9 @@ impl Scene {
     }
 
     fn publish(&mut self, snapshot: &SnapshotId) {
-        let part = self.store.part(snapshot).expect("it is whole");
+        let part = self.store.parts().get(snapshot).expect("it is whole");
         let part = part.expect("it is stored");
-        let counted = self.store.count(&me(), &part).expect("it is whole");
+        let counted = self.store.parts().count(&me(), &part).expect("it is whole");
         let parts = BTreeMap::from([(me(), part.clone())]);
         let missing = |process: &ProcessId| Missing {
             process: process.clone(),
@@ -236,9 +236,10 @@ impl Scene {
             counted: BTreeMap::from([(me(), counted)]),
             parts,
         };
-        self.store.publish(&state).expect("there is room");
+        self.store.history().publish(&state).expect("there is room");
         self.store.pack().expect("there is room");
-        let published = self.store.published(snapshot).expect("it is whole");
+        let published = self.store.history().published(snapshot);
+        let published = published.expect("it is whole");
         let published = published.expect("it was just published");
         self.staying.insert(snapshot.clone(), published);
         if self.random.below(4) == 0 {
@@ -322,10 +323,10 @@ impl Scene {
 
     fn assert_stays(&self, store: &Store) {
         for (snapshot, published) in &self.staying {
-            let found = store.published(snapshot).expect("it is whole");
+            let found = store.history().published(snapshot).expect("it is whole");
             assert_eq!(found.as_ref(), Some(published), "{snapshot}");
             for part in published.state.parts.values() {
-                let counted = store.count(&me(), part).expect("it is whole");
+                let counted = store.parts().count(&me(), part).expect("it is whole");
                 let mut then = published.state.counted[&me()];
                 // What lies before the horizon cannot be verified against the journal any more.
                 if store
@@ -337,7 +338,8 @@ impl Scene {
                 }
                 assert_eq!(counted, then, "{snapshot}");
                 assert_eq!(counted.chunks_held, counted.chunks_named);
-                let cells = store.cells(&part.state.runs, None).expect("it is whole");
+                let cells = store.states().cells(&part.state.runs, None);
+                let cells = cells.expect("it is whole");
                 let cells: Vec<_> = cells.map(|cell| cell.expect("it is whole")).collect();
                 let teller = self.teller.borrow();
                 let then = &teller.balances_at[&part.state.position];
@@ -353,7 +355,7 @@ impl Scene {
             .horizon()
             .map_or(Lsn(0), |(first, _)| Lsn(first.0 - 1));
         let remembered = self.balances.borrow();
-        for (position, then) in remembered.range(..=store.position()) {
+        for (position, then) in remembered.range(..=store.journal().position()) {
             let share = store.past().totals_at(*position);
             if *position < oldest {
                 assert!(
@@ -382,8 +384,8 @@ impl Scene {
         self.assert_stays(&store);
         self.assert_past(&store);
         for snapshot in going {
-            let found = store.published(snapshot).expect("it is whole");
-            let part = store.part(snapshot).expect("it is whole");
+            let found = store.history().published(snapshot).expect("it is whole");
+            let part = store.parts().get(snapshot).expect("it is whole");
             let is_deleted = store.retention().is_deleted(snapshot);
             assert_eq!(found.is_some(), !is_deleted, "{snapshot} is there or gone");
             assert_eq!(part.is_some(), !is_deleted, "and its part");
@@ -446,7 +448,7 @@ fn what_is_let_go_gives_its_bytes_back() {
         stats.expect("all can be read")
     };
     let before = live(&scene);
-    let newest_first = scene.store.lines(None, usize::MAX, |_, _| true);
+    let newest_first = scene.store.history().lines(None, usize::MAX, |_, _| true);
     let going = newest_first.into_iter().skip(2);
     let going: Vec<_> = going.map(|((_, snapshot), _)| snapshot).collect();
     scene.pinned.iter().for_each(|snapshot| {

@@ -63,14 +63,15 @@ fn publish(store: &Store, teller: &Teller) {
     let recording = teller.unconfirmed.first().expect("a part was stored");
     let snapshot = recording.snapshot.clone();
     let part = store
-        .part(&snapshot)
+        .parts()
+        .get(&snapshot)
         .expect("it is readable")
         .expect("it was stored");
     let me = process_id("p");
     let mut state = GlobalState::begun(snapshot, me.clone(), Hlc::default(), Lamport(1));
     state.parts.insert(me, part);
     state.revision = 1;
-    store.publish(&state).expect("there is room");
+    store.history().publish(&state).expect("there is room");
 }
 
 // Pins one snapshot that is here, and some of other processes that nothing else in this store mentions.
@@ -265,7 +266,11 @@ fn a_journal_that_ends_too_early_names_both_figures() {
     assert!(sentence.contains(&figures), "{sentence}");
     fs::remove_file(dir.path().join("witness")).expect("it is there");
     let store = open(dir.path());
-    assert_eq!(store.position().0, end - 1, "the operator has decided");
+    assert_eq!(
+        store.journal().position().0,
+        end - 1,
+        "the operator has decided"
+    );
     assert_eq!(
         store.identity().boot,
         LIVES + 1,

@@ -100,9 +100,10 @@ fn a_kill_before_the_index_is_trimmed_leaves_a_store_that_opens() {
     let store = Store::open(image.path(), CLUSTER, &process_id("p")).expect("it opens");
     assert_eq!(store.past().horizon(), scene.store.past().horizon());
     recover(&store);
-    let found = store
-        .past()
-        .balance_at(&process_id("p"), &account("a0"), store.position());
+    let found =
+        store
+            .past()
+            .balance_at(&process_id("p"), &account("a0"), store.journal().position());
     assert_eq!(found.expect("it is whole"), Some(3));
 }
 
@@ -159,7 +160,7 @@ fn a_gap_of_a_trimmed_journal_is_not_known_and_not_too_old() {
     let (first, since) = scene.trim().expect("turns went");
     assert!(first > Lsn(1));
     let Scene { store, dir, .. } = scene;
-    let end = store.position();
+    let end = store.journal().position();
     drop(store);
     images::await_release(dir.path());
     Store::vouch(dir.path()).expect("a good store");
@@ -167,7 +168,7 @@ fn a_gap_of_a_trimmed_journal_is_not_known_and_not_too_old() {
     let known = |time| store.past().known_at(time).expect("there is an answer");
     assert_eq!(known(Hlc(u64::MAX)), None);
     assert_eq!(known(since).map(Lsn::next), Some(first));
-    assert_eq!(store.position(), end);
+    assert_eq!(store.journal().position(), end);
 }
 
 // Without this, a statement would claim to reach back into a gap.
@@ -180,7 +181,7 @@ fn a_journal_that_is_trimmed_up_to_its_gap_is_known_from_behind_it() {
     images::await_release(dir.path());
     Store::vouch(dir.path()).expect("a good store");
     let store = open(dir.path());
-    let behind = store.position().next();
+    let behind = store.journal().position().next();
     let teller = Teller::new(1, recover(&store));
     let mut scene = Scene { store, teller, dir };
     // The first turn after the gap records the state that the process held before.
@@ -278,7 +279,11 @@ fn a_snapshot_of_a_lost_store_is_left_out_and_that_is_said_after_a_trim_too() {
         open: Vec::new(),
     };
     state.parts.insert(me.clone(), part);
-    scene.store.publish(&state).expect("there is room");
+    scene
+        .store
+        .history()
+        .publish(&state)
+        .expect("there is room");
     assert!(left_out(&scene.store, None));
     scene.trim().expect("turns went");
     assert!(left_out(&scene.store, None));
@@ -304,7 +309,11 @@ fn old_turns_are_packed_as_snapshots_are_published_and_answer_as_before() {
         let snapshot = SnapshotId::parse(&format!("s{number}")).expect("a valid id");
         let mut state = GlobalState::begun(snapshot, process_id("p"), Hlc::at(1), Lamport(1));
         state.revision = 1;
-        scene.store.publish(&state).expect("there is room");
+        scene
+            .store
+            .history()
+            .publish(&state)
+            .expect("there is room");
         scene.store.pack().expect("there is room");
     }
     let after: Vec<_> = (1..300).map(|position| balance(&scene, position)).collect();
@@ -363,10 +372,18 @@ fn a_rotten_revision_keeps_no_sweep_from_its_work() {
     let snapshot = SnapshotId::parse("s").expect("a valid id");
     let mut state = GlobalState::begun(snapshot, process_id("p"), Hlc::at(1), Lamport(1));
     state.revision = 1;
-    scene.store.publish(&state).expect("there is room");
+    scene
+        .store
+        .history()
+        .publish(&state)
+        .expect("there is room");
     state.revision = 2;
     state.completeness = Completeness::Complete;
-    scene.store.publish(&state).expect("there is room");
+    scene
+        .store
+        .history()
+        .publish(&state)
+        .expect("there is room");
     drop(scene.store);
     images::await_release(&path);
     let db = images::engine(&path);
@@ -378,7 +395,10 @@ fn a_rotten_revision_keeps_no_sweep_from_its_work() {
     drop((history, db));
     images::await_release(&path);
     let store = open(&path);
-    assert!(store.newest_complete().is_some(), "the newer one is whole");
+    assert!(
+        store.history().newest_complete().is_some(),
+        "the newer one is whole"
+    );
     store
         .retention()
         .sweep(|| true)

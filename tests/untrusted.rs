@@ -102,13 +102,13 @@ fn published(dir: &Path) -> (Store, GlobalState, Part) {
         teller.random_turns(&store);
     }
     let snapshot = teller.unconfirmed[0].snapshot.clone();
-    let part = store.part(&snapshot).expect("it is readable");
+    let part = store.parts().get(&snapshot).expect("it is readable");
     let part = part.expect("it was stored");
     let me = process_id("p");
     let mut state = GlobalState::begun(snapshot, me.clone(), Hlc::default(), Lamport(1));
     state.parts.insert(me, part.clone());
     state.revision = 1;
-    store.publish(&state).expect("there is room");
+    store.history().publish(&state).expect("there is room");
     (store, state, part)
 }
 
@@ -136,7 +136,9 @@ fn exports_are_read_or_refused() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (store, state, _) = published(dir.path());
     let mut export = Vec::new();
-    let written = store.export(CLUSTER, &state.snapshot, 1, &mut export);
+    let written = store
+        .history()
+        .export(CLUSTER, &state.snapshot, 1, &mut export);
     written.expect("memory has room");
     try_out(untrusted::export, CASES, vec![export]);
 }

@@ -192,7 +192,10 @@ impl Sides {
             To::Snapshot(to) => {
                 let compared = Comparison::of(from, &to.state).compared;
                 for (process, (before, after)) in compared.range::<&ProcessId, _>(range) {
-                    let changes = store.changes(&before.runs, &after.runs, behind(process));
+                    let changes =
+                        store
+                            .states()
+                            .changes(&before.runs, &after.runs, behind(process));
                     for change in changes.map_err(Failure::from)? {
                         if show(process, change.map_err(Failure::from)?)?.is_break() {
                             return Ok(());

@@ -61,7 +61,7 @@ pub(super) async fn account_bytes(
     blocking(handle, move |store| {
         let mut bytes = BTreeMap::new();
         for (process, part) in &state.parts {
-            match store.account_bytes(&part.state) {
+            match store.states().account_bytes(&part.state) {
                 Ok(found) => _ = bytes.insert(process.clone(), found),
                 Err(StoreError::Damaged { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -96,7 +96,10 @@ pub(super) async fn view_of(
     let is_over = assembly::is_over(revision, &newest.state);
     Err(Failure::UnknownRevision {
         revision,
-        here: handle.store().revisions_of(&newest.state.snapshot),
+        here: handle
+            .store()
+            .history()
+            .revisions_of(&newest.state.snapshot),
         last: is_over.then_some(newest.state.revision),
         numbered_by: numbered_by(handle, &newest.state.initiator, revision),
         snapshot: newest.state.snapshot.clone(),
@@ -160,6 +163,7 @@ pub(super) fn check_initiator(
     let is_listed = || {
         let started = handle
             .store()
+            .history()
             .lines(None, 1, |_, line| line.initiator == *initiator);
         !started.is_empty()
     };
@@ -209,7 +213,9 @@ pub(super) fn balances<'a>(
     state: &'a RecordedState,
     from: &'a str,
 ) -> Result<impl Iterator<Item = Result<(AccountId, i64), StoreError>> + 'a, StoreError> {
-    let cells = store.cells(&state.runs, Some(CellKey::of_account(from)))?;
+    let cells = store
+        .states()
+        .cells(&state.runs, Some(CellKey::of_account(from)))?;
     Ok(cells.map_while(|cell| match cell {
         Ok(Cell::Account { account, balance }) => Some(Ok((account, balance))),
         Ok(_) => None,

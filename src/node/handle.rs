@@ -212,10 +212,10 @@ impl Handle {
         let parts = &self.shared.parts;
         let found = parts.blocking(move |store| {
             // One that is being deleted is listed no more, and may be there still.
-            if !store.revisions_of(&wanted).contains(&revision) {
+            if !store.history().revisions_of(&wanted).contains(&revision) {
                 return Ok(None);
             }
-            let found = store.revision(&wanted, revision)?;
+            let found = store.history().revision(&wanted, revision)?;
             Ok(found.map(|found| SnapshotView::of(found).was_partial(store)))
         });
         Ok(found.await?.map(|view| view.leased(reading)))
@@ -231,8 +231,8 @@ impl Handle {
         let parts = &self.shared.parts;
         let found = parts.blocking(move |store| {
             let mut views = Vec::new();
-            for revision in store.revisions_of(&wanted).into_iter().rev() {
-                let found = store.revision(&wanted, revision)?;
+            for revision in store.history().revisions_of(&wanted).into_iter().rev() {
+                let found = store.history().revision(&wanted, revision)?;
                 views.extend(found.map(|found| SnapshotView::of(found).was_partial(store)));
             }
             Ok(views)
@@ -275,14 +275,14 @@ impl Handle {
         let reading = self.store().retention().reading(id);
         // Looked at first: what is published between the two looks is found by the second.
         let running = self.in_progress(id);
-        if self.store().revisions_of(id).is_empty() {
+        if self.store().history().revisions_of(id).is_empty() {
             return Ok(running.map(|view| view.leased(reading)));
         }
         let wanted = id.clone();
         let parts = &self.shared.parts;
         let published = parts
             .blocking(move |store| {
-                let published = store.published(&wanted)?.map(SnapshotView::of);
+                let published = store.history().published(&wanted)?.map(SnapshotView::of);
                 Ok(published.map(|view| view.was_partial(store)))
             })
             .await?;

@@ -13,7 +13,8 @@ use super::engine::files;
 use super::engine::schema;
 use super::engine::schema::{OWNER, Trees};
 use super::error::StoreError;
-use super::history::{History, Published, RevisionBlocks};
+use super::history::trees::HistoryTrees;
+use super::history::{Published, RevisionBlocks};
 use super::journal::Journal;
 use super::retention::was_deleted;
 use super::stored::frame::Kind;
@@ -25,7 +26,7 @@ use crate::process::ids::{Hash, ProcessId, SnapshotId};
 pub struct Archive {
     cluster: String,
     process: ProcessId,
-    history: History,
+    history: HistoryTrees,
     library: OpenedCopy,
     /// Dropped after `library`, which has files open in it.
     _copy: TempDir,
@@ -54,7 +55,7 @@ impl Archive {
         let owner = owner.ok_or_else(|| files::absent(dir))?;
         Ok(Self {
             cluster: owner.cluster,
-            history: History::open(
+            history: HistoryTrees::open(
                 owner.process.clone(),
                 trees.history.clone(),
                 trees.parts.clone(),

@@ -35,7 +35,7 @@ pub(super) fn open(dir: &Path) -> Store {
 /// Commits a turn at this time that changes nothing.
 pub(super) fn pass(store: &Store, at: u64) {
     let turn = Turn {
-        position: store.position().next(),
+        position: store.journal().position().next(),
         time: Hlc::at(at),
         clock: Lamport(at),
         records: vec![Record::ClockAdvanced],
@@ -50,12 +50,12 @@ pub(super) fn store(dir: &Path) -> (Store, GlobalState) {
     state.revision = 1;
     state.completeness = Completeness::Complete;
     for part in [p(&store), q(&store)] {
-        let counted = store.count(&process("nobody"), &part);
+        let counted = store.parts().count(&process("nobody"), &part);
         let counted = counted.expect("its contents are here");
         state.counted.insert(part.process.clone(), counted);
         state.parts.insert(part.process.clone(), part);
     }
-    store.publish(&state).expect("the disk has room");
+    store.history().publish(&state).expect("the disk has room");
     (store, state)
 }
 

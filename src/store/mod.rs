@@ -3,6 +3,17 @@
 //! The journal is the source of truth: one turn is one entry, atomic within one tree, and durable before any of its
 //! effects is released. Every other tree can be rebuilt from the newest whole recorded state and the journal after it.
 //! The store knows only the types of `process` and `history`.
+//!
+//! [`Store`] opens, recovers, commits, backs up and checks. Everything else belongs to a facet, one per subject:
+//!
+//! 1. [`Journal`]: the durable turns.
+//! 2. [`States`]: the states recorded between two turns.
+//! 3. [`Chunks`]: the content of states and channels, stored by hash.
+//! 4. [`Parts`]: what a process has recorded for a snapshot.
+//! 5. [`History`]: the published revisions of global states.
+//! 6. [`Past`]: balances, totals and statements at any position of the journal; [`AccountIndex`] makes them fast.
+//! 7. [`Gaps`]: what the journal cannot know because the store is an older copy of itself.
+//! 8. [`Retention`]: what is pinned, due and deleted.
 
 mod account_index;
 mod archive;
@@ -37,8 +48,9 @@ pub use engine::{Disk, Medium};
 pub use error::StoreError;
 pub use export::{Export, ExportError};
 pub use gaps::Gaps;
+pub use history::parts::Parts;
 pub use history::proof::{Proof, Proven, RunProof, Unproven};
-pub use history::{Due, Limits, Published, RevisionArrival, SnapshotSummary, Unreadable};
+pub use history::{Due, History, Limits, Published, RevisionArrival, SnapshotSummary, Unreadable};
 pub use journal::Journal;
 pub use opening::Migrated;
 pub use opening::addresses::{Addresses, MetProcess};
@@ -52,6 +64,7 @@ pub use retention::Retention;
 pub use retention::pin::Pin;
 pub use retention::sweep::Swept;
 pub use retention::trim::Trimmed;
+pub use states::States;
 pub use states::merge::Cells;
 pub use stored::codec;
 pub use stored::frame::Damage;
@@ -63,34 +76,31 @@ use engine::underway::Underway;
 use gaps::caught_up::CaughtUp;
 use gaps::ranges::GapRanges;
 use gaps::starts::Starts;
-use history::History;
+use history::trees::HistoryTrees;
 use retention::RetentionTree;
-use states::States;
+use states::StateTree;
 use states::composition::Composition;
 use stored::frame::Kind;
 use stored::state::StoredState;
 
-use crate::history::global::Counted;
-use crate::history::part::{Part, RecordedChannel, RecordedState, Run};
 use crate::process::Process;
-use crate::process::cell::CellKey;
 use crate::process::identity::Identity;
-use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
+use crate::process::ids::{Lsn, ProcessId};
 use crate::process::record::Turn;
-use crate::process::registers::{Registers, Sealed};
+use crate::process::registers::Registers;
 use crate::process::topology::Topology;
 
 /// An open store of one process.
 pub struct Store {
     journal: Journal,
-    states: States,
+    states: StateTree,
     /// Numbers such as the format and the boot.
     meta: sled::Tree,
     gaps: GapRanges,
     caught_up: CaughtUp,
     starts: Starts,
     chunks: Chunks,
-    history: History,
+    history: HistoryTrees,
     account_index: AccountIndex,
     retention: RetentionTree,
     identity: Identity,
@@ -122,10 +132,40 @@ impl Store {
         &self.journal
     }
 
+    /// The recorded states of this process.
+    #[must_use]
+    pub fn states(&self) -> States<'_> {
+        States { store: self }
+    }
+
+    /// The content-addressed chunks of states and channels.
+    #[must_use]
+    pub fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+
+    /// What a process has recorded for a snapshot.
+    #[must_use]
+    pub fn parts(&self) -> Parts<'_> {
+        Parts { store: self }
+    }
+
+    /// The published revisions of global states.
+    #[must_use]
+    pub fn history(&self) -> History<'_> {
+        History { store: self }
+    }
+
     /// Balances, totals and statements at any position of the journal.
     #[must_use]
     pub fn past(&self) -> Past<'_> {
         Past { store: self }
+    }
+
+    /// The index of the turns that touch an account.
+    #[must_use]
+    pub fn account_index(&self) -> &AccountIndex {
+        &self.account_index
     }
 
     /// What this store cannot know because it is an older copy of itself.
@@ -140,28 +180,10 @@ impl Store {
         Retention { store: self }
     }
 
-    /// The index of the turns that touch an account.
-    #[must_use]
-    pub fn account_index(&self) -> &AccountIndex {
-        &self.account_index
-    }
-
-    /// The content-addressed chunks of states and channels.
-    #[must_use]
-    pub fn chunks(&self) -> &Chunks {
-        &self.chunks
-    }
-
     /// The identity of this store: an id drawn when it was created, and the boot and run of this opening.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.identity
-    }
-
-    /// The newest durable position of the journal.
-    #[must_use]
-    pub fn position(&self) -> Lsn {
-        self.journal.head().position
     }
 
     /// Makes a turn durable. An error is final: the caller must stop.
@@ -186,6 +208,21 @@ impl Store {
     pub fn sync(&self) -> Result<(), StoreError> {
         let _underway = self.underway.begin();
         self.engine.make_durable()
+    }
+
+    /// Packs some old revisions and turns if many are stored individually. Call it after each revision: it packs more
+    /// than one snapshot of a quiet cluster adds. In a busy cluster the remaining turns stay individual.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn pack(&self) -> Result<(), StoreError> {
+        self.history().pack()?;
+        if let (Some(_deleting), Some(state)) =
+            (self.standstill.deleting(), self.states.newest_cut())
+        {
+            self.journal.pack(state, || self.sync())?;
+        }
+        Ok(())
     }
 
     /// The process as of the newest durable turn: the newest whole recorded state, with the journal applied from there.
@@ -260,7 +297,7 @@ impl Store {
             let what = engine::schema::name(Kind::State, &engine::schema::position_key(cut));
             StoreError::damaged(what, Damage::Contradiction(problem.to_owned()))
         };
-        if cut > self.position() {
+        if cut > self.journal.position() {
             return Err(contradiction("the journal ends before it"));
         }
         if state.recorded.journal != self.journal.hash_up_to(cut)? {
@@ -275,158 +312,5 @@ impl Store {
             return Err(contradiction("its accounts do not add up to its figures"));
         }
         Ok(Some((process, state)))
-    }
-
-    /// The durable turns from `from`, in order.
-    pub fn turns(&self, from: Lsn) -> impl Iterator<Item = Result<Turn, StoreError>> + '_ {
-        self.journal.scan(from, None).map(|entry| Ok(entry?.turn))
-    }
-
-    /// Writes a sealed state after its predecessor, when the turn that sealed it is committed. It is durable after the
-    /// next [`Store::sync`]; a crash before that loses nothing, since the journal produces it again.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn write_state(&self, sealed: Sealed) -> Result<RecordedState, StoreError> {
-        let _writing = self.chunks.writing();
-        let journal = self.journal.hash_up_to(sealed.registers.position)?;
-        let recorded = self.states.write(&self.chunks, sealed, journal)?;
-        // A backup in progress needs all states. They are thinned with the next state.
-        if let Some(_deleting) = self.standstill.deleting() {
-            self.states.thin(self.journal.first())?;
-        }
-        Ok(recorded)
-    }
-
-    /// The state recorded at a cut, if it is written. A state that [`Store::recover`] skipped does not count until it
-    /// is written again.
-    ///
-    /// # Errors
-    /// [`StoreError`]; [`StoreError::Damaged`] also if a later state is written and this one is missing.
-    pub fn state(&self, cut: Lsn) -> Result<Option<RecordedState>, StoreError> {
-        let state = self.states.written(cut)?;
-        if state.is_none() && self.states.is_behind(cut) {
-            let what = engine::schema::name(Kind::State, &engine::schema::position_key(cut));
-            let problem = Damage::Contradiction("it is missing".to_owned());
-            return Err(StoreError::damaged(what, problem));
-        }
-        Ok(state.map(|state| state.recorded))
-    }
-
-    /// Stores the part of this process for a snapshot durably. An existing part is kept.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn put_part(&self, part: &Part) -> Result<(), StoreError> {
-        self.put_parts(std::slice::from_ref(part))
-    }
-
-    /// Stores parts of this process durably. Existing parts are kept.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn put_parts(&self, parts: &[Part]) -> Result<(), StoreError> {
-        for part in parts {
-            self.history.put_part(part)?;
-        }
-        self.sync()
-    }
-
-    /// The stored part of this process for a snapshot.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
-        self.history.part(snapshot)
-    }
-
-    /// The individually stored parts of this process: those that no packed complete revision contains.
-    pub fn lone_parts(&self) -> impl Iterator<Item = Result<Part, StoreError>> + '_ {
-        self.history.parts()
-    }
-
-    /// The chunks of a part that are missing and whose hashes are known; call it again when these are stored. Damaged
-    /// chunks of messages or indexes count as missing; adopting them repairs them.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn missing_chunks(&self, part: &Part) -> Result<Vec<Hash>, StoreError> {
-        let mut missing = Vec::new();
-        for run in &part.state.runs {
-            missing.append(&mut self.chunks.missing(run)?);
-        }
-        for hash in part.channels.iter().flat_map(|channel| &channel.chunks) {
-            if !self.chunks.holds(hash)? {
-                missing.push(*hash);
-            }
-        }
-        Ok(missing)
-    }
-
-    /// A framed, uncompressed chunk for another store to adopt.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`], also if it is missing.
-    pub fn framed_chunk(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
-        self.chunks.framed(hash)
-    }
-
-    /// Stores framed chunks of another store.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`] if a chunk does not match its hash; the chunks before it are stored then, the later ones
-    /// are not.
-    pub fn adopt_chunks(
-        &self,
-        chunks: impl IntoIterator<Item = (Hash, Vec<u8>)>,
-    ) -> Result<(), StoreError> {
-        self.chunks.adopt(chunks)
-    }
-
-    /// Counts the stored contents of a part; `me` is the owner of this journal.
-    ///
-    /// # Errors
-    /// [`StoreError`]: stored contents are damaged.
-    pub fn count(&self, me: &ProcessId, part: &Part) -> Result<Counted, StoreError> {
-        let mut counted = Counted::default();
-        for run in &part.state.runs {
-            let (named, held) = self.chunks.count(run)?;
-            counted.chunks_named += named;
-            counted.chunks_held += held;
-        }
-        for channel in &part.channels {
-            counted.chunks_named += channel.chunks.len() as u64;
-            for recorded in self.messages(channel) {
-                counted.messages += 1;
-                if let Some(transfer) = recorded?.message.body.transfer() {
-                    counted.transfers += 1;
-                    counted.amount += i128::from(transfer.amount.units());
-                }
-            }
-            counted.chunks_held += channel.chunks.len() as u64;
-        }
-        if part.process == *me {
-            counted.is_chained = match self.journal.hash_up_to(part.state.position) {
-                Ok(hash) => Some(hash == part.state.journal),
-                // It was read from the journal, which no longer reaches back that far.
-                Err(StoreError::BeforeHorizon { .. }) => None,
-                Err(error) => return Err(error),
-            };
-        }
-        Ok(counted)
-    }
-
-    /// The cells of a recorded state in ascending order from a key on; newer runs win. Reads from disk.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn cells(&self, runs: &[Run], from: Option<CellKey<'_>>) -> Result<Cells<'_>, StoreError> {
-        Cells::new(&self.chunks, runs, from)
-    }
-
-    /// The recorded messages of a channel in order. Reads from disk, one chunk at a time.
-    #[must_use]
-    pub fn messages<'a>(&'a self, channel: &'a RecordedChannel) -> Messages<'a> {
-        Messages::new(&self.chunks, channel)
     }
 }

@@ -14,7 +14,7 @@ const IDS: [&str; 3] = ["n1", "n2", "n3"];
 const TIMES: usize = 100;
 
 fn positions(cluster: &Cluster) -> Vec<u64> {
-    let position = |id: &str| cluster.handle(id).store().position().0;
+    let position = |id: &str| cluster.handle(id).store().journal().position().0;
     IDS.into_iter().map(position).collect()
 }
 

@@ -62,7 +62,7 @@ async fn a_backup_under_load_is_whole_and_says_how_far_it_reaches() {
         assert_eq!(checked.process, "n1");
         let store = Store::open(copy, "tested", &process("n1")).expect("it opens");
         let position = copied["journal_position"].as_u64().expect("a position");
-        assert_eq!(store.position(), Lsn(position));
+        assert_eq!(store.journal().position(), Lsn(position));
     }
     // An existing destination, and a missing node, are reported before anything is written.
     let into = copies[0].0.to_str().expect("text");

@@ -346,7 +346,7 @@ async fn whether_a_process_could_say_it_is_asked_without_the_accounts() {
     let instant = u64::try_from(instant.as_microsecond()).expect("it is past 1970");
     let snapshot = SnapshotId::parse("s").expect("a valid id");
     let n2 = cluster.handle("n2");
-    let part = n2.store().part(&snapshot).expect("it is readable");
+    let part = n2.store().parts().get(&snapshot).expect("it is readable");
     let all = ChangesSinceRequest {
         cluster: n2.config().cluster.clone(),
         snapshot_id: snapshot.to_string(),

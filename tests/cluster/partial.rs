@@ -76,7 +76,10 @@ async fn a_dead_process_is_named_and_completes_the_snapshot_when_it_is_back() {
 
     let snapshot = SnapshotId::parse(&id).expect("a valid id");
     let store = cluster.handle("n1").store().clone();
-    let first = store.revision(&snapshot, 1).expect("a good store");
+    let first = store
+        .history()
+        .revision(&snapshot, 1)
+        .expect("a good store");
     drop(store);
 
     cluster.start("n3").await;
@@ -98,7 +101,13 @@ async fn a_dead_process_is_named_and_completes_the_snapshot_when_it_is_back() {
     assert_eq!(tag.header("etag"), format!("\"{root}\""));
 
     let store = cluster.handle("n1").store().clone();
-    assert_eq!(store.revision(&snapshot, 1).expect("a good store"), first);
+    assert_eq!(
+        store
+            .history()
+            .revision(&snapshot, 1)
+            .expect("a good store"),
+        first
+    );
     drop(store);
     cluster.stop_all().await;
 }

@@ -15,7 +15,7 @@ use crate::stores::{is_whole, remove, spoil};
 
 fn newest(cluster: &Cluster, at: &str, id: &str) -> GlobalState {
     let snapshot = SnapshotId::parse(id).expect("a valid id");
-    let published = cluster.handle(at).store().published(&snapshot);
+    let published = cluster.handle(at).store().history().published(&snapshot);
     let published = published.expect("it is whole").expect("it is published");
     published.state
 }
@@ -95,7 +95,7 @@ async fn old_revisions_that_have_rotted_together_come_back_from_a_peer() {
     let path = format!("/v1/snapshots/{}", oldest.expect("there is one"));
     let document = n1.get(&path).await.body;
     until("all are at n2", async || {
-        let came = cluster.handle("n2").store().revisions_came();
+        let came = cluster.handle("n2").store().history().revisions_came();
         (came == SNAPSHOTS).then_some(())
     })
     .await;
@@ -155,7 +155,7 @@ async fn a_revision_that_is_another_elsewhere_is_told_and_the_rest_is_shared() {
         is_whole(&dir).await;
         let store = Store::open(&dir, "tested", &process(id)).expect("it opens");
         for state in states {
-            store.publish(&state).expect("there is room");
+            store.history().publish(&state).expect("there is room");
         }
     }
     for id in ids {

@@ -171,13 +171,17 @@ fn a_life_that_is_traced() {
     let store = Store::open_on(&dir, CLUSTER, &process_id("p"), medium).expect("the store opens");
     let mut process = recover(&store);
     for sealed in process.take_sealed() {
-        store.write_state(sealed).expect("the disk is well");
+        store.states().write(sealed).expect("the disk is well");
     }
     process.take_finished();
     let mut teller = Teller::new(seed, process);
     for _ in 0..turns {
         teller.random_turn(&store);
-        let line = format!("{} {}\n", store.position(), digest(&teller.process));
+        let line = format!(
+            "{} {}\n",
+            store.journal().position(),
+            digest(&teller.process)
+        );
         acknowledged
             .write_all(line.as_bytes())
             .expect("there is room");

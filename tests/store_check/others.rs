@@ -55,13 +55,13 @@ impl Seat {
         let turn = self.process.end_turn();
         self.store.commit(&turn).expect("it is durable");
         for sealed in self.process.take_sealed() {
-            self.store.write_state(sealed).expect("it is written");
+            self.store.states().write(sealed).expect("it is written");
         }
         let mut parts = Vec::new();
         for recording in self.process.take_finished() {
-            let part = self.store.build_part(&self.id, &recording);
+            let part = self.store.parts().build(&self.id, &recording);
             let part = part.expect("it is whole").expect("its state is written");
-            self.store.put_part(&part).expect("it is written");
+            self.store.parts().put(&part).expect("it is written");
             parts.push(part);
         }
         let sent = turn.records.into_iter().filter_map(|record| match record {
@@ -127,14 +127,14 @@ fn publish(near: &mut Seat, far: &mut Seat, snapshot: &str) {
     let parts = ours.into_iter().chain(theirs);
     let parts: BTreeMap<_, _> = parts.map(|part| (part.process.clone(), part)).collect();
     loop {
-        let missing = near.store.missing_chunks(&parts[&peer()]);
+        let missing = near.store.parts().missing_chunks(&parts[&peer()]);
         let missing = missing.expect("it can be read");
         if missing.is_empty() {
             break;
         }
         for hash in missing {
-            let chunk = far.store.framed_chunk(&hash).expect("it is there");
-            let adopted = near.store.adopt_chunks([(hash, chunk)]);
+            let chunk = far.store.chunks().framed(&hash).expect("it is there");
+            let adopted = near.store.chunks().adopt([(hash, chunk)]);
             adopted.expect("it is whole");
         }
     }
@@ -144,13 +144,13 @@ fn publish(near: &mut Seat, far: &mut Seat, snapshot: &str) {
     state.counted = parts
         .iter()
         .map(|(process, part)| {
-            let counted = near.store.count(&me(), part).expect("it is whole");
+            let counted = near.store.parts().count(&me(), part).expect("it is whole");
             (process.clone(), counted)
         })
         .collect();
     state.parts = parts;
     state.completeness = Completeness::Complete;
-    near.store.publish(&state).expect("it is written");
+    near.store.history().publish(&state).expect("it is written");
 }
 
 #[test]

@@ -181,14 +181,15 @@ fn turn(store: &Store, process: &mut Process, (number, input): (u64, Input)) {
     }
     store.commit(&process.end_turn()).expect("it is durable");
     for sealed in process.take_sealed() {
-        store.write_state(sealed).expect("it is written");
+        store.states().write(sealed).expect("it is written");
     }
     for recording in process.take_finished() {
-        let part = store.build_part(&me(), &recording).expect("it is whole");
+        let part = store.parts().build(&me(), &recording).expect("it is whole");
         let part = part.expect("its state is written");
-        store.put_part(&part).expect("it is written");
+        store.parts().put(&part).expect("it is written");
         for revision in [1, 2] {
             store
+                .history()
                 .publish(&published(store, &part, revision))
                 .expect("it is written");
         }
@@ -196,7 +197,7 @@ fn turn(store: &Store, process: &mut Process, (number, input): (u64, Input)) {
 }
 
 fn published(store: &Store, part: &Part, revision: u32) -> GlobalState {
-    let counted = store.count(&me(), part).expect("it is whole");
+    let counted = store.parts().count(&me(), part).expect("it is whole");
     GlobalState {
         snapshot: s1(),
         initiator: me(),

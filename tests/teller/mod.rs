@@ -370,12 +370,13 @@ impl Teller {
         } else if !self.unstored.is_empty() {
             let recording = self.unstored.remove(self.random.index(self.unstored.len()));
             let part = store
-                .build_part(&process_id("p"), &recording)
+                .parts()
+                .build(&process_id("p"), &recording)
                 .expect("the store is whole");
             match part {
                 Some(part) => {
                     self.check_part(store, &recording, &part);
-                    store.put_part(&part).expect("the disk has room");
+                    store.parts().put(&part).expect("the disk has room");
                     self.unconfirmed.push(recording);
                 }
                 None => self.unstored.push(recording),
@@ -389,10 +390,16 @@ impl Teller {
             return;
         };
         let cut = sealed.registers.position;
-        let state = store.write_state(sealed).expect("the disk has room");
+        let state = store.states().write(sealed).expect("the disk has room");
         assert_eq!(state.position, cut);
-        assert_eq!(store.state(cut).expect("it is whole"), Some(state.clone()));
-        let cells = store.cells(&state.runs, None).expect("it is whole");
+        assert_eq!(
+            store.states().at(cut).expect("it is whole"),
+            Some(state.clone())
+        );
+        let cells = store
+            .states()
+            .cells(&state.runs, None)
+            .expect("it is whole");
         assert_eq!(
             balances_of(cells.map(|cell| cell.expect("it is whole"))),
             self.balances_at[&cut]
@@ -404,7 +411,10 @@ impl Teller {
     fn check_part(&self, store: &Store, recording: &Recording, part: &Part) {
         assert!(part.is_finished(), "only finished recordings are stored");
         if recording.cut >= self.whole_from {
-            let missing = store.missing_chunks(part).expect("what is here is whole");
+            let missing = store
+                .parts()
+                .missing_chunks(part)
+                .expect("what is here is whole");
             assert_eq!(missing, [], "a part is built of what is here");
         }
         assert_eq!(part.channels.len(), self.peers.len());
@@ -422,7 +432,7 @@ impl Teller {
                 "the channel ends at the marker, not at {marker:?}"
             );
             let sent = &peer.sent[range];
-            let messages = store.messages(channel);
+            let messages = store.chunks().messages(channel);
             let messages = messages.map(|found| found.map(|found| found.message));
             let messages: Vec<_> = messages
                 .collect::<Result<_, _>>()

@@ -223,7 +223,7 @@ impl HistoryService for History {
         let answer = Response::new(stream(&self.handle, move |store, sender| {
             for part in view.state.parts.values() {
                 for channel in &part.channels {
-                    for message in store.messages(channel) {
+                    for message in store.chunks().messages(channel) {
                         let message = figures::message(&channel.from, &part.process, message?);
                         if sender.send(message).is_break() {
                             return Ok(());

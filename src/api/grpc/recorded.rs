@@ -50,7 +50,7 @@ impl<'a> Reader<'a> {
             logical_clock: part.state.clock.0,
             ..ProcessState::default()
         };
-        for cell in self.store.cells(&part.state.runs, None)? {
+        for cell in self.store.states().cells(&part.state.runs, None)? {
             match cell? {
                 Cell::Account { account, balance } => {
                     self.take(account.as_str().len() + 4)?;
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
         channel: &RecordedChannel,
     ) -> Result<Vec<ApplicationMessage>, Failure> {
         let mut messages = Vec::new();
-        for recorded in self.store.messages(channel) {
+        for recorded in self.store.chunks().messages(channel) {
             let message = message(ends, &recorded?);
             self.take(message.payload.len() + message.message_id.len())?;
             messages.push(message);
@@ -213,7 +213,7 @@ mod tests {
         let enough = ANSWER_BYTES_MAX / VALUE_BYTES_MAX + 1;
         let messages: Vec<_> = (1..=enough as u64).map(|seq| put(Seq(seq))).collect();
         let (stored, hash) = encode_chunk(&Chunk::Messages(messages));
-        let adopted = store.adopt_chunks([(hash, stored)]);
+        let adopted = store.chunks().adopt([(hash, stored)]);
         adopted.expect("it is whole");
         let channel = RecordedChannel {
             from: ProcessId::parse("q").expect("a valid id"),

@@ -86,7 +86,7 @@ fn write_channel(
     sink.write_all(b",\"to\":")?;
     serde_json::to_writer(&mut *sink, to.as_str())?;
     sink.write_all(b",\"messages\":[")?;
-    for (index, recorded) in store.messages(channel).enumerate() {
+    for (index, recorded) in store.chunks().messages(channel).enumerate() {
         if index > 0 {
             sink.write_all(b",")?;
         }
@@ -161,7 +161,7 @@ mod tests {
         let store = Store::open(dir.path(), "c", &me).expect("a new store");
         let chunk = |messages: Vec<RecordedMessage>| {
             let (stored, hash) = encode_chunk(&Chunk::Messages(messages));
-            let adopted = store.adopt_chunks([(hash, stored)]);
+            let adopted = store.chunks().adopt([(hash, stored)]);
             adopted.expect("it is whole");
             hash
         };

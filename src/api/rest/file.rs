@@ -42,7 +42,9 @@ pub(super) async fn export(
     let name = encode_segment(view.state.snapshot.as_str());
     let mut response = export::stream(handle, Format::Export, permit, move |store, sink| {
         let state = &view.state;
-        Ok(store.export(&cluster, &state.snapshot, state.revision, sink)?)
+        Ok(store
+            .history()
+            .export(&cluster, &state.snapshot, state.revision, sink)?)
     });
     let disposition = format!("attachment; filename=\"{name}.snapledger\"");
     if let Ok(disposition) = HeaderValue::try_from(disposition) {
@@ -79,7 +81,9 @@ pub(super) async fn proof(
     }
     let document = blocking(&app.handle, move |store| {
         let state = &view.state;
-        let proof = store.prove(&state.snapshot, state.revision, &process, &account)?;
+        let proof = store
+            .history()
+            .prove(&state.snapshot, state.revision, &process, &account)?;
         let proof = proof.ok_or_else(|| Failure::NotRecorded {
             snapshot: view.state.snapshot.clone(),
             process: process.clone(),

@@ -45,7 +45,7 @@ fn run(store: &Arc<Store>, closing: &watch::Receiver<bool>) -> Result<(), StoreE
 fn pack(store: &Store, closing: &watch::Receiver<bool>) -> Result<(), StoreError> {
     let mut blocks = 0_u64;
     while !*closing.borrow() {
-        match store.pack_history() {
+        match store.history().pack() {
             Ok(true) => blocks += 1,
             Ok(false) => break,
             Err(error) if error.is_fatal() => return Err(error),

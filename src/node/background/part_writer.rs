@@ -46,14 +46,14 @@ impl PartWriter {
         // Until the parts are stored, nothing in the store names the chunks of their messages.
         let _writing = self.store.chunks().writing();
         let parts = self.build(recordings)?;
-        self.store.put_parts(&parts)?;
+        self.store.parts().put_all(&parts)?;
         Ok(parts)
     }
 
     // Builds the parts together, or one by one if that fails: a fault in one recording must affect neither the others nor the
     // node.
     fn build(&self, recordings: &[Recording]) -> Result<Vec<Part>, StoreError> {
-        match self.store.build_parts(&self.me, recordings) {
+        match self.store.parts().build_all(&self.me, recordings) {
             Ok(parts) if parts.len() == recordings.len() => return Ok(parts),
             Err(error) if error.is_fatal() => return Err(error),
             Ok(_) | Err(_) => {}
@@ -61,7 +61,7 @@ impl PartWriter {
         let mut parts = Vec::new();
         for recording in recordings {
             let Recording { snapshot, cut, .. } = recording;
-            match self.store.build_part(&self.me, recording) {
+            match self.store.parts().build(&self.me, recording) {
                 Ok(Some(part)) => parts.push(part),
                 // The recording stays open and is tried again after the next start.
                 Ok(None) => tracing::warn!(%snapshot, %cut, "no part: its state is not written"),

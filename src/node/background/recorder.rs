@@ -41,7 +41,7 @@ impl Recorder {
     }
 
     fn write_state(&self, sealed: Sealed) -> Result<(), StoreError> {
-        let state = self.store.write_state(sealed)?;
+        let state = self.store.states().write(sealed)?;
         // A state must not become durable before the one before it: a restart from it would never seal that one again. The sync
         // also reports errors of the engine's own writer threads here instead of at a client's next operation.
         self.store.sync()?;

@@ -48,7 +48,7 @@ pub(in crate::node) async fn watch(
             tracing::info!("the room is known again");
         }
         metrics.measured(&usage);
-        metrics.unreadable(parts.store.unreadable());
+        metrics.unreadable(parts.store.history().unreadable());
         let before = *room.borrow();
         let now = DiskSpace {
             free: usage.free,

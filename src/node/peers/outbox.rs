@@ -75,7 +75,7 @@ impl Outbox {
     }
 
     fn run<R: JournalReading>(&self, reading: R, asker: &Asker) -> Result<R::Output, StoreError> {
-        let turns = self.store.turns(reading.start());
+        let turns = self.store.journal().turns(reading.start());
         reading.run(turns, |place| {
             self.window().keep(place);
             asker.strong_count() > 0

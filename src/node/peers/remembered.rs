@@ -30,8 +30,8 @@ impl Remembered {
             .chain(acknowledged.map(|(peer, _)| peer))
             .cloned()
             .collect();
-        let newest = match store.newest_complete() {
-            Some(snapshot) => store.published(&snapshot)?,
+        let newest = match store.history().newest_complete() {
+            Some(snapshot) => store.history().published(&snapshot)?,
             None => None,
         };
         let parts = newest.map(|published| published.state.parts);

@@ -166,7 +166,7 @@ impl PeerService for Peering {
         tokio::task::spawn_blocking(move || {
             let _reading = reading;
             for hash in hashes {
-                let chunk = handle.store().framed_chunk(&hash).map(|framed| Chunk {
+                let chunk = handle.store().chunks().framed(&hash).map(|framed| Chunk {
                     hash: hash.0.to_vec(),
                     stored: framed,
                 });
@@ -190,7 +190,8 @@ impl PeerService for Peering {
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let parts = self.handle.parts();
         let revision = Some(request.revision).filter(|revision| *revision > 0);
-        let stored = parts.blocking(move |store| store.stored_revision(&snapshot, revision));
+        let stored =
+            parts.blocking(move |store| store.history().stored_revision(&snapshot, revision));
         let stored = stored.await.map_err(unavailable)?.unwrap_or_default();
         Ok(Response::new(Revision { stored }))
     }
@@ -216,7 +217,7 @@ impl PeerService for Peering {
         // The pages are read one by one, so memory is bounded whatever the number of revisions.
         let (store, mut after) = (self.handle.store().clone(), request.after);
         let pages = std::iter::from_fn(move || {
-            let page = store.revisions_after(after, LISTED_TOGETHER);
+            let page = store.history().revisions_after(after, LISTED_TOGETHER);
             after += page.len() as u64;
             (!page.is_empty()).then_some(page)
         });
@@ -404,7 +405,7 @@ impl Handle {
             grpc: me.grpc.clone(),
             rest: me.rest.clone().unwrap_or_default(),
             logical_clock: self.clock().0,
-            revisions: self.store().revisions_came(),
+            revisions: self.store().history().revisions_came(),
             pins: self.store().retention().pins_came(),
             settled: self.settled().0,
             stopped: stopped_to_wire(self.stopped()),
@@ -433,7 +434,7 @@ mod tests {
     async fn a_store_that_fails_while_a_peer_reads_ends_the_node() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut node = Node::alone(dir.path()).await;
-        let missing = node.handle().store().framed_chunk(&Hash([7; 32]));
+        let missing = node.handle().store().chunks().framed(&Hash([7; 32]));
         let missing = missing.expect_err("nothing is stored");
         let status = unread(node.handle(), missing);
         assert_eq!(status.code(), Code::NotFound);

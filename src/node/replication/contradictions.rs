@@ -73,7 +73,7 @@ impl Contradictions {
     // A revision that was deleted here is no longer contradicted.
     fn drop_deleted(&self, noted: &mut BTreeSet<Contradiction>) {
         let is_here = |one: &Contradiction| {
-            let revisions = self.store.revisions_of(&one.snapshot);
+            let revisions = self.store.history().revisions_of(&one.snapshot);
             revisions.contains(&one.revision)
         };
         noted.retain(is_here);

@@ -92,7 +92,7 @@ impl Replicator {
             let (run, came) = view.revisions;
             // Revisions deleted here and needed again, or unreadable by now, were listed there long ago, so the list is read
             // again.
-            let missing = self.pins.revived() + self.parts.store.damage_found();
+            let missing = self.pins.revived() + self.parts.store.history().damage_found();
             if run != seen.0 || missing != missed {
                 seen = (run, 0);
                 missed = missing;
@@ -140,11 +140,11 @@ impl Replicator {
         connection: &Channel,
         came: &RevisionArrival,
     ) -> Result<(), Unfetched> {
-        if self.parts.store.contradicts_revision(came) {
+        if self.parts.store.history().contradicts_revision(came) {
             self.contradictions
                 .note(peer, &came.snapshot, came.revision);
         }
-        if !self.parts.store.lacks_revision(came) {
+        if !self.parts.store.history().lacks_revision(came) {
             return Ok(());
         }
         let Some(_claim) = self.claim(&came.snapshot) else {
@@ -161,6 +161,7 @@ impl Replicator {
         if !self
             .parts
             .store
+            .history()
             .lacks_revision(&RevisionArrival::of(&revision.state))
         {
             return Ok(());
@@ -178,7 +179,14 @@ impl Replicator {
         self.contradictions.remove(peer, &came.snapshot, number);
         self.in_progress.arrived(&came.snapshot);
         // An assembly of this snapshot that stands back may have watchers.
-        if self.parts.store.revisions_of(&came.snapshot).last() == Some(&number) {
+        if self
+            .parts
+            .store
+            .history()
+            .revisions_of(&came.snapshot)
+            .last()
+            == Some(&number)
+        {
             self.events.note_published(&state);
         }
         tracing::debug!(snapshot = %came.snapshot, revision = number, complete, "taken over");
@@ -193,7 +201,7 @@ impl Replicator {
         snapshot: &SnapshotId,
         processes: Vec<ProcessId>,
     ) -> bool {
-        if self.parts.store.has_complete(snapshot) {
+        if self.parts.store.history().has_complete(snapshot) {
             self.in_progress.arrived(snapshot);
             return true;
         }
@@ -247,7 +255,7 @@ impl Replicator {
 
     /// The faults of the own history, each as a sentence.
     pub(in crate::node) fn warnings(&self) -> Vec<String> {
-        let Unreadable { revisions, blocks } = self.parts.store.unreadable();
+        let Unreadable { revisions, blocks } = self.parts.store.history().unreadable();
         let damaged = (revisions > 0).then(|| {
             format!("{revisions} revisions in the history are damaged here, and are taken over from a peer that has them")
         });

@@ -190,7 +190,7 @@ impl Collection {
             Job::ReadNewest => {
                 let parts = self.executors.parts.clone();
                 self.job.spawn(async move {
-                    let newest = parts.blocking(move |store| store.published(&snapshot));
+                    let newest = parts.blocking(move |store| store.history().published(&snapshot));
                     let newest = newest.await.ok().flatten().map(|published| Newest {
                         revision: published.state.revision,
                         extent: Extent::of(&published.state),

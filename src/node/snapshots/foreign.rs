@@ -71,9 +71,11 @@ impl PartFetcher {
     ) -> Result<Part, Unfetched> {
         let (config, initiator) = (self.config.clone(), wanted.initiator.clone());
         let came = self.peers.wall().now();
-        let stored = self
-            .parts
-            .blocking(move |store| store.store_told(told, &config.topology, &initiator, came));
+        let stored = self.parts.blocking(move |store| {
+            store
+                .parts()
+                .store_reported(told, &config.topology, &initiator, came)
+        });
         Ok(stored.await?)
     }
 }

@@ -95,7 +95,7 @@ impl InProgress {
 
     /// The completeness of a state, with the reasons for what is missing.
     pub(in crate::node) fn completeness(&self, state: &GlobalState) -> Completeness {
-        let last_complete = self.store.newest_complete();
+        let last_complete = self.store.history().newest_complete();
         let view = self.peers.cluster_view();
         view.completeness(&self.topology, &state.parts, last_complete.as_ref())
     }

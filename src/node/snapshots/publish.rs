@@ -46,7 +46,7 @@ impl Publisher {
         let NextRevision { mut state, after } = next;
         let snapshot = state.snapshot.clone();
         let published = self.parts.blocking(move |store| {
-            store.publish_next(&mut state, after)?;
+            store.history().publish_next(&mut state, after)?;
             Ok(state)
         });
         let published = published.await;
@@ -68,7 +68,7 @@ impl Publisher {
             now_us,
             time: self.peers.wall().now(),
             clock: self.clocks.newest().logical,
-            last_complete: self.parts.store.newest_complete(),
+            last_complete: self.parts.store.history().newest_complete(),
         }
     }
 
@@ -81,7 +81,7 @@ impl Publisher {
     ) -> Result<Count, Unavailable> {
         let me = self.parts.me.clone();
         let counted = self.parts.blocking(move |store| {
-            let published = match store.published(&snapshot) {
+            let published = match store.history().published(&snapshot) {
                 Err(StoreError::Damaged { .. }) => None,
                 published => published?,
             };
@@ -97,7 +97,7 @@ impl Publisher {
                     contradicted.insert(part.process, said);
                     continue;
                 }
-                let why = match store.count(&me, &part) {
+                let why = match store.parts().count(&me, &part) {
                     Ok(found) if found.chunks_held == found.chunks_named => {
                         counted.insert(part.process, found);
                         continue;
@@ -189,11 +189,14 @@ mod tests {
             ..Run::default()
         }];
         let store = &parts.store;
-        store.adopt_chunks([(indexed, index)]).expect("it is whole");
+        store
+            .chunks()
+            .adopt([(indexed, index)])
+            .expect("it is whole");
         let count = publisher.count(snapshot(), vec![part.clone()]).await;
         let count = count.expect("the store is well");
         assert_eq!(count.damaged, [process("q")]);
-        store.adopt_chunks([(chunk, cells)]).expect("it is whole");
+        store.chunks().adopt([(chunk, cells)]).expect("it is whole");
         let count = publisher.count(snapshot(), vec![part]).await;
         let count = count.expect("the store is well");
         assert_eq!(count.damaged, []);

@@ -14,7 +14,9 @@ pub(in crate::node) fn unfinished(
     process: &Process,
     membership: &Membership,
 ) -> Result<Vec<SnapshotId>, StoreError> {
-    let partial = store.lines(None, usize::MAX, |_, line| !line.complete);
+    let partial = store
+        .history()
+        .lines(None, usize::MAX, |_, line| !line.complete);
     let partial: HashMap<SnapshotId, SnapshotSummary> = partial
         .into_iter()
         .map(|((_, snapshot), line)| (snapshot, line))
@@ -24,7 +26,7 @@ pub(in crate::node) fn unfinished(
         .map(|(snapshot, initiator, cut)| (snapshot.clone(), initiator.clone(), cut))
         .collect();
     // The process forgets snapshots whose recording has ended here; other processes may still be recording.
-    for part in store.lone_parts() {
+    for part in store.parts().lone() {
         let part = match part {
             Err(StoreError::Damaged { .. }) => continue,
             part => part?,
@@ -38,11 +40,12 @@ pub(in crate::node) fn unfinished(
         let lost = |peer: &ProcessId| process.registers().is_lost_since(peer, *cut);
         let line = partial.get(snapshot);
         let is_mine = membership.is_resumed_here(initiator, line.map(|line| line.revision));
-        let is_over = store.has_complete(snapshot) || store.retention().is_deleted(snapshot);
+        let is_over =
+            store.history().has_complete(snapshot) || store.retention().is_deleted(snapshot);
         if !is_mine || is_over {
             continue;
         }
-        let published = line.map_or(Ok(None), |_| store.published(snapshot))?;
+        let published = line.map_or(Ok(None), |_| store.history().published(snapshot))?;
         if published.is_none_or(|published| !published.state.waits_only_for(lost)) {
             unfinished.push(snapshot.clone());
         }

@@ -104,10 +104,11 @@ impl SnapshotFilter {
         running: Vec<Arc<GlobalState>>,
     ) -> Result<SnapshotPage, StoreError> {
         // One more than is shown is read, to see whether there is another page.
-        let published =
-            store.newest_before(self.before.as_ref(), self.limit + 1, |place, line| {
-                self.wants(place.0, &line.initiator, line.into(), line.ever_partial)
-            })?;
+        let published = store.history().newest_before(
+            self.before.as_ref(),
+            self.limit + 1,
+            |place, line| self.wants(place.0, &line.initiator, line.into(), line.ever_partial),
+        )?;
         let published = published.into_iter().map(SnapshotView::of);
         let mut views: Vec<_> = published.map(|view| view.was_partial(store)).collect();
         let is_published = |state: &GlobalState| {
@@ -182,7 +183,7 @@ impl SnapshotView {
     }
 
     pub(in crate::node) fn was_partial(mut self, store: &Store) -> Self {
-        self.ever_partial |= store.was_partial(&self.state.snapshot);
+        self.ever_partial |= store.history().was_partial(&self.state.snapshot);
         self
     }
 

@@ -179,7 +179,8 @@ impl Watch {
             Happening::Published { revision } => {
                 let snapshot = self.snapshot.clone();
                 let parts = self.handle.parts();
-                let found = parts.blocking(move |store| store.revision(&snapshot, revision));
+                let found =
+                    parts.blocking(move |store| store.history().revision(&snapshot, revision));
                 Ok(found.await?.map(SnapshotView::of))
             }
             _ => Ok(None),

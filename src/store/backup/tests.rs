@@ -53,6 +53,7 @@ fn what_was_cut_off_or_changed_on_its_way_is_no_backup() {
     let copied = Store::open(copy.path(), "test", &process("p")).expect("it opens");
     assert_eq!(copied.identity().store, store.identity().store);
     let turns: Vec<Turn> = copied
+        .journal()
         .turns(Lsn(1))
         .map(|turn| turn.expect("it is whole"))
         .collect();

@@ -59,7 +59,7 @@ impl Store {
         copy.tree(heads)?;
         copy.tree(history)?;
         copy.tree(retention)?;
-        let behind = self.position();
+        let behind = self.journal.position();
         copy.tree(parts)?;
         copy.tree(states)?;
         // Chosen after everything that depends on it was copied.

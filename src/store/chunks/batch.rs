@@ -95,7 +95,7 @@ impl Chunks {
     }
 
     /// Stores framed chunks of another store, each after checking it against its hash.
-    pub(in crate::store) fn adopt(
+    pub fn adopt(
         &self,
         chunks: impl IntoIterator<Item = (Hash, Vec<u8>)>,
     ) -> Result<(), StoreError> {

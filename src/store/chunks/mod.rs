@@ -15,9 +15,10 @@ use super::stored::codec::decode_chunk;
 use super::stored::compression;
 use super::stored::frame;
 use super::stored::frame::{Damage, Kind};
-use crate::history::part::{Chunk, IndexEntry, Part, Run};
+use crate::history::part::{Chunk, IndexEntry, Part, RecordedChannel, Run};
 use crate::process::ids::{Hash, SnapshotId};
 use leases::{Leases, WriteLease};
+use messages::Messages;
 use run_cache::RunCache;
 
 /// The chunks of a store.
@@ -54,6 +55,12 @@ impl Chunks {
         self.leases.let_go(snapshot);
     }
 
+    /// The recorded messages of a channel in order. Reads from disk, one chunk at a time.
+    #[must_use]
+    pub fn messages<'a>(&'a self, channel: &'a RecordedChannel) -> Messages<'a> {
+        Messages::new(self, channel)
+    }
+
     /// Whether the chunk is stored.
     pub(super) fn contains(&self, hash: &Hash) -> Result<bool, StoreError> {
         self.leases.touch(hash);
@@ -71,8 +78,11 @@ impl Chunks {
         chunk
     }
 
-    /// A framed chunk, unchecked.
-    pub(super) fn framed(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
+    /// A framed, uncompressed chunk for another store to adopt; its content is unchecked.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], also if it is missing.
+    pub fn framed(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
         let framed = unpack(hash, self.stored(hash)?);
         if framed.is_err() {
             self.known.forget();

@@ -26,7 +26,9 @@ impl Exported {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (store, state) = fixture::store(&dir.path().join("p"));
         let mut bytes = Vec::new();
-        let exported = store.export("test", &state.snapshot, 1, &mut bytes);
+        let exported = store
+            .history()
+            .export("test", &state.snapshot, 1, &mut bytes);
         exported.expect("it is published");
         Self { dir, state, bytes }
     }

@@ -5,22 +5,22 @@ use std::io::Write;
 
 use super::{Block, ExportError, FORMAT, MAGIC, each_chunk};
 use crate::process::ids::{Hash, SnapshotId};
-use crate::store::Store;
 use crate::store::engine::schema;
 use crate::store::engine::schema::revision_key;
 use crate::store::error::StoreError;
 use crate::store::history;
+use crate::store::history::History;
 use crate::store::stored::codec::decode_chunk;
 use crate::store::stored::frame::{Damage, Kind};
 use crate::store::stored::stream::Blocks;
 
-impl Store {
+impl History<'_> {
     /// Writes a published revision with everything it names. `cluster` is an unverified label.
     ///
     /// # Errors
     /// [`ExportError`]: the revision or one of its chunks is missing or damaged, or the reader is gone.
     pub fn export(
-        &self,
+        self,
         cluster: &str,
         snapshot: &SnapshotId,
         revision: u32,
@@ -28,7 +28,7 @@ impl Store {
     ) -> Result<(), ExportError> {
         let key = revision_key(snapshot, revision);
         let what = || schema::name(Kind::Global, &key);
-        let stored = self.history.stored_at(snapshot, revision)?;
+        let stored = self.store.history.stored_at(snapshot, revision)?;
         let stored = stored.ok_or_else(|| {
             let damage = Damage::Contradiction("it is missing".to_owned());
             StoreError::damaged(what(), damage)
@@ -41,9 +41,9 @@ impl Store {
         out.block(Block::Cluster as u8, &[cluster.as_bytes()])?;
         out.block(Block::Revision as u8, &[&stored])?;
         let mut written: HashSet<Hash> = HashSet::new();
-        each_chunk(&self.chunks, &state, |hash| {
+        each_chunk(&self.store.chunks, &state, |hash| {
             if written.insert(*hash) {
-                let framed = self.chunks.framed(hash)?;
+                let framed = self.store.chunks.framed(hash)?;
                 decode_chunk(hash, &framed)?;
                 out.block(Block::Chunk as u8, &[&framed])?;
             }

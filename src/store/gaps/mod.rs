@@ -22,7 +22,7 @@ impl Gaps<'_> {
     /// Whether turns may be missing after the newest one, because the store is an older copy.
     #[must_use]
     pub fn is_at_end(self) -> bool {
-        self.store.gaps.is_behind(self.store.position())
+        self.store.gaps.is_behind(self.store.journal.position())
     }
 
     /// The last turn before the newest gap.

@@ -11,7 +11,8 @@
 //! revisions.
 
 use super::head::{BlockHead, PackedLine};
-use super::{History, Published, RevisionArrival, decode, other_revision};
+use super::trees::{HistoryTrees, other_revision};
+use super::{Published, RevisionArrival, decode};
 use crate::history::global::GlobalState;
 use crate::process::ids::SnapshotId;
 use crate::store::engine::schema;
@@ -32,7 +33,7 @@ pub struct Unreadable {
     pub blocks: usize,
 }
 
-impl History {
+impl HistoryTrees {
     /// Stores the exact bytes of a revision that another process published, unless it is here and intact. The caller
     /// makes it durable.
     pub(in crate::store) fn adopt(
@@ -80,25 +81,6 @@ impl History {
         let index = self.index();
         !index.has(&other.snapshot, other.revision)
             || index.is_damaged(&other.snapshot, other.revision)
-    }
-
-    /// Whether a revision with this number but other figures is listed here.
-    pub(in crate::store) fn contradicts(&self, other: &RevisionArrival) -> bool {
-        let here = self.index().listed(&other.snapshot, other.revision);
-        here.is_some_and(|here| here != *other)
-    }
-
-    /// The unreadable data found so far.
-    pub(in crate::store) fn unreadable(&self) -> Unreadable {
-        Unreadable {
-            revisions: self.index().damaged(),
-            blocks: self.unlisted.len(),
-        }
-    }
-
-    /// Increases whenever an unreadable revision is found.
-    pub(in crate::store) fn damage_found(&self) -> u64 {
-        self.index().damage_found()
     }
 
     // Notes damage to a revision if reading it failed.
@@ -223,7 +205,7 @@ mod tests {
             }
             assert_eq!(store.history.blocks.heads().count(), 1);
             let stored = |state: GlobalState| {
-                let stored = store.stored_revision(&state.snapshot, None);
+                let stored = store.history().stored_revision(&state.snapshot, None);
                 let stored = stored.expect("it can be read").expect("it is there");
                 (state, stored)
             };
@@ -259,7 +241,7 @@ mod tests {
             part.state.position = turn.position;
             part.state.journal = store.journal.head().hash;
             store.history.put_part(part).expect("there is room");
-            store.publish(&state).expect("there is room");
+            store.history().publish(&state).expect("there is room");
             state
         }
 
@@ -287,16 +269,16 @@ mod tests {
 
         fn are_whole(&self, store: &Store) {
             for (state, stored) in &self.states {
-                let found = store.stored_revision(&state.snapshot, None);
+                let found = store.history().stored_revision(&state.snapshot, None);
                 assert_eq!(found.expect("it is whole").as_ref(), Some(stored));
             }
             assert_eq!(listed(store).len(), self.states.len());
             for ((state, _), is_own) in self.states.iter().zip([false, true]) {
-                let part = store.part(&state.snapshot).expect("it is whole");
+                let part = store.parts().get(&state.snapshot).expect("it is whole");
                 let own = state.parts.get(&process("p")).filter(|_| is_own);
                 assert_eq!(part.as_ref(), own);
             }
-            assert_eq!(store.unreadable(), Unreadable::default());
+            assert_eq!(store.history().unreadable(), Unreadable::default());
         }
 
         // The unreferenced chunk is swept.
@@ -308,11 +290,11 @@ mod tests {
     }
 
     fn adopt(store: &Store, state: &GlobalState, stored: &[u8]) {
-        assert!(store.lacks_revision(&RevisionArrival::of(state)));
-        let adopted = store.adopt_revision(state, stored);
+        assert!(store.history().lacks_revision(&RevisionArrival::of(state)));
+        let adopted = store.history().adopt_revision(state, stored);
         adopted.expect("what is damaged contradicts nothing");
         store.pack().expect("there is room");
-        assert!(!store.lacks_revision(&RevisionArrival::of(state)));
+        assert!(!store.history().lacks_revision(&RevisionArrival::of(state)));
     }
 
     // Without this the node loses 64 revisions for good, and space is never reclaimed.
@@ -329,7 +311,10 @@ mod tests {
         assert_eq!(store.chunks.tree.len(), chunks);
         assert_eq!(listed(&store).len(), 128);
         assert_eq!(
-            (store.unreadable().revisions, store.damage_found()),
+            (
+                store.history().unreadable().revisions,
+                store.history().damage_found()
+            ),
             (64, 64)
         );
         for one in &sample.states[..10] {
@@ -339,9 +324,12 @@ mod tests {
 
         let store = sample.open();
         let (state, _) = &sample.states[9];
-        let found = store.published(&state.snapshot).expect("it is whole");
+        let found = store
+            .history()
+            .published(&state.snapshot)
+            .expect("it is whole");
         assert_eq!(found.map(|found| found.state).as_ref(), Some(state));
-        assert_eq!(store.unreadable().revisions, 54);
+        assert_eq!(store.history().unreadable().revisions, 54);
         store
             .retention()
             .sweep(|| true)
@@ -378,7 +366,7 @@ mod tests {
         assert_eq!(deleted.expect("there is room"), 64);
         let swept = store.retention().sweep(|| true).expect("all can be read");
         assert!(swept.expect("it has come to its end").deleted > 1);
-        assert_eq!(store.unreadable(), Unreadable::default());
+        assert_eq!(store.history().unreadable(), Unreadable::default());
     }
 
     // Without this its revisions are no longer listed, and their chunks are swept silently.
@@ -401,7 +389,7 @@ mod tests {
         sample.spoil(|trees| &trees.heads);
         let store = sample.open();
         assert_eq!(listed(&store).len(), 64);
-        assert_eq!(store.unreadable().blocks, 1);
+        assert_eq!(store.history().unreadable().blocks, 1);
         let swept = store.retention().sweep(|| true);
         let error = swept.expect_err("it is not known what the block needs");
         assert!(error.to_string().contains("block 0"), "{error}");

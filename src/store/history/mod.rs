@@ -1,4 +1,5 @@
-//! The history: the parts of this process and all published revisions of global states.
+//! The history: the published revisions of global states, which are added to and never changed, and the parts of this
+//! process.
 
 mod blocks;
 mod damage;
@@ -8,15 +9,11 @@ mod own;
 mod pack;
 pub(super) mod parts;
 pub(super) mod proof;
-pub(super) mod published;
 pub(super) mod reported_part;
+pub(super) mod trees;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use super::engine::schema;
-use super::engine::schema::{revision_key, revision_of, snapshot_key};
+use super::Store;
 use super::error::StoreError;
-use super::journal::Journal;
 use super::stored::frame;
 use super::stored::frame::{Damage, Kind};
 use super::stored::v1::Frozen;
@@ -26,8 +23,242 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
 pub(super) use blocks::RevisionBlocks;
 pub use damage::Unreadable;
-use head::BlockHead;
-use index::{Index, Noted, PackedIn};
+
+/// The history of the cluster as this store has it.
+#[derive(Clone, Copy)]
+pub struct History<'a> {
+    pub(super) store: &'a Store,
+}
+
+impl History<'_> {
+    /// Publishes a revision durably; returns its root hash.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherRevision`] if another revision has its number; that one stays.
+    pub fn publish(self, state: &GlobalState) -> Result<Hash, StoreError> {
+        let published = self.store.history.publish(state)?;
+        self.store.sync()?;
+        self.store.history.note(&published.state);
+        Ok(published.root)
+    }
+
+    /// Publishes a state under the first free number after `before`, and sets that number.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn publish_next(self, state: &mut GlobalState, before: u32) -> Result<Hash, StoreError> {
+        state.revision = before;
+        loop {
+            state.revision = self.next_revision(&state.snapshot, state.revision)?;
+            match self.publish(state) {
+                // A revision of a peer has arrived with this number.
+                Err(StoreError::OtherRevision { .. }) => {}
+                published => return published,
+            }
+        }
+    }
+
+    /// Packs some old revisions if many are stored individually; returns whether there may be more. Does nothing during
+    /// a backup, since packing deletes the individual copies.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn pack(self) -> Result<bool, StoreError> {
+        let Some(_deleting) = self.store.standstill.deleting() else {
+            return Ok(false);
+        };
+        self.store.history.pack(|| self.store.sync())
+    }
+
+    /// The stored bytes of a revision (the given one or the newest), frame included, for another store to adopt.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn stored_revision(
+        self,
+        snapshot: &SnapshotId,
+        revision: Option<u32>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        match revision {
+            Some(revision) => self.store.history.stored_at(snapshot, revision),
+            None => self.store.history.stored(snapshot),
+        }
+    }
+
+    /// Decodes the stored bytes of a revision from another store.
+    ///
+    /// # Errors
+    /// [`Damage`].
+    pub fn read_revision(stored: &[u8]) -> Result<GlobalState, Damage> {
+        decode(stored).map(|published| published.state)
+    }
+
+    /// Publishes a revision of another store durably with identical bytes: `state` was decoded from `stored`.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherRevision`] if another revision has its number; nothing is changed then.
+    pub fn adopt_revision(self, state: &GlobalState, stored: &[u8]) -> Result<(), StoreError> {
+        self.store.history.adopt(state, stored)?;
+        self.store.sync()?;
+        self.store.history.note(state);
+        self.store.history.remove_unlisted()?;
+        self.store.retention().is_back(&state.snapshot)
+    }
+
+    /// The newest published revision of a snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn published(self, snapshot: &SnapshotId) -> Result<Option<Published>, StoreError> {
+        self.store.history.newest(snapshot)
+    }
+
+    /// One published revision of a snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn revision(
+        self,
+        snapshot: &SnapshotId,
+        revision: u32,
+    ) -> Result<Option<Published>, StoreError> {
+        self.store.history.get(snapshot, revision)
+    }
+
+    /// The numbers of all published revisions of a snapshot, in the order of succession.
+    #[must_use]
+    pub fn revisions_of(self, snapshot: &SnapshotId) -> Vec<u32> {
+        self.store.history.index().revisions(snapshot)
+    }
+
+    /// Whether a partial revision of the snapshot was ever published.
+    #[must_use]
+    pub fn was_partial(self, snapshot: &SnapshotId) -> bool {
+        let newest = self.store.history.index().newest(snapshot);
+        newest.is_some_and(|newest| newest.ever_partial)
+    }
+
+    /// The first number after `before` that no revision in the history has, readable or not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn next_revision(self, snapshot: &SnapshotId, before: u32) -> Result<u32, StoreError> {
+        let mut next = before.saturating_add(1);
+        while self.store.history.has_revision(snapshot, next)? {
+            next = next.saturating_add(1);
+        }
+        Ok(next)
+    }
+
+    /// Whether the history has a complete revision of the snapshot.
+    #[must_use]
+    pub fn has_complete(self, snapshot: &SnapshotId) -> bool {
+        let newest = self.store.history.index().newest(snapshot);
+        newest.is_some_and(|newest| newest.complete)
+    }
+
+    /// The number of revisions that have arrived in the history; those found at opening count first.
+    #[must_use]
+    pub fn revisions_came(self) -> u64 {
+        self.store.history.index().came()
+    }
+
+    /// The revisions that have arrived in the history, in order: at most `limit`, without the first `count`.
+    #[must_use]
+    pub fn revisions_after(self, count: u64, limit: usize) -> Vec<RevisionArrival> {
+        self.store.history.index().came_after(count, limit)
+    }
+
+    /// Whether a revision of another store is absent or unreadable here and was not deleted for good.
+    #[must_use]
+    pub fn lacks_revision(self, other: &RevisionArrival) -> bool {
+        !self.store.retention().is_gone(&other.snapshot) && self.store.history.lacks(other)
+    }
+
+    /// Whether a revision with this number but other figures is in the history.
+    #[must_use]
+    pub fn contradicts_revision(self, other: &RevisionArrival) -> bool {
+        let here = self.store.history.index();
+        let here = here.listed(&other.snapshot, other.revision);
+        here.is_some_and(|here| here != *other)
+    }
+
+    /// The unreadable data of the history that readers and sweeps have found so far.
+    #[must_use]
+    pub fn unreadable(self) -> Unreadable {
+        Unreadable {
+            revisions: self.store.history.index().damaged(),
+            blocks: self.store.history.unlisted.len(),
+        }
+    }
+
+    /// Increases whenever an unreadable revision is found, which is then requested from peers.
+    #[must_use]
+    pub fn damage_found(self) -> u64 {
+        self.store.history.index().damage_found()
+    }
+
+    /// The newest complete snapshot.
+    #[must_use]
+    pub fn newest_complete(self) -> Option<SnapshotId> {
+        self.store.history.newest_complete()
+    }
+
+    /// The newest revisions of the newest matching snapshots before a position, newest first. Fewer than `limit` only
+    /// at the end of the history: snapshots deleted meanwhile are skipped and do not count.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn newest_before(
+        self,
+        before: Option<&(Hlc, SnapshotId)>,
+        limit: usize,
+        wanted: impl Fn(&(Hlc, SnapshotId), &SnapshotSummary) -> bool,
+    ) -> Result<Vec<Published>, StoreError> {
+        let mut page = Vec::new();
+        let mut before = before.cloned();
+        while page.len() < limit {
+            let lines = self.lines(before.as_ref(), limit - page.len(), &wanted);
+            let Some((last, _)) = lines.last() else {
+                break;
+            };
+            before = Some(last.clone());
+            for ((_, snapshot), line) in lines {
+                page.extend(self.revision(&snapshot, line.revision)?);
+            }
+        }
+        Ok(page)
+    }
+
+    /// The newest matching published snapshots before a position, newest first.
+    #[must_use]
+    pub fn lines(
+        self,
+        before: Option<&(Hlc, SnapshotId)>,
+        limit: usize,
+        wanted: impl Fn(&(Hlc, SnapshotId), &SnapshotSummary) -> bool,
+    ) -> Vec<((Hlc, SnapshotId), SnapshotSummary)> {
+        let index = self.store.history.index();
+        let older = index.before(before);
+        let wanted = older.filter(|(place, line)| wanted(place, line));
+        let copy = |(place, line): (&(Hlc, SnapshotId), SnapshotSummary)| (place.clone(), line);
+        wanted.take(limit).map(copy).collect()
+    }
+
+    /// The newest published snapshots before a position that may contain a state recorded at or before an instant,
+    /// newest first.
+    #[must_use]
+    pub fn begun_by(
+        self,
+        instant: Hlc,
+        before: Option<&(Hlc, SnapshotId)>,
+        limit: usize,
+    ) -> Vec<((Hlc, SnapshotId), SnapshotSummary)> {
+        let index = self.store.history.index();
+        let found = index.begun_by(instant, before).take(limit);
+        found.map(|(place, line)| (place.clone(), line)).collect()
+    }
+}
 
 /// A published revision and its root hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,23 +282,6 @@ pub struct SnapshotSummary {
     pub known: (u32, u32),
     /// Whether a partial revision of the snapshot was ever published.
     pub ever_partial: bool,
-}
-
-/// The history of a store.
-pub(super) struct History {
-    /// The process that owns the store.
-    me: ProcessId,
-    /// Revisions stored individually.
-    globals: sled::Tree,
-    /// Revisions packed into blocks.
-    blocks: RevisionBlocks,
-    parts: sled::Tree,
-    index: Mutex<Index>,
-    /// Blocks with no listed revisions.
-    unlisted: Vec<u32>,
-    packing: Mutex<()>,
-    /// Held from the check that a revision number is free until the revision is stored.
-    placing: Mutex<()>,
 }
 
 /// The retention limits of a history.
@@ -124,351 +338,6 @@ fn known(state: &GlobalState) -> (u32, u32) {
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let channels = state.parts.values().map(|part| part.channels.len());
     (count(state.parts.len()), count(channels.sum()))
-}
-
-impl History {
-    /// Lists the published revisions. An unreadable revision is not listed, and is replicated again if a peer has it.
-    /// Of packed revisions only the heads are read; a damaged head is rebuilt.
-    pub(super) fn open(
-        me: ProcessId,
-        globals: sled::Tree,
-        parts: sled::Tree,
-        blocks: RevisionBlocks,
-        journal: &Journal,
-    ) -> Result<Self, StoreError> {
-        let mut history = Self {
-            me,
-            globals,
-            blocks,
-            parts,
-            index: Mutex::default(),
-            unlisted: Vec::new(),
-            packing: Mutex::default(),
-            placing: Mutex::default(),
-        };
-        let mut unlisted = Vec::new();
-        for head in history.blocks.heads() {
-            let (block, head) = head?;
-            match head.or_else(|error| history.rebuild_head(block, journal, error)) {
-                Ok(head) => history.note_block(block, &head),
-                Err(error) => {
-                    passed_over(error)?;
-                    unlisted.push(block);
-                }
-            }
-        }
-        history.unlisted = unlisted;
-        for key in schema::keys(&history.globals) {
-            history.open_alone(&key?)?;
-        }
-        history.remove_unlisted()?;
-        Ok(history)
-    }
-
-    // It may be packed as well: after a crash, or if its block was damaged.
-    fn open_alone(&self, key: &[u8]) -> Result<(), StoreError> {
-        let packed = revision_of(key).and_then(|(snapshot, revision)| {
-            let block = self.index().block_of(&snapshot, revision)?;
-            Some((block, snapshot, revision))
-        });
-        if let Some((block, snapshot, revision)) = packed {
-            let read = self.blocks.revision(block, &snapshot, revision);
-            match self.noted(&snapshot, revision, read) {
-                Ok(_) => return schema::remove_all(&self.globals, key),
-                Err(StoreError::Damaged { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        match self.read(key) {
-            Ok(Some(published)) => {
-                self.put_own_part_of(&published.state)?;
-                self.note(&published.state);
-                Ok(())
-            }
-            Ok(None) => passed_over(missing(key)),
-            Err(error) => passed_over(error),
-        }
-    }
-
-    fn note_block(&self, block: u32, head: &BlockHead) {
-        let mut index = self.index();
-        for line in &head.lines {
-            index.note(&Noted {
-                came: &line.came(),
-                start: line.start,
-                initiator: &line.initiator,
-                packed: Some(PackedIn {
-                    block,
-                    is_own_part: line.is_own_part,
-                }),
-            });
-        }
-    }
-
-    /// All listed revisions in the order of arrival. A damaged revision that is stored individually is skipped
-    /// ([`damage`]); one in a damaged block is an error.
-    pub(super) fn revisions(&self) -> impl Iterator<Item = Result<GlobalState, StoreError>> + '_ {
-        let all = self.index().all().into_iter();
-        all.filter_map(|(snapshot, revision)| match self.get(&snapshot, revision) {
-            // A revision deleted meanwhile needs no chunks.
-            Ok(found) => found.map(|published| Ok(published.state)),
-            Err(error @ StoreError::Damaged { .. })
-                if self.index().block_of(&snapshot, revision).is_none() =>
-            {
-                tracing::warn!(%error, "a revision that is damaged keeps no chunks");
-                None
-            }
-            Err(error) => Some(Err(error)),
-        })
-    }
-
-    /// Stores a revision unless it is already published; fails if another revision has its number. The caller makes it
-    /// durable.
-    pub(super) fn publish(&self, state: &GlobalState) -> Result<Published, StoreError> {
-        let bytes = frame::encode(&GlobalStateV1::freeze(state));
-        let root = Hash(*blake3::hash(&bytes).as_bytes());
-        let _placing = self.placing();
-        if let Some(published) = self.get(&state.snapshot, state.revision)? {
-            let is_same = published.root == root;
-            return is_same
-                .then_some(published)
-                .ok_or_else(|| other_revision(state));
-        }
-        let key = revision_key(&state.snapshot, state.revision);
-        frame::put(&self.globals, &key, &frame::wrap(Kind::Global, &bytes))?;
-        Ok(Published {
-            state: state.clone(),
-            root,
-        })
-    }
-
-    /// Lists a revision that is durable.
-    pub(super) fn note(&self, state: &GlobalState) {
-        self.index().note(&Noted {
-            came: &RevisionArrival::of(state),
-            start: state.initiated_at,
-            initiator: &state.initiator,
-            packed: None,
-        });
-    }
-
-    /// The numbers of all revisions of a snapshot, in the order of succession.
-    pub(super) fn revisions_of(&self, snapshot: &SnapshotId) -> Vec<u32> {
-        self.index().revisions(snapshot)
-    }
-
-    /// Whether a partial revision of the snapshot was ever published.
-    pub(super) fn was_partial(&self, snapshot: &SnapshotId) -> bool {
-        let newest = self.index().newest(snapshot);
-        newest.is_some_and(|newest| newest.ever_partial)
-    }
-
-    /// One revision of a snapshot.
-    pub(super) fn get(
-        &self,
-        snapshot: &SnapshotId,
-        revision: u32,
-    ) -> Result<Option<Published>, StoreError> {
-        let found = self.find(snapshot, revision)?;
-        Ok(found.map(|(published, _)| published))
-    }
-
-    // The revision, and its stored bytes including the frame.
-    fn find(
-        &self,
-        snapshot: &SnapshotId,
-        revision: u32,
-    ) -> Result<Option<(Published, Vec<u8>)>, StoreError> {
-        let key = revision_key(snapshot, revision);
-        let read = || {
-            let Some(stored) = self.lay_at(snapshot, revision)? else {
-                return Ok(None);
-            };
-            let damaged = |damage| StoreError::damaged(schema::name(Kind::Global, &key), damage);
-            let published = decode(&stored).map_err(damaged)?;
-            Ok(Some((published, stored)))
-        };
-        self.noted(snapshot, revision, read())
-    }
-
-    fn lay_at(&self, snapshot: &SnapshotId, revision: u32) -> Result<Option<Vec<u8>>, StoreError> {
-        let alone = frame::get(&self.globals, &revision_key(snapshot, revision))?;
-        if alone.is_some() {
-            return Ok(alone);
-        }
-        // A revision is listed as packed before its individual copy is removed.
-        let block = self.index().block_of(snapshot, revision);
-        let packed = block.map(|block| self.blocks.revision(block, snapshot, revision));
-        packed.transpose().map_err(|error| match error {
-            StoreError::Damaged { what, damage } => {
-                let what = format!("revision {revision} of snapshot {snapshot:?}, in {what}");
-                StoreError::Damaged { what, damage }
-            }
-            error => error,
-        })
-    }
-
-    /// Whether a revision with this number is stored, individually or packed, readable or not.
-    pub(super) fn has_revision(
-        &self,
-        snapshot: &SnapshotId,
-        revision: u32,
-    ) -> Result<bool, StoreError> {
-        let key = revision_key(snapshot, revision);
-        // A revision is listed as packed before its individual copy is removed.
-        Ok(frame::contains(&self.globals, &key)? || self.index().has(snapshot, revision))
-    }
-
-    /// The newest revision of a snapshot.
-    pub(super) fn newest(&self, snapshot: &SnapshotId) -> Result<Option<Published>, StoreError> {
-        let newest = self.index().newest(snapshot);
-        newest.map_or(Ok(None), |newest| self.get(snapshot, newest.revision))
-    }
-
-    /// The stored bytes of the newest revision of a snapshot, including the frame.
-    pub(super) fn stored(&self, snapshot: &SnapshotId) -> Result<Option<Vec<u8>>, StoreError> {
-        let newest = self.index().newest(snapshot);
-        newest.map_or(Ok(None), |newest| self.stored_at(snapshot, newest.revision))
-    }
-
-    /// The stored bytes of one revision of a snapshot, including the frame.
-    pub(super) fn stored_at(
-        &self,
-        snapshot: &SnapshotId,
-        revision: u32,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = self.find(snapshot, revision)?;
-        Ok(found.map(|(_, stored)| stored))
-    }
-
-    /// Whether the newest revision of a snapshot is complete.
-    pub(super) fn has_complete(&self, snapshot: &SnapshotId) -> bool {
-        self.index()
-            .newest(snapshot)
-            .is_some_and(|newest| newest.complete)
-    }
-
-    /// The number of revisions that have arrived since the store was opened; those found at opening count first.
-    pub(super) fn came(&self) -> u64 {
-        self.index().came()
-    }
-
-    /// The revisions that have arrived, in order: at most `limit`, without the first `count`.
-    pub(super) fn came_after(&self, count: u64, limit: usize) -> Vec<RevisionArrival> {
-        self.index().came_after(count, limit)
-    }
-
-    fn placing(&self) -> MutexGuard<'_, ()> {
-        self.placing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The newest matching snapshots before a position, newest first.
-    pub(super) fn lines(
-        &self,
-        before: Option<&(Hlc, SnapshotId)>,
-        limit: usize,
-        wanted: impl Fn(&(Hlc, SnapshotId), &SnapshotSummary) -> bool,
-    ) -> Vec<((Hlc, SnapshotId), SnapshotSummary)> {
-        let index = self.index();
-        let older = index.before(before);
-        let wanted = older.filter(|(place, line)| wanted(place, line));
-        let copy = |(place, line): (&(Hlc, SnapshotId), SnapshotSummary)| (place.clone(), line);
-        wanted.take(limit).map(copy).collect()
-    }
-
-    /// The newest snapshots before a position that may contain a state recorded at or before an instant, newest first.
-    pub(super) fn begun_by(
-        &self,
-        instant: Hlc,
-        before: Option<&(Hlc, SnapshotId)>,
-        limit: usize,
-    ) -> Vec<((Hlc, SnapshotId), SnapshotSummary)> {
-        let index = self.index();
-        let found = index.begun_by(instant, before).take(limit);
-        found.map(|(place, line)| (place.clone(), line)).collect()
-    }
-
-    /// The newest complete snapshot.
-    pub(super) fn newest_complete(&self) -> Option<SnapshotId> {
-        self.index().newest_complete().cloned()
-    }
-
-    /// Whether a revision of the snapshot is listed.
-    pub(super) fn has(&self, snapshot: &SnapshotId) -> bool {
-        self.index().newest(snapshot).is_some()
-    }
-
-    /// The start of the oldest matching snapshot.
-    pub(super) fn oldest_of(&self, is_wanted: impl Fn(&SnapshotId) -> bool) -> Option<Hlc> {
-        let index = self.index();
-        let oldest = index.places().find(|(_, snapshot)| is_wanted(snapshot));
-        oldest.map(|(start, _)| *start)
-    }
-
-    /// The start of the oldest snapshot that began after an instant.
-    pub(super) fn oldest_behind(&self, instant: Option<Hlc>) -> Option<Hlc> {
-        let index = self.index();
-        let mut starts = index.places().map(|(start, _)| *start);
-        starts.find(|start| Some(*start) > instant)
-    }
-
-    /// The snapshots beyond these limits, oldest first.
-    pub(super) fn due(&self, limits: &Limits, is_pinned: impl Fn(&SnapshotId) -> bool) -> Vec<Due> {
-        self.index().due(limits, is_pinned)
-    }
-
-    /// Removes a snapshot from the list; returns its start.
-    pub(super) fn remove_line(&self, snapshot: &SnapshotId) -> Option<Hlc> {
-        self.index().remove(snapshot)
-    }
-
-    /// Removes all revisions of a snapshot that is no longer listed. Packed revisions are removed with the last of
-    /// their block and ignored until then. The caller makes it durable.
-    pub(super) fn remove_revisions(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
-        schema::remove_all(&self.globals, &snapshot_key(snapshot))?;
-        self.remove_unlisted()
-    }
-
-    /// Removes the blocks with no listed revisions. The caller makes it durable.
-    pub(super) fn remove_unlisted(&self) -> Result<(), StoreError> {
-        let unlisted = self.index().take_unlisted();
-        let mut unlisted = unlisted.into_iter();
-        unlisted.try_for_each(|block| self.blocks.remove(block))
-    }
-
-    fn read(&self, key: &[u8]) -> Result<Option<Published>, StoreError> {
-        let Some(framed) = frame::get(&self.globals, key)? else {
-            return Ok(None);
-        };
-        let damaged = |damage| StoreError::damaged(schema::name(Kind::Global, key), damage);
-        decode(&framed).map(Some).map_err(damaged)
-    }
-}
-
-fn other_revision(state: &GlobalState) -> StoreError {
-    StoreError::OtherRevision {
-        snapshot: state.snapshot.to_string(),
-        revision: state.revision,
-    }
-}
-
-fn passed_over(error: StoreError) -> Result<(), StoreError> {
-    match error {
-        StoreError::Damaged { .. } => {
-            tracing::error!(%error, "it is passed over; `snapledger store check` says more");
-            Ok(())
-        }
-        error => Err(error),
-    }
-}
-
-fn missing(key: &[u8]) -> StoreError {
-    let damage = Damage::Contradiction("it is missing".to_owned());
-    StoreError::damaged(schema::name(Kind::Global, key), damage)
 }
 
 /// Decodes a framed revision.

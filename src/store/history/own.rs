@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::History;
+use super::trees::HistoryTrees;
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::ids::SnapshotId;
@@ -14,7 +14,7 @@ use crate::store::stored::frame::Kind;
 use crate::store::stored::v1::Frozen;
 use crate::store::stored::v1::part::PartV1;
 
-impl History {
+impl HistoryTrees {
     /// The snapshots with an individually stored part, whole or in fragments.
     pub(in crate::store) fn lone_parts(&self) -> Result<BTreeSet<SnapshotId>, StoreError> {
         let keys = schema::keys(&self.parts);

@@ -3,8 +3,9 @@
 use std::sync::PoisonError;
 
 use super::blocks::BLOCK_BYTES_MAX;
+use super::decode;
 use super::head::{BlockHead, PackedLine};
-use super::{History, decode};
+use super::trees::HistoryTrees;
 use crate::store::engine::schema;
 use crate::store::engine::schema::revision_key;
 use crate::store::error::StoreError;
@@ -15,7 +16,7 @@ const LOOSE_MAX: usize = 128;
 /// The most revisions in a block.
 const BLOCK_REVISIONS_MAX: usize = 64;
 
-impl History {
+impl HistoryTrees {
     /// Packs the oldest revisions into a block if many are stored individually; returns whether there may be more. A
     /// crash is harmless at any point: a block without a head is overwritten, and individual copies of packed revisions
     /// are removed when the store is opened.

@@ -1,11 +1,186 @@
 //! Builds parts of recordings: the written state, and the messages of the closed channels from the journal.
 
+use crate::history::global::Counted;
 use crate::history::part::{Part, RecordedChannel, RecordedState, recorded_messages};
-use crate::process::ids::{Lsn, ProcessId, SnapshotId};
+use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 use crate::process::recording::{ChannelRecording, Recording};
 use crate::store::Store;
 use crate::store::chunks::writers::MessageWriter;
 use crate::store::error::StoreError;
+
+/// The parts: what a process has recorded for a snapshot.
+#[derive(Clone, Copy)]
+pub struct Parts<'a> {
+    pub(in crate::store) store: &'a Store,
+}
+
+impl<'a> Parts<'a> {
+    /// The stored part of this process for a snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn get(self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
+        self.store.history.part(snapshot)
+    }
+
+    /// The individually stored parts of this process: those that no packed complete revision contains.
+    pub fn lone(self) -> impl Iterator<Item = Result<Part, StoreError>> + 'a {
+        self.store.history.parts()
+    }
+
+    /// Stores the part of this process for a snapshot durably. An existing part is kept.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put(self, part: &Part) -> Result<(), StoreError> {
+        self.put_all(std::slice::from_ref(part))
+    }
+
+    /// Stores parts of this process durably. Existing parts are kept.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_all(self, parts: &[Part]) -> Result<(), StoreError> {
+        for part in parts {
+            self.store.history.put_part(part)?;
+        }
+        self.store.sync()
+    }
+
+    /// The chunks of a part that are missing and whose hashes are known; call it again when these are stored. Damaged
+    /// chunks of messages or indexes count as missing; adopting them repairs them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn missing_chunks(self, part: &Part) -> Result<Vec<Hash>, StoreError> {
+        let mut missing = Vec::new();
+        for run in &part.state.runs {
+            missing.append(&mut self.store.chunks.missing(run)?);
+        }
+        for hash in part.channels.iter().flat_map(|channel| &channel.chunks) {
+            if !self.store.chunks.holds(hash)? {
+                missing.push(*hash);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Counts the stored contents of a part; `me` is the owner of this journal.
+    ///
+    /// # Errors
+    /// [`StoreError`]: stored contents are damaged.
+    pub fn count(self, me: &ProcessId, part: &Part) -> Result<Counted, StoreError> {
+        let mut counted = Counted::default();
+        for run in &part.state.runs {
+            let (named, held) = self.store.chunks.count(run)?;
+            counted.chunks_named += named;
+            counted.chunks_held += held;
+        }
+        for channel in &part.channels {
+            counted.chunks_named += channel.chunks.len() as u64;
+            for recorded in self.store.chunks.messages(channel) {
+                counted.messages += 1;
+                if let Some(transfer) = recorded?.message.body.transfer() {
+                    counted.transfers += 1;
+                    counted.amount += i128::from(transfer.amount.units());
+                }
+            }
+            counted.chunks_held += channel.chunks.len() as u64;
+        }
+        if part.process == *me {
+            counted.is_chained = match self.store.journal.hash_up_to(part.state.position) {
+                Ok(hash) => Some(hash == part.state.journal),
+                // It was read from the journal, which no longer reaches back that far.
+                Err(StoreError::BeforeHorizon { .. }) => None,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(counted)
+    }
+
+    /// Builds the part of a recording from its written state and the messages of its closed channels in the journal.
+    /// `None` while the state is not written.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn build(self, me: &ProcessId, recording: &Recording) -> Result<Option<Part>, StoreError> {
+        let parts = self.build_all(me, std::slice::from_ref(recording))?;
+        Ok(parts.into_iter().next())
+    }
+
+    /// As [`Self::build`] for several recordings in one pass over the journal: recordings that waited for a dead
+    /// process finish together when it returns, and each may reach far back. Recordings whose state is not written are
+    /// omitted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn build_all(
+        self,
+        me: &ProcessId,
+        recordings: &[Recording],
+    ) -> Result<Vec<Part>, StoreError> {
+        let _writing = self.store.chunks.writing();
+        let mut drafts = Vec::with_capacity(recordings.len());
+        for recording in recordings {
+            match self.store.states().at(recording.cut) {
+                Ok(Some(state)) => drafts.push(PartDraft::new(recording, state)),
+                Ok(None) => {}
+                // The part was stored meanwhile, and the state has been deleted since.
+                Err(StoreError::Damaged { .. }) if self.is_stored(&recording.snapshot) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.write_messages(&mut drafts)?;
+        let finish = |draft: PartDraft<'_>| {
+            let finish = |(channel, writer): (RecordedChannel, MessageWriter)| {
+                let chunks = writer.finish(&self.store.chunks)?;
+                Ok(RecordedChannel { chunks, ..channel })
+            };
+            let channels = draft.channels.into_iter().map(finish);
+            Ok(Part {
+                snapshot: draft.recording.snapshot.clone(),
+                process: me.clone(),
+                initiator: draft.recording.initiator.clone(),
+                state: draft.state,
+                channels: channels.collect::<Result<_, StoreError>>()?,
+                open: draft.recording.open().cloned().collect(),
+            })
+        };
+        drafts.into_iter().map(finish).collect()
+    }
+
+    fn is_stored(self, snapshot: &SnapshotId) -> bool {
+        matches!(self.get(snapshot), Ok(Some(_)))
+    }
+
+    // One pass for all channels, with one chunk per channel in memory.
+    fn write_messages(self, drafts: &mut [PartDraft<'_>]) -> Result<(), StoreError> {
+        let filled = drafts
+            .iter()
+            .filter(|draft| draft.end > draft.recording.cut);
+        let ends = filled.map(|draft| (draft.recording.cut, draft.end));
+        let Some((first, last)) = ends.reduce(|one, next| (one.0.min(next.0), one.1.max(next.1)))
+        else {
+            return Ok(());
+        };
+        let mut turns = self.store.journal().turns(first.next());
+        for _ in first.0..last.0 {
+            let Some(turn) = turns.next().transpose()? else {
+                break;
+            };
+            let within = |draft: &&mut PartDraft<'_>| {
+                (draft.recording.cut.next()..=draft.end).contains(&turn.position)
+            };
+            for draft in drafts.iter_mut().filter(within) {
+                for (channel, writer) in &mut draft.channels {
+                    let messages = recorded_messages(draft.recording, &channel.from, [&turn]);
+                    writer.push(&self.store.chunks, messages)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
 
 /// A part under construction.
 struct PartDraft<'a> {
@@ -43,94 +218,5 @@ impl<'a> PartDraft<'a> {
                 .collect(),
             end: end.unwrap_or(recording.cut),
         }
-    }
-}
-
-impl Store {
-    /// Builds the part of a recording from its written state and the messages of its closed channels in the journal.
-    /// `None` while the state is not written.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn build_part(
-        &self,
-        me: &ProcessId,
-        recording: &Recording,
-    ) -> Result<Option<Part>, StoreError> {
-        let parts = self.build_parts(me, std::slice::from_ref(recording))?;
-        Ok(parts.into_iter().next())
-    }
-
-    /// As [`Store::build_part`] for several recordings in one pass over the journal: recordings that waited for a dead
-    /// process finish together when it returns, and each may reach far back. Recordings whose state is not written are
-    /// omitted.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn build_parts(
-        &self,
-        me: &ProcessId,
-        recordings: &[Recording],
-    ) -> Result<Vec<Part>, StoreError> {
-        let _writing = self.chunks.writing();
-        let mut drafts = Vec::with_capacity(recordings.len());
-        for recording in recordings {
-            match self.state(recording.cut) {
-                Ok(Some(state)) => drafts.push(PartDraft::new(recording, state)),
-                Ok(None) => {}
-                // The part was stored meanwhile, and the state has been deleted since.
-                Err(StoreError::Damaged { .. }) if self.has_part(&recording.snapshot) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.write_messages(&mut drafts)?;
-        let finish = |draft: PartDraft<'_>| {
-            let finish = |(channel, writer): (RecordedChannel, MessageWriter)| {
-                let chunks = writer.finish(&self.chunks)?;
-                Ok(RecordedChannel { chunks, ..channel })
-            };
-            let channels = draft.channels.into_iter().map(finish);
-            Ok(Part {
-                snapshot: draft.recording.snapshot.clone(),
-                process: me.clone(),
-                initiator: draft.recording.initiator.clone(),
-                state: draft.state,
-                channels: channels.collect::<Result<_, StoreError>>()?,
-                open: draft.recording.open().cloned().collect(),
-            })
-        };
-        drafts.into_iter().map(finish).collect()
-    }
-
-    fn has_part(&self, snapshot: &SnapshotId) -> bool {
-        matches!(self.part(snapshot), Ok(Some(_)))
-    }
-
-    // One pass for all channels, with one chunk per channel in memory.
-    fn write_messages(&self, drafts: &mut [PartDraft<'_>]) -> Result<(), StoreError> {
-        let filled = drafts
-            .iter()
-            .filter(|draft| draft.end > draft.recording.cut);
-        let ends = filled.map(|draft| (draft.recording.cut, draft.end));
-        let Some((first, last)) = ends.reduce(|one, next| (one.0.min(next.0), one.1.max(next.1)))
-        else {
-            return Ok(());
-        };
-        let mut turns = self.turns(first.next());
-        for _ in first.0..last.0 {
-            let Some(turn) = turns.next().transpose()? else {
-                break;
-            };
-            let within = |draft: &&mut PartDraft<'_>| {
-                (draft.recording.cut.next()..=draft.end).contains(&turn.position)
-            };
-            for draft in drafts.iter_mut().filter(within) {
-                for (channel, writer) in &mut draft.channels {
-                    let messages = recorded_messages(draft.recording, &channel.from, [&turn]);
-                    writer.push(&self.chunks, messages)?;
-                }
-            }
-        }
-        Ok(())
     }
 }

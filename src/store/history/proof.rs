@@ -5,11 +5,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-use super::Published;
+use super::{History, Published};
 use crate::history::part::{Chunk, Run};
 use crate::process::cell::{Cell, CellKey};
 use crate::process::ids::{AccountId, Hash, ProcessId, SnapshotId};
-use crate::store::Store;
+use crate::store::chunks::Chunks;
 use crate::store::chunks::source;
 use crate::store::chunks::source::ChunkSource;
 use crate::store::engine::schema;
@@ -51,14 +51,14 @@ pub struct Proven {
 #[error("{0}")]
 pub struct Unproven(String);
 
-impl Store {
+impl History<'_> {
     /// Proves the balance of an account in a published revision, or that it did not exist. `None` if the revision does
     /// not contain the state of this process.
     ///
     /// # Errors
     /// [`StoreError`]: the revision or a chunk is missing or damaged.
     pub fn prove(
-        &self,
+        self,
         snapshot: &SnapshotId,
         revision: u32,
         process: &ProcessId,
@@ -66,7 +66,7 @@ impl Store {
     ) -> Result<Option<Proof>, StoreError> {
         let key = schema::revision_key(snapshot, revision);
         let damaged = |damage| StoreError::damaged(schema::name(Kind::Global, &key), damage);
-        let stored = self.history.stored_at(snapshot, revision)?;
+        let stored = self.store.history.stored_at(snapshot, revision)?;
         let missing = || damaged(Damage::Contradiction("it is missing".to_owned()));
         let stored = stored.ok_or_else(missing)?;
         let state = history::decode(&stored).map_err(damaged)?.state;
@@ -79,16 +79,18 @@ impl Store {
         };
         for run in part.state.runs.iter().rev() {
             let read = StoreChunks {
-                store: self,
+                chunks: &self.store.chunks,
                 index: Mutex::default(),
             };
             let place = source::place(&read, run, CellKey::of_account(account.as_str()))?;
             let index = read.index.into_inner();
             let index = index.unwrap_or_else(PoisonError::into_inner);
-            let cells = place.map(|hash| self.chunks.framed(&hash)).transpose()?;
+            let cells = place
+                .map(|hash| self.store.chunks.framed(&hash))
+                .transpose()?;
             proof.runs.push(RunProof { index, cells });
             let found = place
-                .map(|hash| source::cells(&self.chunks, &hash))
+                .map(|hash| source::cells(&self.store.chunks, &hash))
                 .transpose()?
                 .and_then(|cells| balance_among(&cells, account));
             if found.is_some() {
@@ -170,13 +172,13 @@ fn balance_among(cells: &[Cell], account: &AccountId) -> Option<i64> {
 
 /// The chunks of a store, recording those that were read.
 struct StoreChunks<'a> {
-    store: &'a Store,
+    chunks: &'a Chunks,
     index: Mutex<Vec<Vec<u8>>>,
 }
 
 impl ChunkSource for StoreChunks<'_> {
     fn chunk(&self, hash: &Hash) -> Result<Chunk, StoreError> {
-        let framed = self.store.chunks.framed(hash)?;
+        let framed = self.chunks.framed(hash)?;
         let chunk = decode_chunk(hash, &framed)?;
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         index.push(framed);
@@ -231,7 +233,9 @@ mod tests {
     fn proven(id: &str) -> (Proof, Proven) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (store, state) = fixture::store(dir.path());
-        let proof = store.prove(&state.snapshot, 1, &process("p"), &account(id));
+        let proof = store
+            .history()
+            .prove(&state.snapshot, 1, &process("p"), &account(id));
         let proof = proof.expect("all is there").expect("p is in it");
         let proven = proof.of(&process("p"), &account(id)).expect("it holds");
         assert_eq!(proven.published.state, state);

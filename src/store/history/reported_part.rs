@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::parts::Parts;
 use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState};
 use crate::history::reported::{NO_JOURNAL, ReportedState};
 use crate::process::cell::Cell;
@@ -9,25 +10,24 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId, Seq};
 use crate::process::message::Message;
 use crate::process::topology::Topology;
-use crate::store::Store;
 use crate::store::chunks::writers::MessageWriter;
 use crate::store::error::StoreError;
 
-impl Store {
+impl Parts<'_> {
     /// Stores what a foreign process reports about a snapshot as its part. `initiator` started the snapshot; the answer
     /// arrived at the instant `came`, the latest at which the state can have been recorded. The part is held for its
     /// collection.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn store_told(
-        &self,
+    pub fn store_reported(
+        self,
         told: ReportedState,
         topology: &Topology,
         initiator: &ProcessId,
         came: Hlc,
     ) -> Result<Part, StoreError> {
-        let _writing = self.chunks.writing();
+        let _writing = self.store.chunks.writing();
         let incoming = || topology.incoming(&told.process);
         let (accounts, balances) = (told.accounts.len() as u64, told.accounts.values());
         let balance_total = balances.map(|balance| i128::from(*balance)).sum();
@@ -55,7 +55,7 @@ impl Store {
             .into_values()
             .map(|write| Cell::Key(Arc::new(write)));
         let cells = accounts_first.chain(keys);
-        let (run, new_bytes) = self.chunks.write_run(cells.map(Ok))?;
+        let (run, new_bytes) = self.store.chunks.write_run(cells.map(Ok))?;
         let part = Part {
             snapshot: told.snapshot,
             process: told.process,
@@ -78,13 +78,13 @@ impl Store {
             channels,
             open,
         };
-        self.chunks.hold(&part);
+        self.store.chunks.hold(&part);
         Ok(part)
     }
 
     // Messages are numbered from 1; their numbers on the channel are internal to the process.
     fn store_channel(
-        &self,
+        self,
         from: &ProcessId,
         messages: Vec<Message>,
     ) -> Result<RecordedChannel, StoreError> {
@@ -97,14 +97,14 @@ impl Store {
         let numbered = (1..).map(Seq).zip(messages);
         let numbered = numbered.map(|(seq, message)| RecordedMessage { seq, message });
         let mut writer = MessageWriter::default();
-        writer.push(&self.chunks, numbered.collect())?;
+        writer.push(&self.store.chunks, numbered.collect())?;
         Ok(RecordedChannel {
             from: from.clone(),
             first: Seq(1),
             last,
             transfers,
             amount,
-            chunks: writer.finish(&self.chunks)?,
+            chunks: writer.finish(&self.store.chunks)?,
         })
     }
 }

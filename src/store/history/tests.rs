@@ -1,9 +1,12 @@
 //! Which revisions are listed, and that published revisions do not change.
 
+use super::index::{Index, Noted};
 use super::*;
 use crate::history::global::Completeness;
 use crate::process::clock::Lamport;
 use crate::store::Store;
+use crate::store::engine::schema;
+use crate::store::engine::schema::revision_key;
 
 #[test]
 fn a_complete_revision_ends_the_story_whatever_its_number_and_start() {
@@ -58,7 +61,7 @@ fn what_is_published_is_not_listed_as_what_came_under_the_same_number() {
     let initiator = ProcessId::parse("n1").expect("a valid id");
     let mut partial = GlobalState::begun(snapshot.clone(), initiator, Hlc::at(1), Lamport(1));
     partial.revision = 2_000_001;
-    store.publish(&partial).expect("it is written");
+    store.history().publish(&partial).expect("it is written");
     let complete = GlobalState {
         completeness: Completeness::Complete,
         ..partial.clone()
@@ -67,16 +70,21 @@ fn what_is_published_is_not_listed_as_what_came_under_the_same_number() {
         let bytes = frame::encode(&GlobalStateV1::freeze(state));
         frame::wrap(Kind::Global, &bytes)
     };
-    let refused = store.adopt_revision(&complete, &stored(&complete));
+    let refused = store
+        .history()
+        .adopt_revision(&complete, &stored(&complete));
     let refused = refused.expect_err("its number is taken");
     assert!(!refused.is_fatal(), "{refused}");
     assert!(refused.to_string().contains("2000001"), "{refused}");
-    let refused = store.publish(&complete);
+    let refused = store.history().publish(&complete);
     refused.expect_err("its number is taken here, too");
-    assert_eq!(store.newest_complete(), None);
-    let newest = store.published(&snapshot).expect("it is readable");
+    assert_eq!(store.history().newest_complete(), None);
+    let newest = store
+        .history()
+        .published(&snapshot)
+        .expect("it is readable");
     assert_eq!(newest.map(|newest| newest.state), Some(partial.clone()));
-    let again = store.adopt_revision(&partial, &stored(&partial));
+    let again = store.history().adopt_revision(&partial, &stored(&partial));
     again.expect("the same bytes are no contradiction");
 }
 
@@ -91,7 +99,7 @@ fn begun(id: &str, start: u64) -> GlobalState {
 pub(super) fn published(store: &Store, id: &str, start: u64) -> GlobalState {
     let mut state = begun(id, start);
     state.completeness = Completeness::Complete;
-    store.publish(&state).expect("it is written");
+    store.history().publish(&state).expect("it is written");
     store.pack().expect("it is written");
     state
 }
@@ -113,7 +121,9 @@ fn a_page_is_full_although_some_of_it_is_deleted_meanwhile() {
     }
     let page = |before: Option<&GlobalState>| {
         let before = before.map(|state| (state.initiated_at, state.snapshot.clone()));
-        let page = store.newest_before(before.as_ref(), 3, |_, _| true);
+        let page = store
+            .history()
+            .newest_before(before.as_ref(), 3, |_, _| true);
         let page = page.expect("it can be read").into_iter();
         let ids = page.map(|found| found.state.snapshot.to_string());
         ids.collect::<Vec<_>>()
@@ -134,15 +144,15 @@ fn a_walk_back_from_an_instant_passes_over_complete_snapshots_that_began_later()
     }
     for (id, start) in [("early", 2), ("late", 7), ("completed", 8)] {
         let partial = begun(id, start);
-        store.publish(&partial).expect("it is written");
+        store.history().publish(&partial).expect("it is written");
     }
     let mut completed = begun("completed", 8);
     (completed.revision, completed.completeness) = (2, Completeness::Complete);
-    store.publish(&completed).expect("it is written");
+    store.history().publish(&completed).expect("it is written");
     let mut before = None;
     let mut found = Vec::new();
     loop {
-        let page = store.begun_by(Hlc::at(4), before.as_ref(), 2);
+        let page = store.history().begun_by(Hlc::at(4), before.as_ref(), 2);
         let Some((last, _)) = page.last() else { break };
         before = Some(last.clone());
         found.extend(page.iter().map(|((_, id), _)| id.to_string()));
@@ -166,17 +176,23 @@ fn what_is_read_is_deleted_when_the_reader_has_gone() {
     };
     let reading = store.retention().reading(&state.snapshot);
     assert_eq!(delete(), 0, "it is being read");
-    let newest = store.published(&state.snapshot).expect("it can be read");
+    let newest = store
+        .history()
+        .published(&state.snapshot)
+        .expect("it can be read");
     assert!(newest.is_some());
     drop(reading);
     assert_eq!(delete(), 1);
     let _late = store.retention().reading(&state.snapshot);
-    let newest = store.published(&state.snapshot).expect("it can be read");
+    let newest = store
+        .history()
+        .published(&state.snapshot)
+        .expect("it can be read");
     assert_eq!(newest, None, "a reader that comes later finds nothing");
 }
 
 pub(super) fn listed(store: &Store) -> Vec<String> {
-    let lines = store.lines(None, usize::MAX, |_, _| true);
+    let lines = store.history().lines(None, usize::MAX, |_, _| true);
     let ids = lines.into_iter().map(|((_, snapshot), _)| snapshot);
     ids.map(|snapshot| snapshot.to_string()).collect()
 }
@@ -191,21 +207,24 @@ fn old_revisions_are_packed_and_are_what_they_were() {
     let states: Vec<_> = (1..=200)
         .map(|start| published(&store, &format!("s{start}"), start))
         .collect();
-    let (before, came) = (listed(&store), store.revisions_after(0, usize::MAX));
+    let (before, came) = (
+        listed(&store),
+        store.history().revisions_after(0, usize::MAX),
+    );
     assert_eq!(before.len(), 200);
     let alone = |store: &Store| schema::keys(&store.history.globals).count();
     assert_eq!(alone(&store), 200 - 2 * 64);
     let is_as_it_was = |store: &Store, state: &GlobalState| {
         let bytes = frame::encode(&GlobalStateV1::freeze(state));
         let root = Hash(*blake3::hash(&bytes).as_bytes());
-        let found = store.published(&state.snapshot).expect("it can be read");
-        let found = found.expect("it is there");
+        let found = store.history().published(&state.snapshot);
+        let found = found.expect("it can be read").expect("it is there");
         (found.root, &found.state) == (root, state)
     };
     assert!(states.iter().all(|state| is_as_it_was(&store, state)));
     // As after a crash, one is stored both ways.
     let both = &states[3];
-    let stored = store.stored_revision(&both.snapshot, None);
+    let stored = store.history().stored_revision(&both.snapshot, None);
     let stored = stored.expect("it can be read").expect("it is there");
     let key = revision_key(&both.snapshot, 1);
     frame::put(&store.history.globals, &key, &stored).expect("it is written");
@@ -215,14 +234,14 @@ fn old_revisions_are_packed_and_are_what_they_were() {
     assert_eq!(listed(&store), before);
     assert_eq!(alone(&store), 200 - 2 * 64);
     assert_eq!(
-        store.revisions_after(0, usize::MAX),
+        store.history().revisions_after(0, usize::MAX),
         came,
         "in the order in which they came"
     );
     assert!(states.iter().all(|state| is_as_it_was(&store, state)));
-    let again = store.adopt_revision(both, &stored);
+    let again = store.history().adopt_revision(both, &stored);
     again.expect("the same bytes are no contradiction");
-    assert_eq!(store.revisions_came(), 200);
+    assert_eq!(store.history().revisions_came(), 200);
 
     let gone: Vec<_> = states[..64]
         .iter()
@@ -257,7 +276,7 @@ fn a_partial_revision_that_is_packed_is_followed_by_a_complete_one() {
     let me = ProcessId::parse("p").expect("a valid id");
     let store = Store::open(dir.path(), "demo", &me).expect("a new store");
     let partial = begun("s0", 0);
-    store.publish(&partial).expect("it is written");
+    store.history().publish(&partial).expect("it is written");
     for start in 1..=128 {
         published(&store, &format!("s{start}"), start);
     }
@@ -265,16 +284,16 @@ fn a_partial_revision_that_is_packed_is_followed_by_a_complete_one() {
     let alone = frame::contains(&store.history.globals, &key);
     assert!(!alone.expect("it can be read"), "it is packed");
 
-    let next = store.next_revision(&partial.snapshot, 0);
+    let next = store.history().next_revision(&partial.snapshot, 0);
     assert_eq!(next.expect("it can be read"), 2);
     let complete = GlobalState {
         revision: 2,
         completeness: Completeness::Complete,
         ..partial.clone()
     };
-    store.publish(&complete).expect("it is written");
-    assert!(store.has_complete(&partial.snapshot));
-    assert_eq!(store.revisions_of(&partial.snapshot), [1, 2]);
+    store.history().publish(&complete).expect("it is written");
+    assert!(store.history().has_complete(&partial.snapshot));
+    assert_eq!(store.history().revisions_of(&partial.snapshot), [1, 2]);
 }
 
 // Without this a cached block of deleted snapshots is read in place of its successor.
@@ -293,7 +312,10 @@ fn a_block_takes_no_number_of_one_that_is_gone() {
         numbers.collect::<Vec<_>>()
     };
     let is_there = |state: &GlobalState| {
-        let found = store.published(&state.snapshot).expect("it is whole");
+        let found = store
+            .history()
+            .published(&state.snapshot)
+            .expect("it is whole");
         found.map(|found| found.state).as_ref() == Some(state)
     };
     let first = publish(1..=128);
@@ -338,11 +360,11 @@ fn what_is_deleted_and_comes_back_is_listed_once() {
         .collect();
     // One is packed, the other stored individually.
     for state in [&states[0], &states[100]] {
-        let stored = store.stored_revision(&state.snapshot, None);
+        let stored = store.history().stored_revision(&state.snapshot, None);
         let stored = stored.expect("it can be read").expect("it is there");
         let gone = std::slice::from_ref(&state.snapshot);
         assert_eq!(store.retention().delete(gone).expect("it is written"), 1);
-        let back = store.adopt_revision(state, &stored);
+        let back = store.history().adopt_revision(state, &stored);
         back.expect("it is not here");
     }
     let each_once = |store: &Store, count: usize| {
@@ -361,7 +383,10 @@ fn what_is_deleted_and_comes_back_is_listed_once() {
     let store = open();
     each_once(&store, 328);
     for state in &states {
-        let found = store.published(&state.snapshot).expect("it is whole");
+        let found = store
+            .history()
+            .published(&state.snapshot)
+            .expect("it is whole");
         assert_eq!(found.map(|found| found.state).as_ref(), Some(state));
     }
 }
@@ -386,17 +411,17 @@ fn the_next_free_number_is_given_although_revisions_of_peers_come_in() {
             let mut mine = mine.clone();
             let publishing = threads.spawn(move || {
                 start.wait();
-                let published = store.publish_next(&mut mine, 0);
+                let published = store.history().publish_next(&mut mine, 0);
                 published.map(|_| mine.revision)
             });
             start.wait();
-            let adopted = store.adopt_revision(&other, &stored);
+            let adopted = store.history().adopt_revision(&other, &stored);
             (publishing.join().expect("it has not panicked"), adopted)
         });
         let number = number.expect("some number is free");
         assert_eq!(number, if adopted.is_ok() { 2 } else { 1 });
         let state = |number| {
-            let found = store.revision(&mine.snapshot, number);
+            let found = store.history().revision(&mine.snapshot, number);
             found.expect("it is whole").map(|found| found.state)
         };
         let mine = GlobalState {

@@ -75,6 +75,17 @@ pub(super) struct JournalHead {
 }
 
 impl Journal {
+    /// The newest durable position.
+    #[must_use]
+    pub fn position(&self) -> Lsn {
+        self.head().position
+    }
+
+    /// The durable turns from `from`, in order.
+    pub fn turns(&self, from: Lsn) -> impl Iterator<Item = Result<Turn, StoreError>> + '_ {
+        self.scan(from, None).map(|entry| Ok(entry?.turn))
+    }
+
     /// Opens the journal at its newest entry.
     pub(super) fn open(trees: &Trees) -> Result<Self, StoreError> {
         let tree = trees.journal.clone();

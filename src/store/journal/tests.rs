@@ -88,7 +88,11 @@ impl Scene {
             let earlier = Hlc(time.0 - 1);
             assert_eq!(journal.last_until(low, high, earlier).ok(), Some(before));
         }
-        let turns = self.store.turns(Lsn(1)).collect::<Result<Vec<_>, _>>();
+        let turns = self
+            .store
+            .journal()
+            .turns(Lsn(1))
+            .collect::<Result<Vec<_>, _>>();
         assert_eq!(turns.expect("each is chained").len() as u64, TURNS);
     }
 }
@@ -116,7 +120,7 @@ fn packed_turns_are_to_the_byte_what_they_were() {
     scene.assert_same();
     let scene = scene.reopen();
     scene.assert_same();
-    let (dir, turns) = (scene.dir, scene.store.position().0);
+    let (dir, turns) = (scene.dir, scene.store.journal().position().0);
     drop(scene.store);
     let report = Store::check(dir.path()).expect("it is whole");
     assert_eq!(report.turns, turns);

@@ -22,11 +22,12 @@ use super::gaps::ranges;
 use super::gaps::ranges::GapRanges;
 use super::gaps::starts;
 use super::gaps::starts::Starts;
-use super::history::{History, RevisionBlocks};
+use super::history::RevisionBlocks;
+use super::history::trees::HistoryTrees;
 use super::journal::Journal;
 use super::restore::unbooked::unbooked_sentence;
 use super::retention::RetentionTree;
-use super::states::States;
+use super::states::StateTree;
 use super::states::composition::Composition;
 use super::stored::frame::Kind;
 use super::stored::v1::state::OwnerV1;
@@ -111,11 +112,11 @@ impl Store {
         identity: Identity,
     ) -> Result<Self, StoreError> {
         let blocks = RevisionBlocks::new(trees.heads, trees.bodies);
-        let history = History::open(me, trees.history, trees.parts, blocks, &journal)?;
+        let history = HistoryTrees::open(me, trees.history, trees.parts, blocks, &journal)?;
         let store = Self {
             account_index: AccountIndex::open(trees.stretches, &journal)?,
             journal,
-            states: States::new(trees.states),
+            states: StateTree::new(trees.states),
             gaps: GapRanges::open(&trees.meta)?,
             caught_up: CaughtUp::open(&trees.meta)?,
             starts: Starts::open(&trees.meta)?,

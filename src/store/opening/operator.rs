@@ -144,10 +144,10 @@ impl Store {
     // This process, and those named in the newest snapshot.
     fn processes_known(&self, me: &ProcessId) -> Result<BTreeSet<ProcessId>, StoreError> {
         let mut known = BTreeSet::from([me.clone()]);
-        let Some(((_, snapshot), _)) = self.lines(None, 1, |_, _| true).pop() else {
+        let Some(((_, snapshot), _)) = self.history().lines(None, 1, |_, _| true).pop() else {
             return Ok(known);
         };
-        if let Some(Published { state, .. }) = self.published(&snapshot)? {
+        if let Some(Published { state, .. }) = self.history().published(&snapshot)? {
             known.extend(state.parts.keys().cloned());
             known.extend(
                 state

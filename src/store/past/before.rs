@@ -73,7 +73,7 @@ impl Past<'_> {
     // Snapshots recorded before the horizon. Those that only peers keep are not listed here.
     fn candidates_before(self, horizon: Horizon) -> BTreeSet<SnapshotId> {
         let before = Hlc(horizon.since.0.saturating_sub(1));
-        let lines = self.store.begun_by(before, None, usize::MAX);
+        let lines = self.store.history().begun_by(before, None, usize::MAX);
         let listed = lines.into_iter().map(|((_, snapshot), _)| snapshot);
         listed.chain(self.store.retention().pinned()).collect()
     }

@@ -29,13 +29,13 @@ impl<'a> Past<'a> {
         snapshot: &SnapshotId,
         state: &RecordedState,
     ) -> Result<bool, StoreError> {
-        if state.position > self.store.position() {
+        if state.position > self.store.journal.position() {
             return Ok(false);
         }
         if state.position.next() >= self.store.journal.first() {
             return Ok(self.store.journal.hash_up_to(state.position)? == state.journal);
         }
-        let own = self.store.part(snapshot)?.map(|part| part.state);
+        let own = self.store.parts().get(snapshot)?.map(|part| part.state);
         Ok(own.is_some_and(|own| (own.position, own.journal) == (state.position, state.journal)))
     }
 
@@ -327,7 +327,7 @@ mod tests {
             let behind = behind.map(account);
             expected.retain(|account, _| behind.as_ref().is_none_or(|behind| account > behind));
             let from = RecordedState::default();
-            let found = store.past().changes_held(&from, store.position(), behind.as_ref(), held_max);
+            let found = store.past().changes_held(&from, store.journal().position(), behind.as_ref(), held_max);
             let found = found.expect("it is whole").map(|change| {
                 let change = change.expect("it is whole");
                 (change.account, change.before, change.after)

@@ -64,7 +64,7 @@ impl Past<'_> {
         let mut unknown: Vec<_> = gaps
             .map(|gap| self.time_of_gap(&gap))
             .collect::<Result<_, _>>()?;
-        let is_whole = self.horizon().is_none() && self.store.position() > Lsn(0);
+        let is_whole = self.horizon().is_none() && self.store.journal.position() > Lsn(0);
         if is_whole && first <= Lsn(1) {
             unknown.push(Hlc::default()..=self.store.journal.time(Lsn(1))?);
         }
@@ -80,7 +80,7 @@ impl Past<'_> {
             first => self.store.journal.time(first)?,
         };
         let next = gap.end().next();
-        let is_over = next <= self.store.position();
+        let is_over = next <= self.store.journal.position();
         let until = match self.store.caught_up.since(*gap.end()).filter(|_| is_over) {
             Some(since) => since.max(self.store.journal.time(next)?),
             None => Hlc(u64::MAX),
@@ -106,7 +106,10 @@ impl Past<'_> {
         ];
         let mut before = None;
         loop {
-            let lines = self.store.begun_by(*wanted.end(), before.as_ref(), LINES);
+            let lines = self
+                .store
+                .history()
+                .begun_by(*wanted.end(), before.as_ref(), LINES);
             let Some((last, _)) = lines.last() else {
                 return Ok(false);
             };
@@ -134,7 +137,7 @@ impl Past<'_> {
         query: &StatementQuery,
         snapshot: &SnapshotId,
     ) -> Result<bool, StoreError> {
-        let published = self.store.published(snapshot)?;
+        let published = self.store.history().published(snapshot)?;
         let part = published.and_then(|mut published| published.state.parts.remove(me));
         let wanted = part.filter(|part| query.covers(part.state.time));
         wanted.map_or(Ok(false), |part| {
@@ -164,7 +167,7 @@ mod tests {
         (part.state.position, part.state.time) = (Lsn(position), Hlc::at(at));
         part.state.journal = Hash([9; 32]);
         state.parts.insert(process("p"), part);
-        store.publish(&state).expect("the disk has room");
+        store.history().publish(&state).expect("the disk has room");
     }
 
     fn leaves_out(store: &Store, from: u64, to: u64) -> bool {

@@ -81,7 +81,7 @@ impl<'a> Past<'a> {
     /// [`StoreError`].
     pub fn known_since(self) -> Result<Option<Hlc>, StoreError> {
         self.retry_if_trimmed(|horizon| {
-            let newest = self.store.position();
+            let newest = self.store.journal.position();
             let since = match (horizon.first, newest) {
                 (Lsn(1), Lsn(0)) => return Ok(None),
                 (Lsn(1), _) => self.store.journal.time(Lsn(1))?,
@@ -109,7 +109,14 @@ impl<'a> Past<'a> {
     pub fn met_since_gap(self, gap: Lsn) -> Result<BTreeMap<ProcessId, Hlc>, StoreError> {
         self.retry_if_trimmed(|horizon| {
             let first = gap.next().max(horizon.first);
-            let count = usize::try_from(self.store.position().next().0.saturating_sub(first.0));
+            let count = usize::try_from(
+                self.store
+                    .journal
+                    .position()
+                    .next()
+                    .0
+                    .saturating_sub(first.0),
+            );
             let count = count.map_or(MEETINGS_WITHIN, |count| count.min(MEETINGS_WITHIN));
             let mut met = BTreeMap::new();
             for entry in self.store.journal.scan(first, None).take(count) {
@@ -174,10 +181,10 @@ impl<'a> Past<'a> {
 
     fn search(self, first: Lsn, time: Hlc) -> Result<Lsn, StoreError> {
         let before = Lsn(first.0 - 1);
-        let position = self
-            .store
-            .journal
-            .last_until(before, self.store.position(), time)?;
+        let position =
+            self.store
+                .journal
+                .last_until(before, self.store.journal.position(), time)?;
         self.check_place(position, first, time)?;
         Ok(position)
     }
@@ -195,7 +202,7 @@ impl<'a> Past<'a> {
             return contradiction(position);
         }
         let next = position.next();
-        if next <= self.store.position() && self.store.journal.time(next)? <= time {
+        if next <= self.store.journal.position() && self.store.journal.time(next)? <= time {
             return contradiction(next);
         }
         Ok(())
@@ -242,7 +249,7 @@ impl<'a> Past<'a> {
     ) -> Result<ProcessTotals, StoreError> {
         self.retry_if_trimmed(|horizon| match self.totals(position) {
             Err(error @ StoreError::BeforeHorizon { .. }) => {
-                let own = self.store.part(snapshot)?.map(|part| part.state);
+                let own = self.store.parts().get(snapshot)?.map(|part| part.state);
                 let Some(own) = own.filter(|own| own.position == position) else {
                     return Err(error);
                 };
@@ -341,7 +348,7 @@ impl<'a> Past<'a> {
     }
 
     fn check_range(self, position: Lsn) -> Result<(), StoreError> {
-        let newest = self.store.position();
+        let newest = self.store.journal.position();
         if position > newest {
             return Err(StoreError::Beyond { position, newest });
         }

@@ -139,7 +139,7 @@ impl Past<'_> {
         let first = query.from.map(before).transpose()?;
         let first = first.map_or_else(|| self.store.journal.first(), Lsn::next);
         let last = query.to.map(before).transpose()?;
-        Ok((first, last.unwrap_or_else(|| self.store.position())))
+        Ok((first, last.unwrap_or_else(|| self.store.journal.position())))
     }
 
     // The entries in the requested order, and whether there are more.

@@ -24,9 +24,14 @@ impl Past<'_> {
         let mut before = None;
         loop {
             let lines = match not_after {
-                Some(instant) => self.store.begun_by(instant, before.as_ref(), READ_TOGETHER),
+                Some(instant) => {
+                    self.store
+                        .history()
+                        .begun_by(instant, before.as_ref(), READ_TOGETHER)
+                }
                 None => self
                     .store
+                    .history()
                     .lines(before.as_ref(), READ_TOGETHER, |_, _| true),
             };
             let Some((last, _)) = lines.last() else {
@@ -49,7 +54,7 @@ impl Past<'_> {
         revision: u32,
         process: &ProcessId,
     ) -> Result<Option<Part>, StoreError> {
-        match self.store.revision(snapshot, revision) {
+        match self.store.history().revision(snapshot, revision) {
             Err(error @ StoreError::Damaged { .. }) => {
                 tracing::warn!(%snapshot, %error, "an older snapshot is read");
                 Ok(None)

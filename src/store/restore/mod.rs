@@ -385,7 +385,7 @@ impl Life {
             self.commit()?;
         }
         for sealed in self.process.take_sealed() {
-            self.store.write_state(sealed)?;
+            self.store.states().write(sealed)?;
         }
         self.store.sync()
     }

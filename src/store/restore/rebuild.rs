@@ -24,7 +24,7 @@ use crate::store::archive::Archive;
 use crate::store::error::StoreError;
 use crate::store::history::Published;
 use crate::store::journal::Journal;
-use crate::store::states::States;
+use crate::store::states::StateTree;
 use crate::store::stored::frame::Damage;
 
 /// What a peer knows to have passed since a snapshot, in minor units.
@@ -103,7 +103,7 @@ impl Archive {
     // after the cut.
     fn between(&self, lost: &ProcessId, cut: Lsn) -> Result<Option<(i128, i128)>, StoreError> {
         let trees = self.trees();
-        let states = States::new(trees.states.clone());
+        let states = StateTree::new(trees.states.clone());
         let newest = states.cuts().next().transpose()?;
         let state = newest.map_or(Ok(None), |cut| states.get(cut))?;
         let journal = Journal::open(trees)?;

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use super::States;
 use super::merge::Cells;
 use crate::history::part::{RecordedState, Run};
 use crate::process::cell::CellKey;
 use crate::process::ids::Hash;
-use crate::store::Store;
 use crate::store::chunks::writers::{encoded_bytes, entry_bytes};
 use crate::store::error::StoreError;
 
@@ -21,12 +21,12 @@ const BEHIND_ACCOUNTS: CellKey<'static> = CellKey { kind: 1, name: "" };
 #[derive(Debug, Default)]
 pub(in crate::store) struct Composition(Mutex<HashMap<Hash, u64>>);
 
-impl Store {
+impl States<'_> {
     /// The number of bytes of a state that are accounts.
     ///
     /// # Errors
     /// [`StoreError`]: a chunk is missing or damaged.
-    pub fn account_bytes(&self, state: &RecordedState) -> Result<u64, StoreError> {
+    pub fn account_bytes(self, state: &RecordedState) -> Result<u64, StoreError> {
         let mut others = 0;
         for run in &state.runs {
             others += self.other_bytes(run)?;
@@ -34,9 +34,10 @@ impl Store {
         Ok(state.state_bytes.saturating_sub(others))
     }
 
-    fn other_bytes(&self, run: &Run) -> Result<u64, StoreError> {
+    fn other_bytes(self, run: &Run) -> Result<u64, StoreError> {
         let key = key_of(run);
         let known = self
+            .store
             .composition
             .0
             .lock()
@@ -47,18 +48,19 @@ impl Store {
         drop(known);
         let mut bytes = 0;
         for index in &run.index {
-            let entries = self.chunks.index(index)?;
+            let entries = self.store.chunks.index(index)?;
             let entries = entries.iter().map(entry_bytes);
             bytes += entries.sum::<usize>() as u64;
         }
         for cell in Cells::new(
-            &self.chunks,
+            &self.store.chunks,
             std::slice::from_ref(run),
             Some(BEHIND_ACCOUNTS),
         )? {
             bytes += encoded_bytes(&cell?) as u64;
         }
         let mut known = self
+            .store
             .composition
             .0
             .lock()

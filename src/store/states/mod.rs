@@ -8,6 +8,7 @@ pub(super) mod merge;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::Store;
 use super::chunks::Chunks;
 use super::engine::schema;
 use super::engine::schema::{position_key, position_of};
@@ -20,6 +21,7 @@ use super::stored::v1::Frozen;
 use super::stored::v2::StateV2;
 use super::stored::v6::StateV6;
 use crate::history::part::{RecordedState, Run};
+use crate::process::cell::CellKey;
 use crate::process::channel::Flow;
 use crate::process::ids::{Hash, Lsn, ProcessId};
 use crate::process::registers::Sealed;
@@ -57,14 +59,64 @@ pub(super) fn read(tree: &sled::Tree, cut: Lsn) -> Result<Option<StoredState>, S
     decode(stored).map(Some).map_err(damaged)
 }
 
-/// The recorded states of a store.
-pub(super) struct States {
+/// The recorded states of this process.
+#[derive(Clone, Copy)]
+pub struct States<'a> {
+    pub(super) store: &'a Store,
+}
+
+impl<'a> States<'a> {
+    /// Writes a sealed state after its predecessor, when the turn that sealed it is committed. It is durable after the
+    /// next [`Store::sync`]; a crash before that loses nothing, since the journal produces it again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn write(self, sealed: Sealed) -> Result<RecordedState, StoreError> {
+        let _writing = self.store.chunks.writing();
+        let journal = self.store.journal.hash_up_to(sealed.registers.position)?;
+        let recorded = self
+            .store
+            .states
+            .write(&self.store.chunks, sealed, journal)?;
+        // A backup in progress needs all states. They are thinned with the next state.
+        if let Some(_deleting) = self.store.standstill.deleting() {
+            self.store.states.thin(self.store.journal.first())?;
+        }
+        Ok(recorded)
+    }
+
+    /// The state recorded at a cut, if it is written. A state that [`Store::recover`] skipped does not count until it
+    /// is written again.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Damaged`] also if a later state is written and this one is missing.
+    pub fn at(self, cut: Lsn) -> Result<Option<RecordedState>, StoreError> {
+        let state = self.store.states.written(cut)?;
+        if state.is_none() && self.store.states.is_behind(cut) {
+            let what = schema::name(Kind::State, &position_key(cut));
+            let problem = Damage::Contradiction("it is missing".to_owned());
+            return Err(StoreError::damaged(what, problem));
+        }
+        Ok(state.map(|state| state.recorded))
+    }
+
+    /// The cells of a recorded state in ascending order from a key on; newer runs win. Reads from disk.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn cells(self, runs: &[Run], from: Option<CellKey<'_>>) -> Result<Cells<'a>, StoreError> {
+        Cells::new(&self.store.chunks, runs, from)
+    }
+}
+
+/// The recorded states of a store as they are stored.
+pub(super) struct StateTree {
     tree: sled::Tree,
     /// The cut and the runs of the newest state, which the next one extends.
     newest: Mutex<Option<(Lsn, Vec<Run>)>>,
 }
 
-impl States {
+impl StateTree {
     pub(super) fn new(tree: sled::Tree) -> Self {
         Self {
             tree,

@@ -32,7 +32,7 @@ impl Parts {
         let mut wanted = part.clone();
         for _ in 0..ROUNDS_MAX {
             let looked_for = wanted.clone();
-            let missing = self.blocking(move |store| store.missing_chunks(&looked_for));
+            let missing = self.blocking(move |store| store.parts().missing_chunks(&looked_for));
             let missing = missing.await?;
             if missing.is_empty() {
                 return Ok(());
@@ -64,7 +64,7 @@ impl Parts {
             let (came, ended) = next_chunks(&mut chunks, &mut hashes).await;
             let adopted = self.blocking(move |store| {
                 // A chunk that is not what its hash says is the peer's failure, not this store's.
-                match store.adopt_chunks(came) {
+                match store.chunks().adopt(came) {
                     Err(StoreError::Damaged { what, damage }) => {
                         Ok(Err(format!("{what} as sent by the peer: {damage}")))
                     }

@@ -27,7 +27,7 @@ use crate::proto::snapledger::{
     FetchPartRequest, FetchRevisionRequest, ListPinsRequest, ListRevisionsRequest, ListedPin,
     ListedRevision, Part as WirePart,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{History, Store, StoreError};
 use crate::transport::wire::part_from_wire;
 
 /// How long a process may take to say what it has published.
@@ -184,7 +184,8 @@ impl Parts {
         snapshot: &SnapshotId,
     ) -> Result<Option<Part>, Unavailable> {
         let snapshot = snapshot.clone();
-        self.blocking(move |store| store.part(&snapshot)).await
+        self.blocking(move |store| store.parts().get(&snapshot))
+            .await
     }
 
     /// How far a snapshot is here. The process forgets snapshots that are over; their parts are in the store.
@@ -223,7 +224,7 @@ impl Parts {
         let unknown = || Unavailable::Damaged(format!("{snapshot:?} is not recorded"));
         let seen = self.seen(snapshot).await?.ok_or_else(unknown)?;
         let first = seen.cut.next();
-        let recorded = self.blocking(move |store| store.turns(first).next().transpose());
+        let recorded = self.blocking(move |store| store.journal().turns(first).next().transpose());
         let gone = || Unavailable::Damaged(format!("the turn that recorded {snapshot:?} is gone"));
         let turn = recorded.await?.ok_or_else(gone)?;
         let marker = turn.records.iter().find_map(|record| {
@@ -251,7 +252,7 @@ impl Parts {
         let built = self.blocking(move |store| {
             let _turn = turn;
             let writing = store.chunks().writing();
-            Ok((store.build_part(&me, &recording)?, writing))
+            Ok((store.parts().build(&me, &recording)?, writing))
         });
         // If whoever asked has given up, nobody would ever let go of it: so it is not held by the thread that builds.
         let (part, _writing) = built.await?;
@@ -269,8 +270,7 @@ impl Parts {
         let mut written = self.written.clone();
         loop {
             written.mark_unchanged();
-            let wanted = snapshot.clone();
-            if let Some(part) = self.blocking(move |store| store.part(&wanted)).await? {
+            if let Some(part) = self.stored(snapshot).await? {
                 return Ok(part);
             }
             if self.store.retention().is_deleted(snapshot) {
@@ -358,7 +358,7 @@ impl Parts {
         if stored.is_empty() {
             return Ok(None);
         }
-        let state = Store::read_revision(&stored).map_err(|damage| {
+        let state = History::read_revision(&stored).map_err(|damage| {
             Unfetched::There(format!("the revision as sent by the peer: {damage}"))
         })?;
         let is_meant = state.snapshot == *snapshot;
@@ -390,10 +390,10 @@ impl Parts {
                     .past()
                     .is_recorded_here(&state.snapshot, &part.state)?
             {
-                store.put_part(part)?;
+                store.parts().put(part)?;
             }
             // The two have numbered alike; each keeps its own, and this node is well.
-            match store.adopt_revision(&state, &stored) {
+            match store.history().adopt_revision(&state, &stored) {
                 Err(error @ StoreError::OtherRevision { .. }) => Ok(Err(error.to_string())),
                 other => other.map(Ok),
             }

@@ -212,8 +212,8 @@ async fn the_part_of_another_store_is_not_taken_for_the_own_one() {
         state.parts.insert(me, part.clone());
         state.revision = 1;
         let store = &alone.parts.store;
-        store.publish(&state).expect("there is room");
-        let stored = store.stored_revision(&snapshot(), Some(1));
+        store.history().publish(&state).expect("there is room");
+        let stored = store.history().stored_revision(&snapshot(), Some(1));
         let stored = stored.expect("it is readable").expect("it is there");
         store
             .retention()
@@ -225,7 +225,7 @@ async fn the_part_of_another_store_is_not_taken_for_the_own_one() {
             .adopt(connection, Fetched { state, stored })
             .await;
         adopted.expect("nothing contradicts it");
-        let part = alone.parts.store.part(&snapshot());
+        let part = alone.parts.store.parts().get(&snapshot());
         assert_eq!(part.expect("it is readable").is_some(), is_own);
     }
 }

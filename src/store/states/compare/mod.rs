@@ -8,11 +8,11 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::States;
 use crate::history::diff::AccountChange;
 use crate::history::part::{IndexEntry, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::{AccountId, Hash};
-use crate::store::Store;
 use crate::store::chunks::source;
 use crate::store::chunks::source::ChunkSource;
 use crate::store::error::StoreError;
@@ -20,19 +20,19 @@ use crate::store::error::StoreError;
 /// The kind of account cells, as in [`Cell::key`].
 const ACCOUNTS: u8 = 0;
 
-impl Store {
+impl<'a> States<'a> {
     /// The accounts whose balance differs between two recorded states, sorted by account, starting after `behind`.
     /// Reads from disk.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn changes<'a>(
-        &'a self,
+    pub fn changes(
+        self,
         before: &[Run],
         after: &[Run],
         behind: Option<&AccountId>,
     ) -> Result<impl Iterator<Item = Result<AccountChange, StoreError>> + use<'a>, StoreError> {
-        AccountChanges::new(&self.chunks, before, after, behind)
+        AccountChanges::new(&self.store.chunks, before, after, behind)
     }
 }
 
