@@ -213,7 +213,7 @@ impl Sender {
                 }
                 Err(why) => self.give_up(why, host),
             },
-            (Stage::Peeking(welcome, here), Event::Peeked(came)) => match came {
+            (Stage::Peeking(welcome, here), Event::Peeked(answer)) => match answer {
                 None => self.compare(*welcome, here, host),
                 Some(ack) => self.give_up(instead_of_waiting(ack), host),
             },
@@ -446,8 +446,8 @@ impl Sender {
 }
 
 // The receiver must not send anything until this end has compared.
-fn instead_of_waiting(came: Result<Ack, Closed>) -> Closed {
-    match came {
+fn instead_of_waiting(answer: Result<Ack, Closed>) -> Closed {
+    match answer {
         Err(why) => why,
         Ok(Ack::Refusal(reason)) => Closed::Stopped(reason),
         Ok(Ack::Welcome(_) | Ack::Delivered(_) | Ack::Unknown) => {

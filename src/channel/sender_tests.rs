@@ -245,18 +245,18 @@ fn every_step_that_waits_for_the_other_end_has_a_time_limit_and_reading_has_none
 
 #[test]
 fn a_receiver_that_has_not_waited_is_not_agreed_with() {
-    let came = [
+    let answers = [
         (
             Ok(Ack::Delivered(Seq(1))),
             "disconnect the receiver did not wait",
         ),
         (Err(broken("it closed")), "disconnect it closed"),
     ];
-    for (came, expected) in came {
+    for (answer, expected) in answers {
         let mut end = End::new(3);
         end.on(Event::Ack(welcome("q", 3)));
         end.on(Event::Counted(Ok(digest(3))));
-        assert_eq!(end.on(Event::Peeked(Some(came)))[0], expected);
+        assert_eq!(end.on(Event::Peeked(Some(answer)))[0], expected);
     }
 }
 

@@ -267,32 +267,35 @@ impl Process {
     }
 }
 
-fn check_identity(peer: &ProcessId, came: &Identity, known: &Identity) -> Result<(), Refusal> {
+fn check_identity(peer: &ProcessId, presented: &Identity, known: &Identity) -> Result<(), Refusal> {
     let peer = peer.clone();
     if known.is_given_up() {
-        let store = came.store_in_hexadecimal();
-        let is_another = came.store != known.store;
+        let store = presented.store_in_hexadecimal();
+        let is_another = presented.store != known.store;
         return is_another
             .then_some(())
             .ok_or(Refusal::GivenUp { peer, store });
     }
-    if came.store != known.store {
-        let (store, known) = (came.store_in_hexadecimal(), known.store_in_hexadecimal());
+    if presented.store != known.store {
+        let (store, known) = (
+            presented.store_in_hexadecimal(),
+            known.store_in_hexadecimal(),
+        );
         return Err(OtherStore { peer, store, known }.into());
     }
-    if came.boot < known.boot {
+    if presented.boot < known.boot {
         return Err(Refusal::OlderBoot {
             peer,
-            boot: came.boot,
+            boot: presented.boot,
             known: known.boot,
         });
     }
-    let is_same_boot = came.boot == known.boot && known.run != 0;
-    if is_same_boot && came.run != known.run {
+    let is_same_boot = presented.boot == known.boot && known.run != 0;
+    if is_same_boot && presented.run != known.run {
         let other = OtherRun {
             peer,
-            boot: came.boot,
-            run: came.run,
+            boot: presented.boot,
+            run: presented.run,
             known: known.run,
         };
         return Err(other.into());

@@ -48,12 +48,12 @@ enum Outcome {
 type Answers<'a> = Stream<'a, Answer, proto::Frame, Outcome>;
 
 /// The slot of a stream, released also when its task is dropped.
-struct Place<'a> {
+struct SlotGuard<'a> {
     receiver: Receiver,
     links: &'a Links,
 }
 
-impl Drop for Place<'_> {
+impl Drop for SlotGuard<'_> {
     fn drop(&mut self) {
         self.links.with(|links| self.receiver.abandon(links));
     }
@@ -63,7 +63,7 @@ impl<I: Inbox> Inbound<I> {
     /// Serves one stream until it ends.
     pub async fn run(self, frames: Streaming<proto::Frame>) {
         let mut slots = self.links.slot_changes();
-        let mut guard = Place {
+        let mut guard = SlotGuard {
             receiver: Receiver::new(self.local.process.clone(), UNSETTLED_MAX),
             links: &self.links,
         };

@@ -102,8 +102,8 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
                         stream = Frames::default();
                     }
                     Action::Peek => {
-                        let came = stream.peek().await.map(|next| self.peeked(next));
-                        stream.begin(async { Outcome::Happened(Event::Peeked(came)) });
+                        let answer = stream.peek().await.map(|next| self.peeked(next));
+                        stream.begin(async { Outcome::Happened(Event::Peeked(answer)) });
                     }
                     action => self.execute(action, &mut stream),
                 }

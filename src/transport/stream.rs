@@ -80,7 +80,7 @@ impl<'a, Out, In, T> Stream<'a, Out, In, T> {
                 Ok(()) => Next::Sent,
                 Err(why) => Next::Broken(why),
             },
-            came = hear(self.incoming.as_mut()), if listens => came,
+            frame = hear(self.incoming.as_mut()), if listens => frame,
             () = pending(self.timer.as_mut()) => {
                 self.timer = None;
                 Next::Elapsed
@@ -92,7 +92,7 @@ impl<'a, Out, In, T> Stream<'a, Out, In, T> {
     pub(super) async fn peek(&mut self) -> Option<Next<In, T>> {
         tokio::select! {
             biased;
-            came = hear(self.incoming.as_mut()) => Some(came),
+            frame = hear(self.incoming.as_mut()) => Some(frame),
             () = std::future::ready(()) => None,
         }
     }
