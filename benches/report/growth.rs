@@ -42,7 +42,7 @@ pub(crate) fn report(text: &str, dir: &Path) -> Result<(), String> {
     let measured = Measured::<Vec<Growth>>::read("growth", text)?;
     std::fs::create_dir_all(dir).map_err(at(dir))?;
     let mut page = format!(
-        "# How it grows\n\nMade out of `snapledger bench growth` by `cargo bench --bench report`. Measured with {}. Both axes are \
+        "# How it grows\n\nMade out of `snapledger bench growth` by `cargo bench --bench report`. Measured {}. Both axes are \
          logarithmic: linear growth is a line of slope one, a constant cost is level.\n",
         measured.origin()
     );

@@ -9,6 +9,7 @@ use serde_json::Value;
 pub(crate) struct Measured<F> {
     version: String,
     build: String,
+    measured_on: String,
     machine: Machine,
     parameters: Value,
     pub(crate) figures: F,
@@ -54,9 +55,14 @@ impl<F: DeserializeOwned> Measured<F> {
         serde_json::from_value(json).map_err(odd)
     }
 
-    /// Version, build, number of runs and machine, in one line.
+    /// The day, version, build, number of runs and machine, in one line.
     pub(crate) fn origin(&self) -> String {
-        let Self { version, build, .. } = self;
+        let Self {
+            version,
+            build,
+            measured_on,
+            ..
+        } = self;
         let Machine {
             cores,
             cpu,
@@ -65,7 +71,7 @@ impl<F: DeserializeOwned> Measured<F> {
             filesystem,
         } = &self.machine;
         format!(
-            "snapledger {version}, {build} build, {} runs: {cores} cores ({cpu}), {memory_mib} MiB, Linux {kernel}, stores on \
+            "on {measured_on} with snapledger {version}, {build} build, {} runs: {cores} cores ({cpu}), {memory_mib} MiB, Linux {kernel}, stores on \
              {filesystem}; client and servers share the machine",
             self.parameters["runs"]
         )

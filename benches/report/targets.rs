@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::claims::{Bound, Claim, Figure, Row, markdown};
@@ -73,14 +72,13 @@ pub(crate) fn report(text: &str, document: Option<&Path>) -> Result<(), String> 
 
 // The text between the markers.
 fn page(measured: &Measured<All>, rows: &[Row]) -> String {
-    let today = Timestamp::now().strftime("%Y-%m-%d");
     let (origin, table) = (measured.origin(), markdown(rows));
     let notes: String = measured
         .notes
         .iter()
         .map(|note| format!("- {note}\n"))
         .collect();
-    format!("Reported on {today}. Measured with {origin}.\n\n{table}\n{notes}")
+    format!("Measured {origin}.\n\n{table}\n{notes}")
 }
 
 impl All {

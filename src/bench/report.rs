@@ -1,5 +1,6 @@
 //! The report of a measurement, as a table or JSON, always with the machine and the parameters.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Bench;
@@ -128,6 +129,7 @@ impl Outcome {
             "bench": self.name,
             "version": env!("CARGO_PKG_VERSION"),
             "build": build(),
+            "measured_on": Timestamp::now().strftime("%Y-%m-%d").to_string(),
             "machine": machine.json(),
             "parameters": self.parameters,
             "figures": self.figures,
