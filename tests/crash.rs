@@ -12,9 +12,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use snapledger::history::global::GlobalState;
 use snapledger::process::Process;
-use snapledger::process::clock::Hlc;
-use snapledger::process::ids::{Key, Lsn};
+use snapledger::process::clock::{Hlc, Lamport};
+use snapledger::process::ids::{Key, Lsn, SnapshotId};
 use snapledger::process::input::{Input, Operation};
 use snapledger::store::{Disk, Medium, Store, StoreError};
 use teller::images::{self, Double};
@@ -173,4 +174,37 @@ fn the_disk_is_really_asked() {
     let (reader, _writer) = io::pipe().expect("pipes are to be had");
     let log = File::from(OwnedFd::from(reader));
     assert!(Disk.sync(&log).is_err());
+}
+
+// Without this, a power cut right after a deleted snapshot was replicated again would delete it again.
+#[test]
+fn a_snapshot_that_came_back_survives_a_power_cut() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let double = Double::new(dir.path(), 5);
+    let store = open_on(dir.path(), double.clone());
+    let snapshot = SnapshotId::parse("s").expect("a valid id");
+    let begun = GlobalState::begun(
+        snapshot.clone(),
+        process_id("q"),
+        Hlc::at(1),
+        Lamport::default(),
+    );
+    let state = GlobalState {
+        revision: 1,
+        ..begun
+    };
+    store.history().publish(&state).expect("the disk has room");
+    let stored = store.history().stored_revision(&snapshot, None);
+    let stored = stored.expect("it is whole").expect("it was published");
+    let deleted = store.retention().delete(std::slice::from_ref(&snapshot));
+    assert_eq!(deleted.expect("the disk has room"), 1);
+    store
+        .history()
+        .adopt_revision(&state, &stored)
+        .expect("its number is free");
+    let image = double.durable();
+    let opened = open(image.path());
+    assert!(!opened.retention().is_deleted(&snapshot));
+    let published = opened.history().published(&snapshot).expect("it is whole");
+    assert_eq!(published.map(|published| published.state), Some(state));
 }

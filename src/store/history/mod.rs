@@ -102,7 +102,11 @@ impl History<'_> {
         self.store.sync()?;
         self.store.history.note(state);
         self.store.history.remove_unlisted()?;
-        self.store.retention().is_back(&state.snapshot)
+        // Otherwise the next opening could find the mark and delete the snapshot again.
+        match self.store.retention().is_back(&state.snapshot)? {
+            true => self.store.sync(),
+            false => Ok(()),
+        }
     }
 
     /// The newest published revision of a snapshot.

@@ -327,8 +327,9 @@ impl Retention<'_> {
         self.store.sync()
     }
 
-    /// Removes the deletion mark of a snapshot that is whole and durable again.
-    pub(super) fn is_back(self, snapshot: &SnapshotId) -> Result<(), StoreError> {
+    /// Removes the deletion mark of a snapshot that is whole and durable again. Returns whether there was one; the caller
+    /// then makes the removal durable.
+    pub(super) fn is_back(self, snapshot: &SnapshotId) -> Result<bool, StoreError> {
         let mut marks = self.store.retention.marks();
         match marks.kept.get(snapshot).cloned() {
             Some(kept) if kept.deleted.is_some() => {
@@ -339,9 +340,9 @@ impl Retention<'_> {
                 self.store.retention.put(&mut marks, snapshot, kept)?;
                 // The same value as after a restart.
                 marks.deleted_until = marks.kept.values().filter_map(|kept| kept.deleted).max();
-                Ok(())
+                Ok(true)
             }
-            _ => Ok(()),
+            _ => Ok(false),
         }
     }
 }
