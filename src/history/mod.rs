@@ -9,6 +9,7 @@ pub mod global;
 pub mod lineage;
 pub mod movement;
 pub mod part;
+pub mod pin;
 pub mod process_totals;
 pub mod reported;
 pub mod statement;

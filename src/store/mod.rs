@@ -35,6 +35,7 @@ mod retention;
 mod states;
 mod stored;
 
+pub use crate::history::pin::Pin;
 pub use account_index::AccountIndex;
 pub use archive::Archive;
 pub use backup::BackedUp;
@@ -61,7 +62,6 @@ pub use restore::rebuild::{PassedSince, Untold};
 pub use restore::unbooked::unbooked_sentence;
 pub use restore::{Rebuilt, Restored};
 pub use retention::Retention;
-pub use retention::pin::Pin;
 pub use retention::sweep::Swept;
 pub use retention::trim::Trimmed;
 pub use states::States;

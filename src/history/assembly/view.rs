@@ -29,6 +29,12 @@ pub struct PeerSight {
     pub last_seen_us: Option<u64>,
 }
 
+impl PeerSight {
+    fn is_up(&self) -> bool {
+        self.state == PeerState::Up
+    }
+}
+
 /// The other processes and the stopped channels, as a node sees them at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClusterView {
@@ -39,11 +45,32 @@ pub struct ClusterView {
 }
 
 impl ClusterView {
+    /// The view of a node: the other processes, the stopped channels that the live ones report, and those that are stopped here.
+    /// This node is believed first, then the sending end of a channel.
+    pub fn new<'a>(
+        peers: BTreeMap<ProcessId, PeerSight>,
+        reported: impl IntoIterator<Item = (&'a ProcessId, &'a BTreeMap<ChannelId, String>)>,
+        here: impl IntoIterator<Item = (ChannelId, String)>,
+    ) -> Self {
+        let mut stopped = BTreeMap::new();
+        for (process, channels) in reported {
+            if !peers.get(process).is_some_and(PeerSight::is_up) {
+                continue;
+            }
+            for (channel, why) in channels {
+                if channel.from == *process || !stopped.contains_key(channel) {
+                    stopped.insert(channel.clone(), why.clone());
+                }
+            }
+        }
+        stopped.extend(here);
+        Self { peers, stopped }
+    }
+
     /// Whether another process is up.
     #[must_use]
     pub fn is_up(&self, process: &ProcessId) -> bool {
-        let peer = self.peers.get(process);
-        peer.is_some_and(|peer| peer.state == PeerState::Up)
+        self.peers.get(process).is_some_and(PeerSight::is_up)
     }
 
     /// Whether waiting for a process is useless at present.

@@ -176,28 +176,15 @@ impl Peers {
     /// The other processes and the stopped channels: those stopped here, and those reported by an end that is up.
     pub(super) fn cluster_view(&self) -> ClusterView {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut stopped = BTreeMap::new();
-        for view in views.values().filter(|view| view.state == PeerState::Up) {
-            for (channel, why) in &view.stopped {
-                // If both ends report a channel, the reason of the sending end is used.
-                if channel.from == view.process || !stopped.contains_key(channel) {
-                    stopped.insert(channel.clone(), why.clone());
-                }
-            }
-        }
-        stopped.extend(self.links.stopped());
         let sight = |view: &PeerView| PeerSight {
             state: view.state,
             is_silent: view.is_silent,
             last_seen_us: view.last_seen_us,
         };
         let peers = views.iter();
-        ClusterView {
-            peers: peers
-                .map(|(process, view)| (process.clone(), sight(view)))
-                .collect(),
-            stopped,
-        }
+        let peers = peers.map(|(process, view)| (process.clone(), sight(view)));
+        let reported = views.iter().map(|(process, view)| (process, &view.stopped));
+        ClusterView::new(peers.collect(), reported, self.links.stopped())
     }
 
     // Whether it has called within this number of greeting intervals.

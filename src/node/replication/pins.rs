@@ -8,7 +8,6 @@
 //! A node that was away pulls what it missed, as it does with the history: every greeting says how many words on pins have come
 //! to a peer. It hears of them before it deletes anything; what it had deleted before comes back from a node that has it.
 
-use std::cmp::Ordering as Order;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,13 +19,13 @@ use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
 
 use crate::config::NodeConfig;
+use crate::history::pin::{Pin, PinOutcome, PinRound};
 use crate::node::error::Unavailable;
 use crate::node::peers::Peers;
 use crate::node::snapshots::parts::{Parts, Unfetched};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::proto::snapledger::ListedPin;
-use crate::store::Pin;
 
 /// Peers say in every greeting how many words have come to them.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -37,8 +36,6 @@ const PAUSE: Duration = Duration::from_secs(2);
 const TELL_MAX: Duration = Duration::from_secs(1);
 /// The same of the others, once a majority has.
 const TELL_MORE_MAX: Duration = Duration::from_millis(200);
-/// How often a word is given anew where others say the contrary at the same time.
-const ROUNDS_MAX: u32 = 16;
 
 /// Per process, in which of its runs how many of its words were heard here.
 type HeardWords = BTreeMap<ProcessId, (u64, u64)>;
@@ -163,13 +160,11 @@ impl Pins {
             let Some(pin) = pin.await? else {
                 return Ok(None);
             };
-            let spread = self.spread(id, &pin).await;
+            let round = self.spread(id, pin).await;
             rounds += 1;
-            match spread.outranked {
-                Some(newest) if rounds < ROUNDS_MAX => {
-                    self.note(vec![(id.clone(), newest)]).await?;
-                }
-                _ => return Ok(Some(spread.ignorant.into_iter().collect())),
+            match round.end(rounds) {
+                PinOutcome::Again(newest) => self.note(vec![(id.clone(), newest)]).await?,
+                PinOutcome::Answered(ignorant) => return Ok(Some(ignorant.into_iter().collect())),
             }
         }
     }
@@ -180,9 +175,9 @@ impl Pins {
     }
 
     // Tells a word to the live peers, until a majority of them has it for the newest, and for a little longer.
-    async fn spread(&self, snapshot: &SnapshotId, pin: &Pin) -> Acceptance {
+    async fn spread(&self, snapshot: &SnapshotId, pin: Pin) -> PinRound {
         let mut asked = JoinSet::new();
-        let mut spread = Acceptance::default();
+        let mut live = BTreeSet::new();
         for process in self.config.topology.processes() {
             let Some(connection) = self.peers.connection(process) else {
                 continue;
@@ -190,44 +185,30 @@ impl Pins {
             if *process != self.config.me && self.peers.is_up(process) {
                 let (parts, snapshot, pin) = (self.parts.clone(), snapshot.clone(), pin.clone());
                 let process = process.clone();
-                spread.ignorant.insert(process.clone());
+                live.insert(process.clone());
                 asked.spawn(async move {
                     let newest = tell(&parts, connection, &snapshot, &pin).await;
                     (process, newest)
                 });
             }
         }
-        let live = spread.ignorant.len() + 1;
+        let mut round = PinRound::new(pin, live);
         let mut until = Instant::now() + TELL_MAX;
         while let Ok(Some(answered)) = timeout_at(until, asked.join_next()).await {
             let Ok((process, Ok(Some(newest)))) = answered else {
                 continue;
             };
-            match newest.rank().cmp(&pin.rank()) {
-                Order::Equal => _ = spread.ignorant.remove(&process),
-                Order::Greater => spread.outranked = Some(newest),
-                Order::Less => {}
-            }
-            let knowing = live - spread.ignorant.len();
-            if knowing * 2 > live {
+            round.answered(&process, newest);
+            if round.has_majority() {
                 until = until.min(Instant::now() + TELL_MORE_MAX);
             }
         }
-        spread
+        round
     }
 
     fn heard(&self) -> MutexGuard<'_, HeardWords> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Who knows a word.
-#[derive(Default)]
-struct Acceptance {
-    /// The live peers that do not, or have not said so.
-    ignorant: BTreeSet<ProcessId>,
-    /// A word that one of them knows, and that counts more.
-    outranked: Option<Pin>,
 }
 
 // What the peer has for the newest word on that snapshot then.

@@ -20,9 +20,10 @@ use super::history::{Due, Limits};
 use super::stored::frame::{Damage, Kind};
 use super::stored::v1::Frozen;
 use super::stored::v3::KeptV3;
+use crate::history::pin::Pin;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
-use pin::{Pin, RetentionEntry};
+use pin::RetentionEntry;
 
 /// The retention data of all snapshots; also cached in memory.
 pub(super) struct RetentionTree {

@@ -1,18 +1,7 @@
 //! What is stored about the retention of one snapshot: its pin, and its deletion.
 
+use crate::history::pin::Pin;
 use crate::process::clock::Hlc;
-use crate::process::ids::ProcessId;
-
-/// The newest known state of a pin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pin {
-    /// Whether the snapshot is pinned.
-    pub pinned: bool,
-    /// The stamp; later than all stamps known to the node that set it.
-    pub at: Hlc,
-    /// The process that set it.
-    pub by: ProcessId,
-}
 
 /// The retention data of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,14 +9,6 @@ pub(in crate::store) struct RetentionEntry {
     pub(in crate::store) pin: Option<Pin>,
     /// The start of the snapshot, if it was deleted here.
     pub(in crate::store) deleted: Option<Hlc>,
-}
-
-impl Pin {
-    /// The order of pin updates, the same on every node; the greatest wins.
-    #[must_use]
-    pub fn rank(&self) -> (Hlc, &ProcessId) {
-        (self.at, &self.by)
-    }
 }
 
 impl RetentionEntry {

@@ -1,9 +1,10 @@
 //! The stored types added in format 3. Frozen like those of format 1.
 
 use super::v1::frozen_struct;
+use crate::history::pin::Pin;
 use crate::process::clock::Hlc;
 use crate::process::ids::ProcessId;
-use crate::store::retention::pin::{Pin, RetentionEntry};
+use crate::store::retention::pin::RetentionEntry;
 
 frozen_struct!(
     KeptV3 = RetentionEntry {
