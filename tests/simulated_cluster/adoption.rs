@@ -3,21 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use snapledger::history::assembly::{Event as Happening, Extent};
+use snapledger::history::assembly::Event as Happening;
 use snapledger::history::global::GlobalState;
 use snapledger::process::ids::{ProcessId, SnapshotId};
 
 use crate::assembling::{Question, Running};
+use crate::disk::Disk;
+use crate::history::Listed;
 use crate::world::{Checked, Event, Life, Place, World};
-
-/// A durable revision in a history.
-#[derive(Debug, Clone)]
-pub(crate) struct Listed {
-    pub(crate) snapshot: SnapshotId,
-    pub(crate) revision: u32,
-    /// The time from which it is listed.
-    pub(crate) since: u64,
-}
 
 /// How far a process has read the list of another one.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +19,13 @@ pub(crate) struct Following {
     boot: u64,
     seen: usize,
     is_busy: bool,
+}
+
+impl Following {
+    /// Reads the list from its beginning.
+    pub(crate) fn read_anew(&mut self) {
+        self.seen = 0;
+    }
 }
 
 /// A request for a complete revision.
@@ -167,30 +167,29 @@ impl World {
             revision,
             ..
         } = takeover;
-        let key = (snapshot.clone(), *revision);
-        let is_deleted = self.nodes[by.place].disk.deleted.contains(snapshot);
+        let is_deleted = self.nodes[by.place].disk.is_gone(snapshot);
         if self.alive(*by).is_none() || !self.reach(by.place, *of) || is_deleted {
             return Ok(false);
         }
-        let Some(state) = self.nodes[*of].disk.history.get(&key) else {
+        let Some(state) = self.nodes[*of].disk.revision(snapshot, *revision) else {
             return Ok(false);
         };
-        let state = state.value.clone();
-        if let Some(here) = self.nodes[by.place].disk.history.get(&key) {
-            if here.value != state {
-                self.checkers.contradicted(&state)?;
-                return Ok(false);
-            }
-            // The sync of an earlier copy may still be running.
-        } else {
+        let state = state.clone();
+        // If it is here, the sync of an earlier copy may still be running.
+        if self.nodes[by.place]
+            .disk
+            .revision(snapshot, *revision)
+            .is_none()
+        {
             for part in state.parts.values() {
                 if !self.copy_chunks(*by, *of, part)? {
                     return Ok(false);
                 }
             }
-            let disk = &mut self.nodes[by.place].disk;
-            let written = disk.written(state);
-            disk.history.insert(key, written);
+        }
+        if self.nodes[by.place].disk.write_revision(&state).is_err() {
+            self.checkers.contradicted(&state)?;
+            return Ok(false);
         }
         let stamp = self.nodes[by.place].disk.stamp();
         let delay = 1 + self.random.below(self.plan.record_delay_max);
@@ -210,11 +209,12 @@ impl World {
         if self.alive(by).is_none() {
             return Ok(());
         }
-        self.nodes[by.place].disk.synced(stamp);
-        let key = (snapshot.clone(), revision);
-        let state = self.nodes[by.place].disk.history.get(&key);
-        if let Some(state) = state.map(|state| state.value.clone()) {
-            self.list(by, &state);
+        let disk = &mut self.nodes[by.place].disk;
+        disk.synced(stamp);
+        // It may have been deleted since.
+        if let Some(state) = disk.revision(&snapshot, revision).cloned() {
+            disk.list(&snapshot, revision, self.now);
+            disk.come_back(&snapshot);
             self.trace
                 .say(|| format!("{} takes {snapshot} revision {revision} over", by.place));
             self.sometimes.saw("revision taken over by a peer");
@@ -249,10 +249,10 @@ impl World {
 
     fn follow(&mut self, life: Life, of: Place) {
         let (node, other) = (&self.nodes[life.place], &self.nodes[of]);
-        let (Some(alive), Some(listed)) = (&node.life, &other.life) else {
+        let (Some(alive), true) = (&node.life, other.life.is_some()) else {
             return;
         };
-        let listed = &listed.listed;
+        let listed = &other.disk.listed;
         let mut following = alive.following[of];
         if following.boot != other.boot {
             following = Following {
@@ -261,11 +261,9 @@ impl World {
             };
         }
         let is_lacking = |one: &Listed| {
-            let key = (one.snapshot.clone(), one.revision);
-            let is_here = node.disk.history.contains_key(&key);
-            // Snapshots deleted there can no longer be copied.
-            let is_there = other.disk.history.contains_key(&key);
-            !is_here && is_there && !node.disk.deleted.contains(&one.snapshot)
+            let stored = |disk: &Disk| disk.revision(&one.snapshot, one.revision).is_some();
+            // Snapshots deleted there can no longer be copied; a revision that is being written here need not be.
+            stored(&other.disk) && !stored(&node.disk) && !node.disk.is_gone(&one.snapshot)
         };
         let mut wanted = None;
         if !following.is_busy {
@@ -314,44 +312,9 @@ impl World {
         }
     }
 
-    /// Lists a durable revision from now on.
-    pub(crate) fn list(&mut self, life: Life, state: &GlobalState) {
-        let since = self.now;
-        let Some(alive) = self.alive(life) else {
-            return;
-        };
-        let is_it = |one: &Listed| one.snapshot == state.snapshot && one.revision == state.revision;
-        if !alive.listed.iter().any(is_it) {
-            alive.listed.push(Listed {
-                snapshot: state.snapshot.clone(),
-                revision: state.revision,
-                since,
-            });
-        }
-    }
-
-    /// The newest revision of a snapshot in the history of a process: a complete one, else the one with the greatest extent.
+    /// The newest revision of a snapshot in the history of a process.
     pub(crate) fn newest(&self, place: Place, snapshot: &SnapshotId) -> Option<&GlobalState> {
         let node = &self.nodes[place];
-        let listed = node.life.as_ref()?.listed.iter();
-        let revisions = listed.filter(|one| one.snapshot == *snapshot);
-        let states = revisions.filter_map(|one| {
-            let written = node.disk.history.get(&(snapshot.clone(), one.revision))?;
-            Some(&written.value)
-        });
-        states.max_by_key(|state| (state.is_complete(), Extent::of(state), state.revision))
-    }
-
-    /// The newest complete snapshot in the history of a process.
-    pub(crate) fn last_complete(&self, place: Place) -> Option<SnapshotId> {
-        let node = &self.nodes[place];
-        let listed = node.life.as_ref()?.listed.iter();
-        let states = listed.filter_map(|one| {
-            let key = (one.snapshot.clone(), one.revision);
-            Some(&node.disk.history.get(&key)?.value)
-        });
-        let complete = states.filter(|state| state.is_complete());
-        let newest = complete.max_by_key(|state| (state.initiated_at, state.snapshot.clone()));
-        newest.map(|state| state.snapshot.clone())
+        node.life.as_ref().and_then(|_| node.disk.newest(snapshot))
     }
 }

@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use snapledger::history::audit::{Absence, Absent, Audit};
 use snapledger::history::process_totals::ProcessTotals;
-use snapledger::history::statement::{Entry, entries};
-use snapledger::process::cell::Cell;
+use snapledger::history::statement::entries;
 use snapledger::process::clock::Hlc;
 use snapledger::process::ids::{AccountId, Lsn, ProcessId};
 use snapledger::process::input::Input;
@@ -44,7 +43,7 @@ impl World {
         if self.is_healed {
             return;
         }
-        let pause = self.random.below(400 * MS);
+        let pause = self.random.below(self.plan.question_pause_max);
         self.after(pause, Event::Question);
         let by = self.random.index(self.nodes.len());
         if self.nodes[by].life.is_none() {
@@ -228,32 +227,20 @@ impl World {
     }
 
     fn account_at(&mut self, place: Place, account: &AccountId, position: Lsn) -> Checked<Told> {
-        let disk = &self.nodes[place].disk;
-        let (cut, recorded) = disk.recorded_until(position);
-        let mut balance = recorded.iter().find_map(|cell| match cell {
-            Cell::Account {
-                account: one,
-                balance,
-            } if one == account => Some(i128::from(*balance)),
-            _ => None,
-        });
-        if cut > Lsn(0) && cut < position {
-            self.sometimes
-                .saw("balance from a recorded state and turns behind it");
-        }
-        let disk = &self.nodes[place].disk;
+        let (me, disk) = (self.id(place), &self.nodes[place].disk);
+        let balance = disk.balance_at(me, account, position)?;
         let mut statement = Vec::new();
         for turn in disk.turns(Lsn(1)) {
             let turn = turn?;
             if turn.position > position {
                 break;
             }
-            let found = entries(self.id(place), &turn, account);
-            if turn.position > cut {
-                let changes = found.iter().map(Entry::change);
-                balance = changes.fold(balance, |held, change| Some(held.unwrap_or(0) + change));
-            }
-            statement.extend(found);
+            statement.extend(entries(me, &turn, account));
+        }
+        let (cut, _) = disk.recorded_until(position);
+        if cut > Lsn(0) && cut < position {
+            self.sometimes
+                .saw("balance from a recorded state and turns behind it");
         }
         Ok(Told { balance, statement })
     }

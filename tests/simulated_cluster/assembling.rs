@@ -449,12 +449,24 @@ impl World {
         self.end_job(life, snapshot, happening)
     }
 
+    fn note_adopted(&mut self, life: Life, snapshot: &SnapshotId) {
+        self.sometimes.saw("complete revision adopted");
+        let me = self.id(life.place).clone();
+        let collection = self.collection(life, snapshot);
+        let was_down =
+            |one: &&mut Collection| one.is_resumed && one.assembly.state().initiator == me;
+        if collection.filter(was_down).is_some() {
+            self.sometimes
+                .saw("snapshot completed by a rival while its initiator was down");
+        }
+    }
+
     fn end_assembly(&mut self, life: Life, snapshot: &SnapshotId, end: End) -> Checked {
         self.trace
             .say(|| format!("{snapshot} at {} ends {end:?}", life.place));
         match end {
             End::Complete => {}
-            End::Adopted => self.sometimes.saw("complete revision adopted"),
+            End::Adopted => self.note_adopted(life, snapshot),
             End::InVain => self.sometimes.saw("assembly that ends in vain"),
             End::Failed => return Err(format!("{snapshot} failed")),
         }

@@ -55,8 +55,10 @@ impl World {
             Some((number, _)) => self.ask_again(place, number),
             None if self.is_healed => {}
             None => {
-                if self.random.below(6) == 0 {
-                    self.ask_for_snapshot(place)?;
+                match self.random.below(12) {
+                    0 | 1 => self.ask_for_snapshot(place)?,
+                    2 => self.pin_something(place)?,
+                    _ => {}
                 }
                 self.want_something(place);
             }

@@ -10,11 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use snapledger::history::global::GlobalState;
 use snapledger::history::part::{Part, RecordedState, Run};
+use snapledger::history::pin::Pin;
 use snapledger::process::ids::{Hash, Lsn, SnapshotId};
 use snapledger::process::record::Turn;
 use snapledger::process::registers::Registers;
 use snapledger::store::codec::Entry;
 
+use crate::history::Listed;
 use crate::random::Random;
 use crate::sometimes::Sometimes;
 
@@ -32,6 +34,12 @@ pub(crate) struct Disk {
     pub(super) history: BTreeMap<(SnapshotId, u32), Written<GlobalState>>,
     /// The deleted snapshots; durable at once.
     pub(super) deleted: BTreeSet<SnapshotId>,
+    /// The newest known update of each pin; durable at once.
+    pub(super) pins: BTreeMap<SnapshotId, Pin>,
+    /// The revisions in the history, in order of arrival; not stored.
+    pub(super) listed: Vec<Listed>,
+    /// The number of updates of pins that have come; those found at a start count first.
+    pub(super) pins_came: u64,
     /// The runs of the newest state, to which the next one adds; not stored.
     pub(super) newest: Option<(Lsn, Vec<Run>)>,
     /// The positions after which turns are missing, because the disk was put back there.
@@ -167,6 +175,8 @@ impl Disk {
         sometimes: &mut Sometimes,
     ) {
         self.newest = None;
+        self.listed.clear();
+        self.pins_came = self.pins.len() as u64;
         if is_power_cut {
             self.cut_journal(random, sometimes);
             let synced = self.synced;

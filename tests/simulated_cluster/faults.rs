@@ -176,6 +176,7 @@ impl World {
                 unrest += &format!("{route:?} is under way; ");
             }
         }
+        unrest.extend(self.pins_unrest());
         unrest
     }
 }

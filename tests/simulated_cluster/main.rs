@@ -14,16 +14,19 @@ mod assembling;
 mod checkers;
 mod clients;
 mod clocks;
+mod contract;
 mod copies;
 mod disk;
 mod faults;
 mod fetch;
+mod history;
 mod loss;
 mod network;
 mod node;
 mod outbox;
 mod part_writer;
 mod peers;
+mod pinning;
 mod plan;
 mod publishing;
 #[path = "../teller/random.rs"]
@@ -54,7 +57,7 @@ const SEEDS: u64 = 2000;
 /// The number of seeds that are run twice.
 const SEEDS_TWICE: u64 = 30;
 /// The number of seeds within which a sabotaged world must be detected.
-const SEEDS_SABOTAGED: u64 = 300;
+const SEEDS_SABOTAGED: u64 = 100;
 
 /// What can be asked for beside the tests.
 #[derive(Parser)]
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         nothing_is_lost,
     ));
     trials.push(Trial::test("a_seed_is_a_run", a_seed_is_a_run));
+    trials.extend(contract::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

@@ -16,7 +16,7 @@ use snapledger::process::registers::Registers;
 use snapledger::process::step::{InputQueue, Step};
 use snapledger::process::wall::Wall;
 
-use crate::adoption::{Following, Listed};
+use crate::adoption::Following;
 use crate::assembling::Collection;
 use crate::checkers::Publication;
 use crate::disk::Disk;
@@ -24,6 +24,7 @@ use crate::fetch::Fetch;
 use crate::network::StreamId;
 use crate::part_writer::Storing;
 use crate::peers::PeerView;
+use crate::pinning::{HeardPins, Pinning};
 use crate::plan::{MS, Plan, SECOND};
 use crate::recorder::Work;
 use crate::sabotage::Sabotage;
@@ -69,10 +70,12 @@ pub(crate) struct Alive {
     /// The time of its start.
     pub(crate) began: u64,
     pub(crate) collections: BTreeMap<SnapshotId, Collection>,
-    /// The revisions in the history, in order of arrival.
-    pub(crate) listed: Vec<Listed>,
     /// How far the lists of the other processes were read.
     pub(crate) following: Vec<Following>,
+    /// The updates of pins that are being told, by number.
+    pub(crate) pinnings: BTreeMap<u64, Pinning>,
+    /// The updates of pins that were read from the other processes.
+    pub(crate) pins_heard: Vec<HeardPins>,
 }
 
 /// A turn that is being written to the disk.
@@ -213,7 +216,7 @@ impl World {
         let met = |id: &ProcessId| process.registers().peers.contains_key(id);
         let peers = self.plan.ids.iter().map(|id| PeerView::new(met(id)));
         let peers = peers.collect();
-        let listed = self.found_history(place);
+        self.nodes[place].disk.open_history(self.now);
         let destinations: Vec<_> = outboxes.keys().copied().collect();
         self.nodes[place].life = Some(Alive {
             process,
@@ -229,8 +232,9 @@ impl World {
             peers,
             began: self.now,
             collections: BTreeMap::new(),
-            listed,
             following: vec![Following::default(); self.plan.ids.len()],
+            pinnings: BTreeMap::new(),
+            pins_heard: vec![HeardPins::default(); self.plan.ids.len()],
         });
         self.begin_to_settle(life)?;
         self.record(life, found.sealed, found.finished);
@@ -284,16 +288,6 @@ impl World {
             })?;
         }
         Ok(())
-    }
-
-    fn found_history(&self, place: Place) -> Vec<Listed> {
-        let listed = self.nodes[place].disk.history.keys();
-        let listed = listed.map(|(snapshot, revision)| Listed {
-            snapshot: snapshot.clone(),
-            revision: *revision,
-            since: self.now,
-        });
-        listed.collect()
     }
 
     pub(crate) fn recover(&mut self, place: Place) -> Checked<(Process, bool)> {

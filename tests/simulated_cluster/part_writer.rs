@@ -44,10 +44,7 @@ impl World {
             Storing::Finished(recording) => {
                 let part = disk.build_part(&me, &recording)?;
                 let part = part.ok_or("a recording finished before its state was written")?;
-                if !disk.parts.contains_key(&recording.snapshot) {
-                    let written = disk.written(part);
-                    disk.parts.insert(recording.snapshot.clone(), written);
-                }
+                disk.put_part(part);
                 syncing = Some(Storing::Syncing(recording, disk.stamp()));
             }
             Storing::Syncing(recording, stamp) => {

@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) operations: u64,
     /// The maximum pause of a client between two operations.
     pub(crate) pause_max: u64,
+    /// The maximum pause between two queries about the past.
+    pub(crate) question_pause_max: u64,
     pub(crate) net_delay_max: u64,
     pub(crate) sync_delay_max: u64,
     pub(crate) record_delay_max: u64,
@@ -87,6 +89,7 @@ impl Plan {
             ids,
             operations: between(random, 20, 50),
             pause_max: between(random, 10, 120) * MS,
+            question_pause_max: 400 * MS,
             net_delay_max: between(random, 1, 40) * MS,
             sync_delay_max: between(random, 1, 15) * MS,
             record_delay_max: between(random, 1, 150) * MS,
@@ -131,6 +134,8 @@ impl Plan {
             // The original has answered for later instants if its clock was ahead.
             plan.clock_ahead_max = 10 * SECOND;
             plan.clock_jump = Odds(50);
+            // A wrong answer shows only if the same instant was answered before.
+            plan.question_pause_max = 50 * MS;
         }
         // An early answer is wrong only if the clock went back and the instant was asked about before.
         if plan.is_sabotaged(Sabotage::CopyAnswersAtOnce) {

@@ -63,17 +63,15 @@ impl World {
             now_us: self.now,
             time: Hlc::at(self.wall_us(life.place)),
             clock: clock.unwrap_or_default(),
-            last_complete: self.last_complete(life.place),
+            last_complete: self.nodes[life.place].disk.newest_complete(),
         };
         let Some(collection) = self.collection(life, snapshot) else {
             return Ok(());
         };
         let next = collection.assembly.next_revision(finish);
         let mut state = next.state;
-        let history = &self.nodes[life.place].disk.history;
-        let is_free = |number: &u32| !history.contains_key(&(snapshot.clone(), *number));
-        let mut numbers = next.after + 1..;
-        state.revision = numbers.find(is_free).ok_or("all numbers are used")?;
+        let disk = &self.nodes[life.place].disk;
+        state.revision = disk.next_revision(snapshot, next.after);
         if state.initiator != *self.id(life.place) {
             self.sometimes
                 .saw("revision of one that is not the initiator");
@@ -82,9 +80,8 @@ impl World {
             self.check_rivals(life, &state)?;
         }
         let disk = &mut self.nodes[life.place].disk;
-        let written = disk.written(state.clone());
-        disk.history
-            .insert((snapshot.clone(), state.revision), written);
+        let written = disk.write_revision(&state);
+        written.map_err(|_| format!("{snapshot} has a revision {}", state.revision))?;
         let (state, stamp) = (Box::new(state), disk.stamp());
         if let Some(collection) = self.collection(life, snapshot) {
             collection.job = Some(Running::Publishing { state, stamp });
@@ -109,7 +106,8 @@ impl World {
         };
         collection.last_change = now;
         self.nodes[life.place].disk.synced(stamp);
-        self.list(life, &state);
+        let disk = &mut self.nodes[life.place].disk;
+        disk.list(snapshot, state.revision, now);
         self.trace.say(|| {
             format!(
                 "publish {snapshot} at {} revision {} {}",

@@ -14,7 +14,7 @@ impl World {
         };
         for place in 0..self.nodes.len() {
             for snapshot in self.over_limit(place, limit) {
-                self.delete(place, snapshot);
+                self.delete(place, &snapshot);
             }
         }
     }
@@ -23,26 +23,16 @@ impl World {
         let Some(alive) = &self.nodes[place].life else {
             return Vec::new();
         };
-        let mut snapshots: Vec<_> = alive.listed.iter().map(|one| &one.snapshot).collect();
-        snapshots.sort_unstable();
-        snapshots.dedup();
-        let newest = snapshots
-            .into_iter()
-            .filter_map(|snapshot| self.newest(place, snapshot));
-        let mut newest: Vec<_> = newest.collect();
-        newest.sort_by_key(|state| (state.initiated_at, state.snapshot.clone()));
-        newest.truncate(newest.len().saturating_sub(limit));
-        let last_complete = self.last_complete(place);
-        newest.retain(|state| {
-            last_complete.as_ref() != Some(&state.snapshot)
-                && !alive.collections.contains_key(&state.snapshot)
+        if !self.knows_pins(place) {
+            return Vec::new();
+        }
+        let due = self.nodes[place].disk.due(limit).into_iter();
+        let free = due.filter(|state| {
+            !alive.collections.contains_key(&state.snapshot)
                 && self.is_free(place, &state.snapshot)
                 && (state.is_complete() || self.is_collected_no_more(place, state))
         });
-        newest
-            .into_iter()
-            .map(|state| state.snapshot.clone())
-            .collect()
+        free.map(|state| state.snapshot.clone()).collect()
     }
 
     // Whether the own part is stored, or there is none to store.
@@ -63,12 +53,10 @@ impl World {
             || self.reach(place, assembler) && self.newest(assembler, &state.snapshot).is_none()
     }
 
-    fn delete(&mut self, place: Place, snapshot: SnapshotId) {
+    fn delete(&mut self, place: Place, snapshot: &SnapshotId) {
         self.trace.say(|| format!("{place} deletes {snapshot}"));
-        self.sometimes.saw("snapshot deleted over a limit");
-        let node = &mut self.nodes[place];
-        node.disk.history.retain(|(one, _), _| *one != snapshot);
-        node.disk.parts.remove(&snapshot);
-        node.disk.deleted.insert(snapshot);
+        if self.nodes[place].disk.delete(snapshot) {
+            self.sometimes.saw("snapshot deleted over a limit");
+        }
     }
 }

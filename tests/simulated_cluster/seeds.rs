@@ -36,7 +36,8 @@ pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>, trace: Trace) -> Outcom
     }
 }
 
-fn sentence(panic: &(dyn std::any::Any + Send)) -> String {
+/// The sentence of a panic.
+pub(crate) fn sentence(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     format!("panic: {}", text.unwrap_or("without a sentence"))

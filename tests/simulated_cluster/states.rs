@@ -8,10 +8,11 @@ use snapledger::history::part::{
     Chunk, IndexEntry, Part, RecordedChannel, RecordedMessage, RecordedState, Run,
     recorded_messages,
 };
+use snapledger::history::statement::{Entry, entries};
 use snapledger::process::Process;
 use snapledger::process::cell::{Cell, CellKey};
 use snapledger::process::channel::Flow;
-use snapledger::process::ids::{Hash, Lsn, ProcessId};
+use snapledger::process::ids::{AccountId, Hash, Lsn, ProcessId};
 use snapledger::process::recording::{ChannelRecording, Recording};
 use snapledger::process::registers::{Registers, Sealed};
 use snapledger::store::codec::{decode_chunk, encode_chunk};
@@ -88,6 +89,33 @@ impl Disk {
             Some((*cut, cells))
         });
         found.unwrap_or_default()
+    }
+
+    /// The balance of an account after the turn at a position: from the newest intact state and the turns after it.
+    pub(crate) fn balance_at(
+        &self,
+        me: &ProcessId,
+        account: &AccountId,
+        position: Lsn,
+    ) -> Result<Option<i128>, String> {
+        let (cut, recorded) = self.recorded_until(position);
+        let mut balance = recorded.iter().find_map(|cell| match cell {
+            Cell::Account {
+                account: one,
+                balance,
+            } if one == account => Some(i128::from(*balance)),
+            _ => None,
+        });
+        for turn in self.turns(cut.next()) {
+            let turn = turn?;
+            if turn.position > position {
+                break;
+            }
+            let changes = entries(me, &turn, account);
+            let changes = changes.iter().map(Entry::change);
+            balance = changes.fold(balance, |held, change| Some(held.unwrap_or(0) + change));
+        }
+        Ok(balance)
     }
 
     fn index(&self, run: &Run) -> Result<Vec<IndexEntry>, String> {

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use snapledger::history::pin::Pin;
 use snapledger::process::ids::{ProcessId, Seq, SnapshotId};
 
 use crate::adoption::{Inquiry, Takeover};
@@ -14,6 +15,7 @@ use crate::fetch::{Answer, Fetch};
 use crate::loss::Loss;
 use crate::network::{Channel, Route, StreamId};
 use crate::node::Node;
+use crate::pinning::Telling;
 use crate::plan::{MS, Plan, SECOND};
 use crate::random::Random;
 use crate::sabotage::Sabotage;
@@ -88,6 +90,14 @@ pub(crate) enum Event {
     TakenOver(Takeover, u64),
     /// A revision is durable.
     Published(Life, SnapshotId),
+    /// An update of a pin arrives at a peer.
+    PinTold(Telling),
+    /// The newest update that a peer knows arrives.
+    PinAnswered(Telling, Pin),
+    /// The time limit for telling an update is over.
+    PinRoundOver(Life, u64),
+    /// The updates of a peer arrive.
+    PinsHeard(Life, Place),
     /// A process starts again.
     Restart(Place),
     /// The operator of a process gives up the store that another one has lost.
@@ -130,6 +140,8 @@ pub(crate) struct World {
     /// The queries about the past in progress, by number.
     pub(crate) questions: BTreeMap<u64, Question>,
     pub(crate) questions_asked: u64,
+    /// The number of rounds in which updates of pins were told.
+    pub(crate) pinnings: u64,
     pub(crate) checkers: Checkers,
     pub(crate) sometimes: Sometimes,
     pub(crate) trace: Trace,
@@ -181,6 +193,7 @@ impl World {
             copy: Copy::default(),
             questions: BTreeMap::new(),
             questions_asked: 0,
+            pinnings: 0,
             checkers: Checkers::new(&plan),
             sometimes: Sometimes::default(),
             trace,
@@ -261,6 +274,10 @@ impl World {
             Event::Fetched(takeover) => self.fetched(&takeover),
             Event::TakenOver(takeover, stamp) => self.taken_over(takeover, stamp),
             Event::Published(life, snapshot) => self.published(life, &snapshot),
+            Event::PinTold(telling) => self.pin_told(telling),
+            Event::PinAnswered(telling, newest) => self.pin_answered(telling, newest),
+            Event::PinRoundOver(life, number) => self.end_round(life, number),
+            Event::PinsHeard(life, of) => self.pins_heard(life, of),
             Event::Restart(place) => self.restart(place),
             Event::Forget(place) => self.forget(place),
             Event::PutBack(place) => self.put_back(place),
@@ -349,7 +366,11 @@ impl Event {
             | Self::Resume(life, _)
             | Self::JobOver(life, ..)
             | Self::Settle(life)
+            | Self::PinRoundOver(life, _)
+            | Self::PinsHeard(life, _)
             | Self::Published(life, _) => Some(life.place),
+            Self::PinTold(telling) => Some(telling.to),
+            Self::PinAnswered(telling, _) => Some(telling.by.place),
             Self::Ack(stream) => Some(stream.route.0),
             Self::Frame(stream) => Some(stream.route.1),
             Self::Inquired(inquiry) => Some(inquiry.of),

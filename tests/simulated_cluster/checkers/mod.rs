@@ -5,17 +5,20 @@ mod cuts;
 mod durability;
 mod money;
 mod past;
+mod pins;
+mod recordings;
 mod requests;
 mod rest;
 mod revisions;
 mod rivals;
 mod truth;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use snapledger::history::audit::Audit;
 use snapledger::history::global::GlobalState;
 use snapledger::history::part::Part;
+use snapledger::history::pin::Pin;
 use snapledger::process::Process;
 use snapledger::process::answer::Answer;
 use snapledger::process::clock::Hlc;
@@ -32,6 +35,9 @@ use crate::world::{Checked, Figures, Place};
 use durability::Durability;
 use past::Past;
 pub(crate) use past::{Asked, Told};
+pub(crate) use pins::Answered;
+use pins::Pins;
+use recordings::Recordings;
 use requests::Requests;
 use revisions::Revisions;
 pub(crate) use truth::Happened;
@@ -44,11 +50,11 @@ pub(crate) struct Checkers {
     durability: Durability,
     requests: Requests,
     past: Past,
+    pins: Pins,
+    recordings: Recordings,
     revisions: Revisions,
     /// The process that is down permanently.
     lost: Option<Place>,
-    /// The process whose store was wiped.
-    wiped: Option<ProcessId>,
     /// The process whose store was an older copy.
     put_back: Option<PutBack>,
 }
@@ -79,9 +85,10 @@ impl Checkers {
             durability: Durability::new(plan.ids.len()),
             requests: Requests::default(),
             past: Past::default(),
+            pins: Pins::default(),
+            recordings: Recordings::default(),
             revisions: Revisions::default(),
             lost: None,
-            wiped: None,
             put_back: None,
         }
     }
@@ -96,6 +103,7 @@ impl Checkers {
     fn happened(&mut self, place: Place, turn: &Turn) -> Checked {
         self.figures.turns += 1;
         self.truth.happened(place, turn)?;
+        self.recordings.happened(self.truth.id(place), turn);
         self.requests.happened(place, turn)?;
         let (snapshots, messages) = self.truth.counts();
         (self.figures.snapshots, self.figures.messages) = (snapshots, messages);
@@ -165,11 +173,8 @@ impl Checkers {
         if put_back.is_some_and(is_forgotten) {
             return Ok(());
         }
-        revisions::unchanged(
-            publication,
-            put_back.map(|it| &it.process),
-            self.wiped.as_ref(),
-        )?;
+        let put_back = put_back.map(|it| &it.process);
+        revisions::unchanged(publication, put_back, &self.recordings)?;
         let may_not_know = self.is_of_the_loss(&state.snapshot);
         let by = publication.by;
         self.revisions.published(by, state, may_not_know)
@@ -213,7 +218,6 @@ impl Checkers {
                 self.revisions.lost_with(&put_back.process, &put_back.begun);
             }
         }
-        self.wiped = Some(self.truth.id(place).clone());
         self.truth.wiped(place, store, known_by);
         self.durability.wiped(place);
         self.requests.wiped(place);
@@ -265,6 +269,16 @@ impl Checkers {
     /// Checks a complete answer about an account at an instant.
     pub(crate) fn told(&mut self, asked: Asked, told: &Told) -> Checked {
         self.past.told(asked, told)
+    }
+
+    /// An update of a pin is answered that a majority of all processes knows.
+    pub(crate) fn pinned(&mut self, answered: Answered) -> Checked {
+        self.pins.answered(answered)
+    }
+
+    /// Checks that all answered updates of pins, or newer ones, are among these.
+    pub(crate) fn pins_kept(&self, pins: &BTreeMap<SnapshotId, Pin>) -> Checked {
+        self.pins.kept(pins)
     }
 
     /// A process is down permanently.

@@ -15,6 +15,7 @@ impl World {
                 self.check_replay(place)?;
             }
         }
+        self.check_pins()?;
         if self.checkers.overlapped() {
             self.sometimes.saw("snapshots that overlap on one process");
         }

@@ -8,6 +8,7 @@ use snapledger::history::part::Part;
 use snapledger::process::ids::{ChannelId, ProcessId, SnapshotId};
 
 use super::Publication;
+use super::recordings::Recordings;
 use crate::world::Checked;
 
 /// Every durable revision of every process; a number has one content.
@@ -143,12 +144,12 @@ fn closed(state: &GlobalState, channel: &ChannelId) -> bool {
 }
 
 /// Checks that a revision contains the earlier ones unchanged: all in its range of numbers, and those in other ranges that this
-/// process has used. It must not contradict those of other processes. Exempt are a process that was put back, which may have
-/// started the snapshot twice and recorded another part, and a wiped process as others recorded it.
+/// process has used. It must not contradict those of other processes. Exempt are two parts of a process that lost the store of one of them. A
+/// process that was put back may have started the snapshot twice.
 pub(super) fn unchanged(
     publication: &Publication<'_>,
     put_back: Option<&ProcessId>,
-    wiped: Option<&ProcessId>,
+    recordings: &Recordings,
 ) -> Checked {
     let Publication {
         by,
@@ -180,8 +181,11 @@ pub(super) fn unchanged(
             && is_start_known(earlier, publisher(earlier).as_ref())
             && is_start_known(state, Some(*by))
             && put_back != Some(&state.initiator);
-        let parts = earlier.parts.iter();
-        let mut parts = parts.filter(|(process, _)| Some(*process) != put_back);
+        let are_of_two_stores = |process: &ProcessId, part: &Part| {
+            let now = state.parts.get(process);
+            now.is_some_and(|now| recordings.are_of_two_stores(part, now))
+        };
+        let mut parts = earlier.parts.iter();
         // The process may have continued from a revision of another process that holds less of this part.
         let is_less = |process: &ProcessId, part: &Part| {
             let mut there = foreign.iter().map(|one| one.parts.get(process));
@@ -196,8 +200,8 @@ pub(super) fn unchanged(
             .and_then(|()| {
                 parts.try_for_each(|(process, part)| {
                     match is_own(earlier) && !is_less(process, part) {
+                        _ if are_of_two_stores(process, part) => Ok(()),
                         true => adds_to(part, state),
-                        false if wiped == Some(process) => Ok(()),
                         false => agrees(part, state),
                     }
                 })

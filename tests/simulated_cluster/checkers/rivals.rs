@@ -37,8 +37,10 @@ impl World {
                 ));
             }
         }
-        if is_initiator && !must_ask {
-            return Ok(());
+        match (&question, must_ask) {
+            (None, true) => return Err(format!("{} completes {snapshot} unasked", life.place)),
+            (None, false) => return Ok(()),
+            (Some(_), _) => {}
         }
         let asked_at = question
             .as_ref()
@@ -62,17 +64,16 @@ impl World {
     // Whether a process has had the complete snapshot with all its chunks since then.
     fn had_complete(&self, place: Place, state: &GlobalState, since: u64) -> bool {
         let node = &self.nodes[place];
-        let Some(alive) = &node.life else {
+        if node.life.is_none() {
             return false;
-        };
-        let mut listed = alive.listed.iter();
+        }
+        let mut listed = node.disk.listed_of(&state.snapshot);
         listed.any(|one| {
-            let key = (one.snapshot.clone(), one.revision);
-            let held = node.disk.history.get(&key).map(|held| &held.value);
+            let held = node.disk.revision(&one.snapshot, one.revision);
             let is_whole = |held: &GlobalState| {
                 held.is_complete() && !held.parts.values().any(|part| node.is_rotten(part))
             };
-            one.snapshot == state.snapshot && one.since <= since && held.is_some_and(is_whole)
+            one.since <= since && held.is_some_and(is_whole)
         })
     }
 
