@@ -30,14 +30,14 @@ pub(in crate::store) struct PackedLine {
 impl PackedLine {
     /// The summary of a revision of `bytes` bytes, frame included.
     pub(super) fn of(state: GlobalState, bytes: usize, is_own_part: bool) -> Self {
-        let came = RevisionArrival::of(&state);
+        let arrival = RevisionArrival::of(&state);
         Self {
             is_own_part,
             start: state.initiated_at,
             initiator: state.initiator,
-            complete: came.complete,
-            parts: came.known.0,
-            closed_channels: came.known.1,
+            complete: arrival.complete,
+            parts: arrival.known.0,
+            closed_channels: arrival.known.1,
             bytes: u32::try_from(bytes).expect("a value is shorter than 4 GiB"),
             snapshot: state.snapshot,
             revision: state.revision,
@@ -45,7 +45,7 @@ impl PackedLine {
     }
 
     /// The revision as it arrived in the history.
-    pub(in crate::store) fn came(&self) -> RevisionArrival {
+    pub(in crate::store) fn arrival(&self) -> RevisionArrival {
         RevisionArrival {
             snapshot: self.snapshot.clone(),
             revision: self.revision,

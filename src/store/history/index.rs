@@ -73,7 +73,7 @@ impl Entry {
         (self.start, self.snapshot.clone())
     }
 
-    fn came(&self) -> RevisionArrival {
+    fn arrival(&self) -> RevisionArrival {
         RevisionArrival {
             snapshot: self.snapshot.clone(),
             revision: self.revision,
@@ -92,7 +92,7 @@ pub(super) struct PackedIn {
 
 /// A revision to be added.
 pub(super) struct Noted<'a> {
-    pub(super) came: &'a RevisionArrival,
+    pub(super) arrival: &'a RevisionArrival,
     pub(super) start: Hlc,
     pub(super) initiator: &'a ProcessId,
     /// The block if it is packed, and whether the part of this process is stored there only.
@@ -103,13 +103,15 @@ impl Index {
     /// Adds a revision, or updates the location of a known one: individual after damage, or in a block.
     pub(super) fn note(&mut self, noted: &Noted<'_>) {
         let Noted {
-            came,
+            arrival,
             start,
             initiator,
             packed,
         } = *noted;
-        if let Some(known) = self.number(&came.snapshot, came.revision) {
-            let healed = self.damaged.remove(&(came.snapshot.clone(), came.revision));
+        if let Some(known) = self.number(&arrival.snapshot, arrival.revision) {
+            let healed = self
+                .damaged
+                .remove(&(arrival.snapshot.clone(), arrival.revision));
             if healed || packed.is_some() {
                 self.relocate(known, packed);
             }
@@ -117,20 +119,20 @@ impl Index {
         }
         let number = u32::try_from(self.entries.len()).expect("fewer revisions than bytes fit");
         let mut entry = Entry {
-            snapshot: came.snapshot.clone(),
+            snapshot: arrival.snapshot.clone(),
             start,
-            known: came.known,
-            revision: came.revision,
+            known: arrival.known,
+            revision: arrival.revision,
             other: NONE,
             block: packed.map_or(NONE, |packed| packed.block),
             initiator: self.initiator(initiator),
-            complete: came.complete,
+            complete: arrival.complete,
             is_own_part: packed.is_some_and(|packed| packed.is_own_part),
         };
         if let Some(PackedIn { block, .. }) = packed {
             *self.listed.entry(block).or_default() += 1;
         }
-        match self.newest_number(&came.snapshot) {
+        match self.newest_number(&arrival.snapshot) {
             Some(newest) if self.entry(newest).rank() >= entry.rank() => {
                 let newest = &mut self.entries[newest as usize];
                 entry.other = newest.other;
@@ -238,7 +240,7 @@ impl Index {
     /// A listed revision as it arrived.
     pub(super) fn listed(&self, snapshot: &SnapshotId, revision: u32) -> Option<RevisionArrival> {
         let number = self.number(snapshot, revision)?;
-        Some(self.entry(number).came())
+        Some(self.entry(number).arrival())
     }
 
     /// The newest revision of a snapshot.
@@ -342,15 +344,15 @@ impl Index {
     }
 
     /// The number of revisions that have arrived.
-    pub(super) fn came(&self) -> u64 {
+    pub(super) fn arrivals(&self) -> u64 {
         self.entries.len() as u64
     }
 
     /// The revisions that have arrived, in order: at most `limit`, without the first `count`.
-    pub(super) fn came_after(&self, count: u64, limit: usize) -> Vec<RevisionArrival> {
+    pub(super) fn arrivals_after(&self, count: u64, limit: usize) -> Vec<RevisionArrival> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let behind = self.entries.get(count..).unwrap_or_default();
-        behind.iter().take(limit).map(Entry::came).collect()
+        behind.iter().take(limit).map(Entry::arrival).collect()
     }
 
     /// Removes a snapshot from the list; returns its start.

@@ -164,13 +164,13 @@ impl History<'_> {
     /// The number of revisions that have arrived in the history; those found at opening count first.
     #[must_use]
     pub fn revisions_came(self) -> u64 {
-        self.store.history.index().came()
+        self.store.history.index().arrivals()
     }
 
     /// The revisions that have arrived in the history, in order: at most `limit`, without the first `count`.
     #[must_use]
     pub fn revisions_after(self, count: u64, limit: usize) -> Vec<RevisionArrival> {
-        self.store.history.index().came_after(count, limit)
+        self.store.history.index().arrivals_after(count, limit)
     }
 
     /// Whether a revision of another store is absent or unreadable here and was not deleted for good.

@@ -12,16 +12,16 @@ use crate::store::engine::schema::revision_key;
 fn a_complete_revision_ends_the_story_whatever_its_number_and_start() {
     let snapshot = SnapshotId::parse("s").expect("a valid id");
     let initiator = ProcessId::parse("n1").expect("a valid id");
-    let came = |revision, complete| RevisionArrival {
+    let arrival = |revision, complete| RevisionArrival {
         snapshot: snapshot.clone(),
         revision,
         complete,
         known: (2, 3),
     };
     let mut index = Index::default();
-    let note = |index: &mut Index, start, came: &RevisionArrival| {
+    let note = |index: &mut Index, start, arrival: &RevisionArrival| {
         index.note(&Noted {
-            came,
+            arrival,
             start: Hlc::at(start),
             initiator: &initiator,
             packed: None,
@@ -29,12 +29,12 @@ fn a_complete_revision_ends_the_story_whatever_its_number_and_start() {
     };
     let newest = |index: &Index| index.newest(&snapshot).map(|line| line.revision);
     assert_eq!(newest(&index), None);
-    note(&mut index, 9, &came(1_000_001, false));
-    note(&mut index, 9, &came(1_000_002, false));
+    note(&mut index, 9, &arrival(1_000_001, false));
+    note(&mut index, 9, &arrival(1_000_002, false));
     assert_eq!(newest(&index), Some(1_000_002));
-    note(&mut index, 5, &came(2, true));
-    note(&mut index, 9, &came(1_000_003, false));
-    note(&mut index, 9, &came(1_000_001, false));
+    note(&mut index, 5, &arrival(2, true));
+    note(&mut index, 9, &arrival(1_000_003, false));
+    note(&mut index, 9, &arrival(1_000_001, false));
     assert_eq!(newest(&index), Some(2));
     let places: Vec<_> = index.places().map(|(start, _)| *start).collect();
     assert_eq!(places, [Hlc::at(5)], "it is listed once");
@@ -45,10 +45,10 @@ fn a_complete_revision_ends_the_story_whatever_its_number_and_start() {
             .newest(&snapshot)
             .is_some_and(|line| line.ever_partial)
     );
-    assert_eq!(index.came(), 4, "what is known came once");
+    assert_eq!(index.arrivals(), 4, "what is known came once");
     assert_eq!(index.remove(&snapshot), Some(Hlc::at(5)));
     assert_eq!((newest(&index), index.places().count()), (None, 0));
-    note(&mut index, 7, &came(2, true));
+    note(&mut index, 7, &arrival(2, true));
     assert_eq!(index.revisions(&snapshot), [2], "it is back");
 }
 
@@ -207,7 +207,7 @@ fn old_revisions_are_packed_and_are_what_they_were() {
     let states: Vec<_> = (1..=200)
         .map(|start| published(&store, &format!("s{start}"), start))
         .collect();
-    let (before, came) = (
+    let (before, arrivals) = (
         listed(&store),
         store.history().revisions_after(0, usize::MAX),
     );
@@ -235,7 +235,7 @@ fn old_revisions_are_packed_and_are_what_they_were() {
     assert_eq!(alone(&store), 200 - 2 * 64);
     assert_eq!(
         store.history().revisions_after(0, usize::MAX),
-        came,
+        arrivals,
         "in the order in which they came"
     );
     assert!(states.iter().all(|state| is_as_it_was(&store, state)));

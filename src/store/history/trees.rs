@@ -103,7 +103,7 @@ impl HistoryTrees {
         let mut index = self.index();
         for line in &head.lines {
             index.note(&Noted {
-                came: &line.came(),
+                arrival: &line.arrival(),
                 start: line.start,
                 initiator: &line.initiator,
                 packed: Some(PackedIn {
@@ -156,7 +156,7 @@ impl HistoryTrees {
     /// Lists a revision that is durable.
     pub(in crate::store) fn note(&self, state: &GlobalState) {
         self.index().note(&Noted {
-            came: &RevisionArrival::of(state),
+            arrival: &RevisionArrival::of(state),
             start: state.initiated_at,
             initiator: &state.initiator,
             packed: None,
