@@ -165,7 +165,7 @@ async fn recorded(
     let (known_until, position) = (state.time, state.position);
     let units = blocking(handle, move |store| {
         let _reading = reading;
-        Ok(recorded::balance(store, &state, &account)?)
+        Ok(recorded::balance(store.states(), &state, &account)?)
     })
     .await?;
     Ok(Some(BalanceAt {

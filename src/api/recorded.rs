@@ -12,7 +12,7 @@ use crate::node::{Handle, SnapshotStatus, SnapshotView, Unanswered};
 use crate::process::cell::{Cell, CellKey};
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::process::snapshot::is_drawn_by;
-use crate::store::{Store, StoreError};
+use crate::store::{States, Store, StoreError};
 
 impl From<Unanswered> for Failure {
     fn from(error: Unanswered) -> Self {
@@ -209,13 +209,11 @@ pub(super) fn state_of<'a>(
 
 /// The balances of a recorded state by account id, starting at `from`.
 pub(super) fn balances<'a>(
-    store: &'a Store,
+    states: States<'a>,
     state: &'a RecordedState,
     from: &'a str,
 ) -> Result<impl Iterator<Item = Result<(AccountId, i64), StoreError>> + 'a, StoreError> {
-    let cells = store
-        .states()
-        .cells(&state.runs, Some(CellKey::of_account(from)))?;
+    let cells = states.cells(&state.runs, Some(CellKey::of_account(from)))?;
     Ok(cells.map_while(|cell| match cell {
         Ok(Cell::Account { account, balance }) => Some(Ok((account, balance))),
         Ok(_) => None,
@@ -225,11 +223,11 @@ pub(super) fn balances<'a>(
 
 /// A point lookup in a recorded state; `None` if the account did not exist.
 pub(super) fn balance(
-    store: &Store,
+    states: States<'_>,
     state: &RecordedState,
     account: &AccountId,
 ) -> Result<Option<i64>, StoreError> {
-    let first = balances(store, state, account.as_str())?
+    let first = balances(states, state, account.as_str())?
         .next()
         .transpose()?;
     Ok(first.and_then(|(found, balance)| (found == *account).then_some(balance)))

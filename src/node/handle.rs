@@ -216,7 +216,7 @@ impl Handle {
                 return Ok(None);
             }
             let found = store.history().revision(&wanted, revision)?;
-            Ok(found.map(|found| SnapshotView::of(found).was_partial(store)))
+            Ok(found.map(|found| SnapshotView::of(found).was_partial(store.history())))
         });
         Ok(found.await?.map(|view| view.leased(reading)))
     }
@@ -233,7 +233,9 @@ impl Handle {
             let mut views = Vec::new();
             for revision in store.history().revisions_of(&wanted).into_iter().rev() {
                 let found = store.history().revision(&wanted, revision)?;
-                views.extend(found.map(|found| SnapshotView::of(found).was_partial(store)));
+                views.extend(
+                    found.map(|found| SnapshotView::of(found).was_partial(store.history())),
+                );
             }
             Ok(views)
         });
@@ -283,7 +285,7 @@ impl Handle {
         let published = parts
             .blocking(move |store| {
                 let published = store.history().published(&wanted)?.map(SnapshotView::of);
-                Ok(published.map(|view| view.was_partial(store)))
+                Ok(published.map(|view| view.was_partial(store.history())))
             })
             .await?;
         let view = published.or(running);
@@ -315,7 +317,7 @@ impl Handle {
         let running = self.shared.in_progress.states();
         let parts = &self.shared.parts;
         parts
-            .blocking(move |store| filter.page(store, running))
+            .blocking(move |store| filter.page(store.history(), running))
             .await
     }
 

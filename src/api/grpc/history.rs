@@ -32,7 +32,7 @@ use crate::proto::snapledger::{
     SnapshotEvent, StatementPage, StatementRequest, Verification, VerifyRequest, WatchRequest,
     audit_at_request,
 };
-use crate::store::{StatementQuery, Store, StoreError};
+use crate::store::{StatementQuery, States, Store, StoreError};
 
 /// The most snapshots watched at once.
 const WATCHERS_MAX: usize = 256;
@@ -167,7 +167,7 @@ impl HistoryService for History {
         let answer = Response::new(stream(&self.handle, move |store, sender| {
             let wanted = |part: &&Part| process.as_ref().is_none_or(|id| part.process == *id);
             for part in view.state.parts.values().filter(wanted) {
-                send(store, part, &asked.prefix, sender)?;
+                send(store.states(), part, &asked.prefix, sender)?;
             }
             Ok(())
         }));
@@ -370,7 +370,7 @@ impl History {
         let view = recorded::view_of(&self.handle, snapshot, revision).await?;
         recorded::blocking(&self.handle, move |store| {
             let state = recorded::state_of(&view.state, &process)?;
-            let units = recorded::balance(store, state, &account)?;
+            let units = recorded::balance(store.states(), state, &account)?;
             Ok(BalanceAtResponse {
                 process: process.to_string(),
                 account: account.to_string(),
@@ -389,12 +389,12 @@ impl History {
 
 // Sends the contents of one part; ends early when the client is gone.
 fn send(
-    store: &Store,
+    states: States<'_>,
     part: &Part,
     prefix: &str,
     sender: &AnswerSender<RecordedBalance>,
 ) -> Result<(), StoreError> {
-    for recorded in recorded::balances(store, &part.state, prefix)? {
+    for recorded in recorded::balances(states, &part.state, prefix)? {
         let (account, balance) = recorded?;
         if !account.as_str().starts_with(prefix) {
             break;

@@ -206,7 +206,7 @@ async fn in_snapshot(
     let (process, account) = (account_ref.process.clone(), account_ref.account.clone());
     let units = recorded::blocking(handle, move |store| {
         let state = recorded::state_of(&view.state, &process)?;
-        Ok(recorded::balance(store, state, &account)?)
+        Ok(recorded::balance(store.states(), state, &account)?)
     });
     let units = units.await?;
     let shown = Balance {

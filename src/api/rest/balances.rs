@@ -23,7 +23,7 @@ use crate::api::members::Membership;
 use crate::api::recorded::{balances, blocking, state_of, view_of};
 use crate::history::global::GlobalState;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
-use crate::store::{Store, StoreError};
+use crate::store::{States, StoreError};
 
 /// The requested balances.
 struct Selection {
@@ -95,7 +95,10 @@ pub(super) async fn list(
     let response = if format == Format::Json {
         let gaps = Gaps::of(&view, selection.process.as_ref());
         let state = view.state.clone();
-        let page = blocking(handle, move |store| Ok(selection.page(store, &state)?)).await?;
+        let page = blocking(handle, move |store| {
+            Ok(selection.page(store.states(), &state)?)
+        })
+        .await?;
         Json(Page { gaps, ..page }).into_response()
     } else {
         let permit = app.admit_export()?;
@@ -104,7 +107,9 @@ pub(super) async fn list(
             handle,
             TableOptions { format, limit },
             permit,
-            move |store, table| selection.visit(store, &view.state, |line| table.write(&line)),
+            move |store, table| {
+                selection.visit(store.states(), &view.state, |line| table.write(&line))
+            },
         )
     };
     Ok(freshness.mark(missing::mark(response, missing)))
@@ -144,7 +149,7 @@ impl Selection {
     // Calls `show` for every selected balance by process, then account, until it returns `Break`.
     fn visit<E: From<StoreError>>(
         &self,
-        store: &Store,
+        states: States<'_>,
         state: &GlobalState,
         mut show: impl FnMut(BalanceRow) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
@@ -159,7 +164,7 @@ impl Selection {
         for (process, part) in parts.filter(|(process, _)| wanted(process)) {
             let after = behind.filter(|(last, _)| last == process);
             let after = after.map_or("", |(_, account)| account.as_str());
-            for found in balances(store, &part.state, after.max(&self.prefix))? {
+            for found in balances(states, &part.state, after.max(&self.prefix))? {
                 let (account, balance) = found?;
                 if account.as_str() == after {
                     continue;
@@ -180,11 +185,11 @@ impl Selection {
         Ok(())
     }
 
-    fn page(&self, store: &Store, state: &GlobalState) -> Result<Page<'static>, StoreError> {
+    fn page(&self, states: States<'_>, state: &GlobalState) -> Result<Page<'static>, StoreError> {
         let limit = self.limit.unwrap_or(super::query::LIMIT_DEFAULT);
         let mut lines: Vec<BalanceRow> = Vec::new();
         let mut more = false;
-        self.visit(store, state, |line| {
+        self.visit(states, state, |line| {
             more = lines.len() == limit;
             if more {
                 return Ok(ControlFlow::Break(()));

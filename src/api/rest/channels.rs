@@ -20,7 +20,7 @@ use crate::api::recorded::view_of;
 use crate::history::part::{RecordedChannel, RecordedMessage};
 use crate::node::SnapshotView;
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::store::Store;
+use crate::store::{Chunks, Store};
 use crate::transport::wire::MessageJson;
 
 #[derive(Serialize)]
@@ -49,13 +49,13 @@ pub(super) async fn list(
     }
     let permit = app.admit_export()?;
     let missing = missing::from_snapshot(&view.state, None);
-    let write = move |store: &Store, sink: &mut Sink| write(store, &view, sink);
+    let write = move |store: &Store, sink: &mut Sink| write(store.chunks(), &view, sink);
     let answer = export::stream(&app.handle, Format::Json, permit, write);
     Ok(freshness.mark(missing::mark(answer, missing)))
 }
 
 // Keeps one chunk of one channel in memory at a time.
-fn write(store: &Store, view: &SnapshotView, sink: &mut impl Write) -> io::Result<()> {
+fn write(chunks: &Chunks, view: &SnapshotView, sink: &mut impl Write) -> io::Result<()> {
     sink.write_all(b"{")?;
     // Gaps come first, so that a streaming reader knows what is missing.
     if let Some(gaps) = Gaps::of(view, None) {
@@ -70,13 +70,13 @@ fn write(store: &Store, view: &SnapshotView, sink: &mut impl Write) -> io::Resul
         if index > 0 {
             sink.write_all(b",")?;
         }
-        write_channel(store, &part.process, channel, sink)?;
+        write_channel(chunks, &part.process, channel, sink)?;
     }
     sink.write_all(b"]}\n")
 }
 
 fn write_channel(
-    store: &Store,
+    chunks: &Chunks,
     to: &ProcessId,
     channel: &RecordedChannel,
     sink: &mut impl Write,
@@ -86,7 +86,7 @@ fn write_channel(
     sink.write_all(b",\"to\":")?;
     serde_json::to_writer(&mut *sink, to.as_str())?;
     sink.write_all(b",\"messages\":[")?;
-    for (index, recorded) in store.chunks().messages(channel).enumerate() {
+    for (index, recorded) in chunks.messages(channel).enumerate() {
         if index > 0 {
             sink.write_all(b",")?;
         }
@@ -175,7 +175,7 @@ mod tests {
         };
         let written = |channel: &RecordedChannel| {
             let mut sink = Vec::new();
-            let written = write_channel(&store, &me, channel, &mut sink);
+            let written = write_channel(store.chunks(), &me, channel, &mut sink);
             (
                 written.is_ok(),
                 String::from_utf8(sink).expect("it is JSON"),

@@ -22,7 +22,7 @@ use crate::api::recorded::{self, absent, account_bytes, view, view_of};
 use crate::config::{Keep, parse_deadline};
 use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
-use crate::store::Store;
+use crate::store::Retention;
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -229,10 +229,10 @@ struct Page<'a> {
 }
 
 impl<'a> Listed<'a> {
-    fn of(view: &'a SnapshotView, store: &Store) -> Self {
+    fn of(view: &'a SnapshotView, retention: Retention<'_>) -> Self {
         Self {
             snapshot: Snapshot::brief(view),
-            pinned: store.retention().is_pinned(&view.state.snapshot),
+            pinned: retention.is_pinned(&view.state.snapshot),
             ever_partial: view.ever_partial,
         }
     }
@@ -269,8 +269,8 @@ pub(super) async fn list(
         limit,
     };
     let found = app.handle.snapshots(filter).await?;
-    let store = app.handle.store();
-    let listed = |view| Listed::of(view, store);
+    let retention = app.handle.store().retention();
+    let listed = |view| Listed::of(view, retention);
     let page = Page {
         snapshots: found.views.iter().map(listed).collect(),
         next_cursor: found

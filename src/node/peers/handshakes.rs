@@ -12,7 +12,7 @@ use crate::process::identity::Identity;
 use crate::process::ids::{Lsn, ProcessId};
 use crate::process::refusal::Refusal;
 use crate::process::wall::ANSWERED_AHEAD_MAX;
-use crate::store::{Store, StoreError};
+use crate::store::{Gaps, Store, StoreError};
 
 /// The recognitions between a store and its peers: processes of this program with a channel from or to this one.
 #[derive(Default)]
@@ -105,7 +105,7 @@ impl Handshakes {
             ..Self::default()
         };
         meetings.look_again();
-        meetings.catch_up(store)?;
+        meetings.catch_up(store.gaps())?;
         Ok(meetings)
     }
 
@@ -132,7 +132,7 @@ impl Handshakes {
         let Some(store) = &self.store else {
             return Ok(());
         };
-        self.catch_up(store)?;
+        self.catch_up(store.gaps())?;
         store.gaps().agrees_with(peer)
     }
 
@@ -229,9 +229,9 @@ impl Handshakes {
         Some((passed.gap?, since.later_by(ahead_us)))
     }
 
-    fn catch_up(&self, store: &Store) -> Result<(), StoreError> {
+    fn catch_up(&self, gaps: Gaps<'_>) -> Result<(), StoreError> {
         let caught_up = self.caught_up();
-        caught_up.map_or(Ok(()), |(gap, since)| store.gaps().catch_up(gap, since))
+        caught_up.map_or(Ok(()), |(gap, since)| gaps.catch_up(gap, since))
     }
 
     /// Whether all peers are recognized.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
-use crate::store::{Published, ReadLease, SnapshotSummary, Store, StoreError};
+use crate::store::{History, Published, ReadLease, SnapshotSummary, StoreError};
 
 /// The present view of a snapshot.
 #[derive(Debug, Clone)]
@@ -100,17 +100,16 @@ pub struct SnapshotPage {
 impl SnapshotFilter {
     pub(in crate::node) fn page(
         &self,
-        store: &Store,
+        history: History<'_>,
         running: Vec<Arc<GlobalState>>,
     ) -> Result<SnapshotPage, StoreError> {
         // One more than is shown is read, to see whether there is another page.
-        let published = store.history().newest_before(
-            self.before.as_ref(),
-            self.limit + 1,
-            |place, line| self.wants(place.0, &line.initiator, line.into(), line.ever_partial),
-        )?;
+        let published =
+            history.newest_before(self.before.as_ref(), self.limit + 1, |place, line| {
+                self.wants(place.0, &line.initiator, line.into(), line.ever_partial)
+            })?;
         let published = published.into_iter().map(SnapshotView::of);
-        let mut views: Vec<_> = published.map(|view| view.was_partial(store)).collect();
+        let mut views: Vec<_> = published.map(|view| view.was_partial(history)).collect();
         let is_published = |state: &GlobalState| {
             let mut published = views.iter();
             published.any(|view| view.state.snapshot == state.snapshot)
@@ -182,8 +181,8 @@ impl SnapshotView {
         }
     }
 
-    pub(in crate::node) fn was_partial(mut self, store: &Store) -> Self {
-        self.ever_partial |= store.history().was_partial(&self.state.snapshot);
+    pub(in crate::node) fn was_partial(mut self, history: History<'_>) -> Self {
+        self.ever_partial |= history.was_partial(&self.state.snapshot);
         self
     }
 

@@ -115,7 +115,7 @@ impl HistoryTrees {
     }
 
     /// All listed revisions in the order of arrival. A damaged revision that is stored individually is skipped
-    /// ([`damage`]); one in a damaged block is an error.
+    /// ([`super::damage`]); one in a damaged block is an error.
     pub(in crate::store) fn revisions(
         &self,
     ) -> impl Iterator<Item = Result<GlobalState, StoreError>> + '_ {
