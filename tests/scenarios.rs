@@ -102,15 +102,15 @@ fn no_more_is_sent_than_there_is() {
     for (events, sentence) in [
         (
             "send a b 6",
-            "e.events:1: \"a\" holds 5 tokens and cannot send 6; send fewer, or later",
+            "e.events:1: \"a\" holds 5 tokens and cannot send 6; send fewer, or send later",
         ),
         (
             "tick\nsend b a 1",
-            "e.events:2: \"b\" holds 0 tokens and cannot send 1; send fewer, or later",
+            "e.events:2: \"b\" holds 0 tokens and cannot send 1; send fewer, or send later",
         ),
         (
             "send a b 5\nsend b a 5",
-            "e.events:2: \"b\" holds 0 tokens and cannot send 5; send fewer, or later",
+            "e.events:2: \"b\" holds 0 tokens and cannot send 5; send fewer, or send later",
         ),
     ] {
         assert_eq!(

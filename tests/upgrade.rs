@@ -196,7 +196,7 @@ fn the_command_says_what_it_did_and_counts_no_boot() {
     assert_says(
         &older,
         0,
-        "note: the store has format 1; the next start brings it to 6",
+        "note: the store has format 1; the next start upgrades it to 6",
     );
     let undecided = Command::new(cargo_bin!("snapledger"))
         .args(["store", "forget"])

@@ -44,7 +44,7 @@ pub(super) async fn cut(handle: &Handle, cut: Cut) -> Result<Audit, Failure> {
         .processes()
         .find(|process| !cut.places.contains_key(*process))
     {
-        let why = format!("process {left_out:?} is not in it; ask by an instant");
+        let why = format!("process {left_out:?} is not in it; give an instant instead");
         return Err(Failure::malformed("cut", why));
     }
     let points = cut.places.into_iter();
@@ -194,7 +194,7 @@ pub(super) async fn at_cut(
         Ok(told) => told.map_err(Doubt::Absent),
         Err(Failure::BeforeHorizon(_)) => Err(Doubt::BeforeHorizon),
         Err(why) => {
-            tracing::warn!(%process, %why, "it is not known what its journal has at a cut");
+            tracing::warn!(%process, %why, "cannot read the totals of its journal at a cut");
             absent(Absence::NoAnswer)
         }
     }
@@ -312,7 +312,7 @@ async fn asked(
             (_, Code::Unavailable) => return Ok(Err(gone)),
             _ => {
                 let (code, why) = (status.code(), status.message());
-                tracing::warn!(%process, ?code, why, "no share of it");
+                tracing::warn!(%process, ?code, why, "no totals of the process");
                 return Ok(Err(Absence::NoAnswer));
             }
         },
@@ -321,7 +321,7 @@ async fn asked(
     match share_from_wire(answer) {
         Ok((found, share)) if found == *process => Ok(Ok(share)),
         other => {
-            tracing::warn!(%process, ?other, "no share of it");
+            tracing::warn!(%process, ?other, "no totals of the process");
             Ok(Err(Absence::NoAnswer))
         }
     }

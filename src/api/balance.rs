@@ -18,8 +18,8 @@ use crate::proto::snapledger::{BalanceAtRequest, BalanceAtResponse};
 pub(super) const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A suggestion: the local history may know past balances.
-const INSTEAD: &str = "what the account held at an instant or in a snapshot can be answered by the history here: \
-                       …/balance?at= or ?snapshot= (BalanceAt with at_us or snapshot_id)";
+const INSTEAD: &str = "this node's history has the balance at an instant or in a snapshot: …/balance?at= or \
+                       ?snapshot= (BalanceAt with at_us or snapshot_id)";
 
 /// The current balance of an account of any process of this cluster.
 pub(super) async fn now(

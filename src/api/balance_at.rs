@@ -15,11 +15,12 @@ use crate::proto::snapledger::{AccountAtRequest, BalanceAtResponse};
 use crate::transport::wire::answers_since;
 
 /// Used when the local history has no state either.
-const INSTEAD: &str = "and no snapshot in the history here holds its state at or before this instant: ask about a later \
-                       one, or when it is back";
+const INSTEAD: &str = "and no snapshot in this node's history has its state at or before this instant; ask about a \
+                       later instant, or retry when it is up";
 
 /// The error for a process that no other process counted as a member at that instant.
-const REMOVED_BEFORE: &str = "it was not in the cluster at this instant; ask about an earlier one";
+const REMOVED_BEFORE: &str =
+    "it was not a member of the cluster at this instant; ask about an earlier instant";
 
 /// A balance at an instant.
 pub(super) struct BalanceAt {

@@ -74,7 +74,8 @@ impl ChangesQuery<'_> {
         if position == share.position {
             return Ok(Ok(()));
         }
-        tracing::warn!(process = %self.process, position = position.0, ?share, "it says another position than before");
+        tracing::warn!(process = %self.process, position = position.0, ?share, "it reports another journal position \
+            than before");
         Ok(Err(Obstacle::NotAsked(Absence::NoAnswer)))
     }
 
@@ -138,7 +139,7 @@ impl ChangesQuery<'_> {
             for change in message.changes {
                 let change = from_wire(change).map_err(|why| self.down(why))?;
                 if last.as_ref().is_some_and(|last| change.account <= *last) {
-                    return Err(self.down("what it says is not in order").into());
+                    return Err(self.down("its changes are not in order").into());
                 }
                 last = Some(change.account.clone());
                 if show(change)?.is_break() {
@@ -171,7 +172,7 @@ impl ChangesQuery<'_> {
         let asked = async {
             let mut answer = client.changes_since(request).await?.into_inner();
             let head = answer.message().await?;
-            let head = head.ok_or_else(|| Status::unknown("nothing came"))?;
+            let head = head.ok_or_else(|| Status::unknown("no change was received"))?;
             Ok((head, answer))
         };
         let (head, answer) = timeout(PEER_TIMEOUT, asked)
@@ -200,7 +201,7 @@ impl ChangesQuery<'_> {
         Failure::ProcessDown {
             process: self.process.clone(),
             why: why.into(),
-            instead: "two snapshots can be compared without it; ask again when it is back",
+            instead: "compare two snapshots instead, or retry when the process is up",
         }
     }
 }

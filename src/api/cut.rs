@@ -52,7 +52,7 @@ impl Cut {
 
     /// Parses a token from a client.
     pub(super) fn read(token: &str, cluster: &str) -> Result<Self, Failure> {
-        let why = "is no cut of this cluster; give cut.token of an earlier answer";
+        let why = "is not a cut of this cluster; give cut.token of an earlier answer";
         read(token, cluster).ok_or_else(|| Failure::malformed("cut", why))
     }
 }

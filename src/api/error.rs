@@ -24,7 +24,7 @@ pub(super) enum Failure {
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// Another process is needed and is unreachable.
-    #[error("process {process:?} cannot be asked now: {why}; {instead}")]
+    #[error("process {process:?} is unreachable: {why}; {instead}")]
     ProcessDown {
         process: ProcessId,
         why: String,
@@ -33,8 +33,8 @@ pub(super) enum Failure {
     },
     /// The program that hosts the process answers no questions about its accounts.
     #[error(
-        "process {process:?} is of another make (transport = \"unary\" in the cluster file) and answers no questions about \
-         its accounts here: ask its own program; {instead}"
+        "process {process:?} is hosted by another program (transport = \"unary\" in the cluster file), which does not \
+         serve its accounts here; ask that program; {instead}"
     )]
     ForeignProcess {
         process: ProcessId,
@@ -43,7 +43,7 @@ pub(super) enum Failure {
     },
     /// The process was removed from the cluster.
     #[error(
-        "process {process:?} was taken out of this cluster, and its journal with it; {instead}"
+        "process {process:?} was removed from this cluster together with its journal; {instead}"
     )]
     RemovedProcess {
         process: ProcessId,
@@ -58,16 +58,15 @@ pub(super) enum Failure {
     Busy(usize, &'static str),
     /// A unary call came for a channel that the cluster file declares as native.
     #[error(
-        "the channel from {0:?} is used natively, as the cluster file says; if a program of another make hosts that \
-         process, write transport = \"unary\" into its [[process]] block of cluster.toml, on every node, and start \
-         the nodes again"
+        "the channel from {0:?} is declared native in the cluster file; if another program hosts that process, set \
+         transport = \"unary\" in its [[process]] block of cluster.toml on every node, and restart the nodes"
     )]
     OtherMake(ProcessId),
     /// The account has never been credited.
     #[error(
-        "there is no account {account:?} on process {process:?}, where it opens with its first credit. Every process has \
-         accounts of its own: ask the one that keeps it, /v1/processes/{{process}}/accounts/{{account}} (in commands \
-         --process)"
+        "there is no account {account:?} on process {process:?} (an account opens with its first credit). Every \
+         process has its own accounts; ask the process that keeps this one, \
+         /v1/processes/{{process}}/accounts/{{account}} (in commands --process)"
     )]
     UnknownAccount {
         process: ProcessId,
@@ -75,8 +74,8 @@ pub(super) enum Failure {
     },
     /// No snapshot of this id is known here.
     #[error(
-        "there is no snapshot {snapshot:?} in the history of this process; GET /v1/snapshots (`snapledger snapshot list`) \
-         lists what there is{}",
+        "there is no snapshot {snapshot:?} in the history of this process; GET /v1/snapshots (`snapledger snapshot \
+         list`) lists the existing ones{}",
         not_yet(named_by.as_ref())
     )]
     UnknownSnapshot {
@@ -86,8 +85,8 @@ pub(super) enum Failure {
     },
     /// Retention deleted the snapshot, which was not pinned.
     #[error(
-        "snapshot {snapshot:?} was deleted from the history of this process for its age or by its number; {}. Pin what is \
-         to stay longer",
+        "snapshot {snapshot:?} was deleted from the history of this process by retention (age or count); {}. Pin \
+         snapshots that must be kept",
         kept(since.as_deref())
     )]
     Deleted {
@@ -100,10 +99,10 @@ pub(super) enum Failure {
     NotBegun(NotBegun),
     /// Another process assembles the snapshot.
     #[error(
-        "snapshot {snapshot:?} was started by process {initiator:?} and is not in the history of this process{}: ask \
-         that one ({address}){}",
+        "snapshot {snapshot:?} was started by process {initiator:?} and is not in the history of this process{}; ask \
+         that process ({address}){}",
         if *.comes { " yet" } else { "" },
-        if *.comes { ", or again in a moment: it comes here when it is finished" } else { "" }
+        if *.comes { ", or retry shortly, since it is replicated here when it is finished" } else { "" }
     )]
     Elsewhere {
         snapshot: SnapshotId,
@@ -113,11 +112,11 @@ pub(super) enum Failure {
         comes: bool,
     },
     /// No revision of the snapshot is published yet.
-    #[error("snapshot {0:?} is in progress; ask again when it is complete or partial")]
+    #[error("snapshot {0:?} is in progress; retry when it is complete or partial")]
     InProgress(SnapshotId),
     /// The history has the snapshot, but not this revision.
     #[error(
-        "snapshot {snapshot:?} has no revision {revision} in the history of this process, which holds {}{}",
+        "snapshot {snapshot:?} has no revision {revision} in the history of this process, which has {}{}",
         listed(here),
         more_of(*last, numbered_by.as_ref())
     )]
@@ -132,7 +131,7 @@ pub(super) enum Failure {
         numbered_by: Option<ProcessId>,
     },
     /// The history has no snapshot of this kind.
-    #[error("the history of this process holds no {0} yet")]
+    #[error("the history of this process has no {0} yet")]
     NoSnapshot(&'static str),
     /// The snapshot does not contain the state of this process.
     #[error("snapshot {snapshot:?} does not hold the state of process {process:?}")]
@@ -149,45 +148,45 @@ pub(super) enum Failure {
     AnswerTooLarge(SnapshotId),
     /// A sum exceeds the range of the field.
     #[error(
-        "the total of snapshot {0:?} is {1}, which passes 64 bits; REST GET /v1/snapshots/{{id}} shows it in full"
+        "the total of snapshot {0:?} is {1}, which exceeds 64 bits; REST GET /v1/snapshots/{{id}} shows it in full"
     )]
     OutOfRange(SnapshotId, i128),
     /// The requested past is before the retention horizon; answers exist from this instant on.
     #[error(
-        "the past is not kept so far back: ask about {since} or a later instant",
+        "this instant is before the retention horizon; the earliest valid instant is {since}",
         since = rfc3339(.0.wall_us())
     )]
     BeforeHorizon(Hlc),
     /// The requested past was in an earlier store of this process.
     #[error(
-        "the journal of process {0:?} begins later: what it held at this instant, if it was there, was in another store, \
-         and no snapshot in the history here holds its state at or before it; ask about a later instant"
+        "the journal of process {0:?} begins after this instant, so its state then was in another store, if there was \
+         any, and no snapshot in this node's history has its state at or before it; ask about a later instant"
     )]
     OtherJournal(ProcessId),
     /// The store cannot be read.
     #[error("the store cannot be read: {0}")]
     Unreadable(#[source] StoreError),
     /// A reading thread has ended.
-    #[error("what was asked for could not be read: {0}")]
+    #[error("the read was interrupted: {0}")]
     Interrupted(String),
     /// There is no such route.
-    #[error("there is nothing at {0}; GET / lists what there is")]
+    #[error("there is no route {0}; GET / lists the routes")]
     UnknownRoute(String),
     /// The route has no such method.
-    #[error("{0} is not possible here; the header Allow names what is")]
+    #[error("method {0} is not allowed here; the header Allow lists the allowed methods")]
     Method(String),
     /// None of the offered formats is acceptable to the client.
-    #[error("this can be had as {0}; set the header Accept to one of these, or leave it out")]
+    #[error("the available formats are {0}; set the header Accept to one of them, or leave it out")]
     NotAcceptable(String),
     /// The body has another media type.
     #[error("the body is {0}; send JSON, with the header Content-Type: application/json")]
     MediaType(String),
     /// The body exceeds the limit.
-    #[error("the body is too large; at most {0} bytes are taken")]
+    #[error("the body is too large; the limit is {0} bytes")]
     BodyTooLarge(usize),
     /// The time limit expired; the outcome is unknown.
     #[error(
-        "no answer within {0} s; whether it was done is not known, and a repeat with the same key is harmless"
+        "no answer within {0} s; the outcome is unknown, and a retry with the same idempotency key is safe"
     )]
     Timeout(u64),
 }
@@ -292,15 +291,15 @@ impl Failure {
 fn kept(since: Option<&str>) -> String {
     match since {
         Some(since) => format!(
-            "none that began at {since} or later was, and of the older ones those that are pinned are left"
+            "none that began at {since} or later was deleted, and of older ones only the pinned ones remain"
         ),
-        None => "those that are pinned are left".to_owned(),
+        None => "only pinned snapshots remain".to_owned(),
     }
 }
 
 fn listed(revisions: &[u32]) -> String {
     match revisions {
-        [] => "none of it yet".to_owned(),
+        [] => "no revision of it yet".to_owned(),
         revisions => {
             let numbers: Vec<String> = revisions.iter().map(u32::to_string).collect();
             numbers.join(", ")
@@ -311,10 +310,10 @@ fn listed(revisions: &[u32]) -> String {
 fn more_of(last: Option<u32>, numbered_by: Option<&ProcessId>) -> String {
     match (last, numbered_by) {
         (Some(last), _) => {
-            format!("; revision {last} is complete and so the last: ask for one of these")
+            format!("; revision {last} is complete and therefore final; ask for one of these")
         }
         (None, Some(process)) => format!(
-            "; process {process:?} gives such numbers: ask that one, or here again in a moment"
+            "; process {process:?} assigns such numbers: ask that process, or retry here shortly"
         ),
         (None, None) => String::new(),
     }
@@ -325,7 +324,9 @@ fn not_yet(named_by: Option<&ProcessId>) -> String {
     let Some(process) = named_by else {
         return String::new();
     };
-    format!("; process {process:?} names what it starts so: ask that one, or again in a moment")
+    format!(
+        "; process {process:?} assigns ids of this form: ask that process, or retry here shortly"
+    )
 }
 
 fn of_not_begun(why: &NotBegun) -> Verdict {

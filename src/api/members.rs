@@ -7,14 +7,14 @@ use crate::process::ids::ProcessId;
 use crate::process::refusal::Refusal;
 
 /// A suggestion: the local history has balances in snapshots.
-pub(super) const RECORDED: &str = "what an account held in a snapshot is answered here: …/balance?snapshot= (BalanceAt with \
-                                   snapshot_id)";
+pub(super) const RECORDED: &str = "this node's history has the balance in a snapshot: …/balance?snapshot= (BalanceAt \
+                                   with snapshot_id)";
 /// The same, if instants are answered as well.
-pub(super) const THEN: &str = "what an account held at an instant or in a snapshot is answered by the history here: \
-                               …/balance?at= or ?snapshot= (BalanceAt with at_us or snapshot_id)";
+pub(super) const THEN: &str = "this node's history has the balance at an instant or in a snapshot: …/balance?at= or \
+                               ?snapshot= (BalanceAt with at_us or snapshot_id)";
 /// The same, for a question about an instant.
-pub(super) const NOT_RECORDED: &str = "no snapshot in the history here holds its state at or before this instant; ask about \
-                                       a later one";
+pub(super) const NOT_RECORDED: &str = "no snapshot in this node's history has its state at or before this instant; \
+                                       ask about a later instant";
 
 /// The relation of a process to this cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

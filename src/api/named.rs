@@ -45,7 +45,7 @@ pub(super) async fn named(
 /// Validates the id of a new snapshot.
 pub(super) fn new_id(field: &str, text: &str) -> Result<SnapshotId, Failure> {
     if text == LATEST || text == ITS_ID_IS_LATEST {
-        let why = format!("{text:?} is how the newest snapshot is asked for; choose another id");
+        let why = format!("{text:?} is reserved for the newest snapshot; choose another id");
         return Err(Failure::malformed(field, why));
     }
     id(field, text, SnapshotId::parse)

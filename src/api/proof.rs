@@ -126,7 +126,7 @@ impl ProofDocument {
             ),
         ];
         match figures.iter().find(|(_, stated, is)| stated != is) {
-            Some((figure, stated, is)) => Err(format!("{figure} is {is}, not {stated} as it says")),
+            Some((figure, stated, is)) => Err(format!("{figure} is {is}, not {stated} as stated")),
             None => Ok(Checked {
                 process,
                 account,
@@ -154,5 +154,5 @@ impl Bytes {
 
 fn decoded(text: &str) -> Result<Vec<u8>, String> {
     let bytes = STANDARD.decode(text);
-    bytes.map_err(|error| format!("its bytes are no base64: {error}"))
+    bytes.map_err(|error| format!("its bytes are not valid base64: {error}"))
 }

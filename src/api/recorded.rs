@@ -171,7 +171,7 @@ pub(super) fn check_initiator(
         return Ok(());
     }
     let why = format!(
-        "there is no process {initiator:?} in the cluster, nor has one of this name started a snapshot of the history"
+        "there is no process {initiator:?} in the cluster, and no process of this name started a snapshot in the history"
     );
     Err(Failure::malformed("initiator", why))
 }
@@ -183,7 +183,8 @@ pub(super) fn status(text: &str) -> Result<SnapshotStatus, Failure> {
         "complete" => Ok(SnapshotStatus::Complete),
         "partial" => Ok(SnapshotStatus::Partial),
         other => {
-            let why = format!("{other:?} is no status; give in_progress, complete or partial");
+            let why =
+                format!("{other:?} is not a valid status; give in_progress, complete or partial");
             Err(Failure::malformed("status", why))
         }
     }

@@ -20,9 +20,9 @@ use crate::store::{Marked, StatementPage, StatementQuery};
 use crate::transport::wire::answers_since;
 
 /// No other process has the journal.
-const INSTEAD: &str = "statements are in its journal alone, and wait until it is back; what the account held at an \
-                       instant or in a snapshot can be answered by the history here: …/balance?at= or ?snapshot= \
-                       (BalanceAt with at_us or snapshot_id)";
+const INSTEAD: &str = "only its own journal has the statement, so retry when it is up; this node's history has the \
+                       balance at an instant or in a snapshot: …/balance?at= or ?snapshot= (BalanceAt with at_us or \
+                       snapshot_id)";
 
 /// A page of the statement of an account of any process of this cluster.
 pub(super) async fn page(

@@ -77,8 +77,9 @@ fn expected(text: &str) -> String {
         false => "",
     };
     format!(
-        "{text:?} is no instant; give a time of RFC 3339 with its offset from UTC, such as 2026-01-31T12:00:00Z or \
-         2026-01-31T13:00:00.5+01:00, or a date, such as 2026-01-31, for its first instant in UTC{hint}"
+        "{text:?} is not a valid instant; give a time of RFC 3339 with its offset from UTC, such as \
+         2026-01-31T12:00:00Z or 2026-01-31T13:00:00.5+01:00, or a date, such as 2026-01-31, for its first instant in \
+         UTC{hint}"
     )
 }
 

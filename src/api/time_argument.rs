@@ -60,14 +60,14 @@ pub(in crate::api) async fn past(
         return Ok(instant.bound().last_of_label());
     } else {
         format!(
-            "{instant} is in the future: it is {present} here; ask about an instant that is over"
+            "{instant} is in the future (the clock of this node shows {present}); give a past instant"
         )
     };
     Err(Failure::malformed(field, why))
 }
 
 fn before_1970(instant: &impl fmt::Display) -> String {
-    format!("{instant} is before 1970, where clocks begin; ask about a later instant")
+    format!("{instant} is before 1970, the first instant a clock can show; give a later instant")
 }
 
 /// Refuses two instants in the wrong order, since an empty list would look like a valid answer; otherwise returns them
@@ -81,7 +81,7 @@ pub(super) fn range(
     match from.zip(to) {
         Some((from, to)) if from > to => {
             let why = format!(
-                "{to} is before {from}, which `{earlier}` says; give the earlier one there"
+                "{to} is before {from}, the value of `{earlier}`; give the earlier instant there"
             );
             Err(Failure::malformed(later, why))
         }
@@ -169,7 +169,7 @@ mod tests {
             "2026-01-3\u{661}",
         ] {
             let refused = bound("from", odd).expect_err(odd).to_string();
-            let expected = format!("from: {odd:?} is no instant; give a time of RFC 3339");
+            let expected = format!("from: {odd:?} is not a valid instant; give a time of RFC 3339");
             assert!(refused.starts_with(&expected), "{refused}");
             assert_eq!(refused.contains("%2B"), odd.contains(' '), "{refused}");
         }

@@ -17,7 +17,7 @@ const SPACE_BYTES: u64 = 10 << 30;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
-    /// Small sizes and short runs, to see that all works; its figures are not for publication.
+    /// Small sizes and short runs, as a smoke test; the figures are not for publication.
     #[arg(long)]
     quick: bool,
     /// The script that measures PostgreSQL [default: benches/postgres.sh of the repository around this program or

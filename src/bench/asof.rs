@@ -18,13 +18,13 @@ const WARM_UP: u64 = 100;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
-    /// Operations in the journal, deposits scattered over the accounts.
+    /// Operations in the journal: deposits spread randomly over the accounts.
     #[arg(long, value_name = "COUNT", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     operations: u64,
     /// Accounts.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     accounts: u64,
-    /// Questions of each run, one after the other.
+    /// Sequential queries in each run.
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     questions: u64,
 }

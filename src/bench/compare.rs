@@ -27,7 +27,7 @@ const HEADERS: &[&str] = &[
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
-    /// How long each run of each workload takes; of PostgreSQL whole seconds.
+    /// Duration of each run of each workload; for PostgreSQL in whole seconds.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     seconds: Duration,
     /// The script that measures PostgreSQL [default: benches/postgres.sh of the repository around this program or
@@ -107,7 +107,7 @@ fn pairs(rounds: &Rounds) -> Result<Vec<Pair>, CliError> {
     ];
     let pair = |(what, unit, ours, workload): (_, _, _, &str)| {
         let theirs = rounds.theirs(workload);
-        let missing = || CliError::CheckFailed(format!("PostgreSQL: nothing of {workload}"));
+        let missing = || CliError::CheckFailed(format!("PostgreSQL: no result for {workload}"));
         Ok(Pair {
             what,
             unit,

@@ -16,13 +16,13 @@ use crate::cli::CliError;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
-    /// How long each run takes.
+    /// Duration of each run.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     seconds: Duration,
-    /// Calls under way at once.
+    /// Concurrent calls.
     #[arg(long, value_name = "COUNT", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..=1024))]
     in_flight: u16,
-    /// Accounts that the deposits are scattered over.
+    /// Accounts that the deposits are spread over.
     #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     accounts: u64,
 }

@@ -19,16 +19,16 @@ const ACCOUNTS: u64 = 10_000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
-    /// How long each run takes.
+    /// Duration of each run.
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
     seconds: Duration,
-    /// Single calls under way at once.
+    /// Concurrent single calls.
     #[arg(long, value_name = "COUNT,COUNT…", default_value = "1,64,512", value_delimiter = ',', value_parser = Listed(clap::value_parser!(u16).range(1..=1024)))]
     in_flight: Vec<u16>,
     /// Operations in a batch.
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=8192))]
     batch: u64,
-    /// Batches without an answer at once.
+    /// Unanswered batches at a time.
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     batches_in_flight: u16,
 }

@@ -16,16 +16,16 @@ const SPACE_BYTES_EACH: u64 = 400;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
-    /// The most accounts; from 10,000 on, ten times as many each time.
+    /// The largest number of accounts; the sizes start at 10,000 and grow tenfold.
     #[arg(long, value_name = "COUNT", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(100..=100_000_000))]
     accounts_max: u64,
-    /// The most operations in a journal, likewise.
+    /// The largest number of operations in a journal, with the same steps.
     #[arg(long, value_name = "COUNT", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(100..=1_000_000_000))]
     operations_max: u64,
-    /// The most nodes, each with a channel to every other one; they are programs and share this machine.
+    /// The largest number of nodes, each with a channel to every other one; they are separate programs on this machine.
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=16))]
     nodes_max: u16,
-    /// The most processes in the simulator.
+    /// The largest number of processes in the simulator.
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=10_000))]
     processes_max: u32,
 }

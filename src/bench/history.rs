@@ -21,16 +21,16 @@ use crate::cli::rest::RestClient;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
-    /// Snapshots in the history, taken while nothing else happens.
+    /// Snapshots in the history, taken on an idle cluster.
     #[arg(long, value_name = "COUNT", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     snapshots: u64,
     /// Nodes of the cluster.
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
-    /// Snapshots that are taken at once; each of several records the markers of the others.
+    /// Concurrent snapshots; with several, each records the markers of the others.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     in_flight: u16,
-    /// Questions of each kind in each run.
+    /// Queries of each kind in each run.
     #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     questions: u64,
 }

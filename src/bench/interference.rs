@@ -33,25 +33,26 @@ const RATES: usize = 3;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
-    /// Throughput: how long each run takes.
+    /// Throughput: duration of each run.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     seconds: Duration,
-    /// Throughput: time from one snapshot to the next in the runs that have them.
+    /// Throughput: snapshot interval in the runs with snapshots.
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     every: Duration,
-    /// Latency: how long each run takes. Without --rate, three looks of a fifth of it each find out how many go.
+    /// Latency: duration of each run. Without --rate, three shorter runs, each a fifth of this, first measure the
+    /// maximum rate.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     deposit_seconds: Duration,
-    /// Latency: time from one snapshot to the next in the runs that have them.
+    /// Latency: snapshot interval in the runs with snapshots.
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     deposit_every: Duration,
-    /// How many nodes; each has the same load.
+    /// Number of nodes; each has the same load.
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
     nodes: u16,
-    /// Accounts in all, spread evenly over the nodes.
+    /// Total accounts, spread evenly over the nodes.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(16..=100_000_000))]
     accounts: u64,
-    /// How many of them the load goes into, spread evenly; all where nothing is said.
+    /// Number of accounts under load, spread evenly [default: all].
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     changed: Option<u64>,
     /// Throughput: operations in a batch.
@@ -60,7 +61,7 @@ pub(super) struct Parameters {
     /// Throughput: batches without an answer at once, per node.
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     in_flight: u16,
-    /// Latency: deposits per second in all, whether answers come or not [default: half of what 512 in flight come to].
+    /// Latency: total deposits per second, sent regardless of answers [default: half of the rate with 512 in flight].
     #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: Option<u32>,
 }

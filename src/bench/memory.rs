@@ -79,7 +79,7 @@ pub(super) async fn resident(children: &Children, field: &str) -> Result<f64, Cl
     kib(&status, field).map_or_else(
         || {
             Err(CliError::CheckFailed(format!(
-                "/proc/{id}/status says nothing of {field}"
+                "/proc/{id}/status has no field {field}"
             )))
         },
         |kib| Ok(kib * 1024.0),

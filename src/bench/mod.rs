@@ -48,7 +48,7 @@ use crate::cli::signals::EndSignals;
 use crate::cli::{CliError, LogOptions, OutputFormat};
 use report::Outcome;
 
-/// Measure this program on this machine, beside the limits of what it is made of.
+/// Measure this program on this machine and compare with the limits of its components.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -57,40 +57,40 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The transport with nothing behind it, single calls and batches
+    /// The bare transport: single calls and batches
     Echo(Measurement<echo::Parameters>),
-    /// Durable deposits over gRPC, beside a server that does nothing and the bare storage engine
+    /// Durable deposits over gRPC, compared with a server without logic and the bare storage engine
     Deposits(Measurement<deposits::Parameters>),
     /// Durable operations over a stream of batches
     Stream(Measurement<stream::Parameters>),
-    /// Global snapshots after a part of the accounts has changed
+    /// Global snapshots after a share of the accounts has changed
     Snapshot(Measurement<snapshot::Parameters>),
-    /// What snapshots cost those who work meanwhile: throughput of a stream, latency of single deposits
+    /// The cost of snapshots for concurrent clients: throughput of a stream, latency of single deposits
     Interference(Measurement<interference::Parameters>),
-    /// From the start of a node that was killed until it is ready
+    /// Restart of a killed node, from start to ready
     Restart(Measurement<restart::Parameters>),
-    /// Balances as they were at an instant of a long journal
+    /// Balances at an instant of a long journal
     Asof(Measurement<asof::Parameters>),
-    /// Transfers between processes: until the sender is durable, and until all have arrived
+    /// Transfers between processes: time until durable at the sender and until all have arrived
     Transfers(Measurement<transfers::Parameters>),
-    /// What a long history of a quiet cluster costs: memory, disk, start, and the time of answers from it
+    /// The cost of a long history of an idle cluster: memory, disk, start-up and query time
     History(Measurement<history::Parameters>),
     /// Memory of a node with many accounts
     Memory(Measurement<memory::Parameters>),
     /// Snapshots of a large ring in the simulator
     Simulate(Measurement<simulate::Parameters>),
-    /// This program and PostgreSQL in turn, the same work on the same machine
+    /// This program and PostgreSQL, alternately, with the same workloads on the same machine
     Compare(Measurement<compare::Parameters>),
     /// All measurements at their standard sizes, as one table: takes about 16 minutes, and 10 GB of disk
     All(Measurement<all::Parameters>),
     /// How snapshots, restarts and questions about the past grow with what there is, as one table: 4 GB of disk
     Growth(Measurement<growth::Parameters>),
-    /// A gRPC server that answers deposits and batches and does nothing
+    /// A gRPC server that answers deposits and batches without doing them
     #[command(hide = true)]
     EchoServer(echo_server::Args),
 }
 
-/// What is measured, and how often.
+/// The measurement and its number of runs.
 #[derive(Debug, clap::Args)]
 struct Measurement<P: clap::Args> {
     #[command(flatten)]
@@ -99,17 +99,17 @@ struct Measurement<P: clap::Args> {
     common: Common,
 }
 
-/// What every measurement takes.
+/// Options of every measurement.
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// How many runs are counted; the median of them is the result.
+    /// Number of measured runs; the result is their median.
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
-    /// Where the stores are made and removed; what is durable there is what is measured [default: the system's
-    /// directory for temporary files].
+    /// The directory in which stores are created and removed; its disk is the one measured [default: the system's
+    /// temporary directory].
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// How the result is written.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     output: OutputFormat,
 }
@@ -192,7 +192,7 @@ fn announce(bench: &Bench, name: &str) {
         runs => format!("{runs} times, the median counts"),
     };
     let sentence = format!(
-        "bench {name}: {about}; measured {times}; nodes and stores in {dir}, removed at the end; Ctrl-C ends it"
+        "bench {name}: {about}; measured {times}; nodes and stores in {dir}, removed at the end; press Ctrl-C to stop"
     );
     bench.output.remark("note", &sentence);
 }

@@ -50,7 +50,7 @@ impl Postgres {
             Some(script) if script.is_file() => script.to_owned(),
             Some(script) => {
                 return Err(CliError::Usage(format!(
-                    "--script: {} is no file; name {SCRIPT} of the repository",
+                    "--script: {} is not a file; name {SCRIPT} of the repository",
                     script.display()
                 )));
             }
@@ -101,7 +101,7 @@ impl Postgres {
             .ok()
             .and_then(|json_text| Rates::read(&json_text));
         let odd =
-            || CliError::CheckFailed(format!("{script} says what is not understood: {json_text}"));
+            || CliError::CheckFailed(format!("cannot parse the output of {script}: {json_text}"));
         rates.ok_or_else(odd).map(Some)
     }
 }

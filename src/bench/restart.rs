@@ -23,7 +23,7 @@ pub(super) struct Parameters {
     /// Accounts in the recorded state.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     accounts: u64,
-    /// Operations behind that state; several counts, to see how the time grows.
+    /// Operations after that state; give several counts to see how the time grows.
     #[arg(long, value_name = "COUNT,COUNT…", default_value = "1000000", value_delimiter = ',', value_parser = Listed(clap::value_parser!(u64).range(..=1_000_000_000)))]
     operations: Vec<u64>,
 }

@@ -19,16 +19,16 @@ const RUN_MIN: Duration = Duration::from_millis(300);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
-    /// Processes of the ring, each with a channel to the next; several counts, to see how the time grows.
+    /// Processes of the ring, each with a channel to the next; give several counts to see how the time grows.
     #[arg(long, value_name = "COUNT,COUNT…", default_value = "1000,4000,16000", value_delimiter = ',', value_parser = Listed(clap::value_parser!(u32).range(2..=100_000)))]
     processes: Vec<u32>,
-    /// Channels from each process, to the ones that follow it.
+    /// Channels from each process to its successors.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     outgoing: u32,
-    /// Concurrent snapshots, started by processes all around the ring.
+    /// Concurrent snapshots, with initiators spread around the ring.
     #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     snapshots: u32,
-    /// Of the delays of messages.
+    /// The seed of the message delays.
     #[arg(long, value_name = "NUMBER", default_value_t = 7)]
     seed: u64,
 }

@@ -23,23 +23,23 @@ use probe::Probe;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
-    /// Accounts in all, spread evenly over the nodes; several counts, to see what their number costs.
+    /// Total accounts, spread evenly over the nodes; give several counts to see the cost of their number.
     #[arg(long, value_name = "COUNT,COUNT…", default_value = "1000000", value_delimiter = ',', value_parser = Listed(clap::value_parser!(u64).range(1..=100_000_000)))]
     accounts: Vec<u64>,
-    /// How many of them change before each snapshot, percent.
+    /// Accounts that change before each snapshot, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = percent)]
     changed_percent: f64,
-    /// How many of them change before each snapshot, however many there are.
+    /// Accounts that change before each snapshot, as a number.
     #[arg(long, value_name = "COUNT", conflicts_with = "changed_percent")]
     changed: Option<u64>,
-    /// Whether single deposits go on meanwhile, one at a time to each node, a thousand per second at most: the longest
-    /// that one has waited while a snapshot ran is the pause.
+    /// Run single deposits during snapshots, one at a time to each node, at most a thousand per second, and report the
+    /// longest latency during a snapshot as the pause.
     #[arg(long)]
     probe: bool,
-    /// How many nodes.
+    /// Number of nodes.
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
     nodes: u16,
-    /// Whether deposits go on to the accounts that change while snapshots are taken.
+    /// Load during snapshots: deposits to the accounts that change.
     #[arg(long, value_name = "LOAD", default_value = "off")]
     load: LoadKind,
 }
@@ -59,9 +59,9 @@ impl Parameters {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum LoadKind {
-    /// Nothing else goes on.
+    /// No load.
     Off,
-    /// As many as the nodes take, in batches.
+    /// Maximum load, in batches.
     On,
 }
 

@@ -16,16 +16,16 @@ use crate::cli::CliError;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
-    /// How long each run takes.
+    /// Duration of each run.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     seconds: Duration,
     /// Operations in a batch.
     #[arg(long, value_name = "COUNT", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..=8192))]
     batch: u64,
-    /// Batches without an answer at once.
+    /// Unanswered batches at a time.
     #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=64))]
     in_flight: u16,
-    /// Accounts that the deposits are scattered over.
+    /// Accounts that the deposits are spread over.
     #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     accounts: u64,
 }

@@ -72,7 +72,7 @@ pub(super) async fn everywhere(nodes: &[RestClient], id: &str) -> Result<(), Cli
             let is_there = || matches!(rest.get(&path, &[]), Ok(answer) if answer.json["status"] == "complete");
             while !is_there() {
                 if started.elapsed() > SNAPSHOT_MAX {
-                    let why = format!("{path} does not come into the history of every node");
+                    let why = format!("{path} does not appear in the history of every node");
                     return Err(CliError::CheckFailed(why));
                 }
                 std::thread::sleep(SHARED_POLL);

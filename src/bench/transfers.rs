@@ -30,19 +30,19 @@ const ARRIVAL_MAX: Duration = Duration::from_secs(120);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
-    /// How long each run sends.
+    /// Duration of sending in each run.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     seconds: Duration,
-    /// How many nodes; with a single one the transfers are within its process.
+    /// Number of nodes; with a single node the transfers are within its process.
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
     nodes: u16,
-    /// Accounts in all, spread evenly over the nodes.
+    /// Total accounts, spread evenly over the nodes.
     #[arg(long, value_name = "COUNT", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(16..=100_000_000))]
     accounts: u64,
     /// Transfers in a batch.
     #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=8192))]
     batch: u64,
-    /// Batches without an answer at once, per node.
+    /// Unanswered batches at a time, per node.
     #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     in_flight: u16,
 }

@@ -137,7 +137,7 @@ impl LinkTable {
         match (link.state.is_open(), why) {
             (true, Closed::Stopped(why)) => {
                 if link.turned_away.is_none() {
-                    tracing::error!(%channel, why, "turned away; the channel goes on");
+                    tracing::error!(%channel, why, "refused; the channel continues");
                 }
                 link.turned_away = Some(why.clone());
             }
@@ -161,7 +161,7 @@ impl LinkTable {
     pub(super) fn go_on(&mut self, channel: &ChannelId) {
         let link = self.link(channel);
         if matches!(link.state, LinkState::WaitingForClock(_)) {
-            tracing::info!(%channel, "messages wait for the clock no more");
+            tracing::info!(%channel, "messages no longer wait for the clock");
             link.state = LinkState::Open;
         }
     }

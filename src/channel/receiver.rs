@@ -213,7 +213,7 @@ impl Receiver {
             (Stage::Ended, _) => {}
             (Stage::Silent, Event::Frame(Frame::Hello(hello))) => self.greeted(hello, host),
             (Stage::Silent, Event::Frame(_)) => {
-                self.fail(broken("the first frame is no hello"), host)
+                self.fail(broken("the first frame is not a hello"), host)
             }
             (Stage::Learning(handshake), Event::Learnt(learnt)) => match learnt {
                 Ok(()) => self.compare(handshake, host),
@@ -251,7 +251,7 @@ impl Receiver {
                 }
             }
             (_, Event::Closed(why)) => self.fail(why, host),
-            (_, Event::Elapsed) => self.fail(broken("no handshake came"), host),
+            (_, Event::Elapsed) => self.fail(broken("no handshake was received"), host),
             (stage, _) => self.stage = stage,
         }
     }
@@ -304,7 +304,7 @@ impl Receiver {
         let (channel, run) = (self.channel(handshake), handshake.identity.run);
         host.links(|links| match links.has_agreed(&channel, run) {
             true => Err(broken(
-                "a newer stream has delivered more than this one says",
+                "a newer stream has delivered more than this one states",
             )),
             false => {
                 links.contradict(&channel, run, &why);
@@ -350,7 +350,10 @@ impl Receiver {
 
     fn remember(&mut self, agreement: Agreement, delivered: ChannelDigest, host: &mut impl Host) {
         if delivered != agreement.delivered {
-            return self.fail(broken("messages of an older stream came in between"), host);
+            return self.fail(
+                broken("messages of an older stream were delivered in between"),
+                host,
+            );
         }
         let handshake = Handshake {
             agreed: true,
@@ -437,7 +440,7 @@ impl Receiver {
     fn end_if_evicted(&mut self, open: Open, host: &mut impl Host) {
         let number = self.slot.as_ref().map_or(0, |slot| slot.number);
         let why = host.links(|links: &mut LinkTable| {
-            let anew = || broken("another stream is to come");
+            let anew = || broken("a newer stream replaces this one");
             links
                 .is_evicted(&open.channel, number)
                 .then(|| links.held(&open.channel, open.run).unwrap_or_else(anew))

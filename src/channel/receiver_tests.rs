@@ -164,7 +164,7 @@ fn one_stream_at_a_time_uses_the_channel_and_the_newest_evicts_those_before() {
         assert!(!waiting.reads());
     }
     let evicted = on(&mut first, Event::SlotsChanged, &mut node);
-    assert_eq!(evicted, ["close another stream is to come"]);
+    assert_eq!(evicted, ["close a newer stream replaces this one"]);
     assert!(on(&mut third, Event::SlotsChanged, &mut node).is_empty());
     let compare = on(&mut second, Event::SlotsChanged, &mut node);
     assert_eq!(compare, ["compare, agreed false"]);
@@ -172,7 +172,7 @@ fn one_stream_at_a_time_uses_the_channel_and_the_newest_evicts_those_before() {
     let ended = on(&mut second, Event::Compared(Ok(digest(3))), &mut node);
     assert_eq!(
         ended,
-        ["close another stream is to come"],
+        ["close a newer stream replaces this one"],
         "as soon as it opens"
     );
     let compare = on(&mut third, Event::SlotsChanged, &mut node);
@@ -184,7 +184,10 @@ fn messages_of_an_older_stream_that_come_in_between_end_the_handshake() {
     let mut node = Node::default();
     let mut receiver = entered(&mut node, 1);
     let ended = on(&mut receiver, Event::Compared(Ok(digest(4))), &mut node);
-    assert_eq!(ended, ["close messages of an older stream came in between"]);
+    assert_eq!(
+        ended,
+        ["close messages of an older stream were delivered in between"]
+    );
     let mut next = entered(&mut node, 1);
     assert!(
         next.poll().is_none() && !next.is_open(),
@@ -199,7 +202,7 @@ fn a_late_hello_of_a_run_that_has_agreed_is_no_contradiction() {
     let differs = || Event::Compared(Err(Closed::Stopped("they differ".to_owned())));
     let mut late = Receiver::new(process("q"), 2);
     on(&mut late, hello(1), &mut node);
-    let sentence = "close a newer stream has delivered more than this one says";
+    let sentence = "close a newer stream has delivered more than this one states";
     assert_eq!(on(&mut late, differs(), &mut node), [sentence]);
     let mut copy = Receiver::new(process("q"), 2);
     on(&mut copy, hello(2), &mut node);
@@ -260,7 +263,7 @@ fn a_handshake_that_takes_too_long_frees_its_place_and_is_not_answered() {
     let mut first = entered(&mut node, 1);
     let mut second = welcomed(&mut node, 1);
     on(&mut second, Event::Frame(Frame::Agreed), &mut node);
-    let late = ["close no handshake came"];
+    let late = ["close no handshake was received"];
     assert_eq!(on(&mut first, Event::Elapsed, &mut node), late);
     let next = on(&mut second, Event::SlotsChanged, &mut node);
     assert_eq!(next, ["compare, agreed false"]);
@@ -277,7 +280,7 @@ fn frames_out_of_order_end_the_handshake() {
     let mut node = Node::default();
     let mut receiver = Receiver::new(process("q"), 2);
     let ended = on(&mut receiver, Event::Frame(Frame::Agreed), &mut node);
-    assert_eq!(ended[..], ["close the first frame is no hello"]);
+    assert_eq!(ended[..], ["close the first frame is not a hello"]);
     let mut receiver = welcomed(&mut node, 1);
     let ended = on(&mut receiver, messages(4..=4), &mut node);
     assert_eq!(ended, ["close the sender did not agree"]);

@@ -264,11 +264,13 @@ impl Sender {
             Ack::Welcome(Ok(welcome)) => welcome,
             Ack::Welcome(Err(reason)) => return self.give_up(Closed::Stopped(reason), host),
             Ack::Refusal(reason) => return self.fail(Closed::Stopped(reason), host),
-            Ack::Delivered(_) | Ack::Unknown => return self.fail(broken("no welcome came"), host),
+            Ack::Delivered(_) | Ack::Unknown => {
+                return self.fail(broken("no welcome was received"), host);
+            }
         };
         let (receiver, to) = (&welcome.receiver, &self.channel.to);
         if receiver != to {
-            let sentence = format!("process {receiver:?} answers where {to:?} should be");
+            let sentence = format!("process {receiver:?} answers at the address of {to:?}");
             return self.give_up(Closed::Stopped(sentence), host);
         }
         match welcome.known {

@@ -178,7 +178,7 @@ fn messages_go_out_within_the_window_of_unacknowledged_ones() {
 #[test]
 fn another_process_at_the_address_is_refused_and_tried_once_a_second() {
     let mut end = End::new(0);
-    let sentence = r#"process "r" answers where "q" should be"#;
+    let sentence = r#"process "r" answers at the address of "q""#;
     let refused = end.on(Event::Ack(welcome("r", 0)));
     assert_eq!(
         refused,

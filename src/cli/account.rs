@@ -34,7 +34,7 @@ enum Command {
         /// Whole minor units (cents).
         #[arg(allow_negative_numbers = true, value_parser = amount)]
         amount: i64,
-        /// The process of the receiving account [default: that of the paying one].
+        /// The process of the receiving account [default: the process of the paying account].
         #[arg(long)]
         to_process: Option<String>,
         #[command(flatten)]
@@ -42,12 +42,12 @@ enum Command {
     },
 }
 
-/// Which account.
+/// The account to query.
 #[derive(Debug, clap::Args)]
 struct AccountArg {
     /// The account.
     account: String,
-    /// The process that keeps it [default: the one that answers].
+    /// The process that keeps the account [default: the process of the queried node].
     #[arg(long)]
     process: Option<String>,
 }
@@ -56,13 +56,13 @@ struct AccountArg {
 struct BalanceArgs {
     #[command(flatten)]
     account: AccountArg,
-    /// As it was at this instant, for example 2026-01-31T12:00:00Z or -5m.
+    /// The balance at this instant, for example 2026-01-31T12:00:00Z or -5m.
     #[arg(long, value_name = INSTANT, conflicts_with = "snapshot", allow_hyphen_values = true, value_parser = at)]
     at: Option<String>,
-    /// As this snapshot recorded it, or `latest`.
+    /// The balance recorded by this snapshot, or by `latest`.
     #[arg(long, value_name = "ID")]
     snapshot: Option<String>,
-    /// As this revision of the snapshot recorded it [default: the newest].
+    /// The balance recorded by this revision of the snapshot [default: the newest].
     #[arg(long, value_name = "N", requires = "snapshot")]
     revision: Option<u32>,
     #[command(flatten)]
@@ -79,13 +79,13 @@ struct HistoryArgs {
     /// Before this instant.
     #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = at)]
     to: Option<String>,
-    /// Which come first.
+    /// Sort order.
     #[arg(long, default_value = "newest", value_parser = ["newest", "oldest"])]
     order: String,
-    /// How many, at most 1000 [default: 50].
+    /// Page size, at most 1000 [default: 50].
     #[arg(long)]
     limit: Option<u16>,
-    /// Go on where an earlier page ended.
+    /// Cursor of the previous page.
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]
@@ -105,11 +105,10 @@ struct AccountOperation {
 
 #[derive(Debug, clap::Args)]
 struct OperationOptions {
-    /// The process that keeps the account, and does this; its address is learnt from the node that is asked
-    /// [default: the one that answers].
+    /// The process that keeps the account; the queried node resolves its address [default: the process of that node].
     #[arg(long)]
     process: Option<String>,
-    /// Makes a repeat harmless: the same key answers as the first time.
+    /// Idempotency key: a retry with the same key returns the first result.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     #[command(flatten)]
@@ -242,8 +241,8 @@ fn uncertain(balance: &Value) -> Result<(), CliError> {
         field("snapshot")
     ))?;
     let doubt = format!(
-        "process {process} cannot be asked; the balance is that of {until}, and what happened to the account from then \
-         to {} is not known",
+        "process {process} is unreachable; the balance is as of {until}, and the operations on the account from then \
+         to {} are unknown",
         field("at")
     );
     OutputFormat::Table.remark("warning", &doubt);
@@ -274,13 +273,13 @@ fn history(args: &HistoryArgs) -> Result<(), CliError> {
         report.list(&page["snapshots"], &SNAPSHOT);
     }
     if page["snapshots_left_out"] == true {
-        report.line("there are more snapshots between these entries");
+        report.line("not all snapshots between these entries are shown");
     }
     if let Some(cursor) = page["next_cursor"].as_str() {
         report.line(&format!("more with the same command and --cursor {cursor}"));
     }
     if let Some(since) = page["kept_since"].as_str() {
-        report.line(&format!("what was before {since} is not known here"));
+        report.line(&format!("the process has no entries before {since}"));
     }
     report.print()
 }
@@ -314,7 +313,7 @@ fn unknown_outcome(error: CliError) -> CliError {
             timeout,
             option,
         } => CliError::Silent {
-            what: format!("whether the operation was done is not known: {what}"),
+            what: format!("the outcome of the operation is unknown: {what}"),
             address,
             timeout,
             option,

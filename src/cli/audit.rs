@@ -5,10 +5,10 @@ use super::output::{Columns, cell};
 use super::rest::{RestOptions, given};
 use super::{CliError, OutputFormat, Report, print};
 
-/// The whole cluster at a past instant: totals, money in flight, and whether it adds up.
+/// Audit the cluster at a past instant: totals, money in flight and conservation.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The instant, for example 2026-01-31T12:00:00Z, or -5m [default: the newest that is final everywhere].
+    /// The instant, for example 2026-01-31T12:00:00Z or -5m [default: the newest that is final on every node].
     #[arg(long, value_name = INSTANT, conflicts_with = "cut", allow_hyphen_values = true, value_parser = at)]
     at: Option<String>,
     /// The cut of an earlier audit.
@@ -103,7 +103,7 @@ fn table(audit: &serde_json::Value) -> Report {
         }
     }
     if let Some(token) = audit["cut"]["token"].as_str() {
-        report.line(&format!("\nthe same again with --cut {token}"));
+        report.line(&format!("\nrepeat this audit with --cut {token}"));
     }
     report
 }

@@ -11,10 +11,10 @@ use super::{CliError, OutputFormat, Report, print};
 use crate::api::time::rfc3339;
 use crate::store::{BackedUp, ExportError, Store};
 
-/// Copy the store of a node that runs.
+/// Back up the store of a running node.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where the copy is to be: a directory that is empty or not there yet.
+    /// Destination: an empty or new directory.
     #[arg(long, value_name = "DIR")]
     into: PathBuf,
     #[command(flatten)]
@@ -49,7 +49,7 @@ fn failed(rest: &str, error: ExportError) -> CliError {
     match error {
         ExportError::Store(error) => CliError::Store(error.to_string()),
         other => CliError::CheckFailed(format!(
-            "what {rest} sent is not whole, and was removed: {other}; see the node's log, and try again"
+            "the backup received from {rest} is incomplete and was removed: {other}; see the node's log, and retry"
         )),
     }
 }
@@ -79,8 +79,8 @@ fn report(args: &Args, copied: &BackedUp) -> Result<(), CliError> {
         copied.bytes
     ));
     report.line(&format!(
-        "check it with: snapledger store check {dir}\n\
-         it takes the place of the store when that is lost, and is refused beside it: see docs/operations.md, Back up"
+        "check it with: snapledger store check {dir}\nuse it only to replace the store when that is lost; peers \
+         refuse a second copy: see docs/operations.md, Back up"
     ));
     report.print()
 }

@@ -34,25 +34,21 @@ impl Destination {
         let absolute = std::path::absolute(into).map_err(|error| usage(&error.to_string()))?;
         // The final rename cannot replace a symbolic link or a mount point.
         if fs::symlink_metadata(&absolute).is_ok_and(|found| found.is_symlink()) {
-            return Err(usage("is a link; name a directory that is new"));
+            return Err(usage("is a symbolic link; name a new directory"));
         }
         match fs::read_dir(&absolute).map(|mut entries| entries.next().is_some()) {
             Ok(true) => {
-                return Err(usage("is not empty; name a directory that is new"));
+                return Err(usage("is not empty; name a new directory"));
             }
             Ok(false) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(usage(&format!("cannot be looked into: {error}"))),
+            Err(error) => return Err(usage(&format!("cannot be read: {error}"))),
         }
         let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-            return Err(usage(
-                "is no place for stores; name a directory that is new",
-            ));
+            return Err(usage("is not a directory; name a new directory"));
         };
         if is_mount_point(&absolute, parent) {
-            return Err(usage(
-                "is where a file system begins; name a new directory in it",
-            ));
+            return Err(usage("is a mount point; name a new directory in it"));
         }
         let aside = parent.join(format!(".{}.restoring", name.to_string_lossy()));
         if let Ok(entries) = fs::read_dir(&aside) {
@@ -60,7 +56,7 @@ impl Destination {
             if names.any(|name| name != LOCK && name != STORES) {
                 let aside = aside.display();
                 return Err(usage(&format!(
-                    "is made in {aside}, and other things stand there; move them away"
+                    "uses the staging directory {aside}, which has other content; move that away"
                 )));
             }
         }
@@ -81,13 +77,13 @@ impl Destination {
         let into = self.into.display();
         let failed = |error| {
             CliError::Usage(format!(
-                "--into: {into} cannot be made: {error}; name a new directory where this user may write"
+                "--into: {into} cannot be created: {error}; name a new directory where this user may write"
             ))
         };
         fs::create_dir_all(&self.aside).map_err(failed)?;
         let lock = File::create(self.aside.join(LOCK)).map_err(failed)?;
         lock.try_lock()
-            .map_err(|_| CliError::Usage(format!("another command is writing into {into} now")))?;
+            .map_err(|_| CliError::Usage(format!("another command is writing to {into}")))?;
         let stores = self.aside.join(STORES);
         if stores.exists() {
             fs::remove_dir_all(&stores).map_err(failed)?;

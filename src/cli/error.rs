@@ -71,7 +71,9 @@ pub enum CliError {
     #[error("{0}")]
     CheckFailed(String),
     /// The connection to a node failed.
-    #[error("{address} does not answer: {reason}; start the node, or name another with {option}")]
+    #[error(
+        "{address} does not answer: {reason}; start the node, or give another address with {option}"
+    )]
     Unreachable {
         /// The address tried.
         address: String,
@@ -82,8 +84,8 @@ pub enum CliError {
     },
     /// The node, or another program at its address, does not respond in time.
     #[error(
-        "{address} does not answer: {what} within {timeout:?}; see whether the node is stopped or overloaded, name another \
-         with {option}, or wait longer with --timeout"
+        "{address} does not answer: {what} within {timeout:?}; check whether the node is stopped or overloaded, give \
+         another address with {option}, or wait longer with --timeout"
     )]
     Silent {
         /// The address tried.
@@ -96,7 +98,7 @@ pub enum CliError {
         option: &'static str,
     },
     /// The answer is not one of a snapledger node.
-    #[error("{address} answers with something else than a snapledger node would: {reason}")]
+    #[error("{address} does not answer like a snapledger node: {reason}")]
     Strange {
         /// The address that answered.
         address: String,

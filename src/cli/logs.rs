@@ -12,10 +12,10 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::CliError;
 use crate::api::time::rfc3339;
 
-/// What is logged and how.
+/// Logging options.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LogOptions {
-    /// What is logged, as a level or a filter: error, warn, info, debug, trace [default: info for node, warn else].
+    /// Log level or filter: error, warn, info, debug, trace [default: info for node, otherwise warn].
     #[arg(
         long,
         global = true,
@@ -24,7 +24,7 @@ pub struct LogOptions {
         value_name = "LEVEL"
     )]
     log_level: Option<String>,
-    /// How log lines are written.
+    /// Format of log lines.
     #[arg(
         long,
         global = true,
@@ -39,12 +39,12 @@ pub struct LogOptions {
     verbose: u8,
 }
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable text.
     Text,
-    /// One object per line, for programs.
+    /// One JSON object per line.
     Json,
 }
 
@@ -52,8 +52,12 @@ impl LogOptions {
     /// Starts logging. `default` is the level if none is given, `process` the process of a node.
     pub(super) fn start(&self, default: &str, process: Option<&str>) -> Result<(), CliError> {
         let level = self.level(default);
-        let filter = EnvFilter::try_new(&level)
-            .map_err(|_| CliError::Usage(format!("--log-level: `{level}` is no level or filter; write error, warn, info, debug or trace")))?;
+        let filter = EnvFilter::try_new(&level).map_err(|_| {
+            CliError::Usage(format!(
+                "--log-level: `{level}` is not a valid level or filter; write error, \
+                warn, info, debug or trace"
+            ))
+        })?;
         let lines = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .log_internal_errors(false)

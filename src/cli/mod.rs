@@ -44,7 +44,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!("{version} (store format {format})")
 });
 
-/// A cluster of bank processes whose money never stops moving and whose past can be audited exactly.
+/// A cluster of bank processes with consistent global snapshots and an auditable history.
 #[derive(Debug, Parser)]
 #[command(name = "snapledger", version = VERSION.as_str(), propagate_version = true)]
 #[command(
@@ -71,19 +71,19 @@ enum Command {
     Snapshot(snapshot::Args),
     /// Balances, statements, deposits, withdrawals and transfers
     Account(account::Args),
-    /// The whole cluster at a past instant: totals, money in flight, and whether it adds up
+    /// Audit the cluster at a past instant: totals, money in flight and conservation
     Audit(audit::Args),
-    /// How a node is, its peers and channels, and its newest snapshot
+    /// The state of a node, its peers and channels, and its newest snapshot
     Status(status::Args),
     /// Run a scenario through the process core in virtual time
     Simulate(simulate::Args),
-    /// Measure this program on this machine, beside the limits of what it is made of
+    /// Measure this program on this machine and compare with the limits of its components
     Bench(bench::Args),
-    /// Look into the store of a stopped node, or decide about it
+    /// Examine or repair the store of a stopped node
     Store(store::Args),
-    /// Copy the store of a node that runs
+    /// Back up the store of a running node
     Backup(backup::Args),
-    /// Make a new cluster from a complete snapshot
+    /// Create a new cluster from a complete snapshot
     Restore(restore::Args),
     /// Print the completions of a shell
     Completions(completions::Args),

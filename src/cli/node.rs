@@ -21,7 +21,7 @@ pub struct Args {
     #[command(flatten)]
     options: NodeOptions,
 
-    /// Stop in order when stdin reaches its end.
+    /// Stop gracefully at the end of stdin.
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
 }
@@ -96,7 +96,7 @@ async fn host(
     let rest = sockets.rest.local_addr().map_err(CliError::Runtime)?;
     let remember = |node: &Handle| {
         if let Err(error) = node.store().remember(addresses) {
-            tracing::warn!(%error, "peers without an id will have to be asked again");
+            tracing::warn!(%error, "cannot save the ids of peers; they will be asked again at the next start");
         }
     };
     let started = end.or(Host::start_after(config, sockets, remember)).await;
@@ -113,7 +113,7 @@ async fn host(
     match end.or_again(host.stop()).await {
         Some(()) => Ok(()),
         None => Err(CliError::Refused(format!(
-            "{id} was told twice to stop and left at once"
+            "{id} stopped immediately after a second signal"
         ))),
     }
 }

@@ -91,7 +91,7 @@ impl Report {
         let channels = totals["channels_left_out"].as_array().map_or(0, Vec::len);
         if channels > 0 {
             gaps.push(format!(
-                "without what is on its way in channels not known: {channels}"
+                "without the money in flight in channels whose contents are unknown: {channels}"
             ));
         }
         let gaps = gaps.join("; ");
@@ -170,8 +170,8 @@ mod tests {
         let totals = serde_json::json!({
             "complete": false, "left_out": ["n3"], "earlier": ["n4"], "channels_left_out": [{}, {}]
         });
-        let line = "\nnot the sums of the whole cluster: without n3; with earlier figures of n4; \
-                    without what is on its way in channels not known: 2\n";
+        let line = "\nnot the sums of the whole cluster: without n3; with earlier figures of n4; without the money in \
+                    flight in channels whose contents are unknown: 2\n";
         assert_eq!(sentence_of(totals), line);
     }
 

@@ -5,9 +5,9 @@ use clap::ValueEnum;
 /// How a result is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum OutputFormat {
-    /// For people.
+    /// Human-readable text.
     #[default]
     Table,
-    /// For programs.
+    /// JSON.
     Json,
 }

@@ -23,7 +23,7 @@ const EVENTS_APART_MAX: Duration = Duration::from_secs(30);
 /// The response limit of programs that have no option for it.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where a node is, and how its answers are shown.
+/// The node to query, and the output of its answers.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RestOptions {
     /// The REST address of a node.
@@ -34,11 +34,10 @@ pub struct RestOptions {
         default_value = "http://127.0.0.1:7201"
     )]
     pub rest: String,
-    /// How the result is written; json is the node's answer as it came.
+    /// Output format; json is the unchanged answer of the node.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub output: OutputFormat,
-    /// How long a node may say nothing before the command gives up. What takes its time, such as an audit, may take longer
-    /// once the node has shown that it answers.
+    /// Response timeout. Long requests such as audits get more time once the node has answered a short one.
     #[arg(
         long,
         env = "SNAPLEDGER_TIMEOUT",
@@ -103,7 +102,7 @@ impl RestClient {
         let host = host.filter(|host| host.parse::<ureq::http::uri::Authority>().is_ok());
         let host = host.ok_or_else(|| {
             CliError::Usage(format!(
-                "--rest: `{base}` is no address of a node; write for example http://127.0.0.1:7201, or 127.0.0.1:7201"
+                "--rest: `{base}` is not a valid address of a node; write for example http://127.0.0.1:7201, or 127.0.0.1:7201"
             ))
         })?;
         Ok(Self {
@@ -142,7 +141,7 @@ impl RestClient {
     pub fn process(&self) -> Result<String, CliError> {
         let cluster = self.get("/v1/cluster", &[])?;
         let process = cluster.json["process"].as_str().map(str::to_owned);
-        process.ok_or_else(|| self.strange("it does not say which process it is"))
+        process.ok_or_else(|| self.strange("it does not state which process it is"))
     }
 
     /// A client of the node of another process, at the address that this node reports.
@@ -158,19 +157,19 @@ impl RestClient {
         let peer = peers.find(|peer| peer["process"] == process);
         let peer = peer.ok_or_else(|| {
             CliError::Refused(format!(
-                "there is no process {process:?} in this cluster; `snapledger status` lists those that are"
+                "there is no process {process:?} in this cluster; `snapledger status` lists its processes"
             ))
         })?;
         if peer["transport"] == "unary" {
             return Err(CliError::Refused(format!(
-                "process {process:?} is of another make (transport = \"unary\"): give its operations to its own program; \
-                 money is sent there by a transfer, `snapledger account transfer … --to-process {process}`"
+                "process {process:?} is hosted by another program (transport = \"unary\"); send its operations to \
+                 that program, and money by a transfer: `snapledger account transfer … --to-process {process}`"
             )));
         }
         let address = peer["rest"].as_str().ok_or_else(|| {
             let asked = &self.base;
             CliError::Refused(format!(
-                "{asked} does not know the REST address of process {process:?} (yet); name it with --rest"
+                "{asked} has no REST address of process {process:?} (yet); give it with --rest"
             ))
         })?;
         Ok(Self::new(&format!("http://{address}"))?.with_timeout(self.timeout))
@@ -260,7 +259,7 @@ impl RestClient {
         let mut block = vec![0; BLOCK_BYTES];
         loop {
             let read = body.read(&mut block);
-            let broken = |error| self.broken_off(&format!("the file broke off: {error}"));
+            let broken = |error| self.broken_off(&format!("the download ended early: {error}"));
             let read = read.map_err(broken)?;
             if read == 0 {
                 return Ok(());
@@ -289,7 +288,7 @@ impl RestClient {
         let response = request.call().map_err(|error| self.unreachable(error))?;
         if !response.status().is_success() {
             self.answer(Ok(response))?;
-            return Err(self.strange("what comes is no file"));
+            return Err(self.strange("the answer is not a file"));
         }
         Ok(Incoming::of(response))
     }
@@ -330,7 +329,7 @@ impl RestClient {
                 if status == 415 {
                     return Err(self.grpc_port());
                 }
-                return Err(self.strange(&format!("status {status}, and no reason")));
+                return Err(self.strange(&format!("status {status} without a problem document")));
             }
             let kind = problem["type"].as_str();
             let kind = kind.and_then(|kind| kind.rsplit('/').next());
@@ -346,7 +345,7 @@ impl RestClient {
                 text,
                 json,
             }),
-            Err(_) => Err(self.strange("what comes is no JSON")),
+            Err(_) => Err(self.strange("the answer is not JSON")),
         }
     }
 
@@ -362,7 +361,7 @@ impl RestClient {
 
     fn grpc_port(&self) -> CliError {
         CliError::Refused(format!(
-            "{} looks like a port for gRPC; give --rest the REST address of the node, which `snapledger cluster` prints \
+            "{} looks like a gRPC port; give --rest the REST address of the node, which `snapledger cluster` prints \
              beside it and cluster.toml calls `rest`, for example http://127.0.0.1:7201",
             self.base
         ))
@@ -381,7 +380,7 @@ impl RestClient {
                 reason: error.to_string(),
             },
             ureq::Error::Timeout(Timeout::RecvBody) => {
-                self.broken_off(&format!("its answer has not ended after {BODY_TIME_MAX:?}"))
+                self.broken_off(&format!("its answer did not end within {BODY_TIME_MAX:?}"))
             }
             ureq::Error::Timeout(which) => CliError::Silent {
                 address,
@@ -410,7 +409,7 @@ impl Read for Incoming {
             .read(buffer)
             .map_err(|error| match ureq::Error::from(error) {
                 ureq::Error::Timeout(_) => {
-                    io::Error::new(io::ErrorKind::TimedOut, "nothing more came in time")
+                    io::Error::new(io::ErrorKind::TimedOut, "the answer stalled")
                 }
                 error => error.into_io(),
             })
@@ -419,10 +418,10 @@ impl Read for Incoming {
 
 fn silence(which: Timeout) -> &'static str {
     match which {
-        Timeout::Resolve => "its name was not resolved",
-        Timeout::Connect => "no connection was made",
-        Timeout::PerRead => "its answer stopped, and nothing came",
-        _ => "it took the connection and said nothing",
+        Timeout::Resolve => "the host name was not resolved",
+        Timeout::Connect => "no connection was established",
+        Timeout::PerRead => "its answer stopped, and no data arrived",
+        _ => "it accepted the connection and did not answer",
     }
 }
 
@@ -468,7 +467,7 @@ pub(super) fn sentence(status: u16, problem: &Value) -> String {
         }
         (Some(title), Some(detail)) => format!("{title}: {detail}"),
         (Some(one), None) | (None, Some(one)) => one.to_owned(),
-        (None, None) => format!("the node answers with status {status} and no explanation"),
+        (None, None) => format!("the node answered with status {status} without an explanation"),
     }
 }
 

@@ -15,12 +15,12 @@ pub struct Args {
     /// Processes, their tokens and the channels between them: a line `N`, N lines `PROCESS TOKENS`, lines `FROM TO`
     #[arg(long, value_name = "FILE")]
     topology: PathBuf,
-    /// What happens, line by line: `send FROM TO TOKENS`, `snapshot PROCESS` or `tick [K]`
+    /// The events, one per line: `send FROM TO TOKENS`, `snapshot PROCESS` or `tick [K]`
     #[arg(long, value_name = "FILE")]
     events: PathBuf,
     #[command(flatten)]
     delays: DelayArgs,
-    /// How the snapshots are printed
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     output: Format,
 }
@@ -28,10 +28,10 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 struct DelayArgs {
-    /// Digits from 0 to 4: each message takes the next one, and that many ticks more than one
+    /// Delay digits from 0 to 4: each message takes the next one and is delayed by one tick more than the digit
     #[arg(long = "delays", value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Draw the digits from a generator; the same seed gives the same run [default: 0]
+    /// Generate the digits from this seed; the same seed gives the same run [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
@@ -40,7 +40,7 @@ struct DelayArgs {
 enum Format {
     /// One line per process and per recorded message
     Text,
-    /// For programs
+    /// JSON
     Json,
 }
 

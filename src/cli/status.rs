@@ -6,8 +6,8 @@ use super::output::{Columns, cell};
 use super::rest::RestOptions;
 use super::{CliError, OutputFormat, Report, print};
 
-/// How a node is, its peers and channels, and its newest snapshot. Several nodes are asked one after the other: give --rest
-/// their addresses with commas between.
+/// The state of a node, its peers and channels, and its newest snapshot. To query several nodes in sequence, give
+/// --rest their addresses separated by commas.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         return Ok(());
     }
     Err(CliError::CheckFailed(format!(
-        "of {} nodes these do not answer, or are not ready: {}",
+        "of {} nodes, these do not answer or are not ready: {}",
         addresses.len(),
         not_well.join(", ")
     )))

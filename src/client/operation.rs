@@ -120,7 +120,7 @@ pub struct Done {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// The text is not the URL of a node.
-    #[error("{0:?} is no URL of a node; write http://host:port")]
+    #[error("{0:?} is not a valid URL of a node; write http://host:port")]
     Url(String),
     /// The operation is malformed and was not sent.
     #[error("{field}: {why}")]
@@ -148,7 +148,7 @@ pub enum ClientError {
     },
     /// The node gave no answer within the limit. The outcome is unknown; submit the operation again with the same
     /// request id.
-    #[error("no answer for {}s, whether it was done is not known: {reason}", patience.as_secs_f32())]
+    #[error("no answer for {}s, the outcome is unknown: {reason}", patience.as_secs_f32())]
     Silent {
         /// The limit, `patience` of the client's [`Options`](super::Options).
         patience: Duration,
@@ -158,7 +158,7 @@ pub enum ClientError {
     /// The client has ended, because it gave up on an earlier operation or its runtime has ended. The operation was not
     /// sent.
     #[error(
-        "the client has ended: it gave up before; connect anew, and submit in order what has no answer"
+        "the client has ended after an earlier failure; reconnect, and resubmit the unanswered operations in order"
     )]
     Ended,
 }

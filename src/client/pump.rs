@@ -93,7 +93,7 @@ impl Pump {
         let (batches, sent) = mpsc::channel(self.options.in_flight + self.unanswered.len());
         for batch in &self.unanswered {
             if batches.try_send(request(batch)).is_err() {
-                return Some(Status::internal("there is no room for a batch"));
+                return Some(Status::internal("the request queue is full"));
             }
         }
         let until = self.heard + self.options.patience;
@@ -101,7 +101,7 @@ impl Pump {
         let mut answers = match opened {
             Ok(Ok(answer)) => answer.into_inner(),
             Ok(Err(status)) => return Some(status),
-            Err(_) => return Some(Status::deadline_exceeded("the stream does not open")),
+            Err(_) => return Some(Status::deadline_exceeded("the stream could not be opened")),
         };
         let mut batches = Some(batches);
         loop {
@@ -151,7 +151,7 @@ impl Pump {
     fn take(&mut self, answer: ApplyResponse) -> Result<(), Status> {
         let front = self.unanswered.front();
         if front.is_none_or(|batch| batch.len() != answer.results.len()) {
-            return Err(Status::data_loss("the answer is not that of the batch"));
+            return Err(Status::data_loss("the answer belongs to another batch"));
         }
         self.heard = Instant::now();
         let batch = self.unanswered.pop_front().unwrap_or_default();
@@ -186,7 +186,7 @@ async fn next(
 ) -> Result<ApplyResponse, Status> {
     match timeout_at(until, answers.message()).await {
         Ok(answer) => answer?.ok_or_else(|| Status::unavailable("the node has ended the stream")),
-        Err(_) => Err(Status::deadline_exceeded("the node is silent")),
+        Err(_) => Err(Status::deadline_exceeded("the node does not answer")),
     }
 }
 
@@ -199,7 +199,7 @@ pub(crate) fn reason(status: &Status) -> String {
     match error {
         None => status.message().to_owned(),
         Some(error) if error.is::<std::io::Error>() => error.to_string(),
-        Some(error) => format!("the connection broke off ({error})"),
+        Some(error) => format!("the connection was lost ({error})"),
     }
 }
 

@@ -90,7 +90,7 @@ fn the_bound_of_clocks_is_a_duration() {
     let cluster = check(&text).expect("a good file");
     assert_eq!(cluster.clock.ahead_max, Duration::from_secs(300));
     let wrong = sentence(&text.replace("5m", "off"));
-    assert!(wrong.contains("`off` is no duration"), "{wrong}");
+    assert!(wrong.contains("`off` is not a valid duration"), "{wrong}");
 }
 
 #[test]
@@ -126,13 +126,13 @@ fn every_fault_names_file_line_and_remedy() {
             "127.0.0.1:7101",
             "127.0.0.1:7202",
             12,
-            "is taken already by n2",
+            "is already used by n2",
         ),
         (
             "127.0.0.1:7101",
             "127.0.0.1",
             12,
-            "`127.0.0.1` is no address",
+            "`127.0.0.1` is not a valid address",
         ),
         ("[\"n1\", \"n2\"]", "[\"n1\"]", 2, "a channel is a pair"),
         (", [\"n1\", \"n2\"]", "", 2, "not strongly connected"),
@@ -142,8 +142,13 @@ fn every_fault_names_file_line_and_remedy() {
             2,
             "not in the cluster",
         ),
-        ("\"off\"", "\"often\"", 17, "`often` is no interval"),
-        ("\"500ms\"", "\"off\"", 18, "`off` is no duration"),
+        (
+            "\"off\"",
+            "\"often\"",
+            17,
+            "`often` is not a valid interval",
+        ),
+        ("\"500ms\"", "\"off\"", 18, "`off` is not a valid duration"),
         ("= 4", "= 0", 19, "at least 1"),
         ("\"demo\"", "\"\"", 1, "name is empty"),
         ("[snapshot]", "[snapshot", 16, "see data/cluster.toml"),

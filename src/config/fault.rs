@@ -56,19 +56,19 @@ pub enum Fault {
     #[error("the cluster's name is empty; give every node and client the same name")]
     NoClusterName,
     /// The text is not `host:port`.
-    #[error("`{0}` is no address; write host:port, for example 127.0.0.1:7101")]
+    #[error("`{0}` is not a valid address; write host:port, for example 127.0.0.1:7101")]
     Address(String),
     /// The advertised address is neither a host nor `host:port`.
-    #[error("`{0}` is no address; write a host or host:port, for example n1.example.org")]
+    #[error("`{0}` is not a valid address; write a host or host:port, for example n1.example.org")]
     Advertised(String),
     /// A wildcard is given where an address to connect to is needed.
     #[error(
-        "`{0}` stands for every interface and names no host to connect to; write a host that others reach"
+        "`{0}` means every interface and is not a host to connect to; write a host that peers can reach"
     )]
     Nowhere(String),
     /// The listening address is a wildcard and no advertised address is given.
     #[error(
-        "`{listen}` listens on every interface and names no host that others reach; add {remedy}"
+        "`{listen}` listens on every interface and is not a host that peers can reach; add {remedy}"
     )]
     Unadvertised {
         /// The listening address.
@@ -77,7 +77,9 @@ pub enum Fault {
         remedy: &'static str,
     },
     /// The text is not a duration.
-    #[error("`{0}` is no duration; write a whole number with a unit, for example 60s or 500ms")]
+    #[error(
+        "`{0}` is not a valid duration; write a whole number with a unit, for example 60s or 500ms"
+    )]
     Duration(String),
     /// The duration is zero.
     #[error("`{0}` is too short; give at least 1ms")]
@@ -93,29 +95,31 @@ pub enum Fault {
     Deadline(String),
     /// The text is neither a duration nor `off`.
     #[error(
-        "`{0}` is no interval; write a whole number with a unit, for example 60s or 500ms, or off"
+        "`{0}` is not a valid interval; write a whole number with a unit, for example 60s or 500ms, or off"
     )]
     Interval(String),
     /// The text is neither an age nor `off`.
-    #[error("`{0}` is no age; write a whole number with a unit, for example 15d or 12h, or off")]
+    #[error(
+        "`{0}` is not a valid age; write a whole number with a unit, for example 15d or 12h, or off"
+    )]
     Age(String),
     /// The text is not a size.
     #[error(
-        "`{0}` is no size; write a whole number with a unit, for example 256MiB, or 0B for none"
+        "`{0}` is not a valid size; write a whole number with a unit, for example 256MiB, or 0B for none"
     )]
     Size(String),
     /// The limit on open snapshots is 0.
-    #[error("no snapshot could ever be open with a bound of 0; give at least 1")]
+    #[error("the limit of open snapshots is 0; give at least 1")]
     OpenMax,
     /// The limit on kept snapshots is 0.
-    #[error("a history of 0 snapshots holds nothing; give at least 1, or leave it out to keep all")]
+    #[error("the limit of kept snapshots is 0; give at least 1, or leave it out to keep all")]
     MaxCount,
     /// Two processes have the same id.
-    #[error("process {0} is named twice; give each process an id of its own")]
+    #[error("process {0} is named twice; give each process its own id")]
     DuplicateId(ProcessId),
     /// Two sockets have the same address.
     #[error(
-        "address {address} of process {process} is taken already by {taken_by}; give each socket an address of its own"
+        "address {address} of process {process} is already used by {taken_by}; give each socket its own address"
     )]
     DuplicateAddress {
         /// The address that is given twice.
@@ -152,13 +156,15 @@ pub enum Fault {
     )]
     NoRest(ProcessId),
     /// Neither a cluster file nor a port is given.
-    #[error("nothing says where the node listens; give --config FILE, or --port with --peers")]
+    #[error(
+        "the listening address of the node is missing; give --config FILE, or --port with --peers"
+    )]
     NoForm,
     /// A cluster file and addresses on the command line are both given.
-    #[error("the cluster file gives the addresses already; leave out either this or --config")]
+    #[error("the cluster file already gives the addresses; leave out either this or --config")]
     BothForms,
     /// The default REST port, the gRPC port + 100, exceeds 65535.
-    #[error("{0} + 100 is no port, so the REST port has to be given; add --rest-port")]
+    #[error("{0} + 100 is not a valid port; give the REST port with --rest-port")]
     RestPort(u16),
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Keep;
 
-/// What may be said about a node. Flags win over the environment; both win over the cluster file.
+/// Options of a node. Flags override the environment; both override the cluster file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct NodeOptions {
     /// The process this node hosts.
@@ -16,15 +16,16 @@ pub struct NodeOptions {
     )]
     pub id: String,
 
-    /// The cluster file; it gives the members, their addresses and the channels.
+    /// The cluster file with the members, their addresses and the channels.
     #[arg(long, env = "SNAPLEDGER_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Without a cluster file: the port for gRPC.
+    /// Without a cluster file: the gRPC port.
     #[arg(long, env = "SNAPLEDGER_PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
 
-    /// Without a cluster file: the other processes, as id=host:port, or host:port where the id is learnt at connect.
+    /// Without a cluster file: the other processes, as id=host:port, or as host:port if the id is to be discovered at
+    /// connect.
     #[arg(
         long,
         env = "SNAPLEDGER_PEERS",
@@ -33,20 +34,20 @@ pub struct NodeOptions {
     )]
     pub peers: Vec<String>,
 
-    /// Without a cluster file: the port for REST [default: the gRPC port + 100].
+    /// Without a cluster file: the REST port [default: the gRPC port + 100].
     #[arg(long, env = "SNAPLEDGER_REST_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub rest_port: Option<u16>,
 
-    /// The address to listen on [default: 127.0.0.1, or as the cluster file says].
+    /// The address to listen on [default: the value of the cluster file, or 127.0.0.1].
     #[arg(long, env = "SNAPLEDGER_HOST")]
     pub host: Option<String>,
 
-    /// Where others reach this node's gRPC port, as host or host:port [default: where it listens, or as the cluster
-    /// file says]. Needed where it listens on every interface, as with --host 0.0.0.0.
+    /// The address at which peers reach this node's gRPC port, as host or host:port [default: the value of the cluster
+    /// file, or the listening address]. Required if the node listens on every interface, as with --host 0.0.0.0.
     #[arg(long, env = "SNAPLEDGER_ADVERTISE", value_name = "ADDRESS")]
     pub advertise: Option<String>,
 
-    /// The same for its REST port [default: the host of --advertise and the port it listens on].
+    /// The same for the REST port [default: the host of --advertise and the listening port].
     #[arg(long, env = "SNAPLEDGER_ADVERTISE_REST", value_name = "ADDRESS")]
     pub advertise_rest: Option<String>,
 
@@ -54,11 +55,11 @@ pub struct NodeOptions {
     #[arg(long, env = "SNAPLEDGER_DIR")]
     pub dir: Option<PathBuf>,
 
-    /// The name every node and client of the cluster gives [default: demo].
+    /// The cluster name, the same for every node and client [default: demo].
     #[arg(long, env = "SNAPLEDGER_CLUSTER_NAME", value_name = "NAME")]
     pub cluster_name: Option<String>,
 
-    /// Time between two snapshots this node starts by itself: 60s, 500ms, …, or off [default: 60s].
+    /// Interval of the scheduled snapshots of this node: 60s, 500ms, …, or off [default: 60s].
     #[arg(long, env = "SNAPLEDGER_SNAPSHOT_INTERVAL", value_name = "INTERVAL")]
     pub snapshot_interval: Option<String>,
 
@@ -66,27 +67,27 @@ pub struct NodeOptions {
     #[arg(long, env = "SNAPLEDGER_SNAPSHOT_DEADLINE", value_name = "DURATION")]
     pub snapshot_deadline: Option<String>,
 
-    /// How many snapshots may be open at once [default: 256].
+    /// Maximum number of open snapshots [default: 256].
     #[arg(long, env = "SNAPLEDGER_SNAPSHOTS_OPEN_MAX", value_name = "COUNT")]
     pub snapshots_open_max: Option<usize>,
 
-    /// Whose snapshots this node keeps in its history [default: all].
+    /// The snapshots this node keeps in its history, by initiator [default: all].
     #[arg(long, env = "SNAPLEDGER_HISTORY_KEEP", value_name = "WHOSE")]
     pub history_keep: Option<Keep>,
 
-    /// Age over which snapshots that are not pinned are deleted: 30d, 12h, …, or off [default: off].
+    /// Age after which unpinned snapshots are deleted: 30d, 12h, …, or off [default: off].
     #[arg(long, env = "SNAPLEDGER_HISTORY_MAX_AGE", value_name = "AGE")]
     pub history_max_age: Option<String>,
 
-    /// How many of the newest snapshots are kept; older ones that are not pinned are deleted [default: all].
+    /// Number of newest snapshots to keep; older unpinned ones are deleted [default: all].
     #[arg(long, env = "SNAPLEDGER_HISTORY_MAX_COUNT", value_name = "COUNT")]
     pub history_max_count: Option<usize>,
 
-    /// Free space of the store's file system under which new work is refused: 256MiB, 1GiB, … [default: 256MiB].
+    /// Free space on the store's file system below which new work is refused: 256MiB, 1GiB, … [default: 256MiB].
     #[arg(long, env = "SNAPLEDGER_STORE_FREE_SPACE_MIN", value_name = "SIZE")]
     pub store_free_space_min: Option<String>,
 
-    /// Time after which a commit that hangs stops the node [default: 30s].
+    /// Time after which a stalled commit stops the node [default: 30s].
     #[arg(
         long,
         env = "SNAPLEDGER_STORE_COMMIT_DEADLINE",
@@ -94,7 +95,7 @@ pub struct NodeOptions {
     )]
     pub store_commit_deadline: Option<String>,
 
-    /// How far the clock of a peer may be ahead of the one here before its messages wait [default: 60s].
+    /// The most a peer's clock may be ahead of this node's clock before its messages wait [default: 60s].
     #[arg(long, env = "SNAPLEDGER_CLOCK_AHEAD_MAX", value_name = "DURATION")]
     pub clock_ahead_max: Option<String>,
 }

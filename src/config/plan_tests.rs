@@ -153,9 +153,9 @@ fn a_wildcard_is_listened_on_and_never_told() {
     everywhere.advertise_rest = Some("h1:82".to_owned());
     assert_eq!(told(&everywhere), of("0.0.0.0:50051", "h1:81", "h1:82"));
     everywhere.advertise = Some("[::]".to_owned());
-    assert!(sentence(&everywhere).starts_with("--advertise: `[::]:50051` stands for every"));
-    assert!(sentence(&by_peers(&["n2=0.0.0.0:1"])).contains("names no host to connect to"));
-    assert!(sentence(&by_peers(&["[::]:1"])).contains("names no host to connect to"));
+    assert!(sentence(&everywhere).starts_with("--advertise: `[::]:50051` means every"));
+    assert!(sentence(&by_peers(&["n2=0.0.0.0:1"])).contains("is not a host to connect to"));
+    assert!(sentence(&by_peers(&["[::]:1"])).contains("is not a host to connect to"));
 
     let wild = FILE.replace("10.0.0.1", "0.0.0.0");
     let refusal = sentence(&by_file(&wild).1);
@@ -192,21 +192,23 @@ fn options_that_contradict_each_other_are_refused() {
     assert!(sentence(&options("n1")).contains("give --config FILE, or --port"));
     let (_dir, mut both) = by_file(FILE);
     both.port = Some(1);
-    assert!(sentence(&both).starts_with("--port: the cluster file gives"));
+    assert!(sentence(&both).starts_with("--port: the cluster file already gives"));
     assert!(sentence(&by_peers(&["n1=h:1"])).contains("n1 is named twice"));
-    assert!(sentence(&by_peers(&["n2=h:1", "n3=h:1"])).contains("taken already by n2"));
-    assert!(sentence(&by_peers(&["n2=h"])).contains("`h` is no address"));
+    assert!(sentence(&by_peers(&["n2=h:1", "n3=h:1"])).contains("already used by n2"));
+    assert!(sentence(&by_peers(&["n2=h"])).contains("`h` is not a valid address"));
     assert!(sentence(&by_peers(&["=h:1"])).contains("process id is empty"));
     let mut high = by_peers(&[]);
     high.port = Some(65_500);
-    assert!(sentence(&high).contains("add --rest-port"));
+    assert!(sentence(&high).contains("give the REST port with --rest-port"));
     let mut never = by_peers(&[]);
     never.snapshot_interval = Some("never".to_owned());
     assert!(sentence(&never).starts_with("--snapshot-interval: `never`"));
     let mut nothing = by_peers(&[]);
     nothing.history_max_count = Some(0);
-    assert!(sentence(&nothing).starts_with("--history-max-count: a history of 0 snapshots"));
+    assert!(
+        sentence(&nothing).starts_with("--history-max-count: the limit of kept snapshots is 0")
+    );
     let mut much = by_peers(&[]);
     much.store_free_space_min = Some("1MB".to_owned());
-    assert!(sentence(&much).starts_with("--store-free-space-min: `1MB` is no size"));
+    assert!(sentence(&much).starts_with("--store-free-space-min: `1MB` is not a valid size"));
 }

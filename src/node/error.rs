@@ -11,19 +11,19 @@ pub enum NodeError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A thread of the node has ended; the outcome of its work is unknown.
-    #[error("the {0} thread has ended unexpectedly; see the log and start the node again")]
+    #[error("the {0} thread has ended unexpectedly; see the log and restart the node")]
     Thread(&'static str),
     /// The operating system does not let the node serve.
     #[error("cannot serve: {0}")]
     Serve(#[from] std::io::Error),
     /// The store has channels with a process that is missing in the configuration.
     #[error(
-        "the store has channels with process {0}, which the configuration does not name; name it, \
-         or give its store up first, in each store that knows it: snapledger store forget DIR --peer {0}"
+        "the store has channels with process {0}, which is not in the configuration; add it, or first give up its \
+         store in each store that knows it: snapledger store forget DIR --peer {0}"
     )]
     LeftOut(ProcessId),
     /// An address that is not a valid URI.
-    #[error("{0:?} is no address to connect to; write host:port")]
+    #[error("{0:?} is not an address to connect to; write host:port")]
     Address(String),
 }
 
@@ -43,12 +43,12 @@ impl NodeError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// Too many inputs are waiting.
-    #[error("the node has more to do than it takes on; try again in a moment")]
+    #[error("the node is overloaded; try again in a moment")]
     Full,
     /// The disk is nearly full.
     #[error(
-        "the file system of the store has {free} left of the {min} it must have; nothing new is taken on \
-         until somebody makes room there"
+        "the file system of the store has {free} free, less than the required {min}; new work is refused until space \
+         is freed"
     )]
     NoRoom {
         /// The free space, with its unit.
@@ -75,14 +75,14 @@ pub enum NotBegun {
     Refused(#[from] Refusal),
     /// A snapshot with this id existed before and was deleted.
     #[error(
-        "a snapshot {0:?} was taken before and deleted from the history, and no id is used again; choose another id, or \
-         leave it out"
+        "a snapshot {0:?} existed before and was deleted from the history, and ids are not reused; choose another id, \
+         or leave it out"
     )]
     Deleted(SnapshotId),
     /// The id has the form of those that another process generates.
     #[error(
-        "ids like {snapshot:?} are drawn by process {process:?} for snapshots that it starts; choose another id, or leave \
-         it out"
+        "ids of the form of {snapshot:?} are assigned by process {process:?} to snapshots that it starts; choose \
+         another id, or leave it out"
     )]
     Reserved {
         /// The requested id.
@@ -91,7 +91,10 @@ pub enum NotBegun {
         process: ProcessId,
     },
     /// Too many snapshots started by this process are unfinished.
-    #[error("{open} snapshots started here are still open; {}", waits_for(down))]
+    #[error(
+        "{open} snapshots started by this process are still open; {}",
+        waits_for(down)
+    )]
     TooMany {
         /// The number of unfinished snapshots.
         open: u64,
@@ -105,7 +108,7 @@ fn waits_for(down: &[ProcessId]) -> String {
     match names.len() {
         0 => "wait until one of them is complete".to_owned(),
         many => format!(
-            "they wait for {} {}, which {} not answer: start {} again; if a store is lost, stop the other nodes and run \
+            "they wait for {} {}, which {} not answer: restart {}; if a store is lost, stop the other nodes and run \
              `snapledger store forget --peer ID DIR` on the store of each (see docs/operations.md)",
             if many == 1 { "process" } else { "processes" },
             names.join(", "),
@@ -125,10 +128,10 @@ pub enum Unanswered {
     #[error(transparent)]
     Store(StoreError),
     /// The instant is too far ahead of the clock of this node.
-    #[error("the instant is not over here: {0}")]
+    #[error("the instant is not yet over on this process: {0}")]
     Ahead(String),
     /// The position is one of another journal.
-    #[error("entry {0} of the journal is another one: it was a store that is not there any more")]
+    #[error("journal entry {0} is from another store of this process")]
     OtherJournal(Lsn),
 }
 

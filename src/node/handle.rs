@@ -37,7 +37,7 @@ use crate::transport::inbound::{Acks, Inbound};
 use crate::transport::link::{LinkState, Links};
 
 const COMPARES_CLOCKS: &str =
-    "the wall clock is being compared with those of the peers; this takes at most 2 s";
+    "the wall clock is being compared with the clocks of the peers; this takes at most 2 s";
 
 /// A running node, for its services. Cheap to clone.
 #[derive(Clone)]

@@ -178,7 +178,7 @@ impl Node {
             }
         });
         if joined.await.is_err() {
-            tracing::error!("the threads of the node could not be waited for");
+            tracing::error!("cannot wait for the threads of the node");
         }
     }
 }

@@ -39,7 +39,7 @@ impl Recovered {
         let dir = config.dir.display();
         let (boot, position) = (store.identity().boot, process.registers().position);
         if (boot, position) == (1, Lsn(0)) {
-            tracing::info!(%dir, process = %config.me, "made a new store");
+            tracing::info!(%dir, process = %config.me, "created a new store");
         } else {
             tracing::info!(
                 %dir,

@@ -59,7 +59,7 @@ fn rest<T>(done: &Result<T, Unavailable>, began: Instant) -> Duration {
     match done {
         Ok(_) => began.elapsed() * REST,
         Err(error) => {
-            tracing::warn!(%error, "the history could not be kept within its limits");
+            tracing::warn!(%error, "retention failed");
             ASK_EVERY
         }
     }
@@ -184,7 +184,7 @@ impl Retention {
         let trimmed = trimmed.await?;
         let Trimmed { states, turns } = trimmed;
         if trimmed != Trimmed::default() {
-            tracing::info!(states, turns, "deleted what was before the horizon");
+            tracing::info!(states, turns, "deleted data before the horizon");
         }
         Ok(trimmed)
     }
@@ -207,7 +207,7 @@ impl Retention {
         });
         let deleted = deleted.await?;
         if let Some(oldest) = oldest.filter(|_| deleted > 0) {
-            tracing::info!(deleted, %oldest, "deleted from the history");
+            tracing::info!(deleted, %oldest, "deleted snapshots from the history");
         }
         Ok(deleted)
     }
@@ -244,7 +244,7 @@ impl Retention {
             .blocking(move |store| store.retention().sweep(goes_on))
             .await;
         if let Err(Unavailable::Damaged(why)) = &swept {
-            tracing::error!(why, "no chunks are swept");
+            tracing::error!(why, "chunks are not swept");
         }
         let swept = swept?;
         if let Some(swept) = swept.filter(|swept| swept.deleted > 0) {

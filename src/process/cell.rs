@@ -30,7 +30,10 @@ pub enum Cell {
 }
 
 // A process with a million accounts hands over up to a million cells at once.
-const _: () = assert!(size_of::<Cell>() <= 40, "what is large is behind a pointer");
+const _: () = assert!(
+    size_of::<Cell>() <= 40,
+    "a cell exceeds its size limit; box its large variants"
+);
 
 /// A snapshot whose state a process has recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]

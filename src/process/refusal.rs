@@ -11,12 +11,12 @@ pub enum Refusal {
     Amount(i64),
     /// The account does not exist: it was never credited.
     #[error(
-        "there is no account {0:?} on this process, where it opens with its first credit. Every process has accounts of \
-         its own: give the operation to the one that keeps it (in commands --process)"
+        "there is no account {0:?} on this process (an account opens with its first credit). Every process has its \
+         own accounts; send the operation to the process that keeps this one (in commands --process)"
     )]
     UnknownAccount(AccountId),
     /// The balance is less than the amount.
-    #[error("insufficient funds: account {account:?} holds {balance}, and {amount} was asked for")]
+    #[error("insufficient funds: account {account:?} holds {balance}, and {amount} was requested")]
     InsufficientFunds {
         /// The account.
         account: AccountId,
@@ -26,14 +26,14 @@ pub enum Refusal {
         amount: i64,
     },
     /// The balance would exceed `i64::MAX`.
-    #[error("overflow: the balance of account {0:?} would pass {max}", max = i64::MAX)]
+    #[error("overflow: the balance of account {0:?} would exceed {max}", max = i64::MAX)]
     Overflow(AccountId),
     /// The process is not in the cluster.
     #[error("there is no process {0:?} in this cluster")]
     UnknownProcess(ProcessId),
     /// The topology has no such channel.
     #[error(
-        "no channel leads from {from:?} to {to:?}; send by way of a process that has one",
+        "no channel leads from {from:?} to {to:?}; send through a process that has one",
         from = .0.from, to = .0.to
     )]
     NoChannel(Box<ChannelId>),
@@ -41,14 +41,16 @@ pub enum Refusal {
     #[error("the value has {0} bytes; at most {max} are allowed", max = super::message::VALUE_BYTES_MAX)]
     ValueTooLong(u64),
     /// The request id was used for another operation.
-    #[error("request id {0:?} was used for another operation; draw a new one")]
+    #[error("request id {0:?} was used for another operation; use a new one")]
     RequestReused(RequestId),
     /// Too many snapshots started by this process are unfinished.
-    #[error("{0} snapshots started here are still open; wait until one of them is complete")]
+    #[error(
+        "{0} snapshots started by this process are still open; wait until one of them is complete"
+    )]
     TooManySnapshots(u64),
     /// A sequence number was skipped.
     #[error(
-        "gap on the channel from {from:?}: {arrived} arrived, {expected} was expected; the channel is stopped"
+        "gap on the channel from {from:?}: message {arrived} arrived, {expected} was expected; the channel is stopped"
     )]
     Gap {
         /// The sending process.
@@ -59,7 +61,7 @@ pub enum Refusal {
         arrived: Seq,
     },
     /// A unary call on a channel with native streams, or the reverse.
-    #[error("the channel from {from:?} is used {used}; it cannot be used {asked} as well")]
+    #[error("the channel from {from:?} is used {used}; it cannot also be used {asked}")]
     OtherWay {
         /// The sending process.
         from: ProcessId,
@@ -73,8 +75,8 @@ pub enum Refusal {
     OtherStore(Box<OtherStore>),
     /// The peer runs on an older copy of its store.
     #[error(
-        "process {peer:?} came with boot {boot}, and had come with boot {known} before: an older copy of its \
-         store; its channels stay closed until an operator decides (see docs/operations.md)"
+        "process {peer:?} presented boot {boot}, but boot {known} was seen before: an older copy of its store; its \
+         channels stay closed until an operator decides (see docs/operations.md)"
     )]
     OlderBoot {
         /// The peer.
@@ -86,8 +88,8 @@ pub enum Refusal {
     },
     /// The peer runs on a store that an operator has given up on this node.
     #[error(
-        "process {peer:?} came with store {store}, which was given up here: what it held is written off; start it on \
-         an empty directory (see docs/operations.md)"
+        "process {peer:?} presented store {store}, which this process has given up and whose contents are written \
+         off; start it on an empty directory (see docs/operations.md)"
     )]
     GivenUp {
         /// The peer.
@@ -109,8 +111,8 @@ const _: () = assert!(size_of::<Refusal>() <= 48);
 /// The peer runs on another store than before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "process {peer:?} came with store {store}, and had come with store {known} before: wiped, or another process under \
-     its name; its channels stay closed until an operator decides (see docs/operations.md)"
+    "process {peer:?} presented store {store}, but store {known} was seen before: its store was wiped, or another \
+     process uses its name; its channels stay closed until an operator decides (see docs/operations.md)"
 )]
 pub struct OtherStore {
     /// The peer.
@@ -124,8 +126,8 @@ pub struct OtherStore {
 /// The two ends of a channel, which contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the ends of channel {from:?}→{to:?} contradict: {lost_by:?} has lost what it had made durable ({figures}); the \
-     channel is stopped until an operator decides (see docs/operations.md)"
+    "the two ends of channel {from:?}→{to:?} disagree: {lost_by:?} has lost durable data ({figures}); the channel is \
+     stopped until an operator decides (see docs/operations.md)"
 )]
 pub struct Diverged {
     /// The sending process.
@@ -141,7 +143,7 @@ pub struct Diverged {
 /// The peer runs under a boot number that another run has used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "process {peer:?} came with boot {boot} as run {run:016x}, and had come with that boot as run {known:016x} before: \
+    "process {peer:?} presented boot {boot} as run {run:016x}, but that boot was seen as run {known:016x} before: \
      another copy of its store; its channels stay closed until an operator decides (see docs/operations.md)"
 )]
 pub struct OtherRun {

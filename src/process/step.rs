@@ -70,7 +70,7 @@ impl<T> Default for InputQueue<T> {
 impl<T> InputQueue<T> {
     /// Appends inputs that are submitted together; `asker` is the address for their replies, if replies are wanted.
     pub fn push(&mut self, inputs: Vec<Input>, asker: Option<T>) {
-        debug_assert!(!inputs.is_empty(), "nobody asks for nothing");
+        debug_assert!(!inputs.is_empty(), "a request has at least one input");
         self.len += inputs.len();
         let inputs = inputs.into_iter();
         self.asked.push_back(Request { inputs, asker });

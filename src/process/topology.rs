@@ -25,7 +25,7 @@ pub enum TopologyError {
     #[error("the cluster has no process; name at least one")]
     Empty,
     /// A process id occurs twice.
-    #[error("process {0} is named twice; give each process an id of its own")]
+    #[error("process {0} is named twice; give each process its own id")]
     Twice(ProcessId),
     /// A channel starts or ends at a process that does not exist.
     #[error("channel {0} names a process that is not in the cluster")]
@@ -35,8 +35,8 @@ pub enum TopologyError {
     Loop(ChannelId),
     /// One process cannot reach another.
     #[error(
-        "the channels are not strongly connected: no way leads from {from} to {to}; \
-         a marker would never arrive, so add a channel"
+        "the channels are not strongly connected: no path leads from {from} to {to}, so a marker would never arrive; \
+         add a channel"
     )]
     NotStronglyConnected {
         /// The process from which no path leads to `to`.

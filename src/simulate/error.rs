@@ -30,7 +30,9 @@ pub enum Reason {
         found: Box<str>,
     },
     /// The text is not a number within the limits.
-    #[error("{found:?} is no number of {what}; write a whole number from {least} to {most}")]
+    #[error(
+        "{found:?} is not a valid number of {what}; write a whole number from {least} to {most}"
+    )]
     Number {
         /// What the number counts.
         what: &'static str,
@@ -42,7 +44,7 @@ pub enum Reason {
         most: i64,
     },
     /// The file ends before it is complete.
-    #[error("the file ends where {expected} should stand")]
+    #[error("the file ends before {expected}")]
     Ends {
         /// The missing content.
         expected: &'static str,
@@ -57,16 +59,16 @@ pub enum Reason {
     #[error("channel {0} is named twice; remove one of the lines")]
     ChannelTwice(ChannelId),
     /// All tokens together exceed the range of one account.
-    #[error("the tokens of all processes together pass {max}; give fewer", max = i64::MAX)]
+    #[error("the tokens of all processes together exceed {max}; use fewer", max = i64::MAX)]
     TooManyTokens,
     /// An event names a process that is not in the topology.
     #[error("there is no process {0:?} in the topology; name one of its processes")]
     UnknownProcess(ProcessId),
     /// An event sends over a channel that does not exist.
-    #[error("no channel leads from {0:?} to {1:?}; add it to the topology, or send another way")]
+    #[error("no channel leads from {0:?} to {1:?}; add it to the topology, or use another channel")]
     NoChannel(ProcessId, ProcessId),
     /// An event sends more tokens than the process holds.
-    #[error("{process:?} holds {tokens} tokens and cannot send {asked}; send fewer, or later")]
+    #[error("{process:?} holds {tokens} tokens and cannot send {asked}; send fewer, or send later")]
     TooFewTokens {
         /// The sending process.
         process: ProcessId,
@@ -79,12 +81,12 @@ pub enum Reason {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// A character is not a delay digit.
-    #[error("{0:?} is no delay; write digits from 0 to 4")]
+    #[error("{0:?} is not a valid delay; write digits from 0 to 4")]
     Digit(char),
     /// All delay digits are used.
     #[error(
-        "the delays are used up: all {digits} digits of {file} are drawn at tick {tick}, and {process:?} sends one \
-         more message; add digits, or draw them with --seed"
+        "the delays are used up: all {digits} digits of {file} were used by tick {tick}, and {process:?} sends one \
+         more message; add digits, or generate them with --seed"
     )]
     DelaysUsedUp {
         /// The number of digits in the file.

@@ -49,7 +49,9 @@ fn parse_count(row: &Row<'_>) -> Result<u32, Reason> {
 impl Layout {
     fn add_process(&mut self, row: &Row<'_>) -> Result<(), Reason> {
         let [name, tokens] = row.fields[..] else {
-            return Err(row.shape("`PROCESS TOKENS`, as many such lines as the first line says"));
+            return Err(
+                row.shape("`PROCESS TOKENS`, with as many such lines as the first line states")
+            );
         };
         let process = ProcessId::parse(name)?;
         let tokens = Reason::number("tokens", tokens, 0, i64::MAX)?;

@@ -26,23 +26,23 @@ pub enum StoreError {
     #[error("{}", of_engine(.0))]
     Engine(#[from] sled::Error),
     /// An earlier sync failed with this error; data written then may be lost.
-    #[error("the store could not be made durable before, and acknowledges nothing more: {0}")]
+    #[error("an earlier sync of the store failed, so no operation is acknowledged any more: {0}")]
     Failed(String),
     /// A commit or sync does not return.
     #[error(
-        "the disk under the store has not answered for {seconds} s; nothing that waits for it is acknowledged"
+        "the disk under the store has not answered for {seconds} s; pending operations are not acknowledged"
     )]
     Stalled {
         /// The time since it began, in seconds.
         seconds: u64,
     },
     /// Another node runs on this store.
-    #[error("the store {0} is in use by another node; stop that one first")]
+    #[error("the store {0} is in use by another node; stop that node first")]
     InUse(PathBuf),
     /// The store belongs to another process or cluster.
     #[error(
-        "the store belongs to process {found_process:?} of cluster {found_cluster:?}, not to process \
-         {process:?} of cluster {cluster:?}; give another directory"
+        "the store belongs to process {found_process:?} of cluster {found_cluster:?}, not to process {process:?} of \
+         cluster {cluster:?}; use another directory"
     )]
     OtherOwner {
         /// The process in the store.
@@ -64,7 +64,7 @@ pub enum StoreError {
     },
     /// There is no space for the copy in which a store is examined.
     #[error(
-        "cannot copy the store, {bytes} bytes, into {path} to look into it: {source}; name a place with room for it"
+        "cannot copy the store, {bytes} bytes, into {path} to examine it: {source}; name a directory with enough space"
     )]
     Scratch {
         /// The size of the copy.
@@ -94,8 +94,8 @@ pub enum StoreError {
     },
     /// Another process published a revision with this number and other contents.
     #[error(
-        "revision {revision} of snapshot {snapshot:?} is published here, and elsewhere with other contents; what is \
-         published stays, and nothing was taken over"
+        "revision {revision} of snapshot {snapshot:?} differs from the revision that a peer has published; the local \
+         revision was kept"
     )]
     OtherRevision {
         /// The snapshot.
@@ -104,7 +104,7 @@ pub enum StoreError {
         revision: u32,
     },
     /// The requested position is older than the retention horizon.
-    #[error("what was before journal entry {first} is not kept any more")]
+    #[error("journal entries before {first} were deleted by retention")]
     BeforeHorizon {
         /// The oldest entry kept.
         first: Lsn,
@@ -135,18 +135,18 @@ fn of_engine(error: &sled::Error) -> String {
         sled::Error::Corruption { at, .. } => {
             let place = match at {
                 Some(pointer) => format!("at byte {} of db", pointer.lid()),
-                None => "and names no place".to_owned(),
+                None => "at an unknown position".to_owned(),
             };
             return format!(
-                "the store's own log is damaged: sled, the engine, found a checksum that does not match, {place}; copy \
-                 the directory before anything else, then put an older copy back (see docs/operations.md, A damaged store)"
+                "the log of the storage engine (sled) is damaged: a checksum does not match, {place}; copy the \
+                 directory first, then restore a backup (see docs/operations.md, A damaged store)"
             );
         }
         sled::Error::Io(error) if error.kind() == ErrorKind::StorageFull => {
-            "make room on its file system and start the node again"
+            "free space on its file system and restart the node"
         }
-        sled::Error::Io(_) => "see the disk, then start the node again",
-        _ => "put a copy of the store back",
+        sled::Error::Io(_) => "check the disk, then restart the node",
+        _ => "restore the store from a backup",
     };
     format!("the storage engine cannot read or write its files: {error}; {advice}")
 }

@@ -269,7 +269,7 @@ impl Store {
                 Ok(Some((process, state))) => return Ok((process, Some(state))),
                 Ok(None) => {}
                 Err(error @ StoreError::Damaged { .. }) => {
-                    tracing::warn!(cut = cut.0, %error, "passed over a recorded state that is not whole");
+                    tracing::warn!(cut = cut.0, %error, "skipped an incomplete recorded state");
                     passed_over = Some(error);
                 }
                 Err(error) => return Err(error),
@@ -277,7 +277,7 @@ impl Store {
         }
         if first > Lsn(1) {
             // Without the earlier turns there must be a state to start from.
-            let problem = "no recorded state is whole, and older entries were deleted; put a copy of the store back";
+            let problem = "no recorded state is complete, and older entries were deleted; restore the store from a backup";
             let what = format!("journal before entry {first}");
             let none = StoreError::damaged(what, Damage::Contradiction(problem.to_owned()));
             return Err(passed_over.unwrap_or(none));
@@ -298,10 +298,12 @@ impl Store {
             StoreError::damaged(what, Damage::Contradiction(problem.to_owned()))
         };
         if cut > self.journal.position() {
-            return Err(contradiction("the journal ends before it"));
+            return Err(contradiction("the journal ends before its position"));
         }
         if state.recorded.journal != self.journal.hash_up_to(cut)? {
-            return Err(contradiction("the journal has another hash there"));
+            return Err(contradiction(
+                "the journal has another hash at its position",
+            ));
         }
         let mut process = new(state.registers.clone());
         for cell in Cells::new(&self.chunks, &state.recorded.runs, None)? {

@@ -53,7 +53,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         let mut newest = self.backlog.newest();
         loop {
             if newest.wait_for(|newest| newest > answered).await.is_err() {
-                return Closed::Broken("the node is going down".to_owned());
+                return Closed::Broken("the node is stopping".to_owned());
             }
             let envelopes = match self.backlog.read(*answered).await {
                 Ok(envelopes) => envelopes,
@@ -150,7 +150,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             why => why,
         };
         Closed::Stopped(format!(
-            "process {:?} refused {what}: {why}; it is kept and offered again every second",
+            "process {:?} refused {what}: {why}; it is kept and sent again every second",
             self.to
         ))
     }

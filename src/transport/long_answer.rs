@@ -19,10 +19,10 @@ pub type Answer<T, E = Status> = ReceiverStream<Result<T, E>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TooSlow {
     /// The client took no message for this long.
-    #[error("nothing was read for {} s; the rest is missing", .0.as_secs())]
+    #[error("the client read nothing for {} s; the answer is truncated", .0.as_secs())]
     Stalled(Duration),
     /// The whole answer took longer than allowed.
-    #[error("it took too long to read; the rest is missing")]
+    #[error("reading took too long; the answer is truncated")]
     Late,
 }
 

@@ -83,7 +83,7 @@ fn verified_offline(file: &Path, (root, shown): (&str, &Value)) {
     );
     assert_eq!(verified["root_was_given"], false);
     let (_, text) = printed(&["snapshot", "verify", path(file)]);
-    assert!(text.contains("give the one you know with --root"), "{text}");
+    assert!(text.contains("give that with --root"), "{text}");
     let other = "0f".repeat(32);
     let (code, text) = printed(&["snapshot", "verify", path(file), "--root", &other]);
     assert!(

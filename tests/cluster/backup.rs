@@ -120,12 +120,7 @@ async fn a_backup_takes_the_place_of_a_lost_store_and_is_refused_beside_it() {
     pay(&rest, ("n2", "cash"), 1).await;
     cluster.rest("n2").balance_is("cash", n2_held + 1).await;
     let (second, beside) = cluster.second("n1", &copy).await;
-    stopped_at(
-        &beside,
-        ("n1", "n2"),
-        &["has lost what it had made durable"],
-    )
-    .await;
+    stopped_at(&beside, ("n1", "n2"), &["has lost durable data"]).await;
     second.stop().await;
     cluster.stop_all().await;
 }

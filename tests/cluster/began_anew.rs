@@ -105,7 +105,8 @@ async fn a_channel_to_a_process_of_another_make_that_began_anew_is_told_by_the_j
     cluster.stop("n1").await;
     let (code, printed) = try_forget(&cluster, ("n1", "x1"), &[]).await;
     assert_eq!(code, Some(1), "{printed}");
-    let since = "it has sent 2 messages to it, and delivered 0 from it. Only if its store was lost";
+    let since =
+        "it has sent 2 messages to it, and delivered 0 from it. Only if that store was lost";
     assert!(printed.contains(since), "{printed}");
     cluster.stop_all().await;
 }

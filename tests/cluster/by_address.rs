@@ -130,7 +130,7 @@ async fn a_node_that_has_met_its_peers_starts_without_them_and_refuses_another_i
     let ended = one.command(dir, "n1", &two).output().expect("it runs");
     let stderr = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(2), "{stderr}");
-    let sentence = "says it is process n9, and this node has met process n2 there";
+    let sentence = "reports process n9, and process n2 was at this address before";
     assert!(stderr.contains(sentence), "{stderr}");
 }
 

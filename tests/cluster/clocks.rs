@@ -198,7 +198,7 @@ async fn what_was_dated_ahead_by_a_process_that_was_alone_is_warned_of() {
             (ready.status == 200).then_some(())
         })
         .await;
-        is_warned(rest, "what n1 did is dated up to 3").await;
+        is_warned(rest, "turns of n1 are dated up to 3").await;
         let metrics = rest.get("/metrics").await.body;
         let figure = "snapledger_dated_ahead_seconds{process=\"n1\"} 3";
         assert!(metrics.contains(figure), "{metrics}");

@@ -29,7 +29,7 @@ async fn of_two_copies_that_run_one_is_refused_and_named() {
     cluster.connected().await;
 
     let (second, rest) = cluster.second("n1", copy.path()).await;
-    let runs = ["boot 2 as run", "that boot as run", "another copy"];
+    let runs = ["boot 2 as run", "that boot was seen as run", "another copy"];
     stopped_at(&rest, ("n1", "n2"), &runs).await;
     let n2 = cluster.rest("n2");
     let named = until("an error at n2", async || error_of(&n2, "n1").await).await;

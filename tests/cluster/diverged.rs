@@ -97,7 +97,7 @@ async fn an_older_copy_that_is_put_back_stops_its_channels_whatever_its_boot() {
         }
         cluster.start("n1").await;
         let words: &[&str] = match boots {
-            0 => &["boot 2 as run", "that boot as run", "another copy"],
+            0 => &["boot 2 as run", "that boot was seen as run", "another copy"],
             _ => &[
                 "\"n1\" has lost",
                 "sent 1 (amount 5",

@@ -51,8 +51,8 @@ async fn a_store_that_a_peer_has_given_up_takes_part_in_no_answer() {
         cluster.stop(id).await;
         forget(&cluster, id, "n2").await;
         cluster.start(id).await;
-        stopped(&cluster, ("n2", id), &["was given up here"]).await;
-        stopped(&cluster, (id, "n2"), &["was given up here"]).await;
+        stopped(&cluster, ("n2", id), &["this process has given up"]).await;
+        stopped(&cluster, (id, "n2"), &["this process has given up"]).await;
         assert_left_out(&cluster).await;
     }
     // At that instant it had not been given up.

@@ -75,7 +75,7 @@ async fn a_snapshot_comes_at_once_and_until_then_it_is_said_to() {
             (404, "unknown-snapshot")
         );
         let detail = answer.json()["detail"].to_string();
-        assert_eq!(detail.contains("n1\\\" names"), named, "{detail}");
+        assert_eq!(detail.contains("n1\\\" assigns"), named, "{detail}");
     }
     cluster.stop_all().await;
 }

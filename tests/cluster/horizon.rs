@@ -295,7 +295,7 @@ async fn what_waits_for_a_store_that_was_lost_goes_with_its_age() {
         cluster.deposit("n1", "a", 1).await;
         take(&cluster, &format!("s{number}")).await;
     }
-    until("it is gone", async || {
+    until("it no longer exists", async || {
         let answer = n1.get("/v1/snapshots/waiting").await;
         (answer.status == 410).then_some(())
     })

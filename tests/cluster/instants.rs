@@ -89,7 +89,7 @@ async fn of_a_process_that_is_gone_the_newest_snapshot_before_says_so() {
     assert_eq!((nothing.status, &*nothing.problem()), (503, "process-down"));
     let detail = nothing.json()["detail"].to_string();
     assert!(
-        detail.contains("no snapshot in the history here"),
+        detail.contains("no snapshot in this node's history"),
         "{detail}"
     );
     let now = one.get("/v1/processes/n2/accounts/alice").await;

@@ -246,7 +246,7 @@ async fn an_id_is_not_taken_while_a_peer_that_is_up_does_not_say_whether_it_know
     let wanted = serde_json::json!({"snapshot_id": "given"});
     let refused = rest.post("/v1/snapshots", &wanted).await;
     assert_eq!((refused.status, &*refused.problem()), (503, "not-ready"));
-    assert!(refused.body.contains("has not said"), "{}", refused.body);
+    assert!(refused.body.contains("did not answer"), "{}", refused.body);
     serving.abort();
     cluster.stop_all().await;
 }

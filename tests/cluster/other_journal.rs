@@ -149,8 +149,8 @@ async fn a_wiped_store_knows_nothing_of_the_time_before() {
     cluster.stop("n3").await;
     cluster.wipe("n3");
     cluster.start("n3").await;
-    stopped(&cluster, ("n3", "n1"), &["came with store"]).await;
-    stopped(&cluster, ("n3", "n2"), &["came with store"]).await;
+    stopped(&cluster, ("n3", "n1"), &["presented store"]).await;
+    stopped(&cluster, ("n3", "n2"), &["presented store"]).await;
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     let at = Instants {
         early: text(&early),
@@ -163,7 +163,7 @@ async fn a_wiped_store_knows_nothing_of_the_time_before() {
     let refused = try_put(&cluster, "n3", "too early").await;
     let refused = refused.expect_err("its peers refuse it");
     assert_eq!(refused.code(), Code::Unavailable);
-    assert!(refused.message().contains("begun anew"), "{refused}");
+    assert!(refused.message().contains("this store is new"), "{refused}");
 
     for id in ["n1", "n2"] {
         cluster.stop(id).await;

@@ -58,13 +58,16 @@ async fn its_accounts_are_its_own(rest: &Rest) {
         let answer = rest.get(&format!("{account}{path}")).await;
         let problem = (answer.status, answer.problem());
         assert_eq!((problem.0, &*problem.1), (409, "other-make"), "{answer:?}");
-        assert!(answer.body.contains("is of another make"), "{answer:?}");
+        assert!(
+            answer.body.contains("is hosted by another program"),
+            "{answer:?}"
+        );
     }
     let paid = ["account", "deposit", "a", "1", "--process", "x1"];
     let (code, _, stderr) = ended(rest, &paid).await;
     assert_eq!(code, Some(1), "{stderr}");
     assert!(
-        stderr.contains("process \"x1\" is of another make"),
+        stderr.contains("process \"x1\" is hosted by another program"),
         "{stderr}"
     );
 }

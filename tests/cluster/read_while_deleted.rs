@@ -76,6 +76,9 @@ async fn what_is_being_read_is_deleted_when_the_reader_has_gone() {
 
     is_gone(&rest, "s1").await;
     let late = client.balances(request).await;
-    assert_eq!(late.expect_err("it is gone").code(), Code::NotFound);
+    assert_eq!(
+        late.expect_err("it no longer exists").code(),
+        Code::NotFound
+    );
     cluster.stop_all().await;
 }

@@ -110,7 +110,7 @@ async fn its_accounts_are_asked_of_the_history(rest: &Rest, (snapshot, instant):
             "{answer:?}"
         );
         assert!(
-            answer.body.contains("was taken out of this cluster"),
+            answer.body.contains("was removed from this cluster"),
             "{answer:?}"
         );
     }

@@ -209,9 +209,7 @@ async fn latest_has_them_and_events_say_why_not(rest: &Rest, number: u64) {
         .await;
     assert_eq!((answer.status, &*answer.problem()), (400, "malformed"));
     assert!(
-        answer
-            .body
-            .contains("with each revision as it was published"),
+        answer.body.contains("events cover all revisions"),
         "{answer:?}"
     );
 }
@@ -223,15 +221,15 @@ async fn unknown_ones_are_named(rest: &Rest) {
         (404, "unknown-revision")
     );
     let detail = answer.json()["detail"].to_string();
-    assert!(detail.contains("holds 1, 2"), "{detail}");
+    assert!(detail.contains("which has 1, 2"), "{detail}");
     assert!(
-        detail.contains("revision 2 is complete and so the last"),
+        detail.contains("revision 2 is complete and therefore final"),
         "{detail}"
     );
     let answer = rest.get("/v1/snapshots/s?revision=1000077").await;
     let detail = answer.json()["detail"].to_string();
     assert!(
-        detail.contains("process \\\"n1\\\" gives such numbers"),
+        detail.contains("process \\\"n1\\\" assigns such numbers"),
         "{detail}"
     );
     for odd in ["0", "-1", "x", "", "4294967296"] {

@@ -109,7 +109,7 @@ async fn old_revisions_that_have_rotted_together_come_back_from_a_peer() {
     assert!(answer.body.contains(place), "{answer:?}");
     let told = warnings(&n2).await;
     assert!(
-        told.contains("64 revisions in the history are damaged"),
+        told.contains("64 revisions in this node's history are damaged"),
         "{told}"
     );
     cluster.start("n1").await;
@@ -167,7 +167,7 @@ async fn a_revision_that_is_another_elsewhere_is_told_and_the_rest_is_shared() {
     })
     .await;
     for (rest, peer) in [(&n1, "n2"), (&n2, "n1")] {
-        let sentence = format!("has other contents at {peer} than here");
+        let sentence = format!("has other contents at {peer} than on this node");
         until(&sentence, async || {
             let told = warnings(rest).await;
             (told.contains("disputed") && told.contains(&sentence)).then_some(())

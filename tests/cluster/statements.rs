@@ -188,7 +188,7 @@ async fn what_is_not_there_is_said() {
     assert_eq!((down.status, &*down.problem()), (503, "process-down"));
     let detail = down.json()["detail"].to_string();
     assert!(
-        detail.contains("statements are in its journal alone"),
+        detail.contains("only its own journal has the statement"),
         "{detail}"
     );
     let range = "from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z";

@@ -56,7 +56,7 @@ async fn two_snapshots_are_compared_and_one_is_watched_from_a_terminal() {
         (&json!("revision-1"), &json!("published"))
     );
     let nothing = text(&snapshot(at, &["watch", "s2", "--after", "revision-1"]).await);
-    assert!(nothing.contains("nothing"), "{nothing}");
+    assert!(nothing.contains("no further events"), "{nothing}");
     let begun = shown["initiated_at"].as_str();
     for (filter, ids) in [("--from", ["s2"]), ("--to", ["s/1"])] {
         let list = [
@@ -109,7 +109,7 @@ async fn who_takes_a_snapshot_that_was_there_already_is_told_so() {
     assert_eq!(text(&again), text(&new), "it is the same one");
     let printed = String::from_utf8_lossy(&again.stderr);
     assert!(
-        printed.starts_with("note: snapshot s/1 was there already"),
+        printed.starts_with("note: snapshot s/1 already exists"),
         "{printed}"
     );
     let again = snapshot(at, &[&take[..], &["--output", "json"]].concat()).await;
@@ -133,13 +133,13 @@ async fn who_asks_the_wrong_port_or_for_what_is_not_there_is_told_which() {
     refused(
         asked,
         1,
-        "looks like a port for gRPC; give --rest the REST address",
+        "looks like a gRPC port; give --rest the REST address",
     );
     let neither = snapshot(&rest, &["verify", "none"]).await;
     refused(
         neither,
         1,
-        "there is no file none, so it was taken for a snapshot: ",
+        "there is no file none, so it was read as the id of a snapshot: ",
     );
     let neither = snapshot(&rest, &["verify", "none"]).await;
     refused(neither, 1, "there is no snapshot \"none\"");
@@ -149,7 +149,7 @@ async fn who_asks_the_wrong_port_or_for_what_is_not_there_is_told_which() {
     replay.args(["replay", file, "--grpc", &rest]);
     let replayed = tokio::task::spawn_blocking(move || replay.output()).await;
     let replayed = replayed.expect("no panic").expect("the program runs");
-    refused(replayed, 2, "looks like the port for REST");
+    refused(replayed, 2, "looks like a REST port");
     cluster.stop_all().await;
 }
 
@@ -234,7 +234,7 @@ async fn a_node_its_balances_and_its_proofs_are_shown_and_any_process_is_paid_in
     hints_say_what_to_do(&rest).await;
     let elsewhere = ["snapshot", "proof", "s", "bob", "--out", file];
     let (code, _, stderr) = ended(&rest, &elsewhere).await;
-    let hint = "note: process n1 keeps no account \"bob\" in this snapshot";
+    let hint = "note: process n1 has no account \"bob\" in this snapshot";
     assert!(code == Some(0) && stderr.contains(hint), "{stderr}");
     cluster.stop_all().await;
 }

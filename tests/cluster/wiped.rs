@@ -64,8 +64,8 @@ async fn no_channel_is_recorded(rest: &Rest) {
 // The lost store turned up again after its contents were written off. An empty one takes its place.
 async fn the_lost_store_is_refused(cluster: &mut Cluster) {
     for peer in ["n1", "n3"] {
-        stopped(cluster, ("n2", peer), &["was given up here"]).await;
-        stopped(cluster, (peer, "n2"), &["was given up here"]).await;
+        stopped(cluster, ("n2", peer), &["this process has given up"]).await;
+        stopped(cluster, (peer, "n2"), &["this process has given up"]).await;
     }
     cluster.stop("n2").await;
     cluster.wipe("n2");
@@ -96,13 +96,13 @@ async fn stopped_channels_are_warned_of(rest: &Rest) {
 async fn what_is_forgotten_is_not_booked_again(cluster: &Cluster) {
     let printed = forget(cluster, "n1", "n2").await;
     assert!(
-        printed.contains("has given up the store of n2 already"),
+        printed.contains("already gave up the store of n2"),
         "{printed}"
     );
     let store = cluster.store("n1");
     for (peer, why) in [
         ("n1", "this store is that of process \"n1\" itself"),
-        ("n9", "this store knows no process \"n9\""),
+        ("n9", "this store has no process \"n9\""),
     ] {
         let mut program = std::process::Command::new(cargo_bin!("snapledger"));
         program
@@ -156,7 +156,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     cluster.wipe("n2");
     cluster.start("n2").await;
     for peer in ["n1", "n3"] {
-        let words = ["came with store", "had come with store"];
+        let words = ["presented store", "but store"];
         stopped(&cluster, ("n2", peer), &words).await;
         stopped(&cluster, (peer, "n2"), &[]).await;
     }
@@ -226,7 +226,7 @@ async fn a_repeated_command_does_not_give_up_the_store_in_the_place_of_the_lost_
         "{printed}"
     );
     assert!(
-        printed.contains("Since then it has met another one, "),
+        printed.contains("Since then it has had a handshake with another store, "),
         "{printed}"
     );
     let (_, again) = printed.rsplit_once("--again ").expect("what to do");
@@ -246,7 +246,7 @@ async fn a_repeated_command_does_not_give_up_the_store_in_the_place_of_the_lost_
     cluster.wipe("n2");
     for told in [
         "the difference, 20 minor units, is booked as a deposit",
-        "has given up the store of n2 already",
+        "already gave up the store of n2",
     ] {
         let (code, printed) = try_forget(&cluster, ("n1", "n2"), &["--again", again]).await;
         assert!(code == Some(0) && printed.contains(told), "{printed}");
@@ -266,7 +266,7 @@ async fn a_store_that_was_met_and_lost_before_any_message_is_forgotten() {
     let old = copy_of_stopped(&mut cluster, "n2").await;
     cluster.wipe("n2");
     cluster.start("n2").await;
-    stopped(&cluster, ("n2", "n1"), &["came with store"]).await;
+    stopped(&cluster, ("n2", "n1"), &["presented store"]).await;
     cluster.stop_all().await;
     let printed = forget(&cluster, "n1", "n2").await;
     assert!(
@@ -286,7 +286,7 @@ async fn a_store_that_was_met_and_lost_before_any_message_is_forgotten() {
     cluster.stop("n2").await;
     put_back(old.path(), &cluster.store("n2"));
     cluster.start("n2").await;
-    stopped(&cluster, ("n2", "n1"), &["came with store"]).await;
+    stopped(&cluster, ("n2", "n1"), &["presented store"]).await;
     cluster.stop_all().await;
     is_whole(&cluster.store("n1")).await;
 }

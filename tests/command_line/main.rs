@@ -97,7 +97,7 @@ fn an_unknown_key_is_named_with_its_line() {
 fn a_topology_that_is_not_strongly_connected_is_refused() {
     let dir = directory("cluster.toml", LINE);
     let sentence =
-        "cluster.toml:2: the channels are not strongly connected: no way leads from n2 to n1";
+        "cluster.toml:2: the channels are not strongly connected: no path leads from n2 to n1";
     assert_fails(snapledger(&dir).args(NODE), 2, sentence);
     assert_eq!(entries(dir.path()), ["cluster.toml"]);
 }
@@ -242,7 +242,7 @@ fn the_log_of_a_node_says_which_it_is_and_is_json_to_the_last_line() {
         serde_json::from_str(&line).expect("JSON")
     };
     let made = next();
-    assert_eq!(made["fields"]["message"], "made a new store");
+    assert_eq!(made["fields"]["message"], "created a new store");
     assert_eq!(
         (&made["process"], &made["level"]),
         (&"n1".into(), &"INFO".into())
@@ -390,12 +390,12 @@ fn a_local_cluster_takes_its_bounds_from_the_environment() {
         (
             "SNAPLEDGER_HISTORY_MAX_COUNT",
             "0",
-            "--history-max-count: a history of 0",
+            "--history-max-count: the limit of kept snapshots is 0",
         ),
         (
             "SNAPLEDGER_HISTORY_MAX_AGE",
             "15",
-            "--history-max-age: `15` is no age",
+            "--history-max-age: `15` is not a valid age",
         ),
     ] {
         let mut cluster = snapledger(&dir);

@@ -96,7 +96,7 @@ fn what_says_nothing_is_not_waited_for_longer_than_was_allowed() {
         "--timeout",
         "200ms",
     ];
-    let sentence = "whether the operation was done is not known";
+    let sentence = "the outcome of the operation is unknown";
     assert_fails(snapledger(&dir).args(deposit), 1, sentence);
 }
 
@@ -112,7 +112,7 @@ fn the_status_of_several_nodes_says_which_do_not_answer() {
     let output = snapledger(&dir).args(status).output().expect("it runs");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    let sentence = format!("error: of 2 nodes these do not answer, or are not ready: {silent}\n");
+    let sentence = format!("error: of 2 nodes, these do not answer or are not ready: {silent}\n");
     assert!(
         stderr.starts_with("warning: ") && stderr.ends_with(&sentence),
         "{stderr}"

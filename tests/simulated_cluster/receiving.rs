@@ -281,18 +281,18 @@ impl World {
     fn close(&mut self, id: StreamId, why: &Closed) -> Checked {
         self.trace.say(|| format!("close {id:?}: {why}"));
         let is_current = self.is_current(id);
-        if why.to_string() == "another stream is to come" {
+        if why.to_string() == "a newer stream replaces this one" {
             self.note_eviction(id);
         }
         match why.to_string().as_str() {
-            "messages of an older stream came in between" => self
+            "messages of an older stream were delivered in between" => self
                 .sometimes
                 .saw("older stream delivered between welcome and agreement"),
-            "a newer stream has delivered more than this one says" => {
+            "a newer stream has delivered more than this one states" => {
                 self.sometimes.saw("late hello overtaken by deliveries");
             }
-            "no handshake came" => self.sometimes.saw("handshake that took too long"),
-            "the first frame is no hello" | "the sender did not agree"
+            "no handshake was received" => self.sometimes.saw("handshake that took too long"),
+            "the first frame is not a hello" | "the sender did not agree"
                 if !self.may_contradict(id.route) =>
             {
                 return Err(format!("{id:?}: {why}"));

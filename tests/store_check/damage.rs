@@ -122,7 +122,7 @@ fn a_cell_with_another_balance_is_named() {
     let sample = Sample::new();
     sample.replace("chunks", &ALICE.to_le_bytes(), &(ALICE + 1).to_le_bytes());
     let sentence = format!(
-        "account \"alice\" holds {}, the journal makes it {ALICE}",
+        "account \"alice\" holds {}, expected from the journal: {ALICE}",
         ALICE + 1
     );
     assert_first(&sample, &format!("recorded state 2: {sentence}"));
@@ -201,7 +201,7 @@ fn a_part_that_is_lost_is_named() {
     sample.remove("parts", s1().as_str().as_bytes());
     assert_first(
         &sample,
-        "part of snapshot \"s1\": journal entry 7 says that it is stored, and it is not there",
+        "part of snapshot \"s1\": it is missing, although journal entry 7 states that it is stored",
     );
     assert_among(
         &sample,
@@ -215,7 +215,7 @@ fn a_part_with_another_message_is_named() {
     assert_eq!(sample.replace("chunks", b"n2>n1#2", b"n2>n1#9"), 1);
     assert_first(
         &sample,
-        "part of snapshot \"s1\": its messages from \"n2\" are not those",
+        "part of snapshot \"s1\": its messages from \"n2\" differ from the journal",
     );
 }
 
@@ -240,7 +240,7 @@ fn a_published_part_that_changed_is_named() {
     );
     assert_first(
         &sample,
-        "its part of this process is not the one that is stored",
+        "its part of this process differs from the stored one",
     );
 }
 
@@ -248,7 +248,7 @@ fn a_published_part_that_changed_is_named() {
 fn a_revision_that_is_lost_is_named() {
     let sample = Sample::new();
     sample.remove("history", b"s1\0\0\0\0\x01");
-    assert_first(&sample, "revision 2: revision 1 before it is missing");
+    assert_first(&sample, "revision 2: the previous revision 1 is missing");
 }
 
 #[test]
@@ -260,6 +260,6 @@ fn a_fragment_without_its_value_is_named() {
     });
     assert_first(
         &sample,
-        "recorded state 5: fragments of it stand where no value begins",
+        "recorded state 5: it has fragments outside of any value",
     );
 }

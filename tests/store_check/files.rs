@@ -105,7 +105,7 @@ fn a_store_in_use_is_left_alone() {
     let open = Store::open(dir.path(), "demo", &me).expect("a new store");
     for command in ["check", "stats"] {
         let asked = run(command, dir.path(), &[]);
-        assert_bad(&asked, "a node runs on the store");
+        assert_bad(&asked, "is in use by a running node");
         assert_bad(&asked, "`snapledger backup --rest URL --into COPY`");
     }
     drop(open);
@@ -148,12 +148,12 @@ fn what_an_interrupted_start_left_is_told_and_stays() {
     );
     let told = |text: &str| examination.notes.iter().any(|note| note.contains(text));
     assert!(
-        told("snap.00AB.generating is left of a start"),
+        told("snap.00AB.generating is left over from an interrupted start"),
         "{:?}",
         examination.notes
     );
     assert!(
-        told("shopping.txt is none of a store's files"),
+        told("shopping.txt does not belong to a store"),
         "{:?}",
         examination.notes
     );

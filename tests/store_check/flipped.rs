@@ -72,8 +72,7 @@ fn a_restore_refuses() {
 /// The engine's own errors are terse where its snapshot is damaged, or what that points to, and no watermark is left.
 #[test]
 fn what_the_engine_gives_up_on_is_said_in_plain_words() {
-    let sentence =
-        "the store's own log is damaged: sled, the engine, found a checksum that does not match";
+    let sentence = "the log of the storage engine (sled) is damaged: a checksum does not match";
     for file in ["snap.", "db"] {
         let mut given_up = 0;
         for tenths in 1..8 {
@@ -96,7 +95,7 @@ fn what_the_engine_gives_up_on_is_said_in_plain_words() {
                 given_up += 1;
                 let name = sample.path().display().to_string();
                 assert!(printed.contains(&name), "{printed}");
-                assert!(printed.contains("copy the directory before"), "{printed}");
+                assert!(printed.contains("copy the directory first"), "{printed}");
             }
         }
         assert!(

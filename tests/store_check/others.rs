@@ -173,8 +173,8 @@ fn a_balance_of_another_process_that_changed_is_named_from_there_on() {
             let name = format!("snapshot {snapshot:?}, revision 1, the part of \"n2\"");
             let told = findings.iter().find(|finding| finding.contains(&name));
             assert_eq!(told.is_some(), wrong.contains(&snapshot), "{findings:#?}");
-            let told = told.map_or("its cells hold", String::as_str);
-            assert!(told.contains("its cells hold"), "{told}");
+            let told = told.map_or("its cells have", String::as_str);
+            assert!(told.contains("its cells have"), "{told}");
         }
     }
 }
@@ -187,7 +187,7 @@ fn a_sum_of_another_process_that_changed_is_named() {
     assert!(sample.replace("history", &stored, &held) > 0, "it says so");
     let findings = findings(sample.path());
     let sentence = format!(
-        "it says 201 accounts and {} in all, its cells hold 201 and {total}",
+        "it states 201 accounts with {} in total, its cells have 201 and {total}",
         total + 1
     );
     assert!(

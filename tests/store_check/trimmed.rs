@@ -108,14 +108,14 @@ fn without_a_state_to_begin_with_nothing_is_made_up() {
     sample.remove("states-2", &2_u64.to_be_bytes());
     assert_named(
         &sample,
-        "recorded state 2: it is missing, and the journal begins behind it",
+        "recorded state 2: it is missing, and the journal begins after it",
     );
     sample.remove("states-2", &8_u64.to_be_bytes());
     let store = Store::open(sample.path(), CLUSTER, &me()).expect("it opens");
     let refused = recovered(&store).expect_err("there is nothing to begin with");
     let sentence = refused.to_string();
     assert!(
-        sentence.contains("no recorded state is whole"),
+        sentence.contains("no recorded state is complete"),
         "{sentence}"
     );
 }

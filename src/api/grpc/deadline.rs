@@ -53,7 +53,7 @@ pub(super) async fn keep(mut request: Request, next: Next) -> Response {
 
 fn exceeded(allowed: Duration) -> Status {
     Status::deadline_exceeded(format!(
-        "no whole answer within {allowed:?}; whether it was done is not known"
+        "the answer was not complete within {allowed:?}; the outcome is unknown"
     ))
 }
 

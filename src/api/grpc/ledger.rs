@@ -112,7 +112,7 @@ impl Reader {
         let unread = Arc::clone(&self.unread).acquire_many_owned(weight);
         let unread = tokio::time::timeout(STALL, unread).await.map_err(|_| {
             let seconds = STALL.as_secs();
-            Status::aborted(format!("no answer was read within {seconds} s"))
+            Status::aborted(format!("the client read no answer within {seconds} s"))
         })?;
         let replies = self.handle.ask_in_turn(inputs).await;
         Ok(Batch {
@@ -127,7 +127,7 @@ fn inputs(asked: ApplyRequest) -> Result<Vec<Input>, Failure> {
     let asked = asked.operations;
     if asked.len() > OPERATIONS_MAX {
         let why = format!(
-            "{} are too many; at most {OPERATIONS_MAX} are taken",
+            "{} operations exceed the limit of {OPERATIONS_MAX} per batch",
             asked.len()
         );
         return Err(Failure::malformed("operations", why));

@@ -146,8 +146,8 @@ fn json(shown: &impl Serialize) -> Vec<u8> {
 pub(super) fn what_is_missing(state: &GlobalState) -> String {
     let missing = state.missing().iter().map(|missing| {
         let seen = missing.last_seen_us.map_or_else(
-            || "never heard".to_owned(),
-            |us| format!("last heard {}", rfc3339(us)),
+            || "never seen".to_owned(),
+            |us| format!("last seen {}", rfc3339(us)),
         );
         let complete = missing.last_complete.as_ref().map_or_else(
             || "in no complete snapshot".to_owned(),

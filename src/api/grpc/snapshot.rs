@@ -38,8 +38,8 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// The most calls that wait for snapshots at once.
 const WAITING_MAX: usize = 1024;
 /// The answer to a message whose id was used for another message.
-const REUSED: &str = "the message_id was used for a message with other content, and this one was not applied; repeat a \
-                      message unchanged, and give every other message an id of its own";
+const REUSED: &str = "the message_id was already used for a message with other content, so this message was not \
+                      applied; repeat a message unchanged, and give every new message its own id";
 
 /// The service of one node.
 pub(super) struct Snapshots {

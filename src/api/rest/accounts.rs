@@ -125,7 +125,7 @@ async fn balance_as_asked(
     let snapshot = parameters.get("snapshot");
     let revision = parameters.revision(REVISION)?;
     if revision.is_some() && snapshot.is_none() {
-        let why = "give it with the snapshot that it is a revision of";
+        let why = "give it together with the snapshot it belongs to";
         return Err(Failure::malformed(REVISION, why));
     }
     match (snapshot, parameters.at(handle).await?) {

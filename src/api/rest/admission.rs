@@ -73,7 +73,7 @@ pub(super) async fn admit(
     next: Next,
 ) -> Result<Response, Failure> {
     if !is_encoded(request.uri().path()) {
-        let why = "a % is not followed by two hexadecimal digits; write %25 for the sign itself";
+        let why = "a % must be followed by two hexadecimal digits; encode a literal % as %25";
         return Err(Failure::malformed("path", why));
     }
     let permit = app.bounds.requests.try_acquire();

@@ -85,7 +85,7 @@ impl<S: Send + Sync, T: Shape> FromRequest<S> for Body<T> {
         let bytes = read(request, state).await?;
         if bytes.is_empty() {
             let why = format!(
-                "is missing; send an object of JSON, such as {}, with the header Content-Type: application/json",
+                "is missing; send a JSON object, such as {}, with the header Content-Type: application/json",
                 T::EXAMPLE
             );
             return Err(Failure::malformed("body", why));
@@ -114,7 +114,7 @@ impl<S: Send + Sync, T: Shape + Default> FromRequest<S> for OptionalBody<T> {
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return Err(Failure::MediaType("of no named type".to_owned()));
+        return Err(Failure::MediaType("of undeclared type".to_owned()));
     };
     let essence = value.to_str().unwrap_or("").split(';').next().unwrap_or("");
     if essence.trim().eq_ignore_ascii_case("application/json") {
@@ -127,7 +127,7 @@ pub(super) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<
     let bytes = Bytes::from_request(request, state).await;
     bytes.map_err(|rejection: BytesRejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Failure::BodyTooLarge(BODY_BYTES_MAX),
-        _ => Failure::malformed("body", "did not come to its end; send it whole"),
+        _ => Failure::malformed("body", "ended early; send the whole body"),
     })
 }
 
@@ -146,11 +146,11 @@ fn misread<T: Shape>(bytes: &[u8]) -> Failure {
     let whole = |why: String| Failure::malformed("body", format!("{why}, such as {example}"));
     let fields = match serde_json::from_slice(bytes) {
         Ok(Value::Object(fields)) => fields,
-        Ok(_) => return whole("is no object; send one with named fields".to_owned()),
+        Ok(_) => return whole("is not an object; send one with named fields".to_owned()),
         Err(error) => {
             let (line, column) = (error.line(), error.column());
             return whole(format!(
-                "is no JSON: the fault is at line {line}, column {column}; send one object"
+                "is not valid JSON: the error is at line {line}, column {column}; send one object"
             ));
         }
     };
@@ -165,7 +165,7 @@ fn misread<T: Shape>(bytes: &[u8]) -> Failure {
         let value = fields.get(field.name);
         let why = match value {
             None if field.is_required => "is missing; it",
-            Some(value) if !field.takes(value) => "is of another kind; it",
+            Some(value) if !field.takes(value) => "has another type; it",
             _ => continue,
         };
         let expected = field.kind.expected();
@@ -236,10 +236,7 @@ mod tests {
             "true",
         ] {
             let refused = refused(&format!(r#"{{"amount":{odd}}}"#));
-            assert!(
-                refused.starts_with("amount: is of another kind"),
-                "{refused}"
-            );
+            assert!(refused.starts_with("amount: has another type"), "{refused}");
         }
     }
 
@@ -253,19 +250,19 @@ mod tests {
                 "tip: there is no such field; the body takes amount, note",
             ),
             ("{}", "amount: is missing; it must be a whole number"),
-            ("", "body: is no JSON"),
+            ("", "body: is not valid JSON"),
             (
                 "{\n\"amount\":",
-                "body: is no JSON: the fault is at line 2, column 9",
+                "body: is not valid JSON: the error is at line 2, column 9",
             ),
-            (&nested, "body: is no JSON"),
-            (r#"{"amount":1}x"#, "body: is no JSON"),
+            (&nested, "body: is not valid JSON"),
+            (r#"{"amount":1}x"#, "body: is not valid JSON"),
             (" [1]", "body: is a list"),
-            ("null", "body: is no object"),
-            ("\"x\"", "body: is no object"),
+            ("null", "body: is not an object"),
+            ("\"x\"", "body: is not an object"),
             (
                 r#"{"amount":1,"note":5}"#,
-                "note: is of another kind; it must be a string",
+                "note: has another type; it must be a string",
             ),
             (r#"{"amount":1,"amount":2}"#, "body: names a field twice"),
         ] {

@@ -178,7 +178,7 @@ pub(in crate::api) fn decode<P: PageStart>(
         let text = text.strip_prefix(&format!("{question:08x}\n"))?;
         P::read(text)
     });
-    let why = "is not a cursor of this list; give next_cursor of the page before with the same address and filters, \
+    let why = "is not a cursor of this list; give next_cursor of the previous page with the same address and filters, \
                or leave it out";
     position
         .map(Some)

@@ -90,10 +90,9 @@ fn no_parameter(failure: Failure) -> Failure {
     };
     let why = match field.as_str() {
         REVISION => {
-            "events tell how the snapshot itself came about, with each revision as it was published; \
-             GET /v1/snapshots/{id}?revision= shows one of them"
+            "events cover all revisions of a snapshot; GET /v1/snapshots/{id}?revision= shows one of them"
         }
-        WAIT => "events come as things happen; leave it out",
+        WAIT => "events are not paged; leave it out",
         _ => return failure,
     };
     Failure::malformed(field.clone(), why)
@@ -119,7 +118,7 @@ async fn follow(
             }
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!(%snapshot, %error, "a watch broke off");
+                tracing::warn!(%snapshot, %error, "an event stream ended early");
                 return;
             }
         }

@@ -129,7 +129,7 @@ fn write_all(
     let failed = written.err().filter(|_| !sink.is_refused);
     let failed = failed.map(|error| noted(handle, error));
     if let Some(error) = &failed {
-        tracing::warn!(%error, "an export broke off");
+        tracing::warn!(%error, "an export ended early");
     }
     sink.blocks.end(failed);
 }

@@ -12,7 +12,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
         let mut text = match serde_json::to_vec(&self.0) {
             Ok(text) => text,
             Err(error) => {
-                tracing::error!(%error, "an answer cannot be written as JSON");
+                tracing::error!(%error, "cannot encode an answer as JSON");
                 return StatusCode::INTERNAL_SERVER_ERROR.into_response();
             }
         };

@@ -119,7 +119,7 @@ impl Parameters {
             Ok(revision) if is_number && revision > 0 => Ok(Some(revision)),
             _ => {
                 let why = format!(
-                    "{text:?} is no revision; give a number that GET /v1/snapshots/{{id}}/revisions lists"
+                    "{text:?} is not a valid revision; give a number that GET /v1/snapshots/{{id}}/revisions lists"
                 );
                 Err(Failure::malformed(name, why))
             }
@@ -147,7 +147,8 @@ impl Parameters {
         match text.parse() {
             Ok(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(Some(limit)),
             _ => {
-                let why = format!("{text:?} is no limit; give a number from 1 to {LIMIT_MAX}");
+                let why =
+                    format!("{text:?} is not a valid limit; give a number from 1 to {LIMIT_MAX}");
                 Err(Failure::malformed("limit", why))
             }
         }

@@ -108,8 +108,9 @@ fn oldest_first(parameters: &Parameters) -> Result<bool, Failure> {
         None | Some("newest") => Ok(false),
         Some("oldest") => Ok(true),
         Some(other) => {
-            let why =
-                format!("{other:?} is no order; give newest or oldest, which come first then");
+            let why = format!(
+                "{other:?} is not a valid order; give newest or oldest, which then come first"
+            );
             Err(Failure::malformed("order", why))
         }
     }

@@ -32,7 +32,7 @@ impl Wait {
     ) -> Result<(Self, Option<u32>), Failure> {
         let revision = parameters.revision(REVISION)?;
         if revision.is_some() && parameters.get(WAIT).is_some() {
-            let why = "give it or a revision, not both: a revision is there, or never will be";
+            let why = "give it or a revision, not both: a revision already exists, or never will";
             return Err(Failure::malformed(WAIT, why));
         }
         Ok((Self::asked(app, parameters)?, revision))
@@ -86,8 +86,9 @@ fn patience(parameters: &Parameters) -> Result<Duration, Failure> {
     match text.parse() {
         Ok(seconds) if is_number && seconds <= SECONDS_MAX => Ok(Duration::from_secs(seconds)),
         _ => {
-            let why =
-                format!("{text:?} is no time to wait; give whole seconds from 0 to {SECONDS_MAX}");
+            let why = format!(
+                "{text:?} is not a valid waiting time; give whole seconds from 0 to {SECONDS_MAX}"
+            );
             Err(Failure::malformed(WAIT, why))
         }
     }

@@ -24,7 +24,7 @@ pub fn raise() {
         ..limit
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, limit = limit.current, "the limit of open files stays as it is");
+        tracing::warn!(%error, limit = limit.current, "cannot raise the limit of open files");
     }
 }
 

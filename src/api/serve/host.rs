@@ -94,7 +94,7 @@ impl Host {
         self.stopping.send_replace(true);
         for mut server in self.servers {
             if timeout(STOP_MAX, &mut server).await.is_err() {
-                tracing::warn!("requests were still under way and are broken off");
+                tracing::warn!("requests in progress were aborted by the stop");
                 server.abort();
             }
         }

@@ -49,7 +49,7 @@ impl Listener {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut is_told, true) {
-                        tracing::warn!(%error, "no connection could be accepted");
+                        tracing::warn!(%error, "cannot accept a connection");
                     }
                     sleep(ACCEPT_PAUSE).await;
                 }

@@ -108,7 +108,7 @@ impl Opened {
 
 async fn ended(connection: impl Future<Output = hyper::Result<()>>, _permit: ConnectionPermit) {
     if let Err(error) = connection.await {
-        tracing::debug!(%error, "a connection broke off");
+        tracing::debug!(%error, "a connection ended early");
     }
 }
 

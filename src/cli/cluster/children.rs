@@ -150,7 +150,7 @@ impl Watched {
 /// How a child ended, as words that follow its name.
 fn how(ended: std::io::Result<ExitStatus>) -> String {
     match ended {
-        Err(error) => format!("cannot be watched any more: {error}"),
+        Err(error) => format!("can no longer be monitored: {error}"),
         Ok(status) => match (status.code(), status.signal()) {
             (Some(code), _) => format!("ended with exit code {code}"),
             (None, Some(signal)) => format!("was killed by signal {signal}"),

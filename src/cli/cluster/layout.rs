@@ -49,7 +49,7 @@ impl Layout {
         if args.dir.exists() && !args.dir.is_dir() {
             let dir = args.dir.display();
             return Err(CliError::Usage(format!(
-                "--dir: {dir} is no directory; name one, it may be new"
+                "--dir: {dir} is not a directory; name an existing or new directory"
             )));
         }
         // Absolute, so that a node restarted from another directory finds the same store.
@@ -202,7 +202,7 @@ fn existing(path: &Path, nodes: &[LocalNode]) -> Result<ClusterFile, CliError> {
     }
     let there: Vec<&str> = ids.into_iter().collect();
     Err(CliError::Usage(format!(
-        "--dir: {} is of a cluster of {}: {}; start it with as many --nodes or choose another --dir",
+        "--dir: {} holds a cluster of {}: {}; start it with the same --nodes or choose another --dir",
         path.display(),
         there.len(),
         there.join(", ")

@@ -18,33 +18,33 @@ use super::{CliError, LogOptions, print, runtime};
 /// Run a local cluster, one process per node, until Ctrl-C.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How many processes; they are called n1, n2, ….
+    /// Number of processes; their ids are n1, n2, ….
     #[arg(long, env = "SNAPLEDGER_NODES", value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=256))]
     nodes: u16,
 
-    /// Where the cluster file and the stores are.
+    /// The directory of the cluster file and the stores.
     #[arg(long, env = "SNAPLEDGER_CLUSTER_DIR", default_value = crate::config::STORES_DEFAULT)]
     dir: PathBuf,
 
-    /// The first process's port for gRPC; the others count up.
+    /// The gRPC port of the first process; the others count up from it.
     #[arg(long, env = "SNAPLEDGER_GRPC_PORT", value_name = "PORT", default_value_t = 7101, value_parser = clap::value_parser!(u16).range(1..))]
     grpc_port: u16,
 
-    /// The first process's port for REST; the others count up.
+    /// The REST port of the first process; the others count up from it.
     #[arg(long, env = "SNAPLEDGER_REST_PORT", value_name = "PORT", default_value_t = 7201, value_parser = clap::value_parser!(u16).range(1..))]
     rest_port: u16,
 
-    /// Time between two snapshots a node starts by itself: 60s, 500ms, …, or off [default: 60s].
+    /// Interval of the scheduled snapshots of a node: 60s, 500ms, …, or off [default: 60s].
     #[arg(long, env = "SNAPLEDGER_SNAPSHOT_INTERVAL", value_name = "INTERVAL")]
     snapshot_interval: Option<String>,
 
-    /// Age over which snapshots that are not pinned are deleted, on every node: 30d, 12h, …, or off [default: as the
-    /// cluster file in --dir says, or off].
+    /// Age after which unpinned snapshots are deleted, on every node: 30d, 12h, …, or off [default: the value of the
+    /// cluster file in --dir, or off].
     #[arg(long, env = "SNAPLEDGER_HISTORY_MAX_AGE", value_name = "AGE")]
     history_max_age: Option<String>,
 
-    /// How many of the newest snapshots each node keeps; older ones that are not pinned are deleted [default: as the
-    /// cluster file in --dir says, or all].
+    /// Number of newest snapshots that each node keeps; older unpinned ones are deleted [default: the value of the
+    /// cluster file in --dir, or all].
     #[arg(long, env = "SNAPLEDGER_HISTORY_MAX_COUNT", value_name = "COUNT")]
     history_max_count: Option<usize>,
 }
@@ -88,7 +88,7 @@ async fn watch(
                 waiting.remove(&node);
                 let died = &layout.nodes[node];
                 let line = format!(
-                    "{} {how}; start it again in another terminal (and stop it there) with: {}",
+                    "{} {how}; restart it in another terminal with: {}",
                     died.id,
                     layout.command_line(died)
                 );

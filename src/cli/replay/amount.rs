@@ -7,7 +7,7 @@ use crate::process::ids::Amount;
 /// Why a text is not an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AmountError {
-    #[error("is no amount; write units with up to two decimals, for example 12 or 12.50")]
+    #[error("is not a valid amount; write units with up to two decimals, for example 12 or 12.50")]
     Form,
     #[error("has more than two decimals; an amount cannot be smaller than 0.01")]
     Decimals,

@@ -89,8 +89,8 @@ impl Feed {
             error,
         } = unanswered;
         CliError::CheckFailed(format!(
-            "process {process}, line {line}: {error}; {acknowledged} of {} operations are acknowledged, \
-             {refused} refused; go on with the same command and --run-id {}",
+            "process {process}, line {line}: {error}; {acknowledged} of {} operations are acknowledged, {refused} \
+             refused; resume with the same command and --run-id {}",
             self.total, self.run_id
         ))
     }

@@ -47,7 +47,7 @@ impl Directory {
             if !asked.silent.is_empty() {
                 return Err(CliError::Silent {
                     address: asked.silent.join(", "),
-                    what: "it took the question and said nothing".to_owned(),
+                    what: "it accepted the request and did not answer".to_owned(),
                     timeout,
                     option: "--grpc",
                 });
@@ -162,7 +162,7 @@ async fn refuse_rest(endpoint: &Endpoint) -> Result<(), CliError> {
     });
     match asked.await {
         Ok((uri, true)) => Err(CliError::Usage(format!(
-            "--grpc: {uri} looks like the port for REST; give the one for gRPC, for example http://127.0.0.1:7101"
+            "--grpc: {uri} looks like a REST port; give the gRPC port, for example http://127.0.0.1:7101"
         ))),
         _ => Ok(()),
     }
@@ -191,7 +191,7 @@ fn reach(teller: &Endpoint, address: &str) -> Result<Channel, CliError> {
 fn endpoint(url: &str) -> Result<Endpoint, CliError> {
     let usage = || {
         CliError::Usage(format!(
-            "--grpc: `{url}` is no address of a node; write for example http://127.0.0.1:7101"
+            "--grpc: `{url}` is not a valid address of a node; write for example http://127.0.0.1:7101"
         ))
     };
     let url = url.trim();

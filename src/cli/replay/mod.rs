@@ -29,7 +29,7 @@ pub struct Args {
     /// CSV with the header `op,process,account,to_process,to_account,amount`; op is deposit, withdraw or transfer, amount in units with up to two decimals.
     file: PathBuf,
 
-    /// The gRPC address of a node; one is enough, the others are learnt from it.
+    /// The gRPC address of a node; one is enough, since it reports the others.
     #[arg(
         long,
         env = "SNAPLEDGER_GRPC",
@@ -39,19 +39,19 @@ pub struct Args {
     )]
     grpc: Vec<String>,
 
-    /// How often the rows after the leading deposits are sent.
+    /// Number of times the rows after the leading deposits are sent.
     #[arg(long, value_name = "K", default_value_t = 1)]
     repeat: u32,
 
-    /// How many batches of each process may wait for their answers at once.
+    /// Unanswered batches per process at a time.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=4096))]
     in_flight: u16,
 
-    /// How many operations one batch may have.
+    /// Maximum number of operations in a batch.
     #[arg(long, value_name = "COUNT", default_value_t = 2048, value_parser = clap::value_parser!(u16).range(1..=8192))]
     batch: u16,
 
-    /// How long the nodes may leave the first question without an answer.
+    /// Time limit for the first answer of a node.
     #[arg(
         long,
         env = "SNAPLEDGER_TIMEOUT",
@@ -61,19 +61,19 @@ pub struct Args {
     )]
     timeout: Duration,
 
-    /// How long the run goes on without an answer of a node, and how long it waits for one that is not there yet.
+    /// Time limit without an answer of a node, and for a node that is not up yet.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     patience: Duration,
 
-    /// End with 0 though operations were refused.
+    /// Exit with 0 even if operations were refused.
     #[arg(long)]
     allow_refused: bool,
 
-    /// Go on with an earlier run: what it has done is not done again.
+    /// Resume an earlier run; operations already applied are skipped.
     #[arg(long, value_name = "UUID")]
     run_id: Option<Uuid>,
 
-    /// How the summary is written.
+    /// Output format of the summary.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     output: OutputFormat,
 }

@@ -72,7 +72,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Order>, (u64, String)> {
     let mut headed = false;
     for record in reader.records() {
         let record =
-            record.map_err(|error| (lines.line, format!("the line is no CSV: {error}")))?;
+            record.map_err(|error| (lines.line, format!("the line is not valid CSV: {error}")))?;
         let line = lines.of_record(&record);
         let checked = if headed {
             order(&record, line).map(|order| orders.push(order))
@@ -181,7 +181,7 @@ fn order(record: &StringRecord, line: u64) -> Result<Order, String> {
         },
         other => {
             return Err(format!(
-                "op: `{other}` is no operation; write deposit, withdraw or transfer"
+                "op: `{other}` is not a valid operation; write deposit, withdraw or transfer"
             ));
         }
     };

@@ -66,7 +66,12 @@ fn every_bad_line_says_which_and_why() {
             1,
             "first line has to be op,process",
         ),
-        ("deposit,n2", "borrow,n2", 3, "`borrow` is no operation"),
+        (
+            "deposit,n2",
+            "borrow,n2",
+            3,
+            "`borrow` is not a valid operation",
+        ),
         ("deposit,n2,b,,,1", "deposit,n2,b,,1", 3, "has 5 fields"),
         (
             "deposit,n2,b,,,1",
@@ -102,7 +107,7 @@ fn every_bad_line_says_which_and_why() {
             "withdraw,n1,a,,,3",
             "withdraw,n1,a,,,1e3",
             8,
-            "amount: `1e3` is no amount",
+            "amount: `1e3` is not a valid amount",
         ),
     ];
     for (good, wrong, line, reason) in cases {

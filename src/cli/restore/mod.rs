@@ -22,7 +22,7 @@ use crate::history::global::GlobalState;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::{Archive, Export, GlobalStateAudit, Restored, StoreError};
 
-/// A new cluster from a complete snapshot, or a new store for a process whose store is lost.
+/// Create a new cluster from a complete snapshot, or a new store for a process whose store is lost.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The snapshot, in the history of the store named by --from; `latest` is the newest complete one.
@@ -33,21 +33,21 @@ pub struct Args {
         required_unless_present_any = ["file", "process"]
     )]
     snapshot: Option<String>,
-    /// The store of a stopped node, for example data/store/n1. Nothing in it is written. With --process those of all
-    /// others, each with a --from of its own.
+    /// The store of a stopped node, for example data/store/n1; it is only read. With --process, the stores of all other
+    /// processes, each with its own --from.
     #[arg(long, value_name = "DIR")]
     from: Vec<PathBuf>,
-    /// Only this process, whose store is lost: as in the newest complete snapshot that the others hold (or --snapshot), and
-    /// with what they know to have passed since in the account suspense.
+    /// Rebuild only this process's store, which is lost, from the newest complete snapshot that the others hold (or
+    /// --snapshot); the transfers since then that they know of are booked in the account suspense.
     #[arg(long, value_name = "ID", requires = "from", conflicts_with = "file", value_parser = ProcessId::parse)]
     process: Option<ProcessId>,
-    /// An exported snapshot, in the place of --snapshot and --from.
+    /// An exported snapshot, instead of --snapshot and --from.
     #[arg(long, value_name = "EXPORT", conflicts_with_all = ["snapshot", "from"])]
     file: Option<PathBuf>,
-    /// Where the new cluster, or the new store, is to be: a directory that is empty or not there yet.
+    /// Destination of the new cluster or store: an empty or new directory.
     #[arg(long, value_name = "DIR")]
     into: PathBuf,
-    /// Where to put the copy of the store that is looked into. Default: the system's temporary directory.
+    /// The directory for the working copy of the store. Default: the system's temporary directory.
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
 }
@@ -100,13 +100,13 @@ impl Source {
         let published = published.ok_or_else(|| {
             if archive.is_deleted(snapshot) {
                 return CliError::Refused(format!(
-                    "snapshot {snapshot} was deleted from the history of {} for its age or by its number; a node where it \
-                     is pinned, or an export (--file), still has it",
+                    "snapshot {snapshot} was deleted from the history of {} by retention (age or count); use a node \
+                     where it is pinned, or an export (--file)",
                     dir.display()
                 ));
             }
             CliError::Refused(format!(
-                "there is no snapshot {snapshot} in the history of {}; `snapshot list` shows what a node has",
+                "there is no snapshot {snapshot} in the history of {}; `snapshot list` lists the snapshots of a node",
                 dir.display()
             ))
         })?;
@@ -175,8 +175,8 @@ fn restorable(state: &GlobalState) -> Result<Vec<&ProcessId>, CliError> {
         let open = state.open_channels().iter();
         let open: Vec<_> = open.map(ToString::to_string).collect();
         let why = match missing.is_empty() {
-            false => format!("missing are {}", missing.join(", ")),
-            true => format!("open are the channels {}", open.join(", ")),
+            false => format!("missing processes: {}", missing.join(", ")),
+            true => format!("unfinished channels: {}", open.join(", ")),
         };
         let (snapshot, revision) = (&state.snapshot, state.revision);
         return Err(CliError::Refused(format!(
@@ -190,7 +190,7 @@ fn restorable(state: &GlobalState) -> Result<Vec<&ProcessId>, CliError> {
     };
     match names.iter().find(|process| !is_name(process)) {
         Some(process) => Err(CliError::Usage(format!(
-            "process {process:?} cannot have a directory of its name"
+            "the id of process {process:?} cannot be used as a directory name"
         ))),
         None => Ok(names),
     }
@@ -257,14 +257,14 @@ fn report(state: &GlobalState, made: &[Restored], names: &[&ProcessId], dir: &Pa
         "process",
         "accounts",
         "balances",
-        "messages on their way",
+        "messages in flight",
         "amount",
     ];
     report.table(&headers, rows.collect());
     let balances: i128 = made.iter().map(|one| one.balance_total).sum();
     let in_flight: i128 = made.iter().map(|one| one.carried_amount).sum();
     report.line(&format!(
-        "{} minor units in all, {balances} in accounts and {in_flight} on their way",
+        "{} minor units in total, {balances} in accounts and {in_flight} in flight",
         balances + in_flight
     ));
     let numbered = (1..=names.len()).map(|number| format!("n{number}"));

@@ -36,7 +36,7 @@ fn open(args: &Args, lost: &ProcessId) -> Result<Vec<Archive>, CliError> {
         let usage = |why: String| CliError::Usage(format!("--from: {shown} {why}"));
         if process == lost {
             return Err(usage(format!(
-                "is the store of process {lost} itself; name those of the others"
+                "is the store of process {lost} itself; name the stores of the others"
             )));
         }
         if archives.iter().any(|other| other.process() == process) {
@@ -107,15 +107,16 @@ fn since(
 
 fn refusal(untold: Untold, peer: &ProcessId, lost: &ProcessId) -> CliError {
     let instead = format!(
-        "name a later one with --snapshot, or leave the store out: then what passed between {peer} and {lost} is not counted"
+        "name a later snapshot with --snapshot, or leave the store out: the transfers between {peer} and {lost} since \
+         the snapshot are then not counted"
     );
     CliError::Refused(match untold {
         Untold::Settled => format!(
-            "process {peer} has forgotten the store of {lost} since that snapshot, so what passed between them is \
-             settled; restore before `snapledger store forget`, or from a backup of the store of {peer}"
+            "process {peer} has forgotten the store of {lost} since that snapshot and has settled the transfers \
+             between them; restore before `snapledger store forget`, or from a backup of the store of {peer}"
         ),
         Untold::Replaced => format!(
-            "the store of {peer} is not the one that recorded that snapshot: it was made anew or put back since; {instead}"
+            "the store of {peer} is not the one that recorded that snapshot: it was recreated or restored since; {instead}"
         ),
         Untold::Trimmed => format!("the journal of {peer} begins after that snapshot; {instead}"),
     })
@@ -127,7 +128,7 @@ fn report(args: &Args, published: &Published, made: &Rebuilt, since: &[PassedSin
     let (lost, dir) = (&restored.process, args.into.display());
     let (snapshot, time) = (&state.snapshot, rfc3339(state.initiated_at.wall_us()));
     report.line(&format!(
-        "process {lost} has a new store in {dir}: {} accounts with {} minor units in all, from snapshot {snapshot} of {time}",
+        "process {lost} has a new store in {dir}: {} accounts with {} minor units in total, from snapshot {snapshot} of {time}",
         restored.accounts, restored.balance_total
     ));
     let rows = since.iter().map(|one| {
@@ -163,12 +164,13 @@ fn report(args: &Args, published: &Published, made: &Rebuilt, since: &[PassedSin
         .collect();
     if !left_out.is_empty() {
         report.line(&format!(
-            "warning: what passed between {lost} and {} is not known here; their stores were not named with --from",
+            "warning: the transfers between {lost} and {} since the snapshot are unknown; name the stores of these \
+             processes with --from",
             left_out.join(", ")
         ));
     }
-    report.line("what only the lost store knew, such as deposits and withdrawals since the snapshot, is lost");
-    report.line("before the first start, for the store DIR of each of the others, stopped:");
+    report.line("operations that only the lost store had, such as deposits and withdrawals since the snapshot, are lost");
+    report.line("before the first start, with the other nodes stopped, for the store DIR of each:");
     report.line(&format!("  snapledger store forget DIR --peer {lost}"));
     report
 }

@@ -6,7 +6,7 @@ use crate::cli::OutputFormat;
 use crate::cli::output::{Report, cell, print};
 use crate::cli::rest::{RestOptions, given};
 
-/// Which balances.
+/// The balances to list.
 #[derive(Debug, clap::Args)]
 pub(super) struct BalancesArgs {
     /// The snapshot, or `latest`.
@@ -17,13 +17,13 @@ pub(super) struct BalancesArgs {
     /// Only the accounts of this process.
     #[arg(long)]
     process: Option<String>,
-    /// Only the accounts whose ids begin so.
+    /// Only the accounts whose ids begin with this prefix.
     #[arg(long)]
     prefix: Option<String>,
-    /// How many, at most 1000 [default: 50].
+    /// Page size, at most 1000 [default: 50].
     #[arg(long)]
     limit: Option<u16>,
-    /// Go on where an earlier page ended.
+    /// Cursor of the previous page.
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]

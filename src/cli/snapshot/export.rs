@@ -16,7 +16,7 @@ use crate::store::{Export, ExportError};
 /// The file extension of exports.
 pub(super) const EXTENSION: &str = "snapledger";
 
-/// Which snapshot, and whither.
+/// Snapshot and destination.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArgs {
     /// The snapshot, or `latest`.
@@ -24,7 +24,7 @@ pub(super) struct ExportArgs {
     id: String,
     #[command(flatten)]
     revision: Revision,
-    /// The file; one of that name is replaced once the new one is whole [default: ID.snapledger, or
+    /// The file to write; an existing one is replaced once the new one is complete [default: ID.snapledger, or
     /// ID-revision-N.snapledger].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -74,7 +74,7 @@ pub(super) fn destination(out: &Path) -> Result<PathBuf, CliError> {
     };
     match std::fs::metadata(&out) {
         Ok(found) if found.is_dir() => Err(unwritable(&out, &"it is a directory")),
-        Ok(found) if !found.is_file() => Err(unwritable(&out, &"it is no file")),
+        Ok(found) if !found.is_file() => Err(unwritable(&out, &"it is not a file")),
         _ => Ok(out),
     }
 }
@@ -101,7 +101,9 @@ pub(super) fn fetch(
     file.flush()?;
     let export = Export::open(file.path()).map_err(|error| match error {
         ExportError::Io(error) => CliError::Output(error),
-        other => CliError::CheckFailed(format!("what {rest} sent is not whole: {other}")),
+        other => CliError::CheckFailed(format!(
+            "the file received from {rest} is incomplete: {other}"
+        )),
     })?;
     let sent = &export.published().state;
     let is_asked_for = match id {
@@ -115,7 +117,7 @@ pub(super) fn fetch(
     if !is_asked_for || !is_revision {
         let wanted = wanted.map_or_else(String::new, |wanted| format!(", revision {wanted},"));
         return Err(CliError::CheckFailed(format!(
-            "{rest} was asked for snapshot {id}{wanted} and sent {}, revision {}",
+            "requested snapshot {id}{wanted} from {rest} and received {}, revision {}",
             sent.snapshot, sent.revision
         )));
     }
@@ -126,7 +128,7 @@ pub(super) fn fetch(
 pub(super) fn file_name(text: &str, end: &str) -> Result<PathBuf, CliError> {
     if text.contains('/') || text.starts_with(['.', '-']) {
         return Err(CliError::Usage(format!(
-            "{text:?} is no name for a file; name one with --out"
+            "{text:?} is not a valid file name; name a file with --out"
         )));
     }
     Ok(PathBuf::from(format!("{text}.{end}")))

@@ -43,7 +43,7 @@ enum Command {
     /// One snapshot with its processes, channels and figures
     #[command(override_usage = "snapledger snapshot show [OPTIONS] <ID|latest>")]
     Show {
-        /// The snapshot, or `latest`; `snapshot list` says which there are.
+        /// The snapshot, or `latest`; see `snapshot list`.
         #[arg(value_name = "ID|latest")]
         id: String,
         #[command(flatten)]
@@ -61,28 +61,29 @@ enum Command {
         #[command(flatten)]
         rest: RestOptions,
     },
-    /// The accounts that differ between two snapshots, or a snapshot and an instant, and the sums that explain it
+    /// List the accounts that differ between two snapshots, or a snapshot and an instant, with the sums that explain
+    /// the difference
     Diff(DiffArgs),
-    /// What every account held in a snapshot, by process and account
+    /// The balances of all accounts in a snapshot, by process and account
     Balances(balances::BalancesArgs),
-    /// Keep the proof of one balance of a snapshot, a file that can be checked anywhere
+    /// Save the proof of one balance of a snapshot to a file that verifies without a node
     Proof(proof::ProofArgs),
-    /// What happens to a snapshot, until it is complete or partial
+    /// Follow the events of a snapshot until it is complete or partial
     Watch(watch::WatchArgs),
-    /// Write one self-contained file that can be verified, and restored from, anywhere
+    /// Export a snapshot to one self-contained file for `snapshot verify` and `restore`
     Export(export::ExportArgs),
-    /// Compute everything again that a file or a node says of a snapshot, and name the first figure that is wrong
+    /// Recompute all figures of a snapshot, from a file or a node, and report the first wrong one
     Verify(verify::VerifyArgs),
-    /// Keep a snapshot on every node, whatever its age
+    /// Pin a snapshot: keep it on every node regardless of age and count
     Pin(PinArgs),
-    /// Let a snapshot go when it is over age or count
+    /// Unpin a snapshot, so that retention may delete it
     Unpin(PinArgs),
 }
 
-/// Which revision of a snapshot.
+/// Revision of a snapshot.
 #[derive(Debug, clap::Args)]
 struct Revision {
-    /// An earlier revision; `snapshot revisions ID` says which there are [default: the newest].
+    /// An earlier revision; see `snapshot revisions ID` [default: the newest].
     #[arg(long, value_name = "N")]
     revision: Option<u32>,
 }
@@ -112,10 +113,10 @@ struct DiffArgs {
     /// An earlier revision of the second snapshot [default: the newest].
     #[arg(long, value_name = "N", conflicts_with = "at")]
     other_revision: Option<u32>,
-    /// How many accounts, at most 1000 [default: 50].
+    /// Page size in accounts, at most 1000 [default: 50].
     #[arg(long)]
     limit: Option<u16>,
-    /// Go on where an earlier list ended.
+    /// Cursor of the previous page.
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]
@@ -132,11 +133,11 @@ struct PinArgs {
 
 #[derive(Debug, clap::Args)]
 struct TakeArgs {
-    /// The snapshot's id; if there is one of that id already, it is shown as it is [default: the node names it].
+    /// The id of the snapshot; an existing snapshot with this id is shown instead [default: assigned by the node].
     #[arg(long)]
     id: Option<String>,
-    /// How long it may take, for example 500ms or 10s, at most 1h; then what is there is published as partial
-    /// [default: the node's].
+    /// Deadline, for example 500ms or 10s, at most 1h, after which the snapshot is published as partial [default: as
+    /// configured on the node].
     #[arg(long, value_parser = deadline)]
     deadline: Option<String>,
     /// Wait until the snapshot is complete or partial; this is the default.
@@ -151,25 +152,25 @@ struct TakeArgs {
 
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// Only these: complete, partial or `in_progress`.
+    /// Only snapshots with this status: complete, partial or `in_progress`.
     #[arg(long)]
     status: Option<String>,
-    /// Only those this process started.
+    /// Only snapshots started by this process.
     #[arg(long, value_name = "PROCESS")]
     initiator: Option<String>,
-    /// Only those of which a partial revision was ever published (true), or only the others (false).
+    /// Only snapshots with a published partial revision (true), or only those without (false).
     #[arg(long, value_name = "BOOL")]
     ever_partial: Option<bool>,
-    /// Only those that began at this instant or later, for example 2026-01-31T12:00:00Z or -5m.
+    /// Only snapshots that began at this instant or later, for example 2026-01-31T12:00:00Z or -5m.
     #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = at)]
     from: Option<String>,
-    /// Only those that began before this instant.
+    /// Only snapshots that began before this instant.
     #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = at)]
     to: Option<String>,
-    /// How many, at most 1000 [default: 50].
+    /// Page size, at most 1000 [default: 50].
     #[arg(long)]
     limit: Option<u16>,
-    /// Go on where an earlier list ended.
+    /// Cursor of the previous page.
     #[arg(long)]
     cursor: Option<String>,
     #[command(flatten)]
@@ -251,7 +252,7 @@ fn take(args: &TakeArgs) -> Result<(), CliError> {
         });
     };
     if answer.status == ALREADY_THERE {
-        let text = format!("snapshot {id} was there already; nothing was started");
+        let text = format!("snapshot {id} already exists; nothing was started");
         args.rest.output.remark("note", &text);
     }
     while !args.no_wait && answer.json["status"] == "in_progress" {
@@ -291,8 +292,8 @@ fn diff(args: &DiffArgs) -> Result<(), CliError> {
         (None, Some(_)) => {}
         (None, None) => {
             return Err(CliError::Usage(format!(
-                "nothing is given that snapshot {from} could be compared with; give a second snapshot, \
-                 `snapshot diff {from} OTHER`, or an instant, `snapshot diff {from} --at 2026-01-31T12:00:00Z`",
+                "the second side of the comparison with snapshot {from} is missing; give a second snapshot, `snapshot \
+                 diff {from} OTHER`, or an instant, `snapshot diff {from} --at 2026-01-31T12:00:00Z`",
                 from = args.from
             )));
         }
@@ -316,7 +317,7 @@ fn diff(args: &DiffArgs) -> Result<(), CliError> {
     let mut totals = totals.into_iter().flatten();
     if totals.any(|total| total["explained"] == false && total["unexplained"].is_null()) {
         return Err(CliError::CheckFailed(
-            "what passed does not explain the difference of the balances".to_owned(),
+            "the recorded movements do not explain the difference of the balances".to_owned(),
         ));
     }
     Ok(())

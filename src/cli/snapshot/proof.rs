@@ -17,7 +17,7 @@ use crate::cli::rest::{RestOptions, given, segment};
 /// The file extension of proofs.
 const EXTENSION: &str = "proof";
 
-/// Of which account, and whither.
+/// Account and destination.
 #[derive(Debug, clap::Args)]
 pub(super) struct ProofArgs {
     /// The snapshot, or `latest`.
@@ -25,12 +25,12 @@ pub(super) struct ProofArgs {
     id: String,
     /// The account.
     account: String,
-    /// The process that keeps it [default: the one that answers].
+    /// The process that keeps the account [default: the process of the queried node].
     #[arg(long)]
     process: Option<String>,
     #[command(flatten)]
     revision: Revision,
-    /// The file; one of that name is replaced [default: ACCOUNT.proof].
+    /// The file to write; an existing one is replaced [default: ACCOUNT.proof].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub(super) fn run(args: &ProofArgs) -> Result<(), CliError> {
     let answer = client.get(&path, &given(&[("revision", &revision)]))?;
     let strange = |why: String| {
         let rest = &args.rest.rest;
-        CliError::CheckFailed(format!("what {rest} sent proves nothing: {why}"))
+        CliError::CheckFailed(format!("the proof from {rest} is invalid: {why}"))
     };
     let document: ProofDocument =
         serde_json::from_str(&answer.text).map_err(|_| strange(NO_PROOF.to_owned()))?;
@@ -63,8 +63,8 @@ pub(super) fn run(args: &ProofArgs) -> Result<(), CliError> {
     if answer.json["existed"] == false {
         let (account, process) = (&args.account, cell(answer.json.get("process")));
         let note = format!(
-            "process {process} keeps no account {account:?} in this snapshot, and that is what is proven; every process has \
-             accounts of its own: name the one that is meant with --process"
+            "process {process} has no account {account:?} in this snapshot, and the proof shows that; every process \
+             has its own accounts: name another process with --process"
         );
         args.rest.output.remark("note", &note);
     }

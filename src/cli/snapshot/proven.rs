@@ -13,8 +13,7 @@ use crate::cli::output::print;
 use crate::process::ids::Hash;
 
 /// The error for a document without the fields of a proof.
-pub(super) const NO_PROOF: &str =
-    "it is no proof of a balance as `snapledger snapshot proof` keeps one";
+pub(super) const NO_PROOF: &str = "it is not a proof file of `snapledger snapshot proof`";
 
 /// Verifies a proof and prints what it proves.
 pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Result<(), CliError> {

@@ -9,7 +9,7 @@ use crate::process::ids::Hash;
 pub(super) fn root(text: &str) -> Result<Hash, String> {
     let root = <[u8; 32]>::from_hex(text.trim());
     root.map(Hash).map_err(|_| {
-        "it is no root hash, which has 64 hexadecimal digits; `snapshot show ID --output json` says it as `root`"
+        "it is not a root hash, which has 64 hexadecimal digits; `snapshot show ID --output json` shows it as `root`"
             .to_owned()
     })
 }
@@ -26,4 +26,4 @@ pub(super) fn check_root(expected: Option<Hash>, root: Hash) -> Result<(), CliEr
 
 /// The note if no root is given.
 pub(super) const ROOT_UNCHECKED: &str =
-    "that this is the snapshot's root is not checked: give the one you know with --root";
+    "the root was not compared with an expected one; give that with --root";

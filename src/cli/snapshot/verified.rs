@@ -163,23 +163,23 @@ pub(super) fn unchecked(state: &GlobalState) -> Vec<String> {
             let (process, recorded) = (&part.process, &part.state);
             let (position, journal) = (recorded.position, recorded.journal);
             if !recorded.has_journal() {
-                return format!("what {process} says of itself: it is of another make and has no journal");
+                return format!("the figures of {process}: it is hosted by another program and has no journal");
             }
             format!(
-                "that entry {position} of the journal of {process} has the hash {journal}, and what the entries before \
-                 it say: check its store with `snapledger store check`"
+                "the journal of {process} up to entry {position} with the hash {journal}: check its store with \
+                 `snapledger store check`"
             )
         })
         .collect();
     unchecked.push(
-        "deposits, withdrawals and what passed over the channels in all: they are compared with each other and with \
-         what is recorded; the journals alone say more"
+        "the sums of deposits, withdrawals and transfers: they are compared with each other and with the recorded \
+         states, but only the journals prove them"
             .to_owned(),
     );
     unchecked.push("when the states were recorded, and the name of the cluster".to_owned());
     for missing in state.missing() {
         let process = &missing.process;
-        unchecked.push(format!("whatever process {process} holds: it is missing"));
+        unchecked.push(format!("the state of process {process}, which is missing"));
     }
     unchecked
 }

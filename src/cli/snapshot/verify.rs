@@ -17,18 +17,18 @@ use crate::cli::rest::RestOptions;
 use crate::process::ids::{Hash, SnapshotId};
 use crate::store::{Export, ExportError, GlobalStateAudit};
 
-/// What to check.
+/// The subject to verify.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli::snapshot) struct VerifyArgs {
-    /// An exported file; or a snapshot (or `latest`), which a node is asked for.
+    /// An exported file; or a snapshot (or `latest`), which is fetched from a node.
     #[arg(value_name = "FILE|ID", required_unless_present = "proof")]
     subject: Option<String>,
-    /// Check the proof of one balance instead, as a node gives it under `…/balances/{process}/{account}/proof`.
+    /// Check the proof of one balance instead, as served under `…/balances/{process}/{account}/proof`.
     #[arg(long, value_name = "FILE", conflicts_with = "subject")]
     proof: Option<PathBuf>,
     #[command(flatten)]
     revision: Revision,
-    /// The root hash that the snapshot must have; whoever knows it needs to trust nobody.
+    /// The expected root hash; with it the result does not depend on trusting the source.
     #[arg(long, value_name = "HEX", value_parser = root)]
     root: Option<Hash>,
     #[command(flatten)]
@@ -77,7 +77,7 @@ impl VerifyArgs {
 
 /// The error when a word is neither a file nor a known snapshot.
 fn no_file_either(subject: &str, error: CliError) -> CliError {
-    let prefix = format!("there is no file {subject}, so it was taken for a snapshot: ");
+    let prefix = format!("there is no file {subject}, so it was read as the id of a snapshot: ");
     match error {
         CliError::Answered {
             status,
@@ -159,7 +159,9 @@ fn as_table(export: &Export, audit: &GlobalStateAudit, expected: Option<Hash>) -
     report.line(match audit.verification.conserved {
         Some(true) => "no money was lost or made",
         Some(false) => "the sums contradict each other",
-        None => "whether money was lost cannot be said: processes are missing, or do not state their figures",
+        None => {
+            "conservation cannot be checked: processes are missing, or do not state their figures"
+        }
     });
     for what in unchecked(state) {
         report.line(&format!("not checked: {what}"));

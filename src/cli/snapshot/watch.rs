@@ -13,7 +13,7 @@ use crate::cli::{CliError, OutputFormat, print};
 pub(super) struct WatchArgs {
     /// The snapshot, or `latest`.
     id: String,
-    /// Go on behind this event.
+    /// Resume after this event.
     #[arg(long, value_name = "EVENT")]
     after: Option<String>,
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub(super) fn run(args: &WatchArgs) -> Result<(), CliError> {
     let client = args.rest.client()?;
     let path = format!("{}/events", path_of(&args.id));
     let Some(lines) = client.events(&path, args.after.as_deref())? else {
-        return print("there is nothing new, and nothing more will come");
+        return print("no further events: the snapshot is finished");
     };
     let mut lines = lines.lines();
     let mut last = None;
@@ -50,7 +50,7 @@ pub(super) fn run(args: &WatchArgs) -> Result<(), CliError> {
     }
     match last {
         Some((name, data)) if name == "published" => verdict(&data),
-        _ => Err(client.broken_off(&"the node ended it before the snapshot was there")),
+        _ => Err(client.broken_off(&"the node closed the stream before the snapshot was finished")),
     }
 }
 

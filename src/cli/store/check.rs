@@ -63,14 +63,14 @@ fn table(examined: &Examination) -> Report {
         report.line(&format!("wrong: {finding}"));
     }
     if *left_out > 0 {
-        report.line(&format!("and {left_out} more things that are wrong"));
+        report.line(&format!("and {left_out} more findings"));
     }
     for note in notes {
         report.line(&format!("note: {note}"));
     }
     counts(&mut report, checked);
     report.line(&format!(
-        "at the end of what could be applied: {} accounts, {} minor units in all",
+        "after the last entry that could be applied: {} accounts, {} minor units in total",
         checked.accounts, checked.balance_total
     ));
     report
@@ -100,19 +100,19 @@ fn counts(report: &mut Report, checked: &Checked) {
             row(
                 "chunks",
                 checked.chunks,
-                "hashed, and compared with what names them",
+                "hashed, and compared with the references to them",
             ),
             row(
                 "unreferenced chunks",
                 checked.chunks_unreferenced,
-                "nothing names them; no harm",
+                "unreferenced; harmless",
             ),
             row("parts", checked.parts, "compared with the journal"),
             row("messages", checked.messages, "of their channels, likewise"),
             row(
-                "stretches of the index",
+                "segments of the index",
                 checked.stretches,
-                "made again from the journal, compared bucket by bucket",
+                "rebuilt from the journal, compared bucket by bucket",
             ),
             row(
                 "revisions",
@@ -120,7 +120,7 @@ fn counts(report: &mut Report, checked: &Checked) {
                 "verified, compared with the one before",
             ),
             row(
-                "states of others",
+                "states of other processes",
                 checked.states_of_others,
                 "their accounts added up",
             ),

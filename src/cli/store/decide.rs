@@ -10,17 +10,17 @@ use crate::process::ids::{Lsn, ProcessId};
 use crate::process::reply::Settlement;
 use crate::store::{Forgotten, Migrated, Store};
 
-/// Which store is upgraded.
+/// The store to upgrade.
 #[derive(Debug, clap::Args)]
 pub(super) struct Migrate {
     /// The directory of the store, for example data/store/n1.
     dir: PathBuf,
-    /// How the result is written.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     output: OutputFormat,
 }
 
-/// Whose store is lost.
+/// The process whose store is lost.
 #[derive(Debug, clap::Args)]
 pub(super) struct Forget {
     /// The directory of the store, for example data/store/n1.
@@ -28,8 +28,8 @@ pub(super) struct Forget {
     /// The process whose store is lost.
     #[arg(long, value_parser = ProcessId::parse)]
     peer: ProcessId,
-    /// The store that has taken the place of a lost one is lost, too: the journal position at which the former was given up,
-    /// which the command without this says
+    /// The replacement store is lost as well: the journal position of the previous decision, as printed by the command
+    /// without this option
     #[arg(long, value_name = "POSITION")]
     again: Option<u64>,
 }
@@ -59,8 +59,8 @@ pub(super) fn forget(Forget { dir, peer, again }: &Forget) -> Result<(), CliErro
     match &forgotten.settlement {
         Some(settlement) => settled(peer, &forgotten, settlement).print(),
         None => print(&format!(
-            "nothing to do: process {process} has given up the store of {peer} already, in the turn at journal position \
-             {}, and nothing has passed between the two since",
+            "nothing to do: process {process} already gave up the store of {peer}, in the turn at journal position \
+             {}, and no message was exchanged since",
             forgotten.position
         )),
     }
@@ -83,7 +83,7 @@ fn settled(peer: &ProcessId, forgotten: &Forgotten, settlement: &Settlement) -> 
     };
     let mut report = Report::default();
     report.line(&format!(
-        "process {process} goes on without what was in the store of {peer} (journal position {position})"
+        "process {process} continues without the contents of the store of {peer} (journal position {position})"
     ));
     report.table(
         &["settled", "messages", "amount"],
@@ -108,7 +108,7 @@ fn settled(peer: &ProcessId, forgotten: &Forgotten, settlement: &Settlement) -> 
         "the difference, {amount} minor units, is booked as {how}"
     ));
     report.line(&format!(
-        "once every store has forgotten it, {peer} may come back with a new store, or be left out of the configuration"
+        "once every store has forgotten it, {peer} may return with a new store, or be removed from the configuration"
     ));
     report
 }

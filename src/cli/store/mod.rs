@@ -17,7 +17,7 @@ use super::signals::EndSignals;
 use super::{CliError, runtime};
 use crate::store::{CheckProgress, StoreError};
 
-/// Look into the store of a stopped node, or decide about it.
+/// Examine or repair the store of a stopped node.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -26,31 +26,31 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Read all that is stored, compute again what can be, and name what is wrong
+    /// Verify everything stored: recompute all derived values and report what is wrong
     Check(Look),
-    /// Count and measure what is stored
+    /// Report counts and sizes of the stored data
     Stats(Look),
-    /// Bring the store to the newest format; starting a node on it does the same
+    /// Upgrade the store to the newest format, as starting a node on it does
     Migrate(decide::Migrate),
-    /// Decide that the store of a peer is lost: its channels begin anew, and what was in it is written off
+    /// Declare the store of a peer lost: its channels start anew, and its contents are written off
     Forget(decide::Forget),
-    /// Decide that of several copies of a store this is the right one: its boot is counted far on
+    /// Declare this the right one of several copies of a store: its boot number is advanced so that peers prefer it
     Vouch {
         /// The directory of the store, for example data/store/n1.
         dir: PathBuf,
     },
 }
 
-/// What to look into, and how.
+/// The store to examine.
 #[derive(Debug, clap::Args)]
 struct Look {
-    /// The directory of the store, for example data/store/n1. Nothing in it is written.
+    /// The directory of the store, for example data/store/n1; it is only read.
     dir: PathBuf,
-    /// Where to put the copy that is looked into; it needs as much room as the store's files. Default: the system's
+    /// The directory for the working copy, which needs as much space as the store's files. Default: the system's
     /// temporary directory.
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
-    /// How the result is written.
+    /// Output format.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     output: OutputFormat,
 }
@@ -84,7 +84,7 @@ impl Look {
         let scratch_dir = scratch_dir.map_err(|error| {
             let scratch = scratch.display();
             CliError::Usage(format!(
-                "cannot write to {scratch}: {error}; name another place with --scratch"
+                "cannot write to {scratch}: {error}; name another directory with --scratch"
             ))
         })?;
         let bar = bar(0, STEPS);
@@ -105,8 +105,8 @@ impl Look {
 fn runs(dir: &Path) -> String {
     let dir = dir.display();
     format!(
-        "a node runs on the store {dir}; ask the node: `snapledger status` and GET /metrics say how it is, and \
-         `snapledger backup --rest URL --into COPY` makes a copy that can be looked into while it goes on"
+        "the store {dir} is in use by a running node; `snapledger status` and GET /metrics report its state, and \
+         `snapledger backup --rest URL --into COPY` makes a copy that can be examined while the node runs"
     )
 }
 
@@ -131,9 +131,7 @@ fn until_asked_to_end<T: Send + 'static>(
         _ = thread.join();
     }
     drop(scratch_dir);
-    ended.ok_or_else(|| {
-        CliError::CheckFailed("stopped before the end; the copy is removed".to_owned())
-    })
+    ended.ok_or_else(|| CliError::CheckFailed("stopped early; the copy is removed".to_owned()))
 }
 
 fn show(bar: &ProgressBar, step: CheckProgress) {

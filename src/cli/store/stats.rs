@@ -35,7 +35,9 @@ fn table(stats: &Stats) -> Report {
         stats.format, stats.boots
     ));
     if let Some(damage) = &stats.damage {
-        report.line(&format!("warning: {damage}; what follows is what is left"));
+        report.line(&format!(
+            "warning: {damage}; the figures cover the remaining data"
+        ));
     }
     if stats.unbooked != 0 {
         let sentence = unbooked_sentence(stats.unbooked);
@@ -68,7 +70,7 @@ fn table(stats: &Stats) -> Report {
     }
     if let Some(position) = stats.recorded_at {
         report.line(&format!(
-            "in the newest recorded state, after turn {position}: {} accounts, {} minor units in all",
+            "in the newest recorded state, after turn {position}: {} accounts, {} minor units in total",
             stats.accounts, stats.balance_total
         ));
     }
@@ -85,7 +87,7 @@ fn counts(stats: &Stats) -> Vec<Vec<String>> {
         ("unreferenced chunks", unreferenced.count),
         ("their bytes", unreferenced.bytes),
         ("parts", stats.parts),
-        ("stretches of the index", stats.stretches),
+        ("segments of the index", stats.stretches),
         ("complete snapshots", stats.snapshots_complete),
         ("partial snapshots", partial),
         ("revisions", stats.revisions),

@@ -29,7 +29,7 @@ fn run(store: &Arc<Store>, closing: &watch::Receiver<bool>) -> Result<(), StoreE
             Ok(false) => break,
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => {
-                tracing::error!(%error, "the rest is not indexed, and statements read the journal itself");
+                tracing::error!(%error, "the remaining turns are not indexed; statements read the journal instead");
                 break;
             }
         }
@@ -50,7 +50,7 @@ fn pack(store: &Store, closing: &watch::Receiver<bool>) -> Result<(), StoreError
             Ok(false) => break,
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => {
-                tracing::error!(%error, "old revisions of the history are not packed");
+                tracing::error!(%error, "cannot pack old revisions of the history");
                 break;
             }
         }

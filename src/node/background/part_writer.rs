@@ -64,10 +64,12 @@ impl PartWriter {
             match self.store.parts().build(&self.me, recording) {
                 Ok(Some(part)) => parts.push(part),
                 // The recording stays open and is tried again after the next start.
-                Ok(None) => tracing::warn!(%snapshot, %cut, "no part: its state is not written"),
+                Ok(None) => {
+                    tracing::warn!(%snapshot, %cut, "cannot build the part: its state is not written")
+                }
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%snapshot, cut = cut.0, %error, "no part: it stays open")
+                    tracing::warn!(%snapshot, cut = cut.0, %error, "cannot build the part; the recording stays unfinished")
                 }
             }
         }

@@ -33,7 +33,7 @@ impl JumpDetector {
             let seconds = parted / 1_000_000;
             tracing::warn!(
                 seconds,
-                "the wall clock has leapt; nothing is deleted for its age for a while"
+                "the wall clock has jumped; deletion by age is suspended"
             );
             self.leapt = Some(at);
         }

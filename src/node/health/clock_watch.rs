@@ -75,7 +75,7 @@ pub(in crate::node) async fn watch(handle: Handle) {
         let has_leapt = clock.compare(&walls);
         if has_leapt {
             let peers = walls.len();
-            tracing::warn!(peers, "the wall clock was set, and is followed from now on");
+            tracing::warn!(peers, "the wall clock was set and is followed again");
         }
         let me = &handle.config().me;
         let is_told = |process: &ProcessId| told.iter().any(|(peer, _)| peer == process);

@@ -37,7 +37,7 @@ pub(in crate::node) async fn watch(
             // are open and usable.
             Ok(Err(error)) => {
                 if !std::mem::replace(&mut is_short, true) {
-                    tracing::warn!(%error, "the room is not known; it counts as before");
+                    tracing::warn!(%error, "cannot read the free disk space; using the last value");
                 }
                 continue;
             }
@@ -45,7 +45,7 @@ pub(in crate::node) async fn watch(
             Err(_) => return std::future::pending().await,
         };
         if std::mem::take(&mut is_short) {
-            tracing::info!("the room is known again");
+            tracing::info!("the free disk space is readable again");
         }
         metrics.measured(&usage);
         metrics.unreadable(parts.store.history().unreadable());
@@ -57,7 +57,10 @@ pub(in crate::node) async fn watch(
         room.send_replace(now);
         match (before.for_clients(), now.for_clients()) {
             (Ok(()), Err(why)) => tracing::warn!("{why}"),
-            (Err(_), Ok(())) => tracing::info!(free = show_size(now.free), "there is room again"),
+            (Err(_), Ok(())) => tracing::info!(
+                free = show_size(now.free),
+                "there is enough free disk space again"
+            ),
             _ => {}
         }
     }

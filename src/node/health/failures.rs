@@ -58,7 +58,7 @@ impl Failures {
         self.thread(name, move || {
             let this = rustix::thread::gettid();
             if let Err(error) = rustix::process::setpriority_process(Some(this), BEHIND) {
-                tracing::debug!(%error, name, "the thread has the priority of all others");
+                tracing::debug!(%error, name, "cannot lower the priority of the thread");
             }
             work()
         })

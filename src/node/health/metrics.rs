@@ -15,7 +15,7 @@ use crate::process::record::Turn;
 use crate::store::{Unreadable, Usage};
 
 const READY: &str = "ready";
-const READY_HELP: &str = "1 where the node does its work, as /readyz says, else 0";
+const READY_HELP: &str = "1 if the node is ready, as in /readyz, else 0";
 
 type Labels = Vec<(String, String)>;
 
@@ -80,17 +80,17 @@ impl Metrics {
         );
         registry.register(
             "store_free_bytes",
-            "Free on the file system of the store; under store.free_space_min new work is refused",
+            "Free on the file system of the store; below store.free_space_min new work is refused",
             self.free_bytes.clone(),
         );
         registry.register(
             "store_disk_bytes",
-            "Taken on disk by the files of the store",
+            "Disk usage of the files of the store",
             self.disk_bytes.clone(),
         );
         registry.register(
             "store_blob_files",
-            "Files outside of the log, which no sync reaches; anything but 0 is a warning",
+            "Files outside of the log, which are never synced; should be 0",
             self.blob_files.clone(),
         );
         registry.register(READY, READY_HELP, self.ready.clone());
@@ -101,29 +101,29 @@ impl Metrics {
         );
         registry.register(
             "history_damaged_revisions",
-            "Revisions in the history that cannot be read here; anything but 0 is a warning",
+            "Revisions in this node's history that cannot be read; should be 0",
             self.unreadable_revisions.clone(),
         );
         registry.register(
             "history_damaged_blocks",
-            "Blocks of revisions of which not even the list can be read; no chunks are deleted",
+            "Blocks of revisions with an unreadable head and body; while there is one, no chunks are deleted",
             self.unreadable_blocks.clone(),
         );
         self.register_clocks();
         let registry = &mut self.registry;
         registry.register(
             "snapshots_complete",
-            "Snapshots started here and published complete",
+            "Snapshots started by this process and published complete",
             self.snapshots_complete.clone(),
         );
         registry.register(
             "snapshots_partial",
-            "Revisions of snapshots started here and published partial",
+            "Revisions of snapshots started by this process and published partial",
             self.snapshots_partial.clone(),
         );
         registry.register(
             "snapshot_seconds",
-            "From start to complete of snapshots started here",
+            "From start to complete of snapshots started by this process",
             self.snapshot_seconds.clone(),
         );
         self
@@ -133,12 +133,12 @@ impl Metrics {
         let clocks = [
             (
                 "clock_skew_seconds",
-                "How far the wall clock of a process is ahead of the one that labels turns here",
+                "How far the wall clock of a process is ahead of the clock that labels turns on this node",
                 &self.clock_skew_seconds,
             ),
             (
                 "dated_ahead_seconds",
-                "How far the time of the newest turn of a process is ahead of the clock here",
+                "How far the time of the newest turn of a process is ahead of this node's clock",
                 &self.dated_ahead_seconds,
             ),
         ];

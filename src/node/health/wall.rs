@@ -115,7 +115,7 @@ impl Clock {
     pub(in crate::node) fn too_early(&self, time: Hlc) -> Option<String> {
         let ahead_us = self.wall().too_early(self.reading(), time)?;
         Some(format!(
-            "its time is {} ahead of the clock here, and clock.ahead_max is {:?}",
+            "its time is {} ahead of this node's clock, and clock.ahead_max is {:?}",
             seconds(i64::try_from(ahead_us).unwrap_or(i64::MAX)),
             self.ahead_max
         ))
@@ -175,7 +175,11 @@ impl Clock {
         };
         if skew_us != 0 {
             let (skew, peers) = (seconds(skew_us), peers.len());
-            tracing::error!(skew, peers, "the wall clock is wrong: the peers' is taken");
+            tracing::error!(
+                skew,
+                peers,
+                "the wall clock is wrong; the clock of the peers is followed instead"
+            );
         }
         self.standing.send_if_modified(|standing| {
             let waits = *standing == ClockState::Comparing;
@@ -193,7 +197,7 @@ impl Clock {
         let skew = seconds(skew_us);
         let ahead_max = self.ahead_max;
         match (is_skewed, skewed.contains_key(process)) {
-            (true, false) => tracing::warn!(%process, skew, ?ahead_max, "a wall clock is wrong"),
+            (true, false) => tracing::warn!(%process, skew, ?ahead_max, "wall clocks differ"),
             (false, true) => tracing::info!(%process, skew, "the wall clocks agree again"),
             _ => {}
         }
@@ -217,9 +221,11 @@ impl Clock {
         let ahead_max = self.ahead_max;
         match (is_ahead, noted.contains_key(process)) {
             (true, false) => {
-                tracing::warn!(%process, ahead, ?ahead_max, "turns are dated ahead of the clock here");
+                tracing::warn!(%process, ahead, ?ahead_max, "turns are dated ahead of this node's clock");
             }
-            (false, true) => tracing::info!(%process, "the times of its turns are over"),
+            (false, true) => {
+                tracing::info!(%process, "the times of its turns are no longer in the future")
+            }
             _ => {}
         }
         match is_ahead {
@@ -241,10 +247,10 @@ impl Clock {
             let side = if *skew_us < 0 { "behind" } else { "ahead of" };
             match process == me {
                 true => format!(
-                    "the wall clock of this node is {skew} {side} the one it goes by, and is not followed: set it right"
+                    "the wall clock of this node is {skew} {side} the clock it follows, and is not followed; correct it"
                 ),
                 false => format!(
-                    "the wall clock of {process} is {skew} {side} the one here; clock.ahead_max is {max:?}"
+                    "the wall clock of {process} is {skew} {side} this node's clock; clock.ahead_max is {max:?}"
                 ),
             }
         };
@@ -253,8 +259,8 @@ impl Clock {
             let ahead = seconds(i64::try_from(self.ahead_us(*newest)).unwrap_or(i64::MAX));
             let max = self.ahead_max;
             format!(
-                "what {process} did is dated up to {ahead} ahead of the clock here, and is in answers about the past from then on; \
-                 clock.ahead_max is {max:?}"
+                "turns of {process} are dated up to {ahead} ahead of this node's clock and appear in answers about \
+                 the past from that time on; clock.ahead_max is {max:?}"
             )
         };
         let ahead = self.ahead();

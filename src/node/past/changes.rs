@@ -70,7 +70,7 @@ impl Comparisons {
     /// sent.
     pub(in crate::node) fn admit(&self) -> Result<Admitted, Status> {
         let permit = self.room.clone().try_acquire_owned().map_err(|_| {
-            let sentence = format!("{AT_ONCE_MAX} comparisons at once are the limit");
+            let sentence = format!("the limit is {AT_ONCE_MAX} concurrent comparisons");
             Status::resource_exhausted(sentence)
         })?;
         Ok(Admitted {
@@ -197,7 +197,10 @@ mod tests {
         assert_eq!(refused.code(), Code::ResourceExhausted);
         let last = admitted.pop().and_then(Result::ok).expect("there was room");
         let head = last.head(Lsn(7));
-        assert!(comparisons.admit().is_ok(), "there is room again");
+        assert!(
+            comparisons.admit().is_ok(),
+            "there is enough free disk space again"
+        );
         let read: Vec<_> = head.collect().await;
         let positions = read.iter().flatten().map(|message| message.position);
         assert_eq!(positions.collect::<Vec<_>>(), [7]);

@@ -28,7 +28,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverError {
     /// The address is not a valid URI.
-    #[error("--peers: {address} is no address to connect to; write host:port")]
+    #[error("--peers: {address} is not an address to connect to; write host:port")]
     Address {
         /// The address as given.
         address: String,
@@ -48,8 +48,8 @@ pub enum DiscoverError {
     },
     /// Another process has the peer's id.
     #[error(
-        "{address} says it is process {id}, which is {taken_by} already; \
-         give each process an id of its own and each peer one address"
+        "{address} reports process {id}, which is already {taken_by}; give each process its own id and each peer one \
+         address"
     )]
     DuplicateId {
         /// The peer's address.
@@ -61,8 +61,8 @@ pub enum DiscoverError {
     },
     /// The peer is not the one that was met at this address.
     #[error(
-        "{address} says it is process {id}, and this node has met process {met} there; \
-         correct --peers, or, where {id} has moved there, give it as {id}={address}"
+        "{address} reports process {id}, and process {met} was at this address before; correct --peers, or, if {id} \
+         has moved there, give it as {id}={address}"
     )]
     OtherProcess {
         /// The peer's address.
@@ -81,7 +81,7 @@ pub enum DiscoverError {
         source: Malformed,
     },
     /// The peer refuses the greeting.
-    #[error("{address} refuses to be greeted: {reason}")]
+    #[error("{address} refuses the handshake: {reason}")]
     Refused {
         /// The peer's address.
         address: String,
@@ -165,7 +165,7 @@ impl Discovery {
     /// A discovery that has not asked yet.
     #[must_use]
     pub fn new(asker: AskingNode, strangers: Vec<String>, remembered: Addresses) -> Self {
-        let not_asked = |address: &String| (address.clone(), "not asked yet".to_owned());
+        let not_asked = |address: &String| (address.clone(), "not queried yet".to_owned());
         let unanswered = strangers.iter().map(not_asked).collect();
         Self {
             asker,
@@ -279,11 +279,11 @@ impl Probe {
                 Err(_elapsed) => "no answer".to_owned(),
             };
             if let Some(met) = self.met.clone() {
-                tracing::info!(peer = %met.process, %address, %reason, "peer does not answer; its id is known from before");
+                tracing::info!(peer = %met.process, %address, %reason, "peer does not answer; using its saved id");
                 return Ok(self.member(met));
             }
             if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
-                tracing::info!(%address, %reason, "waiting for a peer to tell its id");
+                tracing::info!(%address, %reason, "waiting for a peer to report its id");
                 reported = Some(Instant::now());
             }
             self.unanswered
@@ -312,7 +312,7 @@ impl Probe {
                 let met = met.process.clone();
                 return Err(DiscoverError::OtherProcess { address, id, met });
             }
-            _ => tracing::info!(peer = %id, %address, "learnt the id of a peer"),
+            _ => tracing::info!(peer = %id, %address, "discovered the id of a peer"),
         }
         let rest = Some(greeting.rest).filter(|rest| !rest.is_empty());
         let rest = rest.map(|rest| reachable(&rest, &address));

@@ -112,7 +112,7 @@ async fn a_peer_that_is_another_one_than_before_is_refused() {
     a.remembered.insert(c.address(), met);
     let sentence = a.meet(&[&c]).await.expect_err("another id").to_string();
     assert!(
-        sentence.contains("says it is process c, and this node has met process b there"),
+        sentence.contains("reports process c, and process b was at this address before"),
         "{sentence}"
     );
 }
@@ -129,7 +129,7 @@ async fn what_is_waited_for_is_named() {
     tokio::select! {
         _ = discovery.run() => unreachable!("nobody answers"),
         () = async {
-            while unanswered.sentence().contains("not asked yet") {
+            while unanswered.sentence().contains("not queried yet") {
                 tokio::task::yield_now().await;
             }
         } => {}
@@ -156,7 +156,7 @@ async fn an_id_that_is_taken_is_refused() {
     twin.answer();
     let error = a.meet(&[&twin]).await.expect_err("the own id");
     assert!(
-        error.to_string().contains("which is this process already"),
+        error.to_string().contains("which is already this process"),
         "{error}"
     );
 }

@@ -40,13 +40,13 @@ impl Handle {
             let refused = strangers.iter().find_map(|peer| self.refused_by(peer));
             let late = || {
                 format!(
-                    "process {peer:?} was not met within {} s",
+                    "no handshake with process {peer:?} within {} s",
                     MEET_MAX.as_secs()
                 )
             };
             if let Some(why) = refused.or_else(|| (Instant::now() >= until).then(late)) {
                 let sentence = format!(
-                    "this process has begun anew, and a key that it writes now could lose against an older write: {why}"
+                    "this store is new, and a write could have an older stamp than an existing one: {why}"
                 );
                 return Err(Unavailable::NotYet(sentence));
             }

@@ -23,7 +23,7 @@ impl Greeter {
 }
 
 fn not_yet() -> Status {
-    Status::unavailable("this node still learns which processes its peers are; try again soon")
+    Status::unavailable("this node is still discovering its peers; try again shortly")
 }
 
 #[tonic::async_trait]

@@ -84,7 +84,7 @@ impl Outbox {
 
     // Maps an error of the store. A fatal one stops the node; damage stops this channel, and the node continues.
     fn closed(&self, error: StoreError) -> Closed {
-        let sentence = format!("what goes to {} cannot be read: {error}", self.to);
+        let sentence = format!("cannot read the messages for {}: {error}", self.to);
         if error.is_fatal() {
             self.failures.report("outbox", error);
             return Closed::Broken(sentence);

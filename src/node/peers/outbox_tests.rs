@@ -178,7 +178,7 @@ async fn what_is_damaged_stops_the_channel_and_says_what_it_is() {
         outbox.sent_by(Seq(1)).await.map(|_| ()),
     ];
     let named = format!(
-        "what goes to q cannot be read: the store is damaged: journal entry {}",
+        "cannot read the messages for q: the store is damaged: journal entry {}",
         SENT_IN[1] - 5
     );
     for read in &read[..2] {

@@ -39,7 +39,7 @@ impl Contradictions {
         if noted.contains(&found) {
             return;
         }
-        tracing::error!(%snapshot, revision, %peer, "not taken over: it has other contents here");
+        tracing::error!(%snapshot, revision, %peer, "not replicated: its contents differ on this node");
         if noted.len() >= CONTRADICTIONS_MAX {
             self.drop_deleted(&mut noted);
         }
@@ -64,8 +64,8 @@ impl Contradictions {
             peer,
         } = noted.first()?;
         Some(format!(
-            "revision {revision} of snapshot {snapshot:?} has other contents at {peer} than here, {} such revisions in all: see \
-             docs/operations.md, A damaged history",
+            "revision {revision} of snapshot {snapshot:?} has other contents at {peer} than on this node, {} such \
+             revisions in total: see docs/operations.md, A damaged history",
             noted.len()
         ))
     }

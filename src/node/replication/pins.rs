@@ -84,7 +84,7 @@ impl Pins {
             match self.hear(&connection, view.pins.1).await {
                 Ok(()) => _ = self.heard().insert(peer.clone(), view.pins),
                 Err(error) => {
-                    tracing::debug!(%peer, %error, "its pins could not be heard");
+                    tracing::debug!(%peer, %error, "cannot fetch the pins of a peer");
                     sleep(PAUSE).await;
                 }
             }

@@ -105,7 +105,7 @@ impl Replicator {
             if let Err(error) = taken
                 && !matches!(error, Unfetched::Elsewhere)
             {
-                tracing::debug!(%peer, %error, "its history could not be taken over");
+                tracing::debug!(%peer, %error, "cannot replicate the history of a peer");
                 sleep(PAUSE).await;
             }
         }
@@ -189,7 +189,7 @@ impl Replicator {
         {
             self.events.note_published(&state);
         }
-        tracing::debug!(snapshot = %came.snapshot, revision = number, complete, "taken over");
+        tracing::debug!(snapshot = %came.snapshot, revision = number, complete, "replicated");
         self.parts.pack().await;
         Ok(())
     }
@@ -215,7 +215,7 @@ impl Replicator {
                 let adopted = replicator.adopt_complete_from(connection, &snapshot).await;
                 match &adopted {
                     Ok(Some(revision)) => {
-                        tracing::info!(%snapshot, %process, revision, "taken over as complete");
+                        tracing::info!(%snapshot, %process, revision, "replicated a complete revision of a peer");
                     }
                     Ok(None) => {}
                     Err(Unfetched::Contradicts { revision, .. }) => {
@@ -223,7 +223,7 @@ impl Replicator {
                             .contradictions
                             .note(&process, &snapshot, *revision);
                     }
-                    Err(error) => tracing::debug!(%snapshot, %process, %error, "not taken over"),
+                    Err(error) => tracing::debug!(%snapshot, %process, %error, "not replicated"),
                 }
                 matches!(adopted, Ok(Some(_)))
             });
@@ -257,12 +257,12 @@ impl Replicator {
     pub(in crate::node) fn warnings(&self) -> Vec<String> {
         let Unreadable { revisions, blocks } = self.parts.store.history().unreadable();
         let damaged = (revisions > 0).then(|| {
-            format!("{revisions} revisions in the history are damaged here, and are taken over from a peer that has them")
+            format!("{revisions} revisions in this node's history are damaged and will be replicated from a peer that has them")
         });
         let lost = (blocks > 0).then(|| {
             format!(
-                "{blocks} blocks of the history are damaged here, and no chunks are deleted: see docs/operations.md, \
-                 A damaged history"
+                "{blocks} blocks of this node's history are damaged, and no chunks are deleted: see \
+                 docs/operations.md, A damaged history"
             )
         });
         let differs = self.contradictions.warning();

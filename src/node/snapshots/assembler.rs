@@ -99,7 +99,7 @@ impl Assembler {
         let Some(state) = self.found(snapshot).await? else {
             return Ok(());
         };
-        tracing::info!(%snapshot, revision = state.revision, "collecting goes on");
+        tracing::info!(%snapshot, revision = state.revision, "collection resumes");
         self.executors.events.begin(&state);
         if state.revision == 0 {
             claim.show(&state);
@@ -142,7 +142,7 @@ impl Assembler {
         let part = match self.executors.parts.own(snapshot).await {
             // The rest can be assembled without the own part.
             Err(Unavailable::Damaged(why)) => {
-                tracing::warn!(%snapshot, why, "collecting goes on without the own part");
+                tracing::warn!(%snapshot, why, "collection continues without this process's part");
                 return self.executors.parts.begun(snapshot).await.map(Some);
             }
             part => part?,

@@ -87,7 +87,7 @@ impl Collection {
         if end == End::InVain {
             let snapshot = &self.assembly.state().snapshot;
             let lost = self.assembly.lost();
-            tracing::info!(%snapshot, ?lost, "stays partial: what is missing was lost");
+            tracing::info!(%snapshot, ?lost, "the snapshot stays partial: the missing parts are lost");
         }
     }
 
@@ -115,7 +115,7 @@ impl Collection {
             Err(error) if error.is_strange() => {
                 let why = error.to_string();
                 if self.warned.get(&process) != Some(&why) {
-                    tracing::warn!(%process, %snapshot, %error, "a part cannot be fetched");
+                    tracing::warn!(%process, %snapshot, %error, "cannot fetch a part");
                     self.warned.insert(process.clone(), why);
                 }
             }
@@ -154,7 +154,7 @@ impl Collection {
             }
             Action::NoteContradiction(process) => {
                 let snapshot = &state.snapshot;
-                tracing::warn!(%snapshot, %process, "its part is not the one known before and was left out");
+                tracing::warn!(%snapshot, %process, "the part differs from the one reported before; ignored");
             }
             Action::End(end) => {
                 self.job.shutdown().await;

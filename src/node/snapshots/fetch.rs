@@ -89,7 +89,7 @@ impl PartFetcher {
             return Ok(None);
         }
         let slots = self.late.get(&wanted.process);
-        let slots = slots.ok_or_else(|| Unfetched::NotYet("it is no member".to_owned()))?;
+        let slots = slots.ok_or_else(|| Unfetched::NotYet("it is not a member".to_owned()))?;
         let slot = slots.acquire().await;
         slot.map(Some)
             .map_err(|_| Unfetched::NotYet("it is stopping".to_owned()))

@@ -47,7 +47,9 @@ impl PartFetcher {
             process, snapshot, ..
         } = wanted;
         let Some(connection) = self.peers.foreign(process) else {
-            return Err(Unfetched::NotYet("it is not in the cluster".to_owned()));
+            return Err(Unfetched::NotYet(
+                "it is not a member of the cluster".to_owned(),
+            ));
         };
         let request = GetSnapshotRequest {
             snapshot_id: snapshot.to_string(),

@@ -118,8 +118,8 @@ impl Handle {
         };
         match (answered.found, answered.live_and_silent) {
             (None, Some(process)) => Err(Unavailable::NotYet(format!(
-                "process {process:?} is up and has not said within {patience:?} whether it knows a snapshot {snapshot:?}, \
-                 so none was started; ask again, or with more time to wait"
+                "process {process:?} is up but did not answer within {patience:?} whether snapshot {snapshot:?} \
+                 exists, so none was started; retry, or allow more time"
             ))),
             (found, _) => Ok(found),
         }

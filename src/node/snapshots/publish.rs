@@ -51,7 +51,7 @@ impl Publisher {
         });
         let published = published.await;
         if let Err(error) = &published {
-            tracing::error!(%snapshot, %error, "cannot publish");
+            tracing::error!(%snapshot, %error, "cannot publish the snapshot");
         }
         let state = published?;
         self.in_progress.arrived(&state.snapshot);
@@ -106,12 +106,12 @@ impl Publisher {
                         chunks_named,
                         chunks_held,
                         ..
-                    }) => format!("{chunks_held} of its {chunks_named} chunks are here"),
+                    }) => format!("{chunks_held} of its {chunks_named} chunks are stored"),
                     Err(error @ StoreError::Damaged { .. }) => error.to_string(),
                     Err(error) => return Err(error),
                 };
                 let snapshot = &part.snapshot;
-                tracing::warn!(%snapshot, process = %part.process, why, "the part cannot be published");
+                tracing::warn!(%snapshot, process = %part.process, why, "cannot publish the part");
                 damaged.push(part.process);
             }
             Ok(Count {
@@ -149,7 +149,7 @@ impl Publisher {
             "snapshot finished"
         );
         if verification.conserved == Some(false) || verification.consistent_cut == Some(false) {
-            tracing::error!(snapshot = %state.snapshot, "the certificate does not hold");
+            tracing::error!(snapshot = %state.snapshot, "the certificate is violated");
         }
     }
 }

@@ -42,7 +42,7 @@ async fn resume(
             return;
         };
         if let Err(error) = assembler.resume(&snapshot).await {
-            tracing::error!(%snapshot, %error, "cannot be collected");
+            tracing::error!(%snapshot, %error, "the snapshot cannot be collected");
         }
     }
 }
@@ -65,14 +65,14 @@ async fn by_interval(handle: Handle, every: Duration) {
         if incomplete > handle.config().snapshot.open_max / 2 {
             tracing::warn!(
                 incomplete,
-                "no snapshot by interval: too many are not complete"
+                "scheduled snapshot skipped: too many are incomplete"
             );
             continue;
         }
         match handle.initiate(None, None, None).await {
             Ok(Ok(_)) => {}
-            Ok(Err(refusal)) => tracing::warn!(%refusal, "no snapshot by interval"),
-            Err(error) => tracing::warn!(%error, "no snapshot by interval"),
+            Ok(Err(refusal)) => tracing::warn!(%refusal, "scheduled snapshot skipped"),
+            Err(error) => tracing::warn!(%error, "scheduled snapshot skipped"),
         }
     }
 }

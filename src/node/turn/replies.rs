@@ -95,7 +95,7 @@ impl PendingReplies {
 }
 
 pub(in crate::node) fn stopped() -> Unavailable {
-    Unavailable::Stopped("it is stopping or cannot make things durable".to_owned())
+    Unavailable::Stopped("it is stopping or cannot write durably".to_owned())
 }
 
 #[cfg(test)]

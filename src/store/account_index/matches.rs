@@ -124,7 +124,7 @@ impl<'a> Matches<'a> {
         match self.find(first, last) {
             Ok(found) => CoveredTurns::Named(found),
             Err(error) => {
-                tracing::warn!(%error, "the journal is read in its place");
+                tracing::warn!(%error, "reading the journal instead");
                 CoveredTurns::Every(first.max(from), last.min(to))
             }
         }

@@ -186,7 +186,7 @@ impl<'a> Pending<'a> {
         self.flush()?;
         let trees = Trees::open(&self.engine.db).map_err(ExportError::Store)?;
         let tree = trees.all().into_iter().find(|tree| *tree.name() == *name);
-        let tree = tree.ok_or_else(|| damaged("it has a tree that this program does not know"))?;
+        let tree = tree.ok_or_else(|| damaged("it has a tree unknown to this program"))?;
         self.tree = Some(tree.clone());
         Ok(())
     }
@@ -243,7 +243,7 @@ impl<'a> Blocks<'a> {
             bytes: 0,
         };
         if blocks.exactly::<17>()? != *MAGIC {
-            return Err(damaged("it is none"));
+            return Err(damaged("it is not a backup"));
         }
         let format = u32::from_le_bytes(blocks.exactly()?);
         if !(1..=FORMAT).contains(&format) {
@@ -256,7 +256,7 @@ impl<'a> Blocks<'a> {
 
     fn expect_head(&mut self) -> Result<BackupHead, ExportError> {
         let (Block::Head, bytes) = self.next()? else {
-            return Err(damaged("it does not say whose it is"));
+            return Err(damaged("it does not state its process"));
         };
         let head: BackupHead =
             frame::decode(&bytes).map_err(|damage| damaged(&damage.to_string()))?;
@@ -278,7 +278,7 @@ impl<'a> Blocks<'a> {
             Block::Addresses,
         ];
         let kind = kinds.into_iter().find(|known| *known as u8 == kind);
-        let kind = kind.ok_or_else(|| damaged("a part of it is of no known kind"))?;
+        let kind = kind.ok_or_else(|| damaged("a part of it is of an unknown kind"))?;
         if kind == Block::End {
             self.before_end = *self.hasher.finalize().as_bytes();
         }
@@ -286,7 +286,7 @@ impl<'a> Blocks<'a> {
         let length = u32::from_le_bytes(length) as usize;
         if length > BLOCK_BYTES_MAX {
             return Err(damaged(
-                "a part of it is longer than anything that is stored",
+                "a part of it exceeds the size limit of stored values",
             ));
         }
         // Memory grows with the bytes received, not with the announced length.
@@ -325,7 +325,7 @@ impl<'a> Blocks<'a> {
 }
 
 fn cut_off() -> ExportError {
-    damaged("it breaks off")
+    damaged("it ends early")
 }
 
 fn damaged(problem: &str) -> ExportError {

@@ -152,7 +152,9 @@ impl Copy<'_> {
     fn write(&mut self, key: &[u8], framed: &[u8]) -> Result<(), ExportError> {
         if Instant::now() > self.until {
             let hours = BACKUP_MAX.as_secs() / 3600;
-            let slow = format!("a backup may take {hours} hours, during which nothing is deleted");
+            let slow = format!(
+                "the backup exceeded its limit of {hours} hours, during which nothing is deleted"
+            );
             return Err(io::Error::new(io::ErrorKind::TimedOut, slow).into());
         }
         self.values += 1;

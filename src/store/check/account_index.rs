@@ -36,7 +36,7 @@ impl Indexed {
             let place = stretch_of(&stored.key).filter(|(_, value)| *value <= BUCKETS);
             let what = schema::name(Kind::Stretch, &stored.key);
             let Some((last, value)) = place else {
-                examiner.findings.add(what, "its key is none of ours");
+                examiner.findings.add(what, "its key is unknown");
                 continue;
             };
             let read = stored.framed.and_then(|framed| read(value, &framed));

@@ -77,7 +77,7 @@ impl Contents {
         let hash = Hash(
             stored.key[..]
                 .try_into()
-                .map_err(|_| odd("its key is no hash"))?,
+                .map_err(|_| odd("its key is not a hash"))?,
         );
         let framed = stored.framed.map_err(damaged)?;
         let bytes = framed.len() as u64;
@@ -90,7 +90,7 @@ impl Contents {
                 let mut counted = Messages::default();
                 for (before, one) in messages.iter().enumerate() {
                     if before > 0 && one.seq != counted.last.next() {
-                        return Err(odd("a message is missing in it"));
+                        return Err(odd("it lacks a message"));
                     }
                     if before == 0 {
                         counted.first = one.seq;
@@ -142,7 +142,7 @@ impl Contents {
                 let follows = last.as_ref().is_none_or(|last| last < first);
                 if !follows || (line.kind, &line.name) != (first.0, &first.1) {
                     let problem = format!(
-                        "its index {index} does not lead to what chunk {} holds",
+                        "its index {index} does not match the contents of chunk {}",
                         line.chunk
                     );
                     examiner.findings.add(what, problem);
@@ -201,7 +201,7 @@ impl Contents {
         let expected = (channel.messages(), channel.transfers, channel.amount);
         if found != expected {
             let problem = format!(
-                "the channel from {:?} holds {} messages, {} of them transfers of {}; its figures say {}, {} and {}",
+                "the channel from {:?} holds {} messages, {} of them transfers of {}; its figures state {}, {} and {}",
                 channel.from, found.0, found.1, found.2, expected.0, expected.1, expected.2
             );
             examiner.findings.add(what, problem);

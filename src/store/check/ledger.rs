@@ -154,12 +154,12 @@ fn difference(expected: Option<&Cell>, found: Option<&Cell>) -> Option<String> {
     Some(match (expected, found) {
         (None, None) => return None,
         (Some(expected), None) => format!("{} is missing", name(expected)),
-        (None, Some(found)) => format!("the journal knows nothing of {}", name(found)),
+        (None, Some(found)) => format!("the journal has no {}", name(found)),
         (Some(expected), Some(found)) if expected.key() < found.key() => {
             format!("{} is missing", name(expected))
         }
         (Some(expected), Some(found)) if expected.key() > found.key() => {
-            format!("the journal knows nothing of {}", name(found))
+            format!("the journal has no {}", name(found))
         }
         (
             Some(Cell::Account { balance, .. }),
@@ -167,7 +167,7 @@ fn difference(expected: Option<&Cell>, found: Option<&Cell>) -> Option<String> {
                 account,
                 balance: held,
             }),
-        ) => format!("account {account:?} holds {held}, the journal makes it {balance}"),
+        ) => format!("account {account:?} holds {held}, expected from the journal: {balance}"),
         (Some(_), Some(found)) => format!("{} differs from the journal", name(found)),
     })
 }
@@ -207,11 +207,11 @@ pub(super) fn differences(recorded: &RecordedState, sealed: &Sealed, journal: Ha
         .iter()
         .filter(|(_, found, expected)| found != expected);
     let sentence = |(what, found, expected): &(&str, i128, i128)| {
-        format!("its {what} are {found}, the journal makes them {expected}")
+        format!("its {what} are {found}, expected from the journal: {expected}")
     };
     let mut problems: Vec<String> = figures.map(sentence).collect();
     if recorded.journal != journal {
-        problems.push("the journal has another hash there".to_owned());
+        problems.push("the journal has another hash at its position".to_owned());
     }
     let bytes: u64 = recorded.runs.iter().map(|run| run.bytes).sum();
     if recorded.state_bytes != bytes {
@@ -221,7 +221,7 @@ pub(super) fn differences(recorded: &RecordedState, sealed: &Sealed, journal: Ha
         ));
     }
     problems.extend(flows(recorded, registers).map(|peer| {
-        format!("what was sent to or delivered from {peer:?} differs from the journal")
+        format!("the messages sent to or delivered from {peer:?} differ from the journal")
     }));
     problems
 }

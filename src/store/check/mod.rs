@@ -204,12 +204,12 @@ impl<'a> Examiner<'a> {
             findings.add(format!("tree {tree:?}"), "it is missing");
         }
         for tree in found.unknown {
-            findings.note(format!("the tree {tree:?} is none of a store's"));
+            findings.note(format!("the tree {tree:?} does not belong to a store"));
         }
         let (format, newest) = (found.format, migrate::newest_format());
         if format < newest {
             findings.note(format!(
-                "the store has format {format}; the next start brings it to {newest}"
+                "the store has format {format}; the next start upgrades it to {newest}"
             ));
         }
         let owner = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)?;
@@ -240,18 +240,17 @@ impl<'a> Examiner<'a> {
 
     fn check_files(&mut self) {
         for (blob, _) in &self.files.blobs {
-            let problem = "it lies outside of the log, where no sync reaches it";
+            let problem = "it lies outside of the log and is never synced";
             self.findings.add(format!("file {blob}"), problem);
         }
         for name in &self.files.leftovers {
-            let note = format!(
-                "{name} is left of a start that was interrupted; the next start removes it"
-            );
+            let note =
+                format!("{name} is left over from an interrupted start; the next start removes it");
             self.findings.note(note);
         }
         for name in &self.files.unknown {
             self.findings
-                .note(format!("{name} is none of a store's files"));
+                .note(format!("{name} does not belong to a store"));
         }
     }
 

@@ -105,14 +105,18 @@ impl TreeWalk {
         let (key, framed, end) = match frame::split_key(&stored_key) {
             None => {
                 let key = stored_key.to_vec();
-                (key.clone(), odd("its key is none of ours"), key)
+                (key.clone(), odd("its key is unknown"), key)
             }
             Some((key, 0)) => match frame::lay_together(tree, key)? {
                 Some(found) => (key.to_vec(), Ok(found.framed), found.end),
-                None => (key.to_vec(), odd("it is gone"), behind_fragments(key)),
+                None => (
+                    key.to_vec(),
+                    odd("it no longer exists"),
+                    behind_fragments(key),
+                ),
             },
             Some((key, _)) => {
-                let framed = odd("fragments of it stand where no value begins");
+                let framed = odd("it has fragments outside of any value");
                 (key.to_vec(), framed, behind_fragments(key))
             }
         };

@@ -12,13 +12,13 @@ use crate::process::record::{Record, Turn};
 pub(super) fn implausible(process: &Process, turn: &Turn) -> Option<String> {
     let registers = process.registers();
     if turn.time <= registers.time {
-        return Some("its clock does not go on".to_owned());
+        return Some("its clock does not advance".to_owned());
     }
     if turn.clock < registers.clock {
-        return Some("its Lamport clock goes back".to_owned());
+        return Some("its Lamport clock goes backwards".to_owned());
     }
     if turn.records.is_empty() {
-        return Some("it says nothing".to_owned());
+        return Some("it is empty".to_owned());
     }
     let mut trial = Trial {
         process,
@@ -77,7 +77,7 @@ impl<'a> Trial<'a> {
                 Err(format!("it records snapshot {snapshot} for a second time"))
             }
             Record::StateRecorded { .. } | Record::Checkpointed if place > 0 => {
-                Err("it records a state in its middle".to_owned())
+                Err("it records a state before its end".to_owned())
             }
             Record::StateRecorded { .. }
             | Record::Checkpointed
@@ -99,7 +99,7 @@ impl<'a> Trial<'a> {
             .balance(account)
             .unwrap_or(0)
             .checked_add(amount.units());
-        let after = after.ok_or_else(|| format!("account {account:?} cannot hold so much"))?;
+        let after = after.ok_or_else(|| format!("the balance of account {account:?} overflows"))?;
         self.balances.insert(account, after);
         Ok(())
     }
@@ -108,7 +108,7 @@ impl<'a> Trial<'a> {
         let before = self.balance(account).unwrap_or(0);
         if before < amount.units() {
             return Err(format!(
-                "account {account:?} holds {before}, and it takes {amount:?}"
+                "account {account:?} holds {before}, and it debits {amount:?}"
             ));
         }
         self.balances.insert(account, before - amount.units());
@@ -131,7 +131,7 @@ impl<'a> Trial<'a> {
         let channel = self.process.registers().incoming.get(from);
         let last = channel.map_or(Seq(0), |channel| channel.delivered.sequence);
         follow(self.delivered.entry(from).or_insert(last), seq)
-            .map_err(|last| format!("it takes message {seq} from {from:?} after {last}"))
+            .map_err(|last| format!("it delivers message {seq} from {from:?} after {last}"))
     }
 }
 

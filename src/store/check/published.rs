@@ -55,7 +55,7 @@ pub(super) fn check(
         let state: GlobalState = state.thaw();
         let mut problems = Vec::new();
         if revision_key(&state.snapshot, state.revision) != stored.key {
-            problems.push("it stands in the place of another".to_owned());
+            problems.push("it is stored under the key of another".to_owned());
         }
         problems.extend(uncertified(&state));
         problems.extend(own_part(examiner, replayed, &state)?);
@@ -69,7 +69,9 @@ pub(super) fn check(
                 problems.extend(sums.expect(name, &part.state));
             }
             if part.process != *process || part.snapshot != state.snapshot {
-                problems.push(format!("its part of {process:?} is another's"));
+                problems.push(format!(
+                    "its part of {process:?} belongs to another process"
+                ));
             }
         }
         let revision = state.revision;
@@ -166,7 +168,7 @@ fn uncertified(state: &GlobalState) -> Vec<String> {
     };
     let mut problems: Vec<_> = failed.map(sentence).collect();
     if state.is_complete() && !state.parts.values().all(Part::is_finished) {
-        problems.push("it says it is complete, and has open channels".to_owned());
+        problems.push("it is marked complete, but has unfinished channels".to_owned());
     }
     problems
 }
@@ -176,7 +178,7 @@ fn miscounted(state: &GlobalState, part: &Part, found: Messages) -> Option<Strin
     let published = (counted.messages, counted.transfers, counted.amount);
     let found = (found.count, found.transfers, found.amount);
     (published != found).then(|| {
-        format!("its part of {:?} holds {found:?} messages, transfers and amount, it says {published:?}", part.process)
+        format!("its part of {:?} holds {found:?} (messages, transfers, amount), but states {published:?}", part.process)
     })
 }
 
@@ -208,7 +210,7 @@ fn own_part(
     };
     Ok(match stored {
         Some(stored) if !goes_on(published, &stored) => {
-            Some("its part of this process is not the one that is stored".to_owned())
+            Some("its part of this process differs from the stored one".to_owned())
         }
         None if published.is_finished() => {
             Some("its part of this process is finished, and is not stored".to_owned())
@@ -235,8 +237,9 @@ fn note_unpublished(examiner: &mut Examiner, replayed: &Replayed) -> Result<(), 
     }
     unpublished.sort();
     for snapshot in unpublished {
-        let note =
-            format!("snapshot {snapshot:?} was started here and nothing of it is published yet");
+        let note = format!(
+            "snapshot {snapshot:?} was started by this process and has no published revision yet"
+        );
         examiner.findings.note(note);
     }
     Ok(())

@@ -96,7 +96,7 @@ impl Recordings {
                 Record::PartStored { snapshot } => {
                     if self.unstored.remove(snapshot) {
                         let problem = format!(
-                            "journal entry {} says that it is stored, and it is not there",
+                            "it is missing, although journal entry {} states that it is stored",
                             turn.position
                         );
                         findings.add(name(snapshot), problem);
@@ -184,7 +184,7 @@ impl Recordings {
         if !recorded.eq(closed.map(|(from, _)| from))
             || !part.open.iter().eq(lost.map(|(from, _)| from))
         {
-            problems.push("its channels are others than the journal closed".to_owned());
+            problems.push("its channels differ from the ones closed in the journal".to_owned());
         }
         for channel in &part.channels {
             let Some(heard) = tally.channels.get(&channel.from) else {
@@ -225,15 +225,12 @@ impl Recordings {
                 continue;
             };
             if snapshot_key(&part.snapshot) != stored.key {
-                findings.add(
-                    what,
-                    format!("it says it is of snapshot {:?}", part.snapshot),
-                );
+                findings.add(what, format!("it states snapshot {:?}", part.snapshot));
             } else if is_whole
                 && part.state.position.next() >= self.first
                 && !self.compared.contains(&part.snapshot)
             {
-                findings.add(what, "the journal does not say that it is finished");
+                findings.add(what, "it is not marked finished in the journal");
             }
         }
         Ok(self.compared.len() as u64)
@@ -287,7 +284,7 @@ impl Heard {
         ];
         if let Some((what, found, expected)) = figures.iter().find(|(_, a, b)| a != b) {
             return Ok(Some(format!(
-                "{what} of the channel from {from:?} is {found}, the journal makes it {expected}"
+                "{what} of the channel from {from:?} is {found}, expected from the journal: {expected}"
             )));
         }
         let mut stored = blake3::Hasher::new();
@@ -299,7 +296,7 @@ impl Heard {
             }
         }
         let differs = stored.finalize() != self.messages.finalize();
-        Ok(differs.then(|| format!("its messages from {from:?} are not those of the journal")))
+        Ok(differs.then(|| format!("its messages from {from:?} differ from the journal")))
     }
 }
 

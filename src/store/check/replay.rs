@@ -122,7 +122,7 @@ fn cuts(examiner: &mut Examiner) -> Result<BTreeSet<Lsn>, StoreError> {
         let state = state.map_err(|damage| StoreError::damaged(what.clone(), damage));
         match (position_of(&stored.key), examiner.findings.take(state)) {
             (Some(cut), Some(_)) => _ = cuts.insert(cut),
-            (None, Some(_)) => examiner.findings.add(what, "its key is no position"),
+            (None, Some(_)) => examiner.findings.add(what, "its key is not a position"),
             (_, None) => {}
         }
     }
@@ -144,7 +144,7 @@ impl Replay {
         let library = &examiner.library;
         let Some(state) = states::read(&library.trees.states, cut)? else {
             let what = schema::name(Kind::State, &position_key(cut));
-            let problem = "it is missing, and the journal begins behind it";
+            let problem = "it is missing, and the journal begins after it";
             examiner.findings.add(what, problem);
             return Ok(());
         };
@@ -176,7 +176,7 @@ impl Replay {
     fn take(&mut self, examiner: &mut Examiner, stored: Stored) {
         let what = schema::name(Kind::Turn, &stored.key);
         let Some(position) = position_of(&stored.key).filter(|position| position.0 > 0) else {
-            examiner.findings.add(what, "its key is no position");
+            examiner.findings.add(what, "its key is not a position");
             return;
         };
         if position < self.first {
@@ -294,7 +294,7 @@ impl Replay {
             known.map_or(self.first == Lsn(1), differs)
         });
         if let Some((snapshot, ..)) = unknown {
-            let problem = format!("the journal did not record {snapshot:?} there");
+            let problem = format!("the journal did not record {snapshot:?} at its position");
             examiner.findings.add(what.clone(), problem);
         }
         if ledger::of_journal(&state.registers) != ledger::of_journal(&sealed.registers) {
@@ -319,7 +319,7 @@ impl Replay {
         }
         let compared = self.ledger.verify(&examiner.library.chunks, &recorded.runs);
         match examiner.findings.take(compared) {
-            None => examiner.findings.add(what, "not all of it can be read"),
+            None => examiner.findings.add(what, "it cannot be read in full"),
             Some(compared) => {
                 examiner.report.cells += compared.cells;
                 if let Some(problem) = compared.problem {
@@ -333,7 +333,7 @@ impl Replay {
         if self.leftovers > 0 {
             let (leftovers, first) = (self.leftovers, self.first);
             let note = format!(
-                "{leftovers} entries before {first} are left of a retention that was interrupted; the next one deletes them"
+                "{leftovers} entries before {first} are left over from an interrupted retention run; the next one deletes them"
             );
             examiner.findings.note(note);
         }
@@ -346,7 +346,7 @@ impl Replay {
             } else if self.is_whole {
                 examiner
                     .findings
-                    .add(what, "the journal recorded no state there");
+                    .add(what, "the journal recorded no state at its position");
             } else if Some(*cut) == newest {
                 let summed = sum_up(examiner, *cut);
                 examiner.findings.take(summed);
@@ -355,7 +355,7 @@ impl Replay {
         if !self.is_whole && !self.cuts.is_empty() {
             let behind = self.cuts.len();
             let note = format!(
-                "{behind} recorded states lie behind what is damaged in the journal and could not be compared with it"
+                "{behind} recorded states after the damage in the journal could not be compared with it"
             );
             examiner.findings.note(note);
         }

@@ -20,7 +20,9 @@ pub(super) fn check(examiner: &mut Examiner) -> Result<(), StoreError> {
         let name = stored.key.strip_suffix(&[0]).unwrap_or_default();
         let name = std::str::from_utf8(name).ok();
         if name.and_then(|name| SnapshotId::parse(name).ok()).is_none() {
-            examiner.findings.add(&*what, "its key is no snapshot");
+            examiner
+                .findings
+                .add(&*what, "its key is not a snapshot id");
         }
         let kept = stored.framed.and_then(|framed| {
             frame::unwrap(Kind::Kept, &framed).and_then(frame::decode::<KeptV3>)

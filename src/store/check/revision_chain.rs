@@ -44,7 +44,7 @@ impl RevisionChain {
             false => range(state.revision) * REVISIONS_EACH + 1,
         };
         if state.revision != expected && is_own {
-            problems.push(format!("revision {expected} before it is missing"));
+            problems.push(format!("the previous revision {expected} is missing"));
         }
         problems.extend(self.begins_otherwise(&state));
         if let Some(before) = self.before.take().filter(|_| is_in_range) {
@@ -69,7 +69,7 @@ impl RevisionChain {
         let (time, clock) = (state.initiated_at, state.initiated_clock);
         let begun = (state.initiator.clone(), time, clock);
         let before = self.begun.get_or_insert_with(|| begun.clone());
-        let problem = "it began otherwise than the revision before says";
+        let problem = "its start differs from the previous revision";
         (*before != begun).then(|| problem.to_owned())
     }
 }
@@ -78,7 +78,7 @@ fn changed(before: &GlobalState, state: &GlobalState) -> Vec<String> {
     let mut problems = Vec::new();
     if before.is_complete() {
         let last = before.revision;
-        problems.push(format!("revision {last} before it is complete already"));
+        problems.push(format!("revision {last} before it is already complete"));
     }
     for (process, part) in &before.parts {
         let kept = state
@@ -157,7 +157,7 @@ mod tests {
             (&[(1_000_001, false), (1_000_003, false)], 1_000_002),
             (&[(1, true), (2_000_002, false)], 2_000_001),
         ] {
-            let sentence = format!("revision {missing} before it is missing");
+            let sentence = format!("the previous revision {missing} is missing");
             assert_eq!(told(bad, true), [sentence], "{bad:?}");
         }
     }
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn nothing_follows_a_complete_revision_within_its_range() {
         let told = told(&[(1, true), (2, false)], false);
-        assert_eq!(told, ["revision 1 before it is complete already"]);
+        assert_eq!(told, ["revision 1 before it is already complete"]);
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Sums {
             }
             done += together.len() as u64;
             (examiner.step)(CheckProgress {
-                what: "states of others",
+                what: "states of other processes",
                 done,
                 of: order.len() as u64,
             });
@@ -154,7 +154,7 @@ impl Sum {
 
 fn differs(said: Sum, found: Sum) -> String {
     format!(
-        "it says {} accounts and {} in all, its cells hold {} and {}",
+        "it states {} accounts with {} in total, its cells have {} and {}",
         said.accounts, said.total, found.accounts, found.total
     )
 }

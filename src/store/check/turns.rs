@@ -70,8 +70,9 @@ impl Turns {
 
     fn unpacked(&self, block: Stored) -> VecDeque<Stored> {
         let Stored { key, framed } = block;
-        let position = position_of(&key)
-            .ok_or_else(|| Damage::Contradiction("the key of its block is no position".to_owned()));
+        let position = position_of(&key).ok_or_else(|| {
+            Damage::Contradiction("the key of its block is not a position".to_owned())
+        });
         let unpacked = framed.and_then(|framed| journal::unpack(&framed, position?));
         match unpacked {
             Ok(block) => {

@@ -29,7 +29,7 @@ pub struct GlobalStateAudit {
 
 /// A wrong figure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{figure}: the snapshot says {stated}, it comes to {recomputed}")]
+#[error("{figure}: stated {stated}, computed {recomputed}")]
 pub struct Wrong {
     /// The process or channel and the figure.
     pub figure: String,
@@ -172,7 +172,7 @@ fn read_run(source: &dyn ChunkSource, run: &Run) -> Result<(u64, u64), StoreErro
                 let key = (cell.key().kind, Box::from(cell.key().name));
                 let is_led_to = !is_first || key == (entry.kind, entry.name.clone());
                 if !is_led_to || last.as_ref().is_some_and(|last| *last >= key) {
-                    let problem = format!("it stands in the wrong place of index {index}");
+                    let problem = format!("it is at the wrong position of index {index}");
                     let what = schema::name(Kind::Chunk, &entry.chunk.0);
                     return Err(StoreError::damaged(what, Damage::Contradiction(problem)));
                 }
@@ -198,7 +198,7 @@ fn read_channel(
                 channel.first = one.seq;
             } else if channel.last.0.checked_add(1) != Some(one.seq.0) {
                 let (last, seq) = (channel.last, one.seq);
-                let problem = format!("message {seq} follows on {last} in it");
+                let problem = format!("in it, message {seq} follows message {last}");
                 let what = schema::name(Kind::Chunk, &hash.0);
                 return Err(StoreError::damaged(what, Damage::Contradiction(problem)));
             }
@@ -286,7 +286,7 @@ fn contradiction(check: &Check) -> Option<Wrong> {
     let subject = format!("{} of {}", check.check, check.subject);
     Some(match pair {
         Some([(said, stated), (is, recomputed)]) => Wrong {
-            figure: format!("{subject}, {said} against {is}"),
+            figure: format!("{subject}, {said} compared with {is}"),
             stated: stated.to_string(),
             recomputed: recomputed.to_string(),
         },
@@ -323,7 +323,7 @@ fn check_bounds(state: &GlobalState) -> Result<(), StoreError> {
     let Some(figure) = sum.copied().or(count.map(|count| i128::from(*count))) else {
         return Ok(());
     };
-    let problem = format!("it holds the figure {figure}, which is beyond all bounds");
+    let problem = format!("its figure {figure} is outside of the valid range");
     let what = format!("revision {} of {}", state.revision, state.snapshot);
     Err(StoreError::damaged(what, Damage::Contradiction(problem)))
 }

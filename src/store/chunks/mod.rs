@@ -194,7 +194,7 @@ pub(super) fn unpack(hash: &Hash, stored: Vec<u8>) -> Result<Vec<u8>, StoreError
 }
 
 pub(super) fn other_content(hash: &Hash) -> StoreError {
-    let problem = "it holds something else than its place demands".to_owned();
+    let problem = "its contents do not match its position".to_owned();
     StoreError::damaged(name(Kind::Chunk, &hash.0), Damage::Contradiction(problem))
 }
 

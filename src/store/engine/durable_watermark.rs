@@ -115,7 +115,7 @@ impl<'a> StoreFiles<'a> {
             let acknowledged = known.position;
             format!("it ends at entry {end}, and entry {acknowledged} was acknowledged")
         } else if journal.hash_at(known.position)? != known.hash {
-            format!("entry {} is not the acknowledged one", known.position)
+            format!("entry {} differs from the acknowledged one", known.position)
         } else {
             return Ok(true);
         };
@@ -140,7 +140,7 @@ impl<'a> StoreFiles<'a> {
     fn damaged(self, what: &str, problem: &str) -> StoreError {
         let witness = self.named.join(WITNESS);
         let advice = format!(
-            "copy the directory before anything else, then put an older copy back, or remove {} to do without",
+            "copy the directory first, then restore a backup, or remove {} to start without this check",
             witness.display()
         );
         StoreError::damaged(what, Damage::Contradiction(format!("{problem}; {advice}")))

@@ -125,7 +125,7 @@ impl Engine {
     fn make_durable_behind(&self, begun: u64) -> Result<(), StoreError> {
         let mut syncs = self.syncs.lock().unwrap_or_else(|poisoned| {
             let mut syncs = poisoned.into_inner();
-            let why = || "a sync was cut short".to_owned();
+            let why = || "a sync was interrupted".to_owned();
             syncs.failed.get_or_insert_with(why);
             syncs
         });

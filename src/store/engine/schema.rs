@@ -297,7 +297,7 @@ pub(in crate::store) fn name(kind: Kind, key: &[u8]) -> String {
         Kind::Kept => {
             let snapshot = key.split(|byte| *byte == 0).next().unwrap_or_default();
             format!(
-                "what is kept of snapshot {:?}",
+                "the retention record of snapshot {:?}",
                 String::from_utf8_lossy(snapshot)
             )
         }

@@ -18,7 +18,7 @@ pub(super) fn ensure(dir: &Path) -> Result<(), StoreError> {
     let path = dir.join(CONF);
     match fs::read(&path) {
         Ok(found) if found == BYTES => return Ok(()),
-        Ok(_) => tracing::warn!(path = %path.display(), "damaged, and written anew"),
+        Ok(_) => tracing::warn!(path = %path.display(), "replaced a damaged file"),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(failed("cannot read", &path)(error)),
     }

@@ -69,14 +69,14 @@ impl Export {
                         length: found.bytes.len(),
                     };
                     if places.insert(hash, place).is_some() {
-                        return Err(ExportError::damaged(found.name(&what), "it came before"));
+                        return Err(ExportError::damaged(found.name(&what), "it is repeated"));
                     }
                 }
                 Some(Block::End) => {
                     blocks.end(&found, places.len() as u64)?;
                     break;
                 }
-                _ => return Err(ExportError::damaged(found.name(&what), "it is none")),
+                _ => return Err(ExportError::damaged(found.name(&what), "it is not a chunk")),
             }
         }
         drop(blocks);
@@ -123,7 +123,10 @@ impl Export {
             .filter(|(hash, _)| !named.contains(*hash));
         if let Some((hash, place)) = unnamed.next() {
             let what = format!("chunk {hash} (at byte {})", place.offset);
-            return Err(ExportError::damaged(what, "the revision does not name it"));
+            return Err(ExportError::damaged(
+                what,
+                "it is not referenced by the revision",
+            ));
         }
         Ok(GlobalStateAudit::of(self, state)?)
     }
@@ -185,7 +188,7 @@ impl<'a> Blocks<'a> {
         let header = blocks.read(MAGIC.len() + 4, "the header")?;
         let (magic, format) = header.split_at(MAGIC.len());
         if magic != MAGIC {
-            let problem = "this is no export of a snapshot";
+            let problem = "this is not an export of a snapshot";
             return Err(ExportError::damaged("the header", problem));
         }
         if format != FORMAT.to_le_bytes() {
@@ -213,7 +216,7 @@ impl<'a> Blocks<'a> {
         let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
         let offset = self.offset;
         if length > BLOCK_BYTES_MAX {
-            let problem = format!("it claims {length} bytes; none has more than {BLOCK_BYTES_MAX}");
+            let problem = format!("it states {length} bytes; the limit is {BLOCK_BYTES_MAX}");
             return Err(ExportError::damaged(
                 format!("{what} (at byte {offset})"),
                 problem,
@@ -234,18 +237,18 @@ impl<'a> Blocks<'a> {
         let (count, hash) = split.ok_or_else(|| ExportError::damaged(what(), "it is cut off"))?;
         let count = u64::from_le_bytes(*count);
         if count != chunks {
-            let problem = format!("it counts {count} chunks, the file has {chunks}");
+            let problem = format!("it states {count} chunks, the file has {chunks}");
             return Err(ExportError::damaged(what(), problem));
         }
         if hash != self.before.as_bytes() {
             let hash = hex::encode(hash);
             let found = self.before.to_hex();
-            let problem = format!("the bytes before it hash to {found}, it says {hash}");
+            let problem = format!("the bytes before it hash to {found}, it states {hash}");
             return Err(ExportError::damaged(what(), problem));
         }
         let mut more = [0];
         if self.file.read(&mut more)? > 0 {
-            let problem = format!("bytes follow it, from {} on", self.offset);
+            let problem = format!("bytes follow it, from byte {} on", self.offset);
             return Err(ExportError::damaged(what(), problem));
         }
         Ok(())

@@ -158,49 +158,49 @@ fn a_figure_that_was_changed_is_named_with_both_values() {
     }
     named(
         |state| part(state, "p").state.balance_total = 26,
-        "balance_total of process p: the snapshot says 26, it comes to 25",
+        "balance_total of process p: stated 26, computed 25",
     );
     named(
         |state| part(state, "p").state.accounts = 2,
-        "accounts of process p: the snapshot says 2, it comes to 3",
+        "accounts of process p: stated 2, computed 3",
     );
     named(
         |state| part(state, "p").state.runs[1].cells = 4,
-        "cells of run 2 of process p: the snapshot says 4, it comes to 3",
+        "cells of run 2 of process p: stated 4, computed 3",
     );
     named(|state| part(state, "p").state.runs.truncate(1), "chunk ");
     named(
         |state| part(state, "q").channels[0].amount = 8,
-        "amount of channel p→q: the snapshot says 8, it comes to 7",
+        "amount of channel p→q: stated 8, computed 7",
     );
     named(
         |state| part(state, "q").channels[0].last = Seq(2),
-        "messages of channel p→q: the snapshot says 2, it comes to 3",
+        "messages of channel p→q: stated 2, computed 3",
     );
     named(
         |state| part(state, "p").state.deposits = 33,
-        "conservation of cluster, paid_in against held: the snapshot says 38, it comes to 37",
+        "conservation of cluster, paid_in compared with held: stated 38, computed 37",
     );
     named(
         |state| {
             let sent = part(state, "p").state.sent.values_mut().next();
             sent.expect("to q").amount = 9;
         },
-        "channel_state of p→q, amount_expected against amount_recorded: the snapshot says 9, it comes to 7",
+        "channel_state of p→q, amount_expected compared with amount_recorded: stated 9, computed 7",
     );
     named(
         |state| {
             let counted = state.counted.values_mut().next();
             counted.expect("of p").chunks_held = 1;
         },
-        "chunks_held of the certificate of process p: the snapshot says 1, it comes to 4",
+        "chunks_held of the certificate of process p: stated 1, computed 4",
     );
     named(
         |state| part(state, "q").open = vec![process("p")],
-        "the status of the snapshot: the snapshot says complete, it comes to partial",
+        "the status of the snapshot: stated complete, computed partial",
     );
     named(
         |state| part(state, "p").state.withdrawals = i128::MIN,
-        "revision 1 of s: it holds the figure",
+        "revision 1 of s: its figure",
     );
 }

@@ -155,7 +155,7 @@ impl Gaps<'_> {
         tracing::error!(
             after = turns.start().0,
             until = turns.end().0,
-            "this store is an older copy of itself: it does not know what happened after these turns"
+            "this store is an older copy: operations after these turns are unknown"
         );
         Ok(())
     }

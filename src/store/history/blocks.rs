@@ -90,7 +90,7 @@ impl RevisionBlocks {
             let key = key?;
             let head = match number(&key) {
                 Some(block) => self.head(block),
-                None => Err(odd(Kind::Head, &key, "its key is no number of a block")),
+                None => Err(odd(Kind::Head, &key, "its key is not a block number")),
             };
             match head {
                 Err(error) if error.is_fatal() => Err(error),
@@ -116,7 +116,7 @@ impl RevisionBlocks {
     ) -> Result<Vec<u8>, StoreError> {
         let found = self.block(block)?;
         let stored = found.revision(snapshot, revision);
-        let missing = || odd(Kind::Body, &key(block), "what is listed of it is not in it");
+        let missing = || odd(Kind::Body, &key(block), "its listed contents are not in it");
         stored.map(<[u8]>::to_vec).ok_or_else(missing)
     }
 

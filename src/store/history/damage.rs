@@ -100,7 +100,7 @@ impl HistoryTrees {
             }
             index.block_of(snapshot, revision)
         };
-        tracing::error!(%error, "it is taken over from a peer that has it");
+        tracing::error!(%error, "it will be replicated from a peer that has it");
         if let Some(block) = block.filter(|block| !self.blocks.is_whole(*block)) {
             self.index().note_damaged_block(block);
         }
@@ -113,7 +113,7 @@ impl HistoryTrees {
             let GlobalState {
                 snapshot, revision, ..
             } = state;
-            tracing::error!(%snapshot, revision, %error, "its contents are fetched again from a peer");
+            tracing::error!(%snapshot, revision, %error, "its contents will be fetched again from a peer");
         }
     }
 
@@ -143,7 +143,7 @@ impl HistoryTrees {
             rest = behind;
         }
         self.blocks.put_head(block, &head)?;
-        tracing::warn!(error = %why, block, revisions = head.lines.len(), "made again from the revisions");
+        tracing::warn!(error = %why, block, revisions = head.lines.len(), "rebuilt from the revisions");
         Ok(head)
     }
 
@@ -167,7 +167,7 @@ impl HistoryTrees {
             return Ok(());
         };
         let problem =
-            "neither they nor the list of them can be read; put a backup of the store back"
+            "neither the revisions nor the list of them can be read; restore the store from a backup"
                 .to_owned();
         let what = schema::name(Kind::Body, &u64::from(*block).to_be_bytes());
         Err(StoreError::damaged(what, Damage::Contradiction(problem)))

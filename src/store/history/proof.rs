@@ -129,7 +129,7 @@ impl Proof {
             balance = given.look_up(run, account).map_err(wrong)?;
         }
         if given.next().is_some() {
-            let problem = "it goes on behind the run that holds the account";
+            let problem = "it continues after the run of the account";
             return Err(Unproven(problem.to_owned()));
         }
         Ok(Proven { published, balance })
@@ -146,7 +146,7 @@ impl RunProof {
         let (needed, given) = (chunks.used(), chunks.stored.len());
         if needed != given {
             return Err(format!(
-                "of its {given} chunks {needed} lead to the account"
+                "it has {given} chunks, of which {needed} lead to the account"
             ));
         }
         Ok(cells.and_then(|cells| balance_among(&cells, account)))
@@ -262,7 +262,7 @@ mod tests {
             let refused = proof.of(&process(id), &account(name));
             refused.expect_err("it proves nothing").to_string()
         };
-        assert!(refused(&proof, "p", "b").contains("goes on behind the run"));
+        assert!(refused(&proof, "p", "b").contains("continues after the run"));
         assert!(refused(&proof, "q", "z").contains("run 1 of 1"));
         assert!(refused(&proof, "r", "z").contains("does not hold process r"));
         // Without the newer run the older one would prove an outdated balance.
@@ -275,7 +275,7 @@ mod tests {
         assert!(refused(&cut, "p", "b").contains("run 1 of 2"));
         let mut padded = newer;
         padded.runs[0].index.push(proof.runs[1].index[0].clone());
-        assert!(refused(&padded, "p", "b").contains("of its 3 chunks 2 lead"));
+        assert!(refused(&padded, "p", "b").contains("it has 3 chunks, of which 2 lead"));
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl HistoryTrees {
             Err(error @ StoreError::Damaged { .. })
                 if self.index().block_of(&snapshot, revision).is_none() =>
             {
-                tracing::warn!(%error, "a revision that is damaged keeps no chunks");
+                tracing::warn!(%error, "a damaged revision is ignored when marking chunks");
                 None
             }
             Err(error) => Some(Err(error)),
@@ -332,7 +332,7 @@ pub(super) fn other_revision(state: &GlobalState) -> StoreError {
 fn passed_over(error: StoreError) -> Result<(), StoreError> {
     match error {
         StoreError::Damaged { .. } => {
-            tracing::error!(%error, "it is passed over; `snapledger store check` says more");
+            tracing::error!(%error, "skipped; see `snapledger store check`");
             Ok(())
         }
         error => Err(error),

@@ -210,7 +210,7 @@ fn checked(turns: Turns, first: Lsn) -> Result<Turns, Damage> {
     match turns.first == first && turns.last >= first {
         true => Ok(turns),
         false => Err(Damage::Contradiction(format!(
-            "it says it holds the entries {} to {}",
+            "it states the entries {} to {}",
             turns.first, turns.last
         ))),
     }

@@ -48,7 +48,8 @@ impl Addresses {
         match read(&path) {
             Ok(addresses) => addresses,
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "not read: peers without an id are asked again");
+                tracing::warn!(path = %path.display(), %error, "cannot read the saved ids; peers without an id are \
+                    queried again");
                 Self::default()
             }
         }

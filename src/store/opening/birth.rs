@@ -24,7 +24,7 @@ impl Birth {
     /// `None` if the file system does not report creation times.
     pub(in crate::store) fn of(dir: &Path) -> Result<Option<Self>, StoreError> {
         let log = dir.join(LOG);
-        let created = |path: &Path| created(path).map_err(files::failed("cannot look at", path));
+        let created = |path: &Path| created(path).map_err(files::failed("cannot examine", path));
         let (dir, log) = (created(dir)?, created(&log)?);
         Ok(dir.zip(log).map(|(dir, log)| Self([dir, log])))
     }

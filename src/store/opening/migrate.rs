@@ -65,7 +65,11 @@ pub(in crate::store) fn migrate(
     make_durable: impl Fn() -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     for step in MIGRATIONS.iter().filter(|step| step.to > found) {
-        tracing::debug!(to = step.to, name = step.name, "store format step");
+        tracing::debug!(
+            to = step.to,
+            name = step.name,
+            "upgraded the store format by a step"
+        );
         (step.run)(db, trees)?;
         make_durable()?;
         trees.set_format(step.to)?;

@@ -150,7 +150,7 @@ pub(super) fn check_end(
         tracing::warn!(
             dir = %engine.dir.display(),
             after = end.0,
-            "the files of this store are a copy, which does not hold what was done after it was made"
+            "the files of this store are a copy; operations after the copy was made are missing"
         );
     }
     if is_copy || !is_witnessed {

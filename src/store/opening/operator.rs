@@ -44,13 +44,13 @@ pub struct Forgotten {
 pub enum NotForgotten {
     /// The peer is the process of this store.
     #[error(
-        "this store is that of process {0:?} itself; --peer names the process whose store is lost, and the directory is that \
-         of a process which goes on"
+        "this store is that of process {0:?} itself; --peer names the process whose store is lost, and the directory \
+         is the store of a continuing process"
     )]
     Own(ProcessId),
     /// The peer has never been met, and nothing has passed between the two.
     #[error(
-        "this store knows no process {0:?}: it has met none of that name, and nothing was sent or delivered"
+        "this store has no process {0:?}: it had no handshake with a process of that name, and nothing was sent or delivered"
     )]
     Unknown(ProcessId),
     /// An earlier store of the peer was given up, and the two have continued since.
@@ -58,7 +58,7 @@ pub enum NotForgotten {
     InUse(Box<InUse>),
     /// `again` is not the position of the newest decision.
     #[error(
-        "this store did not give up a store of {peer:?} in the turn at journal position {again}: nothing was booked"
+        "this store did not give up a store of {peer:?} in the turn at journal position {again}, so nothing was booked"
     )]
     NotThen {
         /// The peer.
@@ -71,8 +71,8 @@ pub enum NotForgotten {
 /// The store that a repeated command would give up: the successor of the lost one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this store gave up a store of {peer:?} already, in the turn at journal position {position}; nothing was booked now. \
-     Since then it has {since}. Only if its store was lost once more, repeat the command with --again {position}"
+    "this store already gave up a store of {peer:?}, in the turn at journal position {position}; nothing was booked \
+     now. Since then it has {since}. Only if that store was lost again, repeat the command with --again {position}"
 )]
 pub struct InUse {
     /// The peer.
@@ -201,7 +201,10 @@ fn is_meant(process: &Process, peer: &ProcessId, again: Option<Lsn>) -> Result<(
             let known = registers.peers.get(&peer);
             let met = known.filter(|known| !known.is_given_up());
             let since = match met {
-                Some(met) => format!("met another one, {}", met.store_in_hexadecimal()),
+                Some(met) => format!(
+                    "had a handshake with another store, {}",
+                    met.store_in_hexadecimal()
+                ),
                 None => passed_since(registers, &peer),
             };
             Err(NotForgotten::InUse(Box::new(InUse {

@@ -215,7 +215,7 @@ impl Turns<'_> {
         let sum = i128::from(change.after.unwrap_or(0)) + units;
         i64::try_from(sum).map_err(|_| {
             let what = format!("account {:?} at journal entry {}", change.account, self.end);
-            let problem = format!("the journal makes it {sum}");
+            let problem = format!("it differs from the journal, which gives {sum}");
             StoreError::damaged(what, Damage::Contradiction(problem))
         })
     }

@@ -301,7 +301,7 @@ impl<'a> Past<'a> {
         let fits = |balance| {
             i64::try_from(balance).map_err(|_| {
                 let what = format!("account {account:?} at journal entry {position}");
-                let problem = format!("the journal makes it {balance}");
+                let problem = format!("it differs from the journal, which gives {balance}");
                 StoreError::damaged(what, Damage::Contradiction(problem))
             })
         };
@@ -319,7 +319,7 @@ impl<'a> Past<'a> {
             match self.balance_in(&recorded, account) {
                 Ok(balance) => return Ok((recorded.position, balance)),
                 Err(StoreError::Damaged { what, damage }) => {
-                    tracing::warn!(cut = recorded.position.0, what, %damage, "an older state is read");
+                    tracing::warn!(cut = recorded.position.0, what, %damage, "reading an older state instead");
                 }
                 Err(error) => return Err(error),
             }
@@ -384,7 +384,7 @@ impl<'a> Past<'a> {
         let cuts = self.store.states.cuts_until(position);
         cuts.filter_map(move |cut| match cut.and_then(state) {
             Err(StoreError::Damaged { what, damage }) => {
-                tracing::warn!(what, %damage, "a recorded state is passed over");
+                tracing::warn!(what, %damage, "skipped a recorded state");
                 None
             }
             found => found.transpose(),

@@ -206,7 +206,7 @@ impl Past<'_> {
             balance += entry.change();
             let units = i64::try_from(balance).map_err(|_| {
                 let what = format!("account {:?}", query.account);
-                let problem = format!("the journal makes it {balance}");
+                let problem = format!("it differs from the journal, which gives {balance}");
                 StoreError::damaged(what, crate::store::Damage::Contradiction(problem))
             })?;
             Ok((entry, units))
@@ -282,7 +282,7 @@ pub(super) fn leave_out(page: &mut StatementPage, error: StoreError) -> Result<(
     let StoreError::Damaged { what, damage } = error else {
         return Err(error);
     };
-    tracing::warn!(what, %damage, "a snapshot is left out of a statement");
+    tracing::warn!(what, %damage, "left a snapshot out of a statement");
     page.snapshots_left_out = true;
     Ok(())
 }

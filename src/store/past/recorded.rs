@@ -56,7 +56,7 @@ impl Past<'_> {
     ) -> Result<Option<Part>, StoreError> {
         match self.store.history().revision(snapshot, revision) {
             Err(error @ StoreError::Damaged { .. }) => {
-                tracing::warn!(%snapshot, %error, "an older snapshot is read");
+                tracing::warn!(%snapshot, %error, "reading an older snapshot instead");
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -174,7 +174,7 @@ impl<'a> Beginning<'a> {
     fn begin(&self, part: &Part, dir: &Path) -> Result<Life, StoreError> {
         let me = &part.process;
         if part.state.clock > CLOCK_MAX {
-            return Err(contradiction(me, "its clock is beyond all bounds"));
+            return Err(contradiction(me, "its clock is outside of the valid range"));
         }
         let owner = OwnerV1 {
             cluster: self.cluster.to_owned(),
@@ -375,7 +375,7 @@ impl Life {
             || paid_in != found.1 + expected.carried_amount
         {
             let problem = format!(
-                "{} accounts with {} in all were made, {} with {} were recorded",
+                "{} accounts with {} in total were restored, {} with {} were recorded",
                 found.0, found.1, expected.accounts, expected.balance_total
             );
             return Err(contradiction(self.process.id(), problem));

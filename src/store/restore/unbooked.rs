@@ -37,12 +37,14 @@ pub fn unbooked_sentence(unbooked: i128) -> String {
     let (amount, advice) = match unbooked {
         ..0 => (
             -unbooked,
-            "more had gone out than its accounts hold; take them out of the accounts that paid",
+            "more was sent than its accounts hold; debit the accounts that paid",
         ),
         _ => (
             unbooked,
-            "more had come in than the account suspense can hold",
+            "more was received than the account suspense can hold",
         ),
     };
-    format!("the store was made from a snapshot, behind which {amount} minor units {advice}")
+    format!(
+        "the store was restored from a snapshot, and {amount} minor units since then are not booked: {advice}"
+    )
 }

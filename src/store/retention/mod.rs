@@ -68,7 +68,7 @@ impl RetentionTree {
                 StoreError::damaged(schema::name(Kind::Kept, &key), damage)
             };
             let snapshot =
-                schema::snapshot_of(&key).ok_or_else(|| odd("its key is no snapshot"))?;
+                schema::snapshot_of(&key).ok_or_else(|| odd("its key is not a snapshot id"))?;
             let kept = read(&tree, &snapshot)?.ok_or_else(|| odd("it is missing"))?;
             marks.pins_came += u64::from(kept.pin.is_some());
             marks.note(&snapshot, kept);

@@ -115,7 +115,9 @@ impl Retention<'_> {
             StoreError::damaged(what, Damage::Contradiction(problem.to_owned()))
         };
         if self.store.journal.hash_up_to(recorded.position)? != recorded.journal {
-            return Err(contradiction("the journal has another hash there"));
+            return Err(contradiction(
+                "the journal has another hash at its position",
+            ));
         }
         let (mut accounts, mut total) = (0, 0);
         for cell in Cells::new(&self.store.chunks, &recorded.runs, None)? {

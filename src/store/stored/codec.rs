@@ -97,7 +97,7 @@ impl Entry {
         match previous.filter(|_| head.position == position) {
             Some(previous) => Ok((Hash(*previous), head.time)),
             None => {
-                let problem = format!("it says it is entry {}", head.position);
+                let problem = format!("it states entry {}", head.position);
                 Err(damaged(Damage::Contradiction(problem)))
             }
         }
@@ -110,7 +110,7 @@ impl Entry {
     pub fn chained(self, position: Lsn, previous: Option<Hash>) -> Result<Self, StoreError> {
         let expected = previous.or_else(|| (position == Lsn(1)).then(Hash::default));
         let problem = if self.turn.position != position {
-            format!("it says it is entry {}", self.turn.position)
+            format!("it states entry {}", self.turn.position)
         } else if expected.is_some_and(|expected| expected != self.previous) {
             "it does not continue the entry before it".to_owned()
         } else {

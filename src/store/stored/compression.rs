@@ -24,7 +24,7 @@ pub(in crate::store) fn decompress(packed: &[u8]) -> Result<Vec<u8>, Damage> {
     };
     let length = u32::from_le_bytes(*length) as usize;
     if length > HEADER_BYTES + VALUE_BYTES_MAX {
-        return Err(Damage::Encoding(format!("{length} bytes are too many")));
+        return Err(Damage::Encoding(format!("{length} bytes exceed the limit")));
     }
     lz4_flex::block::decompress(packed, length).map_err(|error| Damage::Encoding(error.to_string()))
 }

@@ -129,7 +129,7 @@ impl Foreign<'_> {
             "put" => self.put(),
             other => Err(BadMessageJson::new(
                 "message_type",
-                format!("{other:?} is not known here; send \"transfer\" or \"put\""),
+                format!("{other:?} is not a known type; send \"transfer\" or \"put\""),
             )),
         }
     }

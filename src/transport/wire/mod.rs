@@ -23,7 +23,7 @@ pub use stream::{ack_from_wire, frame_from_wire, hello_to_wire, welcome_to_wire}
 
 /// Why data from a peer is not readable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the peer sent something that cannot be: {0}")]
+#[error("invalid data from the peer: {0}")]
 pub struct Unreadable(pub String);
 
 impl From<crate::process::ids::Malformed> for Unreadable {

@@ -43,7 +43,7 @@ impl Parts {
             // Messages are named by the part itself: all are here now, and were read as they came.
             wanted.channels.clear();
         }
-        let sentence = "chunks that came are missing again".to_owned();
+        let sentence = "chunks that were received are missing again".to_owned();
         Err(Unfetched::Here(Unavailable::Damaged(sentence)))
     }
 
@@ -66,7 +66,7 @@ impl Parts {
                 // A chunk that is not what its hash says is the peer's failure, not this store's.
                 match store.chunks().adopt(came) {
                     Err(StoreError::Damaged { what, damage }) => {
-                        Ok(Err(format!("{what} as sent by the peer: {damage}")))
+                        Ok(Err(format!("{what} as received from the peer: {damage}")))
                     }
                     other => other.map(Ok),
                 }
@@ -94,7 +94,7 @@ async fn next_chunks(
             }
             Some(Err(status)) => return (came, Err(status.into())),
             None => {
-                let why = "fewer chunks came".to_owned();
+                let why = "not all requested chunks were received".to_owned();
                 return (came, Err(Unfetched::There(why)));
             }
         }

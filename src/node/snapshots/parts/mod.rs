@@ -72,7 +72,7 @@ pub(in crate::node) enum Unfetched {
     #[error("{0}")]
     NotYet(String),
     /// It is being fetched from another process.
-    #[error("it comes from another peer")]
+    #[error("it belongs to another peer")]
     Elsewhere,
     /// It is there and does not come.
     #[error("{0}")]
@@ -225,7 +225,8 @@ impl Parts {
         let seen = self.seen(snapshot).await?.ok_or_else(unknown)?;
         let first = seen.cut.next();
         let recorded = self.blocking(move |store| store.journal().turns(first).next().transpose());
-        let gone = || Unavailable::Damaged(format!("the turn that recorded {snapshot:?} is gone"));
+        let gone =
+            || Unavailable::Damaged(format!("the turn that recorded {snapshot:?} was deleted"));
         let turn = recorded.await?.ok_or_else(gone)?;
         let marker = turn.records.iter().find_map(|record| {
             let Record::Sent { message, .. } = record else {
@@ -359,7 +360,7 @@ impl Parts {
             return Ok(None);
         }
         let state = History::read_revision(&stored).map_err(|damage| {
-            Unfetched::There(format!("the revision as sent by the peer: {damage}"))
+            Unfetched::There(format!("the revision as received from the peer: {damage}"))
         })?;
         let is_meant = state.snapshot == *snapshot;
         Ok(is_meant.then_some(Fetched { state, stored }))
@@ -456,7 +457,7 @@ impl Parts {
     /// Packs old revisions and turns in the store. Call it after a new revision is shown, so that no reader waits for it.
     pub(in crate::node) async fn pack(&self) {
         if let Err(error) = self.blocking(Store::pack).await {
-            tracing::error!(%error, "old revisions and turns are not packed");
+            tracing::error!(%error, "cannot pack old revisions and turns");
         }
     }
 
