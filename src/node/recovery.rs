@@ -1,4 +1,4 @@
-//! The first step of a start: the store is opened and the process recovered from it.
+//! The first step of a start: opens the store and recovers the process from it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::process::Process;
 use crate::process::ids::Lsn;
 use crate::store::{Committed, Store};
 
-/// A store with the process that it holds.
+/// A store with the process recovered from it.
 pub(super) struct Recovered {
     pub(super) store: Arc<Store>,
     pub(super) process: Process,

@@ -21,13 +21,14 @@ use part_writer::PartWriter;
 use recorder::Recorder;
 use recorder_queue::RecorderQueue;
 
-/// Cells of sealed states that wait to be written, some hundred bytes each; a checkpoint has up to a million.
+/// The maximum number of cells in sealed states that wait to be written, some hundred bytes each; a checkpoint has up to a
+/// million.
 const SEALED_CELLS_MAX: u32 = 4_000_000;
 
-/// The recorder and the part writer, as they run.
+/// The running recorder and part writer.
 pub(super) struct Background {
     pub(super) threads: Vec<JoinHandle<()>>,
-    /// The work of the recorder. Both threads end when this is dropped.
+    /// The queue of the recorder. Both threads end when this is dropped.
     pub(super) recorder: RecorderQueue,
     /// Changes with every written state and part.
     pub(super) written: watch::Receiver<u64>,

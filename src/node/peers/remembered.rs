@@ -1,4 +1,4 @@
-//! What a node knows of the other processes when it starts, from its store.
+//! What a node knows of the other processes at its start, from its store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ impl Remembered {
     /// Reads it from a recovered process and the newest complete snapshot.
     pub(in crate::node) fn of(store: &Store, process: &Process) -> Result<Self, StoreError> {
         let registers = process.registers();
-        // One of another make is met by what it sends and acknowledges.
+        // Contact with a foreign process shows in delivered or acknowledged messages.
         let delivered = registers.incoming.iter();
         let delivered = delivered.filter(|(_, channel)| channel.delivered.sequence > Seq(0));
         let acknowledged = registers.outgoing.iter();

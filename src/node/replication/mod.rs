@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::handle::Handle;
 use crate::config::{Keep, Transport};
 
-/// Starts to follow the pins of every peer of this program, and its history where all history is kept.
+/// Starts to replicate the pins of every peer of this program, and its history if the whole history is kept.
 pub(super) fn spawn(tasks: &mut JoinSet<()>, node: &Handle) {
     let shared = &node.shared;
     for peer in shared.config.members.iter() {

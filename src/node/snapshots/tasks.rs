@@ -1,5 +1,5 @@
-//! The snapshots that a node assembles without a request: unfinished ones after a restart, those that foreign processes start
-//! in its name, and those by interval.
+//! The snapshots that a node assembles without a request: unfinished ones after a restart, those that foreign processes started
+//! and this node assembles, and scheduled ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ async fn resume(
     }
 }
 
-// Of all processes that are up, the first by name starts the snapshot.
+// Starts a snapshot at intervals, at the first process by id among those that are up.
 async fn by_interval(handle: Handle, every: Duration) {
     let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -60,7 +60,7 @@ async fn by_interval(handle: Handle, every: Duration) {
         if earlier.any(|peer| peer.state == PeerState::Up && starts(peer)) {
             continue;
         }
-        // What waits for a dead process by itself leaves room for what is asked for.
+        // Scheduled snapshots that wait for a dead process use at most half of the limit; the rest is for requested ones.
         let incomplete = handle.shared.in_progress.count();
         if incomplete > handle.config().snapshot.open_max / 2 {
             tracing::warn!(

@@ -19,8 +19,8 @@ use crate::store::Committed;
 use committer::Committer;
 use queue::Request;
 
-/// Decided turns that wait for the committer, beside the one that is decided while it writes. More would only make
-/// the batches smaller.
+/// The number of decided turns that wait for the committer, besides the one that is decided while it writes. More would only
+/// make the batches smaller.
 const TURNS_WAITING: usize = 0;
 
 /// Starts the threads of the turn: one decides and applies, the other makes durable and releases.
