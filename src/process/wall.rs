@@ -271,10 +271,10 @@ mod tests {
     fn a_leap_is_not_followed_and_a_small_correction_is() {
         let mut wall = clock(NOON - SECOND, reading(0, 0));
         assert!(wall.is_settled(), "it goes on from its journal");
-        let leapt = reading(SECOND, year());
-        assert_eq!(wall.now_us(leapt), NOON + SECOND);
-        assert_eq!(wall.skew_us(leapt), year());
-        assert!(!wall.compare(leapt, &[]));
+        let jumped = reading(SECOND, year());
+        assert_eq!(wall.now_us(jumped), NOON + SECOND);
+        assert_eq!(wall.skew_us(jumped), year());
+        assert!(!wall.compare(jumped, &[]));
         let back = reading(2 * SECOND, -500_000);
         assert_eq!(wall.now_us(back), NOON + 1_500_000);
         assert!(!wall.compare(back, &[]));
@@ -345,8 +345,8 @@ mod tests {
         let early = Hlc::at(NOON + MINUTE + 2 * SECOND);
         assert_eq!(wall.too_early(reading(0, 0), early), Some(62 * SECOND));
         assert_eq!(wall.too_early(reading(2 * SECOND, 0), early), None);
-        let leapt = reading(SECOND, year());
-        assert_eq!(wall.too_early(leapt, early), Some(61 * SECOND));
+        let jumped = reading(SECOND, year());
+        assert_eq!(wall.too_early(jumped, early), Some(61 * SECOND));
     }
 
     // Without this, a cluster that had followed a wrong clock together would deliver nothing until the true time catches up.

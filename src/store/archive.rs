@@ -27,8 +27,8 @@ pub struct Archive {
     cluster: String,
     process: ProcessId,
     history: HistoryTrees,
-    library: OpenedCopy,
-    /// Dropped after `library`, which has files open in it.
+    opened: OpenedCopy,
+    /// Dropped after `opened`, which has files open in it.
     _copy: TempDir,
 }
 
@@ -45,12 +45,12 @@ impl Archive {
     ) -> Result<Self, StoreError> {
         let copy = LockedDirectory::take(dir)?.copy(scratch, step)?;
         let files = copy.path();
-        let place = StoreFiles { files, named: dir };
-        place.check_log()?;
-        let (library, _) = OpenedCopy::open(files)?;
-        let trees = &library.trees;
+        let store_files = StoreFiles { files, named: dir };
+        store_files.check_log()?;
+        let (opened, _) = OpenedCopy::open(files)?;
+        let trees = &opened.trees;
         let journal = Journal::open(trees)?;
-        place.check(&journal)?;
+        store_files.check(&journal)?;
         let owner = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)?;
         let owner = owner.ok_or_else(|| files::absent(dir))?;
         Ok(Self {
@@ -62,7 +62,7 @@ impl Archive {
                 RevisionBlocks::new(trees.heads.clone(), trees.bodies.clone()),
                 &journal,
             )?,
-            library,
+            opened,
             process: owner.process,
             _copy: copy,
         })
@@ -81,7 +81,7 @@ impl Archive {
     }
 
     pub(super) fn trees(&self) -> &Trees {
-        &self.library.trees
+        &self.opened.trees
     }
 
     /// The newest complete snapshot of this history.
@@ -101,7 +101,7 @@ impl Archive {
     /// Whether a snapshot was deleted from this history; `false` if the mark is unreadable.
     #[must_use]
     pub fn is_deleted(&self, snapshot: &SnapshotId) -> bool {
-        was_deleted(&self.library.trees.retention, snapshot).unwrap_or(false)
+        was_deleted(&self.opened.trees.retention, snapshot).unwrap_or(false)
     }
 
     /// Recomputes every figure of a revision from the contents.
@@ -115,6 +115,6 @@ impl Archive {
 
 impl ChunkSource for Archive {
     fn chunk(&self, hash: &Hash) -> Result<Chunk, StoreError> {
-        self.library.chunks.chunk(hash)
+        self.opened.chunks.chunk(hash)
     }
 }

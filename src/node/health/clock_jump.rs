@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The maximum difference between the advances of the wall clock and the monotonic clock from one check to the next.
-const PARTED_MAX: Duration = Duration::from_secs(60);
+const DIVERGED_MAX: Duration = Duration::from_secs(60);
 /// How long the two clocks must then advance together.
 const STEADY_FOR: Duration = Duration::from_secs(600);
 
@@ -14,30 +14,35 @@ const STEADY_FOR: Duration = Duration::from_secs(600);
 pub(in crate::node) struct JumpDetector {
     wall_us: u64,
     at: Instant,
-    leapt: Option<Instant>,
+    jumped_at: Option<Instant>,
 }
 
 impl JumpDetector {
     /// Starts with the present wall clock, which must be trusted.
     pub(in crate::node) fn believed(wall_us: u64, at: Instant) -> Self {
-        let leapt = None;
-        Self { wall_us, at, leapt }
+        let jumped_at = None;
+        Self {
+            wall_us,
+            at,
+            jumped_at,
+        }
     }
 
     /// Checks the clocks. Returns whether the wall clock is steady.
     pub(in crate::node) fn is_steady(&mut self, wall_us: u64, at: Instant) -> bool {
         let passed = u64::try_from((at - self.at).as_micros()).unwrap_or(u64::MAX);
-        let parted = wall_us.abs_diff(self.wall_us.saturating_add(passed));
+        let diverged_us = wall_us.abs_diff(self.wall_us.saturating_add(passed));
         (self.wall_us, self.at) = (wall_us, at);
-        if Duration::from_micros(parted) > PARTED_MAX {
-            let seconds = parted / 1_000_000;
+        if Duration::from_micros(diverged_us) > DIVERGED_MAX {
+            let seconds = diverged_us / 1_000_000;
             tracing::warn!(
                 seconds,
                 "the wall clock has jumped; deletion by age is suspended"
             );
-            self.leapt = Some(at);
+            self.jumped_at = Some(at);
         }
-        self.leapt.is_none_or(|leapt| at - leapt >= STEADY_FOR)
+        self.jumped_at
+            .is_none_or(|jumped_at| at - jumped_at >= STEADY_FOR)
     }
 }
 

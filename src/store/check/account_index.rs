@@ -31,7 +31,7 @@ impl Indexed {
     pub(super) fn read(examiner: &mut Examiner, first: Lsn) -> Result<Self, StoreError> {
         let mut heads = BTreeMap::new();
         let (mut buckets, mut damaged) = (Vec::new(), BTreeSet::new());
-        let mut walk = TreeWalk::new(&examiner.library.trees.stretches);
+        let mut walk = TreeWalk::new(&examiner.opened.trees.stretches);
         while let Some(stored) = walk.next()? {
             let place = stretch_of(&stored.key).filter(|(_, value)| *value <= BUCKETS);
             let what = schema::name(Kind::Stretch, &stored.key);
@@ -112,7 +112,7 @@ fn compare(examiner: &mut Examiner, found: &Segment, draft: &OpenSegment) {
         let what = schema::name(Kind::Stretch, &stretch_key(last, 0));
         examiner.findings.add(what, "it differs from the journal");
     }
-    let shelf = Segments::new(examiner.library.trees.stretches.clone());
+    let shelf = Segments::new(examiner.opened.trees.stretches.clone());
     for (number, expected) in (1..).zip(buckets) {
         let what = schema::name(Kind::Touches, &stretch_key(last, number));
         match shelf.bucket(last, number) {

@@ -55,8 +55,8 @@ impl Contents {
     /// [`StoreError::Engine`].
     pub(super) fn read(examiner: &mut Examiner) -> Result<Self, StoreError> {
         let mut contents = Self::default();
-        let of = examiner.library.trees.chunks.len() as u64;
-        let mut walk = TreeWalk::new(&examiner.library.trees.chunks);
+        let of = examiner.opened.trees.chunks.len() as u64;
+        let mut walk = TreeWalk::new(&examiner.opened.trees.chunks);
         while let Some(stored) = walk.next()? {
             let read = contents.take(stored);
             examiner.findings.take(read);
@@ -126,7 +126,7 @@ impl Contents {
             if !matches!(self.named(examiner, what, index), Some(Content::Index)) {
                 return;
             }
-            let lines = examiner.library.chunks.index(index);
+            let lines = examiner.opened.chunks.index(index);
             let Some(lines) = examiner.findings.take(lines) else {
                 return;
             };

@@ -158,14 +158,14 @@ impl Store {
 
 /// A store under examination.
 struct Examiner<'a> {
-    library: OpenedCopy,
+    opened: OpenedCopy,
     owner: OwnerV1,
     files: Files,
     report: Report,
     findings: Findings,
     step: &'a dyn Fn(CheckProgress),
     dir: &'a Path,
-    /// Dropped after `library`, which has files open in it.
+    /// Dropped after `opened`, which has files open in it.
     copy: TempDir,
 }
 
@@ -197,8 +197,8 @@ impl<'a> Examiner<'a> {
         copy: TempDir,
         step: &'a dyn Fn(CheckProgress),
     ) -> Result<Self, StoreError> {
-        let (library, found) = OpenedCopy::open(copy.path())?;
-        let trees = &library.trees;
+        let (opened, found) = OpenedCopy::open(copy.path())?;
+        let trees = &opened.trees;
         let mut findings = Findings::default();
         for tree in found.missing {
             findings.add(format!("tree {tree:?}"), "it is missing");
@@ -227,7 +227,7 @@ impl<'a> Examiner<'a> {
             ..Report::default()
         };
         Ok(Self {
-            library,
+            opened,
             owner,
             files,
             report,
@@ -268,7 +268,7 @@ impl<'a> Examiner<'a> {
             history: _, // published, with those below
             heads: _,
             bodies: _,
-        } = &self.library.trees;
+        } = &self.opened.trees;
         self.check_meta()?;
         let witnessed = self.check_witness();
         self.findings.take(witnessed);
@@ -281,13 +281,13 @@ impl<'a> Examiner<'a> {
     }
 
     fn check_meta(&mut self) -> Result<(), StoreError> {
-        let meta = &self.library.trees.meta;
+        let meta = &self.opened.trees.meta;
         match unbooked(meta) {
             Ok(0) => {}
             Ok(unbooked) => self.findings.note(unbooked_sentence(unbooked)),
             Err(error) => self.findings.push(error),
         }
-        let mut walk = TreeWalk::new(&self.library.trees.meta);
+        let mut walk = TreeWalk::new(&self.opened.trees.meta);
         while let Some(stored) = walk.next()? {
             if let Err(damage) = stored.framed {
                 let what = schema::name(Kind::Number, &stored.key);
@@ -303,7 +303,7 @@ impl<'a> Examiner<'a> {
     // The engine takes a damaged record for the torn end of its log and drops everything after it; the watermark
     // detects that. If the newest entry of the journal is damaged, the pass over the journal reports it.
     fn check_witness(&self) -> Result<(), StoreError> {
-        match Journal::open(&self.library.trees) {
+        match Journal::open(&self.opened.trees) {
             Ok(journal) => self.place().check(&journal).map(drop),
             Err(_) => Ok(()),
         }

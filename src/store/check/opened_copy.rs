@@ -60,12 +60,12 @@ impl OpenedCopy {
         };
         let chunks = Chunks::new(trees.chunks.clone());
         let packed = Packed::read(&trees)?;
-        let library = Self {
+        let opened = Self {
             trees,
             chunks,
             packed,
         };
-        Ok((library, found))
+        Ok((opened, found))
     }
 }
 

@@ -36,13 +36,13 @@ pub(super) fn check(
     references(examiner, &mut contents)?;
     let mut sums = Sums::default();
     let mut story = RevisionChain::default();
-    for damaged in examiner.library.packed.take_damaged() {
+    for damaged in examiner.opened.packed.take_damaged() {
         examiner.findings.push(damaged);
     }
-    let library = &examiner.library;
-    let of = (library.trees.history.len() + library.packed.len()) as u64;
-    let mut walk = Revisions::new(&examiner.library);
-    while let Some(stored) = walk.next(&examiner.library)? {
+    let opened = &examiner.opened;
+    let of = (opened.trees.history.len() + opened.packed.len()) as u64;
+    let mut walk = Revisions::new(&examiner.opened);
+    while let Some(stored) = walk.next(&examiner.opened)? {
         let what = schema::name(Kind::Global, &stored.key);
         let state = stored.framed.and_then(|framed| {
             frame::unwrap(Kind::Global, &framed).and_then(frame::decode::<GlobalStateV1>)
@@ -103,7 +103,7 @@ pub(super) fn references(
     examiner: &mut Examiner,
     contents: &mut Contents,
 ) -> Result<(), StoreError> {
-    let mut walk = TreeWalk::new(&examiner.library.trees.states);
+    let mut walk = TreeWalk::new(&examiner.opened.trees.states);
     while let Some(stored) = walk.next()? {
         let state = stored.framed.and_then(states::decode);
         // An undecodable state is reported by the pass over the journal.
@@ -114,7 +114,7 @@ pub(super) fn references(
             }
         }
     }
-    let mut walk = TreeWalk::new(&examiner.library.trees.parts);
+    let mut walk = TreeWalk::new(&examiner.opened.trees.parts);
     while let Some(stored) = walk.next()? {
         let part = stored.framed.and_then(|framed| {
             frame::unwrap(Kind::Part, &framed).and_then(frame::decode::<PartV1>)
@@ -135,8 +135,8 @@ pub(super) fn references_of_history(
     examiner: &mut Examiner,
     contents: &mut Contents,
 ) -> Result<(), StoreError> {
-    let mut walk = Revisions::new(&examiner.library);
-    while let Some(stored) = walk.next(&examiner.library)? {
+    let mut walk = Revisions::new(&examiner.opened);
+    while let Some(stored) = walk.next(&examiner.opened)? {
         let what = schema::name(Kind::Global, &stored.key);
         let state = stored.framed.and_then(|framed| {
             frame::unwrap(Kind::Global, &framed).and_then(frame::decode::<GlobalStateV1>)
@@ -202,7 +202,7 @@ fn own_part(
     let Some(published) = state.parts.get(me).filter(|_| known) else {
         return Ok(None);
     };
-    let stored = match examiner.library.own_part(&state.snapshot) {
+    let stored = match examiner.opened.own_part(&state.snapshot) {
         Ok(stored) => stored,
         // Reported by the pass over the journal.
         Err(StoreError::Damaged { .. }) => return Ok(None),
@@ -226,12 +226,12 @@ fn note_unpublished(examiner: &mut Examiner, replayed: &Replayed) -> Result<(), 
     let started = started.filter(|(_, seen)| seen.initiator == me);
     let mut unpublished: Vec<&SnapshotId> = Vec::new();
     for (snapshot, _) in started {
-        if was_deleted(&examiner.library.trees.retention, snapshot)? {
+        if was_deleted(&examiner.opened.trees.retention, snapshot)? {
             continue;
         }
-        let history = &examiner.library.trees.history;
+        let history = &examiner.opened.trees.history;
         let alone = history.scan_prefix(snapshot_key(snapshot)).next();
-        if alone.transpose()?.is_none() && !examiner.library.packed.has(snapshot) {
+        if alone.transpose()?.is_none() && !examiner.opened.packed.has(snapshot) {
             unpublished.push(snapshot);
         }
     }

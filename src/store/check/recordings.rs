@@ -66,7 +66,7 @@ impl Recordings {
     /// Processes a turn before it is applied to the process.
     pub(super) fn turn(
         &mut self,
-        library: &OpenedCopy,
+        opened: &OpenedCopy,
         findings: &mut Findings,
         process: &Process,
         turn: &Turn,
@@ -117,7 +117,7 @@ impl Recordings {
                 | Record::Unfollowed { .. }
                 | Record::ClockAdvanced => {}
             }
-            self.compare_finished(library, findings);
+            self.compare_finished(opened, findings);
         }
     }
 
@@ -141,7 +141,7 @@ impl Recordings {
         }
     }
 
-    fn compare_finished(&mut self, library: &OpenedCopy, findings: &mut Findings) {
+    fn compare_finished(&mut self, opened: &OpenedCopy, findings: &mut Findings) {
         let is_finished = |tally: &MessageCount| tally.channels.values().all(Heard::is_over);
         while let Some(snapshot) = self
             .open
@@ -149,8 +149,8 @@ impl Recordings {
             .find_map(|(snapshot, tally)| is_finished(tally).then(|| snapshot.clone()))
         {
             let tally = self.open.remove(&snapshot).expect("it was just found");
-            match library.own_part(&snapshot) {
-                Ok(None) => match was_deleted(&library.trees.retention, &snapshot) {
+            match opened.own_part(&snapshot) {
+                Ok(None) => match was_deleted(&opened.trees.retention, &snapshot) {
                     Ok(true) => {}
                     Ok(false) => _ = self.unstored.insert(snapshot),
                     Err(error) => findings.push(error),
@@ -160,7 +160,7 @@ impl Recordings {
                     self.compared.insert(snapshot);
                 }
                 Ok(Some(part)) => {
-                    self.compare(library, findings, &tally, &part);
+                    self.compare(opened, findings, &tally, &part);
                     self.compared.insert(snapshot);
                 }
             }
@@ -169,7 +169,7 @@ impl Recordings {
 
     fn compare(
         &mut self,
-        library: &OpenedCopy,
+        opened: &OpenedCopy,
         findings: &mut Findings,
         tally: &MessageCount,
         part: &Part,
@@ -191,7 +191,7 @@ impl Recordings {
                 continue;
             };
             self.messages += channel.messages();
-            match heard.differs(&library.chunks, channel) {
+            match heard.differs(&opened.chunks, channel) {
                 Ok(problem) => problems.extend(problem),
                 Err(error) => findings.push(error),
             }
@@ -208,11 +208,11 @@ impl Recordings {
     /// [`StoreError::Engine`].
     pub(super) fn check_rest(
         &self,
-        library: &OpenedCopy,
+        opened: &OpenedCopy,
         findings: &mut Findings,
         is_whole: bool,
     ) -> Result<u64, StoreError> {
-        let mut walk = TreeWalk::new(&library.trees.parts);
+        let mut walk = TreeWalk::new(&opened.trees.parts);
         while let Some(stored) = walk.next()? {
             let part = stored.framed.and_then(|framed| {
                 frame::unwrap(Kind::Part, &framed).and_then(frame::decode::<PartV1>)

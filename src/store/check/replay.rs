@@ -70,7 +70,7 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
     let me = examiner.owner.process.clone();
     // The configuration is not available, and a replay needs no channels.
     let topology = Topology::full(std::slice::from_ref(&me)).expect("one process is a topology");
-    let horizon = Horizon::read(&examiner.library.trees.meta);
+    let horizon = Horizon::read(&examiner.opened.trees.meta);
     let first = examiner.findings.take(horizon);
     let first = first.map_or(Lsn(1), |horizon| horizon.first);
     examiner.report.journal_from = first.0;
@@ -92,9 +92,9 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
     if first > Lsn(1) {
         replay.begin_at_state(examiner)?;
     }
-    let last = examiner.library.trees.journal.last()?;
+    let last = examiner.opened.trees.journal.last()?;
     let of = last.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
-    let mut walk = Turns::new(first, &examiner.library);
+    let mut walk = Turns::new(first, &examiner.opened);
     while let Some(stored) = walk.next(examiner)? {
         replay.take(examiner, stored);
         (examiner.step)(CheckProgress {
@@ -107,7 +107,7 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
 }
 
 fn states_from(examiner: &mut Examiner) -> Lsn {
-    let meta = &examiner.library.trees.meta;
+    let meta = &examiner.opened.trees.meta;
     let from = schema::get::<u64>(meta, STATES_FROM, Kind::Number);
     Lsn(examiner.findings.take(from).flatten().unwrap_or(0))
 }
@@ -115,7 +115,7 @@ fn states_from(examiner: &mut Examiner) -> Lsn {
 // Decodes every stored state; those within the journal are read again at their position.
 fn cuts(examiner: &mut Examiner) -> Result<BTreeSet<Lsn>, StoreError> {
     let mut cuts = BTreeSet::new();
-    let mut walk = TreeWalk::new(&examiner.library.trees.states);
+    let mut walk = TreeWalk::new(&examiner.opened.trees.states);
     while let Some(stored) = walk.next()? {
         let what = schema::name(Kind::State, &stored.key);
         let state = stored.framed.and_then(states::decode);
@@ -141,8 +141,8 @@ impl Replay {
         if examiner.findings.take(summed).is_none() {
             return Ok(());
         }
-        let library = &examiner.library;
-        let Some(state) = states::read(&library.trees.states, cut)? else {
+        let opened = &examiner.opened;
+        let Some(state) = states::read(&opened.trees.states, cut)? else {
             let what = schema::name(Kind::State, &position_key(cut));
             let problem = "it is missing, and the journal begins after it";
             examiner.findings.add(what, problem);
@@ -154,7 +154,7 @@ impl Replay {
         } = state;
         let (me, topology) = (self.process.id().clone(), self.process.topology().clone());
         let mut process = Process::restore(me, topology, usize::MAX, registers);
-        for cell in Cells::new(&library.chunks, &recorded.runs, None)? {
+        for cell in Cells::new(&opened.chunks, &recorded.runs, None)? {
             process.restore_cell(cell?);
         }
         let seen = process.snapshots().iter();
@@ -223,8 +223,8 @@ impl Replay {
         }
         examiner.report.records += turn.records.len() as u64;
         self.remember(turn);
-        let (library, findings) = (&examiner.library, &mut examiner.findings);
-        self.recordings.turn(library, findings, &self.process, turn);
+        let (opened, findings) = (&examiner.opened, &mut examiner.findings);
+        self.recordings.turn(opened, findings, &self.process, turn);
         self.process.replay(turn);
         self.process.take_finished();
         for sealed in self.process.take_sealed() {
@@ -257,11 +257,11 @@ impl Replay {
         self.ledger.change(sealed.cells.clone());
         let cut = sealed.registers.position;
         let what = schema::name(Kind::State, &position_key(cut));
-        let trees = &examiner.library.trees;
+        let trees = &examiner.opened.trees;
         let state = states::read(&trees.states, cut);
         let part = sealed.snapshot.as_ref().map(|snapshot| {
             let name = schema::name(Kind::Part, &snapshot_key(snapshot));
-            (name, examiner.library.own_part(snapshot))
+            (name, examiner.opened.own_part(snapshot))
         });
         // An undecodable state was reported when all were listed.
         let was_listed = self.cuts.remove(&cut);
@@ -317,7 +317,7 @@ impl Replay {
         for problem in ledger::differences(recorded, sealed, journal) {
             examiner.findings.add(what.clone(), problem);
         }
-        let compared = self.ledger.verify(&examiner.library.chunks, &recorded.runs);
+        let compared = self.ledger.verify(&examiner.opened.chunks, &recorded.runs);
         match examiner.findings.take(compared) {
             None => examiner.findings.add(what, "it cannot be read in full"),
             Some(compared) => {
@@ -362,7 +362,7 @@ impl Replay {
         if self.is_whole {
             self.indexed.end(examiner, self.position);
         }
-        let places = (&examiner.library, &mut examiner.findings);
+        let places = (&examiner.opened, &mut examiner.findings);
         let parts = self
             .recordings
             .check_rest(places.0, places.1, self.is_whole)?;
@@ -378,14 +378,14 @@ impl Replay {
 
 // Checks that a state without a counterpart in the journal is whole, since a restart would begin with it.
 fn sum_up(examiner: &Examiner, cut: Lsn) -> Result<(), StoreError> {
-    let library = &examiner.library;
+    let opened = &examiner.opened;
     let key = position_key(cut);
-    let Some(state) = states::read(&library.trees.states, cut)? else {
+    let Some(state) = states::read(&opened.trees.states, cut)? else {
         return Ok(());
     };
     let recorded = state.recorded;
     let (mut accounts, mut total) = (0, 0);
-    for cell in Cells::new(&library.chunks, &recorded.runs, None)? {
+    for cell in Cells::new(&opened.chunks, &recorded.runs, None)? {
         if let Cell::Account { balance, .. } = cell? {
             accounts += 1;
             total += i128::from(balance);

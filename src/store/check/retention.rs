@@ -14,7 +14,7 @@ use crate::store::stored::v3::KeptV3;
 /// # Errors
 /// [`StoreError::Engine`].
 pub(super) fn check(examiner: &mut Examiner) -> Result<(), StoreError> {
-    let mut walk = TreeWalk::new(&examiner.library.trees.retention);
+    let mut walk = TreeWalk::new(&examiner.opened.trees.retention);
     while let Some(stored) = walk.next()? {
         let what = schema::name(Kind::Kept, &stored.key);
         let name = stored.key.strip_suffix(&[0]).unwrap_or_default();

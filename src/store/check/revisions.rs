@@ -45,9 +45,9 @@ pub(super) struct Revisions {
 }
 
 impl Revisions {
-    pub(super) fn new(library: &OpenedCopy) -> Self {
+    pub(super) fn new(opened: &OpenedCopy) -> Self {
         Self {
-            alone: TreeWalk::new(&library.trees.history),
+            alone: TreeWalk::new(&opened.trees.history),
             next: None,
             after: None,
         }
@@ -57,7 +57,7 @@ impl Revisions {
     ///
     /// # Errors
     /// [`StoreError::Engine`].
-    pub(super) fn next(&mut self, library: &OpenedCopy) -> Result<Option<Stored>, StoreError> {
+    pub(super) fn next(&mut self, opened: &OpenedCopy) -> Result<Option<Stored>, StoreError> {
         if self.next.is_none() {
             self.next = self.alone.next()?;
         }
@@ -66,7 +66,7 @@ impl Revisions {
             after.map_or(Bound::Unbounded, Bound::Excluded),
             Bound::Unbounded,
         );
-        let mut packed = library.packed.places.range::<Vec<u8>, _>(behind);
+        let mut packed = opened.packed.places.range::<Vec<u8>, _>(behind);
         let Some((key, place)) = packed.next() else {
             return Ok(self.next.take());
         };
@@ -78,7 +78,7 @@ impl Revisions {
         if self.next.as_ref().is_some_and(|alone| alone.key == *key) {
             return Ok(self.next.take());
         }
-        let framed = match library.packed.stored(key, place) {
+        let framed = match opened.packed.stored(key, place) {
             Ok(stored) => Ok(stored),
             Err(StoreError::Damaged { what, damage }) => {
                 Err(Damage::Contradiction(format!("{what}: {damage}")))

@@ -98,7 +98,7 @@ pub(super) fn measure(mut examiner: Examiner) -> Result<Stats, StoreError> {
 
 fn count(examiner: &mut Examiner) -> Result<Stats, StoreError> {
     let mut stats = begin(examiner)?;
-    let trees = examiner.library.trees.all();
+    let trees = examiner.opened.trees.all();
     for (done, tree) in (1..).zip(trees) {
         let (count, bytes) = size(tree)?;
         stats.live_bytes += bytes;
@@ -111,14 +111,14 @@ fn count(examiner: &mut Examiner) -> Result<Stats, StoreError> {
             of,
         });
     }
-    let trees = &examiner.library.trees;
+    let trees = &examiner.opened.trees;
     stats.states = of_tree(&stats, &trees.states).count;
     stats.chunks = of_tree(&stats, &trees.chunks);
     stats.parts = of_tree(&stats, &trees.parts).count;
     stats.stretches = of_tree(&stats, &trees.stretches).count / (1 + u64::from(BUCKETS));
-    span(&examiner.library, &mut stats)?;
-    newest_state(&examiner.library, &mut stats)?;
-    history(&examiner.library, &mut stats)?;
+    span(&examiner.opened, &mut stats)?;
+    newest_state(&examiner.opened, &mut stats)?;
+    history(&examiner.opened, &mut stats)?;
     let mut contents = Contents::read(examiner)?;
     published::references(examiner, &mut contents)?;
     published::references_of_history(examiner, &mut contents)?;
@@ -134,7 +134,7 @@ fn count(examiner: &mut Examiner) -> Result<Stats, StoreError> {
 
 fn begin(examiner: &Examiner) -> Result<Stats, StoreError> {
     let files = &examiner.files;
-    let meta = &examiner.library.trees.meta;
+    let meta = &examiner.opened.trees.meta;
     let file = |(name, bytes): &(String, u64)| Bytes {
         name: name.clone(),
         count: 1,
@@ -170,8 +170,8 @@ fn size(tree: &sled::Tree) -> Result<(u64, u64), StoreError> {
     Ok((count, bytes))
 }
 
-fn span(library: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreError> {
-    let trees = &library.trees;
+fn span(opened: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreError> {
+    let trees = &opened.trees;
     // Older entries are about to be deleted.
     let oldest = Horizon::read(&trees.meta)?.first;
     let newest = trees.journal.last()?;
@@ -188,8 +188,8 @@ fn span(library: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn newest_state(library: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreError> {
-    let tree = &library.trees.states;
+fn newest_state(opened: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreError> {
+    let tree = &opened.trees.states;
     let last = tree.last()?;
     let key = last.and_then(|(key, _)| Some(frame::split_key(&key)?.0.to_vec()));
     let Some(key) = key else {
@@ -205,10 +205,10 @@ fn newest_state(library: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreErro
     Ok(())
 }
 
-fn history(library: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreError> {
+fn history(opened: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreError> {
     let mut newest: Option<(SnapshotId, bool)> = None;
-    let mut walk = Revisions::new(library);
-    while let Some(stored) = walk.next(library)? {
+    let mut walk = Revisions::new(opened);
+    while let Some(stored) = walk.next(opened)? {
         let state = stored.framed.and_then(|framed| {
             frame::unwrap(Kind::Global, &framed).and_then(frame::decode::<GlobalStateV1>)
         });

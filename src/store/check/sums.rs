@@ -51,13 +51,13 @@ impl Sums {
         what: impl FnOnce() -> String,
         state: &RecordedState,
     ) -> Option<String> {
-        let said = Sum::of(state.accounts, state.balance_total);
+        let stated = Sum::of(state.accounts, state.balance_total);
         let Some(top) = self.stack(&state.runs) else {
-            return (said != Sum::default()).then(|| differs(said, Sum::default()));
+            return (stated != Sum::default()).then(|| differs(stated, Sum::default()));
         };
         let claims = &mut self.stacked[top].claims;
-        let is_said = |claim: &Claim| Sum::of(claim.accounts, claim.balance_total) == said;
-        if !claims.iter().any(is_said) {
+        let is_stated = |claim: &Claim| Sum::of(claim.accounts, claim.balance_total) == stated;
+        if !claims.iter().any(is_stated) {
             claims.push(Claim {
                 what: what(),
                 accounts: state.accounts,
@@ -99,7 +99,7 @@ impl Sums {
         let order = self.in_order();
         for together in order.chunks(TOGETHER) {
             let mut walk = AccountWalk::new(&self.stacked, together);
-            walk.run(&examiner.library.chunks)?;
+            walk.run(&examiner.opened.chunks)?;
             for place in together {
                 let Some((accounts, total)) = walk.total(*place) else {
                     // A missing or damaged chunk is reported by the checks that need it.
@@ -107,11 +107,11 @@ impl Sums {
                 };
                 for claim in &self.stacked[*place].claims {
                     added_up += 1;
-                    let said = Sum::of(claim.accounts, claim.balance_total);
+                    let stated = Sum::of(claim.accounts, claim.balance_total);
                     let found = Sum::of(accounts, total);
-                    if said != found {
+                    if stated != found {
                         let what = claim.what.clone();
-                        examiner.findings.add(what, differs(said, found));
+                        examiner.findings.add(what, differs(stated, found));
                     }
                 }
             }
@@ -152,10 +152,10 @@ impl Sum {
     }
 }
 
-fn differs(said: Sum, found: Sum) -> String {
+fn differs(stated: Sum, found: Sum) -> String {
     format!(
         "it states {} accounts with {} in total, its cells have {} and {}",
-        said.accounts, said.total, found.accounts, found.total
+        stated.accounts, stated.total, found.accounts, found.total
     )
 }
 

@@ -24,12 +24,12 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    pub(super) fn new(first: Lsn, library: &OpenedCopy) -> Self {
+    pub(super) fn new(first: Lsn, opened: &OpenedCopy) -> Self {
         Self {
             first,
-            alone: TreeWalk::new(&library.trees.journal),
+            alone: TreeWalk::new(&opened.trees.journal),
             next: None,
-            blocks: TreeWalk::new(&library.trees.turns),
+            blocks: TreeWalk::new(&opened.trees.turns),
             packed: VecDeque::new(),
         }
     }

@@ -55,7 +55,7 @@ pub(super) struct Engine {
     syncs: Mutex<Syncs>,
     /// The address in sled's log before which everything is durable.
     durable_end: AtomicU64,
-    witness: DurableWatermark,
+    durable_watermark: DurableWatermark,
     /// Held while the store is open.
     _lock: File,
 }
@@ -96,7 +96,7 @@ impl Engine {
             begun: AtomicU64::new(0),
             syncs: Mutex::default(),
             durable_end: AtomicU64::new(0),
-            witness: DurableWatermark::open(dir)?,
+            durable_watermark: DurableWatermark::open(dir)?,
             _lock: lock,
         };
         engine.make_durable()?;
@@ -156,7 +156,7 @@ impl Engine {
     /// Records in the watermark that the journal is acknowledged up to `head`.
     pub(super) fn note(&self, head: JournalHead) -> Result<(), StoreError> {
         let durable_end = self.durable_end.load(Ordering::Acquire);
-        self.witness.note(head, durable_end)
+        self.durable_watermark.note(head, durable_end)
     }
 
     /// Checks that the journal has everything acknowledged. Returns whether the watermark exists.
