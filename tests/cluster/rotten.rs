@@ -95,7 +95,7 @@ async fn old_revisions_that_have_rotted_together_come_back_from_a_peer() {
     let path = format!("/v1/snapshots/{}", oldest.expect("there is one"));
     let document = n1.get(&path).await.body;
     until("all are at n2", async || {
-        let came = cluster.handle("n2").store().history().revisions_came();
+        let came = cluster.handle("n2").store().history().revisions_arrived();
         (came == SNAPSHOTS).then_some(())
     })
     .await;

@@ -39,7 +39,7 @@ pub(crate) struct Disk {
     /// The revisions in the history, in order of arrival; not stored.
     pub(super) listed: Vec<Listed>,
     /// The number of updates of pins that have come; those found at a start count first.
-    pub(super) pins_came: u64,
+    pub(super) pins_arrived: u64,
     /// The runs of the newest state, to which the next one adds; not stored.
     pub(super) newest: Option<(Lsn, Vec<Run>)>,
     /// The positions after which turns are missing, because the disk was put back there.
@@ -176,7 +176,7 @@ impl Disk {
     ) {
         self.newest = None;
         self.listed.clear();
-        self.pins_came = self.pins.len() as u64;
+        self.pins_arrived = self.pins.len() as u64;
         if is_power_cut {
             self.cut_journal(random, sometimes);
             let synced = self.synced;

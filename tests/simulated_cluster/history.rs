@@ -195,7 +195,7 @@ impl Disk {
             by: by.clone(),
         };
         self.pins.insert(snapshot.clone(), pin.clone());
-        self.pins_came += 1;
+        self.pins_arrived += 1;
         Some(pin)
     }
 
@@ -208,7 +208,7 @@ impl Disk {
         }
         let is_wanted = pin.pinned && self.deleted.contains(snapshot) && !self.has(snapshot);
         self.pins.insert(snapshot.clone(), pin);
-        self.pins_came += 1;
+        self.pins_arrived += 1;
         is_wanted
     }
 

@@ -244,7 +244,7 @@ impl World {
 
     fn told_pins(&self, of: Place) -> HeardPins {
         let node = &self.nodes[of];
-        (node.boot, node.disk.pins_came)
+        (node.boot, node.disk.pins_arrived)
     }
 
     // Whether a process has read all updates of another one.

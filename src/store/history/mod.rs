@@ -163,7 +163,7 @@ impl History<'_> {
 
     /// The number of revisions that have arrived in the history; those found at opening count first.
     #[must_use]
-    pub fn revisions_came(self) -> u64 {
+    pub fn revisions_arrived(self) -> u64 {
         self.store.history.index().arrivals()
     }
 

@@ -241,7 +241,7 @@ fn old_revisions_are_packed_and_are_what_they_were() {
     assert!(states.iter().all(|state| is_as_it_was(&store, state)));
     let again = store.history().adopt_revision(both, &stored);
     again.expect("the same bytes are no contradiction");
-    assert_eq!(store.history().revisions_came(), 200);
+    assert_eq!(store.history().revisions_arrived(), 200);
 
     let gone: Vec<_> = states[..64]
         .iter()

@@ -39,7 +39,7 @@ struct Marks {
     /// The greatest stamp of any pin.
     newest: Hlc,
     /// The number of pin updates received; those found at opening count first.
-    pins_came: u64,
+    pins_arrived: u64,
     /// The start of the newest snapshot ever deleted.
     deleted_until: Option<Hlc>,
 }
@@ -70,7 +70,7 @@ impl RetentionTree {
             let snapshot =
                 schema::snapshot_of(&key).ok_or_else(|| odd("its key is not a snapshot id"))?;
             let kept = read(&tree, &snapshot)?.ok_or_else(|| odd("it is missing"))?;
-            marks.pins_came += u64::from(kept.pin.is_some());
+            marks.pins_arrived += u64::from(kept.pin.is_some());
             marks.note(&snapshot, kept);
         }
         Ok(Self {
@@ -146,7 +146,7 @@ impl Retention<'_> {
             };
             kept.pin = Some(pin.clone());
             self.store.retention.put(&mut marks, snapshot, kept)?;
-            marks.pins_came += 1;
+            marks.pins_arrived += 1;
             pin
         };
         self.store.sync()?;
@@ -174,7 +174,7 @@ impl Retention<'_> {
             }
             kept.pin = Some(pin);
             self.store.retention.put(&mut marks, &snapshot, kept)?;
-            marks.pins_came += 1;
+            marks.pins_arrived += 1;
             changed = true;
         }
         if changed {
@@ -203,8 +203,8 @@ impl Retention<'_> {
 
     /// The number of pin updates received; those found at opening count first.
     #[must_use]
-    pub fn pins_came(self) -> u64 {
-        self.store.retention.marks().pins_came
+    pub fn pins_arrived(self) -> u64 {
+        self.store.retention.marks().pins_arrived
     }
 
     /// Whether a snapshot is pinned.
