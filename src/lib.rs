@@ -19,6 +19,7 @@
 //! - [`transport`]: executes `channel` over gRPC streams.
 //! - [`config`]: all options, validated before a port is bound.
 //! - [`node`]: the threads and tasks of one node. It connects all of the above.
+//! - [`cluster`]: questions to the processes of the whole cluster: audits, balances, statements, differences.
 //! - [`api`]: gRPC and REST, with one table from failures to statuses.
 //! - [`client`]: the client library.
 //! - [`cli`]: the commands.
@@ -29,6 +30,7 @@ pub mod bench;
 pub mod channel;
 pub mod cli;
 pub mod client;
+pub mod cluster;
 pub mod config;
 pub mod history;
 pub mod node;

@@ -11,9 +11,10 @@ use std::fs;
 use std::path::Path;
 
 use snapledger::history::global::GlobalState;
+use snapledger::history::known::Pin;
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::ids::SnapshotId;
-use snapledger::store::{Pin, Report, Store, StoreError};
+use snapledger::store::{Report, Store, StoreError};
 use teller::images;
 use teller::{CLUSTER, Random, Teller, balances, open, process_id, recover, topology};
 use tempfile::TempDir;

@@ -1,41 +1,12 @@
-//! Cuts as text: one journal position per process, with a prefix of the journal hash, so that a cut can be requested
-//! again and is not confused with another. Opaque to clients.
+//! Cuts as text, so that a client can request a cut again. Opaque to clients.
 
 use std::collections::BTreeMap;
 
 use super::error::Failure;
-use crate::history::audit::Audit;
-use crate::node::JournalPosition;
+use crate::cluster::audit::Cut;
+use crate::history::past::JournalPosition;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
-
-/// The bytes kept of a journal hash: enough to distinguish journals, not enough as a proof.
-const HASH_BYTES: usize = 8;
-
-/// The cut of an earlier answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Cut {
-    /// The instant that the cut was requested by.
-    pub(super) at: Option<Hlc>,
-    /// The journal position of each process.
-    pub(super) places: BTreeMap<ProcessId, JournalPosition>,
-}
-
-impl From<&Audit> for Cut {
-    fn from(audit: &Audit) -> Self {
-        let places = audit.shares.iter().map(|(process, share)| {
-            let place = JournalPosition {
-                position: share.position,
-                journal: share.journal.0[..HASH_BYTES].to_vec(),
-            };
-            (process.clone(), place)
-        });
-        Self {
-            at: audit.at,
-            places: places.collect(),
-        }
-    }
-}
 
 impl Cut {
     /// The token for clients. The checksum covers `cluster`, so a token of another cluster is rejected.

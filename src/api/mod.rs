@@ -3,26 +3,19 @@
 //! Both use the node through its [`Handle`](crate::node::Handle) only and take failures from the one table in `error`.
 //! This module decides nothing about money or snapshots. Nothing that a client sends can cause a panic.
 
-mod audit;
-mod balance;
-mod balance_at;
-mod changes_since;
 mod cut;
-mod differences;
 mod error;
 pub mod grpc;
 mod identity;
-mod local_query;
-mod members;
 mod named;
 mod proof;
 mod range;
 mod recorded;
 pub mod rest;
 pub mod serve;
-mod statement;
 pub(crate) mod time;
 mod time_argument;
+mod unanswered;
 
 pub(crate) use named::{ITS_ID_IS_LATEST, LATEST};
 

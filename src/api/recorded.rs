@@ -3,30 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::error::Failure;
+use super::named::RevisionRef;
 use super::time::rfc3339;
+pub(super) use crate::cluster::recorded::{balance, balances};
 use crate::config::Keep;
 use crate::history::assembly;
 use crate::history::global::GlobalState;
 use crate::history::part::RecordedState;
-use crate::node::{Handle, SnapshotStatus, SnapshotView, Unanswered};
-use crate::process::cell::{Cell, CellKey};
-use crate::process::ids::{AccountId, ProcessId, SnapshotId};
+use crate::node::{Handle, SnapshotStatus, SnapshotView};
+use crate::process::ids::{ProcessId, SnapshotId};
 use crate::process::snapshot::is_drawn_by;
-use crate::store::{States, Store, StoreError};
-
-impl From<Unanswered> for Failure {
-    fn from(error: Unanswered) -> Self {
-        match error {
-            Unanswered::Unavailable(error) => error.into(),
-            Unanswered::Store(error @ StoreError::Beyond { .. }) => {
-                Self::malformed("position", error)
-            }
-            Unanswered::Store(error) => error.into(),
-            Unanswered::Ahead(_) => Self::malformed("at", error),
-            Unanswered::OtherJournal(_) => Self::malformed("position", error),
-        }
-    }
-}
+use crate::store::{Store, StoreError};
 
 /// Runs `work`, which reads from disk, on a blocking thread.
 pub(super) async fn blocking<T: Send + 'static>(
@@ -104,6 +91,14 @@ pub(super) async fn view_of(
         numbered_by: numbered_by(handle, &newest.state.initiator, revision),
         snapshot: newest.state.snapshot.clone(),
     })
+}
+
+/// The same.
+pub(super) async fn view_of_revision(
+    handle: &Handle,
+    wanted: RevisionRef,
+) -> Result<SnapshotView, Failure> {
+    view_of(handle, wanted.snapshot, wanted.revision).await
 }
 
 // Another process that may have assigned this revision number.
@@ -206,32 +201,6 @@ pub(super) fn state_of<'a>(
             snapshot: state.snapshot.clone(),
             process: process.clone(),
         })
-}
-
-/// The balances of a recorded state by account id, starting at `from`.
-pub(super) fn balances<'a>(
-    states: States<'a>,
-    state: &'a RecordedState,
-    from: &'a str,
-) -> Result<impl Iterator<Item = Result<(AccountId, i64), StoreError>> + 'a, StoreError> {
-    let cells = states.cells(&state.runs, Some(CellKey::of_account(from)))?;
-    Ok(cells.map_while(|cell| match cell {
-        Ok(Cell::Account { account, balance }) => Some(Ok((account, balance))),
-        Ok(_) => None,
-        Err(error) => Some(Err(error)),
-    }))
-}
-
-/// A point lookup in a recorded state; `None` if the account did not exist.
-pub(super) fn balance(
-    states: States<'_>,
-    state: &RecordedState,
-    account: &AccountId,
-) -> Result<Option<i64>, StoreError> {
-    let first = balances(states, state, account.as_str())?
-        .next()
-        .transpose()?;
-    Ok(first.and_then(|(found, balance)| (found == *account).then_some(balance)))
 }
 
 #[cfg(test)]

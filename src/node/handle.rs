@@ -5,7 +5,6 @@
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
-use tonic::transport::Channel;
 
 use super::error::Unavailable;
 use super::health::disk_space::DiskSpace;
@@ -17,15 +16,15 @@ use super::replication::replicator::Replicator;
 use super::snapshots::assembler::Assembler;
 use super::snapshots::events::Events;
 use super::snapshots::in_progress::InProgress;
-use super::snapshots::known_snapshot::KnownSnapshot;
 use super::snapshots::parts::Parts;
 use super::snapshots::publish::Publisher;
-use super::snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};
+use super::snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotView};
 use super::turn::clocks::DurableClocks;
 use super::turn::queue::Queue;
 use super::turn::replies::{PendingReplies, Settled};
 use crate::config::{Keep, NodeConfig};
 use crate::history::global::GlobalState;
+use crate::history::known::{KnownSnapshot, SnapshotStatus};
 use crate::history::part::Part;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
@@ -35,6 +34,7 @@ use crate::store::{Store, StoreError};
 use crate::transport::Local;
 use crate::transport::inbound::{Acks, Inbound};
 use crate::transport::link::{LinkState, Links};
+use crate::transport::peer_client::PeerClient;
 
 const COMPARES_CLOCKS: &str =
     "the wall clock is being compared with the clocks of the peers; this takes at most 2 s";
@@ -371,10 +371,10 @@ impl Handle {
         self.shared.parts.failures.unavailable("reading", error)
     }
 
-    /// A connection to another process; made when it is first used.
+    /// The client of another process; `None` if it is no member of the cluster, or runs another program.
     #[must_use]
-    pub fn peer_channel(&self, process: &ProcessId) -> Option<Channel> {
-        self.shared.peers.connection(process)
+    pub fn peer_client(&self, process: &ProcessId) -> Option<PeerClient> {
+        self.shared.peers.client(process)
     }
 
     /// Whether the node can do its work: its clock is settled, its journal has begun, its disk works and has room.

@@ -25,13 +25,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use crate::history::known::SnapshotStatus;
 pub use error::{NodeError, NotBegun, Unanswered, Unavailable};
 pub use handle::Handle;
 use handle::NodeContext;
-pub use past::{BalanceHere, JournalPosition, PastPoint};
 pub use peers::{PeerState, PeerView};
 pub use snapshots::events::{Event, Happening};
-pub use snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};
+pub use snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotView};
 pub use snapshots::watcher::Watch;
 pub use turn::replies::{PendingReplies, Settled};
 
@@ -113,7 +113,6 @@ impl Node {
         threads.extend(background.threads);
         let parts = Parts::new(
             config.me.clone(),
-            config.cluster.clone(),
             store,
             queue,
             background.written,

@@ -227,12 +227,11 @@ impl Retention {
         if *assembler == self.config.me {
             return !self.in_progress.is_claimed(&due.snapshot);
         }
-        let connection = self.peers.connection(assembler);
-        let connection = connection.filter(|_| ask && self.peers.is_up(assembler));
-        let Some(connection) = connection else {
+        let client = self.peers.client(assembler);
+        let Some(client) = client.filter(|_| ask && self.peers.is_up(assembler)) else {
             return false;
         };
-        let there = self.parts.fetch_revision(connection, &due.snapshot, None);
+        let there = self.parts.fetch_revision(&client, &due.snapshot, None);
         matches!(timeout(QUESTION_MAX, there).await, Ok(Ok(None)))
     }
 

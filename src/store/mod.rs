@@ -51,7 +51,7 @@ pub use export::{Export, ExportError};
 pub use gaps::Gaps;
 pub use history::parts::Parts;
 pub use history::proof::{Proof, Proven, RunProof, Unproven};
-pub use history::{Due, History, Limits, Published, RevisionArrival, SnapshotSummary, Unreadable};
+pub use history::{Due, History, Limits, Published, SnapshotSummary, Unreadable};
 pub use journal::Journal;
 pub use opening::Migrated;
 pub use opening::addresses::{Addresses, MetProcess};

@@ -4,10 +4,13 @@
 //! [`Inbox`]. No state here is durable or needs to be: unacknowledged messages are read again from the sender's journal.
 
 mod calls;
+pub mod endpoint;
 pub mod inbound;
 pub mod link;
 pub mod long_answer;
 pub mod outbound;
+pub mod peer_client;
+pub mod peer_error;
 mod stream;
 pub mod wire;
 

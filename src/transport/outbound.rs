@@ -9,6 +9,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::link::Links;
+use super::peer_client::open_channel;
 use super::stream::{Next, Stream, pending};
 use super::wire::{ack_from_wire, envelope_to_wire, hello_to_wire};
 use super::{Backlog, Closed, Inbox, Local, TooEarly, shown_clocks};
@@ -19,7 +20,6 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger as proto;
 use crate::proto::snapledger::frame::Body;
-use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 
 /// The maximum number of frames queued for the connection.
 const FRAMES_WAITING: usize = 4;
@@ -188,9 +188,8 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         let connected = async {
             let hello = framed(Body::Hello(hello_to_wire(&self.local, &self.hello().await)));
             frames.send(hello).await.map_err(|_| gone())?;
-            let mut client = PeerServiceClient::new(self.connection.clone());
-            let acks = client.channel(ReceiverStream::new(queue)).await?;
-            let mut acks = acks.into_inner();
+            let queue = ReceiverStream::new(queue);
+            let mut acks = open_channel(self.connection.clone(), queue).await?;
             let first = acks.message().await?;
             let first = first.map_or(Ack::Unknown, |ack| ack_from_wire(&self.local, ack));
             Ok((acks, first))

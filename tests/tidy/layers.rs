@@ -1,4 +1,5 @@
-//! The dependency rule of the project: `cli, api → node → {transport, store} → {channel, history} → process → nothing`.
+//! The dependency rule of the project: `cli, api → cluster → node → {transport, store} → {channel, history} → process → nothing`.
+//! And which files alone may make connections and clients to other nodes.
 
 use syn::visit::{self, Visit};
 
@@ -28,8 +29,21 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "cluster",
+        &[
+            "config",
+            "history",
+            "node",
+            "process",
+            "proto",
+            "store",
+            "transport",
+        ],
+    ),
+    (
         "api",
         &[
+            "cluster",
             "config",
             "history",
             "node",
@@ -94,6 +108,22 @@ const IMPURE: &[&[&str]] = &[
 /// The same, under whatever path they are named.
 const IMPURE_TYPES: &[&str] = &["Instant", "SystemTime", "RandomState", "DefaultHasher"];
 
+/// Types that only these files name: clients and connections to other nodes are made in one place each.
+const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
+    ("PeerServiceClient", &["src/transport/peer_client.rs"]),
+    ("HistoryServiceClient", &["src/transport/peer_client.rs"]),
+    (
+        "Endpoint",
+        &[
+            "src/transport/endpoint.rs",
+            // Clients of a node, not nodes.
+            "src/client/mod.rs",
+            "src/bench/connect.rs",
+            "src/cli/replay/members.rs",
+        ],
+    ),
+];
+
 pub(crate) fn check(source: &Source) -> Vec<Finding> {
     let Some(own) = layer(source) else {
         return Vec::new();
@@ -106,6 +136,13 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
         return vec![source.finding(1, sentence)];
     };
     for named in source.named() {
+        if let Some((name, files)) = restricted(&named)
+            && !files.contains(&&*source.path)
+            && !source.path.ends_with("tests.rs")
+        {
+            let sentence = format!("only {} may name {name}", files.join(", "));
+            findings.push(source.finding(named.line, sentence));
+        }
         if let Some(other) = part_named(source, &named)
             && other != own
             && is_part(other)
@@ -168,6 +205,13 @@ fn part_named<'a>(source: &Source, named: &'a Named) -> Option<&'a str> {
 fn depth(source: &Source) -> usize {
     let below = source.path.strip_prefix("src/").unwrap_or(&source.path);
     below.split('/').count() - usize::from(below.ends_with("/mod.rs"))
+}
+
+/// Returns the type that few files may name, and these files, if a path outside of tests names one.
+fn restricted(named: &Named) -> Option<(&'static str, &'static [&'static str])> {
+    let is_named = |name: &str| named.segments.iter().any(|segment| segment == name);
+    let mut restricted = NAMED_ONLY_BY.iter().copied();
+    restricted.find(|(name, _)| !named.in_test && is_named(name))
 }
 
 fn is_impure(named: &Named) -> bool {
@@ -244,6 +288,18 @@ mod tests {
             findings("src/cli/simulate.rs", "use crate::simulate::run;"),
             0
         );
+    }
+
+    #[test]
+    fn a_client_or_connection_to_a_node_is_made_in_one_place() {
+        let client = "use crate::proto::snapledger::peer_service_client::PeerServiceClient;";
+        let connection = "fn f() { tonic::transport::Endpoint::from_static(\"\"); }";
+        for text in [client, connection] {
+            assert_eq!(findings("src/cluster/audit.rs", text), 1, "{text}");
+            assert_eq!(findings("src/node/peers/peers_tests.rs", text), 0, "{text}");
+        }
+        assert_eq!(findings("src/transport/peer_client.rs", client), 0);
+        assert_eq!(findings("src/transport/endpoint.rs", connection), 0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The audit as wire messages.
 
-use super::super::cut::Cut;
+use crate::cluster::audit::Cut;
 use crate::history::audit::{Absent, Audit, ChannelFlow};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ChannelId, ProcessId};

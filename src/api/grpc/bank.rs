@@ -4,8 +4,8 @@ use tonic::{Request, Response, Status};
 
 use super::super::error::Failure;
 use super::super::identity;
-use super::super::local_query;
 use super::{account, process_or_here, refused};
+use crate::cluster::local_query;
 use crate::node::Handle;
 use crate::process::answer::Receipt;
 use crate::process::ids::RequestId;

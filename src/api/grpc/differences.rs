@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use super::super::differences::Sides;
 use super::super::error::Failure;
 use super::stream::AnswerSender;
+use crate::cluster::differences::Sides;
 use crate::history::diff::{AccountChange, NotCompared, Side};
 use crate::history::movement::{ChannelMovement, Movement};
 use crate::process::ids::ProcessId;

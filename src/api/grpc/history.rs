@@ -6,20 +6,21 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use super::super::cut::Cut;
-use super::super::differences::Sides;
 use super::super::error::Failure;
 use super::super::named::{Among, RevisionRef, named};
 use super::super::range::{Given, Range};
+use super::super::recorded;
 use super::super::rest::admission::EXPORTS_MAX;
 use super::super::rest::cursor::{QueryFingerprint, going_on};
 use super::super::rest::missing::{MISSING, from_snapshot};
 use super::super::rest::query::{LIMIT_DEFAULT, LIMIT_MAX};
 use super::super::time::Instant;
 use super::super::time_argument;
-use super::super::{audit, balance, balance_at, recorded, statement};
 use super::stream::{Answer, AnswerSender, stream};
 use super::{account, differences, figures, process_or_here, watched};
+use crate::cluster::audit::Cut;
+use crate::cluster::differences::Sides;
+use crate::cluster::{audit, balance, balance_at, statement};
 use crate::history::part::Part;
 use crate::history::verify::verify;
 use crate::node::{Handle, SnapshotFilter, SnapshotView};
@@ -78,13 +79,13 @@ impl HistoryService for History {
         let answer = match (asked.at_us, &*asked.snapshot_id) {
             (None, "") => {
                 let balance = balance::now(&self.handle, &process, account.clone()).await?;
-                balance::answer(&process, &account, &balance)
+                super::balance::now(&process, &account, &balance)
             }
             (Some(at_us), "") => {
                 let time =
                     time_argument::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
                 let then = balance_at::balance(&self.handle, &process, &account, time).await?;
-                balance_at::answer(&process, &account, time, &then)
+                super::balance::then(&process, &account, time, &then)
             }
             (None, snapshot) => {
                 let among = Among::Finished;
@@ -268,6 +269,7 @@ impl HistoryService for History {
             (Some(at_us), "") => {
                 let time =
                     time_argument::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
+                let from = recorded::view_of_revision(&self.handle, from).await?;
                 Sides::until(&self.handle, from, time).await?
             }
             (Some(_), _) => {
@@ -280,7 +282,9 @@ impl HistoryService for History {
                     snapshot: to,
                     revision: going_on(asked.to_revision),
                 };
-                Sides::of(&self.handle, from, to).await?
+                let from = recorded::view_of_revision(&self.handle, from).await?;
+                let to = recorded::view_of_revision(&self.handle, to).await?;
+                Sides::of(&self.handle, from, to)
             }
         };
         sides.ask().await?;

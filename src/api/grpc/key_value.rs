@@ -5,8 +5,8 @@ use tonic::{Request, Response, Status};
 
 use super::super::error::{Failure, id};
 use super::super::identity;
-use super::super::local_query;
 use super::refused;
+use crate::cluster::local_query;
 use crate::node::{Handle, PeerState};
 use crate::process::ids::{Key, ProcessId};
 use crate::process::input::Operation;

@@ -10,9 +10,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::super::error::{Failure, id};
 use super::super::identity;
-use super::super::local_query;
 use super::stream::STALL;
 use super::{process_or_here, protocol};
+use crate::cluster::local_query;
 use crate::node::{Handle, PendingReplies};
 use crate::process::answer::Answer;
 use crate::process::ids::{AccountId, RequestId};

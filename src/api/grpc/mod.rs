@@ -2,6 +2,7 @@
 //! between nodes. The layers `protocol` and `deadline` apply to every call of every service.
 
 mod audit;
+mod balance;
 mod bank;
 mod deadline;
 mod differences;

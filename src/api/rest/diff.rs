@@ -18,12 +18,12 @@ use super::missing;
 use super::negotiation::{Format, negotiate};
 use super::query::{LIMIT_DEFAULT, Parameters, REVISION};
 use super::table::{self, FORMATS, Row, TableOptions};
-use crate::api::differences::{Sides, To};
 use crate::api::error::{Failure, id};
 use crate::api::named::RevisionRef;
-use crate::api::recorded::blocking;
+use crate::api::recorded::{blocking, view_of_revision};
 use crate::api::time::{Instant, rfc3339};
 use crate::api::time_argument;
+use crate::cluster::differences::{Sides, To};
 use crate::history::diff::{AccountChange, NotCompared, Side};
 use crate::history::movement::{ChannelMovement, Movement};
 use crate::node::Handle;
@@ -146,7 +146,9 @@ pub(super) async fn list(
         snapshot: to,
         revision: of_to,
     };
-    let mut sides = Sides::of(&app.handle, from, to).await?;
+    let from = view_of_revision(&app.handle, from).await?;
+    let to = view_of_revision(&app.handle, to).await?;
+    let mut sides = Sides::of(&app.handle, from, to);
     let named = selection.named[0].and(selection.named[1]);
     let freshness = match &sides.to {
         To::Snapshot(to) => CachePolicy::of_both(&sides.from, to, format, named),
@@ -188,6 +190,7 @@ pub(super) async fn until(
         snapshot: from,
         revision,
     };
+    let from = view_of_revision(&app.handle, from).await?;
     let mut sides = Sides::until(&app.handle, from, time).await?;
     if format == Format::Json {
         sides.ask().await?;

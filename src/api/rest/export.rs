@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::negotiation::Format;
 use crate::api::error::Failure;
 use crate::api::recorded;
+use crate::cluster::QueryError;
 use crate::node::Handle;
 use crate::store::{READING_MAX, Store, StoreError};
 use crate::transport::long_answer::AnswerSender;
@@ -78,6 +79,12 @@ impl From<Failure> for Broken {
             Failure::Unreadable(error) => Self::Store(error),
             other => Self::Asked(other),
         }
+    }
+}
+
+impl From<QueryError> for Broken {
+    fn from(error: QueryError) -> Self {
+        Failure::from(error).into()
     }
 }
 

@@ -13,9 +13,9 @@ use super::json::Json;
 use super::negotiation::{Format, negotiate};
 use super::query::{Parameters, REVISION};
 use crate::api::error::{Failure, id};
-use crate::api::members::Membership;
 use crate::api::proof::ProofDocument;
 use crate::api::recorded::{blocking, state_of, view_of};
+use crate::cluster::members::Membership;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 
 /// `GET /v1/snapshots/{id}/export`

@@ -7,68 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use super::error::{Unanswered, Unavailable};
 use super::handle::Handle;
 use crate::history::part::RecordedState;
+use crate::history::past::{BalanceThen, JournalPosition, PastPoint};
 use crate::history::process_totals::ProcessTotals;
 use crate::process::clock::Hlc;
-use crate::process::ids::{AccountId, Hash, Lsn, ProcessId, SnapshotId};
+use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::process::input::{Input, Read};
-use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::store::{StatementPage, StatementQuery, Store, StoreError};
 
 /// How long a process may take to say until when something has happened there.
 const GREETING_MAX: Duration = Duration::from_secs(1);
 
-/// A point in the past of one process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PastPoint {
-    /// After the newest turn that is not later.
-    Time(Hlc),
-    /// After the turn at a position.
-    Place(JournalPosition),
-    /// The same, where a state was recorded for this snapshot. A journal that begins later may still have its figures.
-    Recorded(JournalPosition, SnapshotId),
-}
-
-/// A position of a journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JournalPosition {
-    /// Which turn.
-    pub position: Lsn,
-    /// The hash of its entry, or the beginning of it: the same number in another journal is another place.
-    pub journal: Vec<u8>,
-}
-
-/// What an account of this process held at an instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BalanceHere {
-    /// Minor units; `None` where the account did not exist.
-    pub units: Option<i64>,
-    /// The newest turn that counts; 0 where the journal knows nothing of that time.
-    pub position: Lsn,
-    /// Whether peers that this store had not met by then may have known another one, which an audit finds out.
-    pub is_doubtful: bool,
-}
-
-impl JournalPosition {
-    /// Refuses a share of another journal.
-    ///
-    /// # Errors
-    /// [`Unanswered::OtherJournal`].
-    pub fn check(&self, share: &ProcessTotals) -> Result<(), Unanswered> {
-        match self.is_in(&share.journal) {
-            true => Ok(()),
-            false => Err(Unanswered::OtherJournal(self.position)),
-        }
-    }
-
-    /// Whether it is one of the journal that has this hash at its position.
-    #[must_use]
-    pub fn is_in(&self, journal: &Hash) -> bool {
-        journal.0.starts_with(&self.journal)
+// Refuses totals of another journal.
+fn check(place: &JournalPosition, share: &ProcessTotals) -> Result<(), Unanswered> {
+    match place.is_in(&share.journal) {
+        true => Ok(()),
+        false => Err(Unanswered::OtherJournal(place.position)),
     }
 }
 
@@ -101,19 +58,16 @@ impl Handle {
     pub async fn latest(&self) -> Hlc {
         let mut asked = JoinSet::new();
         for peer in self.peers().into_iter().filter(|peer| !peer.is_silent) {
-            if let Some(channel) = self.peer_channel(&peer.process) {
+            if let Some(client) = self.peer_client(&peer.process) {
                 let greeting = self.greeting();
-                asked.spawn(async move {
-                    let mut client = PeerServiceClient::new(channel);
-                    timeout(GREETING_MAX, client.greet(greeting)).await
-                });
+                asked.spawn(async move { client.greet(greeting, GREETING_MAX).await });
             }
         }
         let wall = self.shared.peers.wall();
         let mut latest = self.settled();
         while let Some(answered) = asked.join_next().await {
             let settled = match answered {
-                Ok(Ok(Ok(greeting))) => greeting.into_inner().settled,
+                Ok(Ok(greeting)) => greeting.settled,
                 _ => 0,
             };
             // What a process does not say may have happened until now.
@@ -149,7 +103,7 @@ impl Handle {
                 let share = self
                     .look_up(move |store| store.past().totals_at(position))
                     .await?;
-                place.check(&share)?;
+                check(&place, &share)?;
                 Ok(share)
             }
             PastPoint::Recorded(place, snapshot) => {
@@ -157,7 +111,7 @@ impl Handle {
                 let found =
                     self.look_up(move |store| store.past().recorded_totals(&snapshot, position));
                 let share = found.await?;
-                place.check(&share)?;
+                check(&place, &share)?;
                 Ok(share)
             }
         }
@@ -171,7 +125,7 @@ impl Handle {
         &self,
         account: AccountId,
         time: Hlc,
-    ) -> Result<BalanceHere, Unanswered> {
+    ) -> Result<BalanceThen, Unanswered> {
         self.reach(time).await?;
         let me = self.config().me.clone();
         let shared = Arc::clone(&self.shared);
@@ -180,7 +134,7 @@ impl Handle {
             let held = |position| store.past().balance_at(&me, &account, position);
             let undecided = shared.meetings.undecided(store, time)?;
             let mut undecided = undecided.iter();
-            Ok(BalanceHere {
+            Ok(BalanceThen {
                 units: position.map(held).transpose()?.flatten(),
                 position: position.unwrap_or_default(),
                 is_doubtful: undecided.any(|peer| shared.peers.was_seen(peer)),
@@ -234,7 +188,11 @@ impl Handle {
         Ok(())
     }
 
-    pub(super) async fn look_up<T: Send + 'static>(
+    /// Reads the store on a blocking thread.
+    ///
+    /// # Errors
+    /// [`Unanswered`]; a fatal error ends the node.
+    pub async fn look_up<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Unanswered> {

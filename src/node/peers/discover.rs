@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
-use tonic::Code;
-use tonic::transport::Endpoint;
+use tokio::time::{Instant, sleep};
 
 use crate::config::{Member, Transport, reachable};
 use crate::node::health::metrics::of_waiting;
 use crate::process::ids::{Malformed, ProcessId};
-use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{Greeting, Identity};
 use crate::store::{Addresses, MetProcess};
+use crate::transport::endpoint::connect;
+use crate::transport::peer_client::greet;
+use crate::transport::peer_error::PeerError;
 
 const ATTEMPT_MAX: Duration = Duration::from_secs(2);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -257,26 +257,20 @@ impl Probe {
     /// Sends greetings until there is an answer; only one if the process is remembered.
     async fn ask(self) -> Result<Member, DiscoverError> {
         let address = &self.address;
-        let Ok(endpoint) = Endpoint::from_shared(format!("http://{address}")) else {
+        let Ok(connection) = connect(address) else {
             let address = address.clone();
             return Err(DiscoverError::Address { address });
         };
-        let channel = endpoint.connect_timeout(ATTEMPT_MAX).connect_lazy();
-        let mut client = PeerServiceClient::new(channel);
         let mut pause = PAUSE_MIN;
         let mut reported: Option<Instant> = None;
         loop {
-            let answer = timeout(ATTEMPT_MAX, client.greet(self.asker.greeting())).await;
-            let reason = match answer {
-                Ok(Ok(greeting)) => return self.answered(greeting.into_inner()),
-                Ok(Err(status)) if status.code() == Code::FailedPrecondition => {
-                    return Err(DiscoverError::Refused {
-                        address: address.clone(),
-                        reason: status.message().to_owned(),
-                    });
+            let reason = match greet(&connection, self.asker.greeting(), ATTEMPT_MAX).await {
+                Ok(greeting) => return self.answered(greeting),
+                Err(PeerError::Refused(reason)) => {
+                    let address = address.clone();
+                    return Err(DiscoverError::Refused { address, reason });
                 }
-                Ok(Err(status)) => status.message().to_owned(),
-                Err(_elapsed) => "no answer".to_owned(),
+                Err(error) => error.to_string(),
             };
             if let Some(met) = self.met.clone() {
                 tracing::info!(peer = %met.process, %address, %reason, "peer does not answer; using its saved id");

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use tokio::time::timeout;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 

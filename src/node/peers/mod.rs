@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -39,8 +39,10 @@ use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::topology::Topology;
 use crate::process::wall::ClockReading;
 use crate::proto::snapledger::Greeting;
-use crate::proto::snapledger::peer_service_client::PeerServiceClient;
+use crate::transport::endpoint::connect;
 use crate::transport::link::Links;
+use crate::transport::peer_client::PeerClient;
+use crate::transport::peer_error::PeerError;
 use crate::transport::wire::{identity_from_wire, stopped_from_wire};
 
 const GREET_EVERY: Duration = Duration::from_millis(250);
@@ -51,10 +53,6 @@ const MISSED_MAX: u32 = 3;
 /// The same for a process that has not answered since this node started, since the whole cluster may be starting.
 const MISSED_AT_FIRST_MAX: u32 = 12;
 const FAREWELL_MAX: Duration = Duration::from_millis(250);
-const CONNECT_MAX: Duration = Duration::from_secs(1);
-const KEEPALIVE: Duration = Duration::from_secs(2);
-/// The window for frames in flight on one connection, bytes.
-const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// A node's view of another process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +96,8 @@ pub(super) struct Peers {
     me: ProcessId,
     cluster: String,
     topology: Topology,
-    connections: BTreeMap<ProcessId, Channel>,
+    /// The clients of the processes that run this program.
+    clients: BTreeMap<ProcessId, PeerClient>,
     /// The connections to foreign processes.
     foreign: BTreeMap<ProcessId, Channel>,
     views: Mutex<BTreeMap<ProcessId, PeerView>>,
@@ -118,7 +117,7 @@ impl Peers {
         links: Links,
         wall: Arc<Clock>,
     ) -> Result<Self, NodeError> {
-        let (mut connections, mut foreign) = (BTreeMap::new(), BTreeMap::new());
+        let (mut clients, mut foreign) = (BTreeMap::new(), BTreeMap::new());
         let mut views = BTreeMap::new();
         for member in config
             .members
@@ -126,17 +125,22 @@ impl Peers {
             .filter(|member| member.id != config.me)
         {
             views.insert(member.id.clone(), view(member, &remembered));
-            let of_its_make = match member.transport {
-                Transport::Unary => &mut foreign,
-                Transport::Native | Transport::Unsaid => &mut connections,
-            };
-            of_its_make.insert(member.id.clone(), connection(&member.grpc)?);
+            let connection = connect(&member.grpc);
+            let connection = connection.map_err(|_| NodeError::Address(member.grpc.clone()))?;
+            let id = member.id.clone();
+            match member.transport {
+                Transport::Unary => _ = foreign.insert(id, connection),
+                Transport::Native | Transport::Unsaid => {
+                    let client = PeerClient::new(config.cluster.clone(), id.clone(), connection);
+                    clients.insert(id, client);
+                }
+            }
         }
         Ok(Self {
             me: config.me.clone(),
             cluster: config.cluster.clone(),
             topology: config.topology.clone(),
-            connections,
+            clients,
             foreign,
             views: Mutex::new(views),
             links,
@@ -193,9 +197,9 @@ impl Peers {
         called.is_some_and(|called| called.elapsed() < GREET_EVERY * greetings)
     }
 
-    /// The connection to a process of this program, established on first use.
-    pub(super) fn connection(&self, process: &ProcessId) -> Option<Channel> {
-        self.connections.get(process).cloned()
+    /// The client of a process that runs this program.
+    pub(super) fn client(&self, process: &ProcessId) -> Option<PeerClient> {
+        self.clients.get(process).cloned()
     }
 
     /// The views of all other processes.
@@ -249,16 +253,13 @@ impl Peers {
     pub(super) async fn take_leave(&self, greeting: Greeting) {
         let mut told = JoinSet::new();
         for view in self.views() {
-            let Some(connection) = self.connection(&view.process) else {
+            let Some(client) = self.client(&view.process) else {
                 continue;
             };
             if view.state == PeerState::Up {
-                let mut client = PeerServiceClient::new(connection);
                 let greeting = greeting.clone();
                 // A failed announcement is ignored.
-                told.spawn(
-                    async move { drop(timeout(FAREWELL_MAX, client.greet(greeting)).await) },
-                );
+                told.spawn(async move { drop(client.greet(greeting, FAREWELL_MAX).await) });
             }
         }
         while told.join_next().await.is_some() {}
@@ -291,9 +292,8 @@ impl Peers {
         process: ProcessId,
         greeting: impl Fn() -> Greeting,
     ) {
-        let native = self.connection(&process).map(PeerServiceClient::new);
         let foreign = self.foreign(&process).map(HealthClient::new);
-        let mut pulse = match (native, foreign) {
+        let mut pulse = match (self.client(&process), foreign) {
             (Some(client), _) => Pulse::Greeting(client),
             (None, Some(client)) => Pulse::Health(client),
             (None, None) => return,
@@ -421,16 +421,19 @@ impl PeerView {
 
 /// How the liveness of a process is checked.
 enum Pulse {
-    Greeting(PeerServiceClient<Channel>),
+    Greeting(PeerClient),
     Health(HealthClient<Channel>),
 }
 
 impl Pulse {
     // Any answer of a foreign process counts, even a refusal: it need not have a health service.
-    async fn ask(&mut self, greeting: &impl Fn() -> Greeting) -> Result<Option<Greeting>, Status> {
+    async fn ask(
+        &mut self,
+        greeting: &impl Fn() -> Greeting,
+    ) -> Result<Option<Greeting>, PeerError> {
         let checked = match self {
             Self::Greeting(client) => {
-                return Ok(Some(client.greet(greeting()).await?.into_inner()));
+                return client.greet(greeting(), ANSWER_MAX).await.map(Some);
             }
             Self::Health(client) => client.check(HealthCheckRequest::default()).await,
         };
@@ -440,7 +443,7 @@ impl Pulse {
                 || [Code::Unknown, Code::Internal].contains(&status.code())
         };
         match checked {
-            Err(status) if is_broken(&status) => Err(status),
+            Err(status) if is_broken(&status) => Err(status.into()),
             _ => Ok(None),
         }
     }
@@ -469,20 +472,6 @@ fn view(member: &Member, remembered: &Remembered) -> PeerView {
         stopped: BTreeMap::new(),
         called: None,
     }
-}
-
-fn connection(address: &str) -> Result<Channel, NodeError> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|_| NodeError::Address(address.to_owned()))?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_MAX)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .tcp_nodelay(true)
-        .connect_lazy())
 }
 
 #[cfg(test)]

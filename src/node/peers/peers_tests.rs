@@ -32,7 +32,7 @@ fn met() -> Peers {
         me: id("p"),
         cluster: "c".to_owned(),
         topology: Topology::full(std::slice::from_ref(&peer.id)).expect("one process"),
-        connections: BTreeMap::new(),
+        clients: BTreeMap::new(),
         foreign: BTreeMap::new(),
         views: Mutex::new(BTreeMap::from([(peer.id, view)])),
         links: Links::default(),

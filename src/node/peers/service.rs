@@ -9,12 +9,10 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::history::past::{JournalPosition, PastPoint};
 use crate::node::error::{Unanswered, Unavailable};
 use crate::node::handle::Handle;
 use crate::node::past::changes::Comparisons;
-use crate::node::past::{JournalPosition, PastPoint};
-use crate::node::replication::pins::pin_to_wire;
-use crate::node::snapshots::known_snapshot::KnownSnapshot;
 use crate::node::snapshots::parts::Parts;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
@@ -28,7 +26,8 @@ use crate::proto::snapledger::{
 use crate::store::{ReadLease, StoreError};
 use crate::transport::inbound::Inbound;
 use crate::transport::wire::{
-    before_horizon, identity_to_wire, part_to_wire, share_to_wire, state_from_wire, stopped_to_wire,
+    arrival_to_wire, before_horizon, identity_to_wire, known_snapshot_to_wire, part_to_wire,
+    pin_from_wire, pin_to_wire, share_to_wire, state_from_wire, stopped_to_wire,
 };
 
 /// The maximum number of acknowledgements queued for the connection.
@@ -205,7 +204,7 @@ impl PeerService for Peering {
         let snapshot = SnapshotId::parse(&request.snapshot_id)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let found = self.handle.find(&snapshot).await.map_err(unavailable)?;
-        Ok(Response::new(KnownSnapshot::to_wire(found)))
+        Ok(Response::new(known_snapshot_to_wire(found)))
     }
 
     async fn list_revisions(
@@ -221,15 +220,7 @@ impl PeerService for Peering {
             after += page.len() as u64;
             (!page.is_empty()).then_some(page)
         });
-        let listed = pages.flatten().map(|came| {
-            Ok(ListedRevision {
-                snapshot_id: came.snapshot.to_string(),
-                revision: came.revision,
-                complete: came.complete,
-                parts: came.known.0,
-                closed_channels: came.known.1,
-            })
-        });
+        let listed = pages.flatten().map(|came| Ok(arrival_to_wire(&came)));
         Ok(Response::new(Box::pin(tokio_stream::iter(listed))))
     }
 
@@ -289,10 +280,13 @@ impl PeerService for Peering {
         let request = request.into_inner();
         self.check_cluster(&request.cluster)?;
         let pins = match request.word {
-            Some(word) => {
-                let noted = self.handle.shared.pins.note_word(&word).await;
-                noted.map_err(unavailable)?
-            }
+            Some(told) => match pin_from_wire(&told) {
+                Some((snapshot, pin)) => {
+                    let noted = self.handle.shared.pins.note_word(snapshot, pin).await;
+                    noted.map_err(unavailable)?
+                }
+                None => Vec::new(),
+            },
             None => self.handle.store().retention().pins(),
         };
         let listed = pins

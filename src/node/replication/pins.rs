@@ -16,16 +16,15 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_stream::StreamExt as _;
-use tonic::transport::Channel;
 
 use crate::config::NodeConfig;
 use crate::history::pin::{Pin, PinOutcome, PinRound};
 use crate::node::error::Unavailable;
 use crate::node::peers::Peers;
 use crate::node::snapshots::parts::{Parts, Unfetched};
-use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::proto::snapledger::ListedPin;
+use crate::transport::peer_client::PeerClient;
+use crate::transport::peer_error::PeerError;
 
 /// Peers say in every greeting how many words have come to them.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -68,7 +67,7 @@ impl Pins {
 
     /// Takes note of what a peer knows of pins, for ever.
     pub(in crate::node) async fn follow(self: Arc<Self>, peer: ProcessId) {
-        let Some(connection) = self.peers.connection(&peer) else {
+        let Some(client) = self.peers.client(&peer) else {
             return;
         };
         let mut looks = interval(LOOK_EVERY);
@@ -81,7 +80,7 @@ impl Pins {
             if self.heard().get(&peer) == Some(&view.pins) || !self.peers.is_up(&peer) {
                 continue;
             }
-            match self.hear(&connection, view.pins.1).await {
+            match self.hear(&client, view.pins.1).await {
                 Ok(()) => _ = self.heard().insert(peer.clone(), view.pins),
                 Err(error) => {
                     tracing::debug!(%peer, %error, "cannot fetch the pins of a peer");
@@ -96,7 +95,7 @@ impl Pins {
         let heard = self.heard().clone();
         let mut processes = self.config.topology.processes();
         processes.all(|process| {
-            let is_peer = *process != self.config.me && self.peers.connection(process).is_some();
+            let is_peer = *process != self.config.me && self.peers.client(process).is_some();
             if !is_peer || self.peers.is_gone(process) {
                 return true;
             }
@@ -106,15 +105,15 @@ impl Pins {
         })
     }
 
-    async fn hear(&self, connection: &Channel, count: u64) -> Result<(), Unfetched> {
+    async fn hear(&self, client: &PeerClient, count: u64) -> Result<(), Unfetched> {
         // A program that knows of no pins says so by their number.
         if count == 0 {
             return Ok(());
         }
-        let mut listed = self.parts.list_pins(connection.clone(), None).await?;
+        let mut listed = client.list_pins(None).await?;
         let mut pins = Vec::new();
         while let Some(pin) = listed.next().await.transpose()? {
-            pins.extend(read(&pin));
+            pins.push(pin);
         }
         Ok(self.note(pins).await?)
     }
@@ -133,11 +132,9 @@ impl Pins {
     /// Takes note of a word that a peer tells, durably; says what is the newest one on that snapshot then.
     pub(in crate::node) async fn note_word(
         &self,
-        word: &ListedPin,
+        snapshot: SnapshotId,
+        pin: Pin,
     ) -> Result<Vec<(SnapshotId, Pin)>, Unavailable> {
-        let Some((snapshot, pin)) = read(word) else {
-            return Ok(Vec::new());
-        };
         self.note(vec![(snapshot.clone(), pin)]).await?;
         let newest = self.parts.store.retention().pin_of(&snapshot);
         Ok(newest.map(|pin| (snapshot, pin)).into_iter().collect())
@@ -179,15 +176,15 @@ impl Pins {
         let mut asked = JoinSet::new();
         let mut live = BTreeSet::new();
         for process in self.config.topology.processes() {
-            let Some(connection) = self.peers.connection(process) else {
+            let Some(client) = self.peers.client(process) else {
                 continue;
             };
             if *process != self.config.me && self.peers.is_up(process) {
-                let (parts, snapshot, pin) = (self.parts.clone(), snapshot.clone(), pin.clone());
+                let (snapshot, pin) = (snapshot.clone(), pin.clone());
                 let process = process.clone();
                 live.insert(process.clone());
                 asked.spawn(async move {
-                    let newest = tell(&parts, connection, &snapshot, &pin).await;
+                    let newest = tell(&client, &snapshot, &pin).await;
                     (process, newest)
                 });
             }
@@ -213,39 +210,16 @@ impl Pins {
 
 // What the peer has for the newest word on that snapshot then.
 async fn tell(
-    parts: &Parts,
-    connection: Channel,
+    client: &PeerClient,
     told_of: &SnapshotId,
     pin: &Pin,
-) -> Result<Option<Pin>, Unfetched> {
-    let told = parts.list_pins(connection, Some(pin_to_wire(told_of, pin)));
-    let mut listed = told.await?;
+) -> Result<Option<Pin>, PeerError> {
+    let mut listed = client.list_pins(Some((told_of, pin))).await?;
     // A program that does not know the question lists all of them.
-    while let Some(pin) = listed.next().await.transpose()? {
-        if let Some((snapshot, pin)) = read(&pin)
-            && snapshot == *told_of
-        {
+    while let Some((snapshot, pin)) = listed.next().await.transpose()? {
+        if snapshot == *told_of {
             return Ok(Some(pin));
         }
     }
     Ok(None)
-}
-
-pub(in crate::node) fn pin_to_wire(snapshot: &SnapshotId, pin: &Pin) -> ListedPin {
-    ListedPin {
-        snapshot_id: snapshot.to_string(),
-        pinned: pin.pinned,
-        time: pin.at.0,
-        process: pin.by.to_string(),
-    }
-}
-
-fn read(listed: &ListedPin) -> Option<(SnapshotId, Pin)> {
-    let pin = Pin {
-        pinned: listed.pinned,
-        // A clock that has run away leaves room for a later word.
-        at: Hlc::default().receive(Hlc(listed.time)),
-        by: ProcessId::parse(&listed.process).ok()?,
-    };
-    Some((SnapshotId::parse(&listed.snapshot_id).ok()?, pin))
 }

@@ -8,17 +8,17 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_stream::StreamExt as _;
-use tonic::transport::Channel;
 
 use super::contradictions::Contradictions;
 use super::pins::Pins;
+use crate::history::known::RevisionArrival;
 use crate::node::peers::Peers;
 use crate::node::snapshots::events::Events;
 use crate::node::snapshots::in_progress::InProgress;
 use crate::node::snapshots::parts::{Parts, Unfetched};
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::proto::snapledger::ListedRevision;
-use crate::store::{RevisionArrival, Unreadable};
+use crate::store::Unreadable;
+use crate::transport::peer_client::PeerClient;
 
 /// The interval of checks. Each greeting reports how much has entered the history of a peer, and a change triggers a greeting;
 /// other causes can wait this long.
@@ -72,7 +72,7 @@ impl Replicator {
 
     /// Adopts what enters the history of a peer, until the task is dropped.
     pub(in crate::node) async fn follow(self: Arc<Self>, peer: ProcessId) {
-        let Some(connection) = self.peers.connection(&peer) else {
+        let Some(client) = self.peers.client(&peer) else {
             return;
         };
         let mut looks = interval(LOOK_EVERY);
@@ -100,7 +100,7 @@ impl Replicator {
             if came <= seen.1 || !self.peers.is_up(&peer) {
                 continue;
             }
-            let taken = self.take_over(&peer, &connection, &mut seen.1).await;
+            let taken = self.take_over(&client, &mut seen.1).await;
             // A revision that is being fetched from another peer is checked again at the next interval.
             if let Err(error) = taken
                 && !matches!(error, Unfetched::Elsewhere)
@@ -114,16 +114,15 @@ impl Replicator {
     // Handles the revisions after the first `seen`, and advances `seen` past those that are present now.
     async fn take_over(
         self: &Arc<Self>,
-        peer: &ProcessId,
-        connection: &Channel,
+        client: &PeerClient,
         seen: &mut u64,
     ) -> Result<(), Unfetched> {
-        let mut listed = self.parts.list_revisions(connection.clone(), *seen).await?;
+        let mut listed = client.list_revisions(*seen).await?;
         let mut in_a_row = true;
         let mut failure = None;
         while let Some(came) = listed.next().await.transpose()? {
-            let taken = match read(&came) {
-                Some(came) => self.adopt_one(peer, connection, &came).await,
+            let taken = match came {
+                Some(came) => self.adopt_one(client, &came).await,
                 // This version cannot request it.
                 None => Ok(()),
             };
@@ -136,10 +135,10 @@ impl Replicator {
 
     async fn adopt_one(
         self: &Arc<Self>,
-        peer: &ProcessId,
-        connection: &Channel,
+        client: &PeerClient,
         came: &RevisionArrival,
     ) -> Result<(), Unfetched> {
+        let peer = client.process();
         if self.parts.store.history().contradicts_revision(came) {
             self.contradictions
                 .note(peer, &came.snapshot, came.revision);
@@ -151,9 +150,7 @@ impl Replicator {
             return Err(Unfetched::Elsewhere);
         };
         let wanted = Some(came.revision);
-        let fetched = self
-            .parts
-            .fetch_revision(connection.clone(), &came.snapshot, wanted);
+        let fetched = self.parts.fetch_revision(client, &came.snapshot, wanted);
         let Some(revision) = fetched.await? else {
             // It was deleted there in the meantime.
             return Ok(());
@@ -168,7 +165,7 @@ impl Replicator {
         }
         let (number, complete) = (revision.state.revision, revision.state.is_complete());
         let state = revision.state.clone();
-        match self.parts.adopt(connection.clone(), revision).await {
+        match self.parts.adopt(client, revision).await {
             // Revisions are immutable, so a retry is useless.
             Err(Unfetched::Contradicts { .. }) => {
                 self.contradictions.note(peer, &came.snapshot, number);
@@ -207,12 +204,12 @@ impl Replicator {
         }
         let mut asked = JoinSet::new();
         for process in processes {
-            let Some(connection) = self.peers.connection(&process) else {
+            let Some(client) = self.peers.client(&process) else {
                 continue;
             };
             let (replicator, snapshot) = (Arc::clone(self), snapshot.clone());
             asked.spawn(async move {
-                let adopted = replicator.adopt_complete_from(connection, &snapshot).await;
+                let adopted = replicator.adopt_complete_from(&client, &snapshot).await;
                 match &adopted {
                     Ok(Some(revision)) => {
                         tracing::info!(%snapshot, %process, revision, "replicated a complete revision of a peer");
@@ -239,17 +236,15 @@ impl Replicator {
 
     async fn adopt_complete_from(
         &self,
-        connection: Channel,
+        client: &PeerClient,
         snapshot: &SnapshotId,
     ) -> Result<Option<u32>, Unfetched> {
-        let fetched = self
-            .parts
-            .fetch_revision(connection.clone(), snapshot, None);
+        let fetched = self.parts.fetch_revision(client, snapshot, None);
         let Some(fetched) = fetched.await?.filter(|one| one.state.is_complete()) else {
             return Ok(None);
         };
         let number = fetched.state.revision;
-        self.parts.adopt(connection, fetched).await?;
+        self.parts.adopt(client, fetched).await?;
         Ok(Some(number))
     }
 
@@ -282,13 +277,4 @@ impl Replicator {
     fn claimed(&self) -> MutexGuard<'_, BTreeSet<SnapshotId>> {
         self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn read(listed: &ListedRevision) -> Option<RevisionArrival> {
-    Some(RevisionArrival {
-        snapshot: SnapshotId::parse(&listed.snapshot_id).ok()?,
-        revision: listed.revision,
-        complete: listed.complete,
-        known: (listed.parts, listed.closed_channels),
-    })
 }

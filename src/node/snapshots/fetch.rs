@@ -9,11 +9,12 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::parts::{PartSource, Parts, Unfetched};
+use super::parts::{Parts, Unfetched};
 use crate::config::NodeConfig;
 use crate::history::part::Part;
 use crate::node::peers::Peers;
 use crate::process::ids::{ProcessId, SnapshotId};
+use crate::transport::peer_client::PeerClient;
 
 /// Late parts that one process is asked for at once: what waits for a dead peer must not be in the way of what does
 /// not when it returns.
@@ -73,14 +74,10 @@ impl PartFetcher {
             return Ok(());
         }
         let _slot = self.slot(wanted).await?;
-        let Some(connection) = self.peers.connection(process) else {
+        let Some(client) = self.peers.client(process) else {
             return self.follow_foreign(wanted, delivered).await;
         };
-        let source = PartSource {
-            process,
-            connection,
-        };
-        self.parts.follow(source, snapshot, wait, delivered).await
+        self.parts.follow(&client, snapshot, wait, delivered).await
     }
 
     // The right to ask now: few late parts are asked of one process at once.
@@ -119,15 +116,11 @@ impl PartFetcher {
             return own.ok()?.ok().flatten();
         }
         let _slot = self.slot(wanted).await.ok()?;
-        let Some(connection) = self.peers.connection(process) else {
+        let Some(client) = self.peers.client(process) else {
             let told = timeout(limit, self.ask_foreign(wanted));
             return told.await.ok()?.ok().flatten();
         };
-        let source = PartSource {
-            process,
-            connection,
-        };
-        let fetched = self.parts.fetch_as_it_is(source, snapshot);
+        let fetched = self.parts.fetch_as_it_is(&client, snapshot);
         timeout(limit, fetched).await.ok()?.ok().flatten()
     }
 }

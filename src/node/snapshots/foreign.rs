@@ -12,6 +12,7 @@ use crate::history::part::Part;
 use crate::history::reported::ReportedState;
 use crate::proto::chandy_lamport::GetSnapshotRequest;
 use crate::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
+use crate::transport::peer_error::PeerError;
 use crate::transport::wire::told_from_wire;
 
 /// How long it may take to answer.
@@ -57,7 +58,7 @@ impl PartFetcher {
         let mut client = SnapshotServiceClient::new(connection);
         let answer = timeout(ANSWER_MAX, client.get_snapshot(request)).await;
         let answer = answer.map_err(|_| Unfetched::NotYet("no answer".to_owned()))?;
-        let answer = answer?.into_inner();
+        let answer = answer.map_err(PeerError::from)?.into_inner();
         if !answer.found {
             return Ok(None);
         }

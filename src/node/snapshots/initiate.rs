@@ -13,12 +13,11 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
-use tonic::{Code, Status};
+use tokio::time::sleep;
 
-use super::known_snapshot::{Elsewhere, KnownSnapshot};
-use super::views::SnapshotStatus;
+use super::elsewhere::Elsewhere;
 use crate::history::global::GlobalState;
+use crate::history::known::{KnownSnapshot, SnapshotStatus};
 use crate::node::error::{NotBegun, Unavailable};
 use crate::node::handle::{Handle, detached};
 use crate::node::peers::{ANSWER_MAX, PeerState};
@@ -28,8 +27,8 @@ use crate::process::input::{Input, Read};
 use crate::process::refusal::Refusal;
 use crate::process::reply::{Initiated, RecordedHere, Reply};
 use crate::process::snapshot::{drawn_name, is_drawn_by};
-use crate::proto::snapledger::FindSnapshotRequest;
-use crate::proto::snapledger::peer_service_client::PeerServiceClient;
+use crate::transport::peer_client::PeerClient;
+use crate::transport::peer_error::PeerError;
 
 /// How long peers may take to say what they know of a name.
 const FIND_MAX: Duration = Duration::from_millis(250);
@@ -229,7 +228,7 @@ impl Handle {
         snapshot: &SnapshotId,
     ) -> Result<Option<KnownSnapshot>, Unavailable> {
         if let Some(view) = self.known(snapshot).await? {
-            return Ok(Some(KnownSnapshot::of(&view)));
+            return Ok(Some(view.known()));
         }
         let is_deleted = self.store().retention().is_deleted(snapshot);
         Ok(is_deleted.then_some(KnownSnapshot::Deleted))
@@ -284,9 +283,9 @@ impl Handle {
         let mut asked = JoinSet::new();
         let mut elsewhere = Elsewhere::default();
         for peer in self.peers() {
-            if self.peer_channel(&peer.process).is_none() {
+            let Some(client) = self.peer_client(&peer.process) else {
                 continue;
-            }
+            };
             let is_stranger = peer.state == PeerState::NeverSeen;
             if peer.is_silent {
                 elsewhere.is_stranger_silent |= is_stranger;
@@ -300,15 +299,14 @@ impl Handle {
             };
             let (handle, snapshot) = (self.clone(), snapshot.clone());
             asked.spawn(async move {
-                let process = peer.process;
                 let said = match awaited {
-                    Some(longest) => handle.find_while_up(&process, &snapshot, longest).await,
-                    None => match handle.ask_for(&process, &snapshot, FIND_MAX).await {
+                    Some(longest) => handle.find_while_up(&client, &snapshot, longest).await,
+                    None => match client.find_snapshot(&snapshot, FIND_MAX).await {
                         Ok(found) => PeerReply::Answer(found),
                         Err(_) => PeerReply::Gone,
                     },
                 };
-                (process, is_stranger, said)
+                (peer.process, is_stranger, said)
             });
         }
         while let Some(answered) = asked.join_next().await {
@@ -326,18 +324,15 @@ impl Handle {
     // Asks a peer that is up until it answers, or is found silent or mute.
     async fn find_while_up(
         &self,
-        process: &ProcessId,
+        client: &PeerClient,
         snapshot: &SnapshotId,
         longest: Duration,
     ) -> PeerReply {
         let asked = async {
             loop {
-                match self.ask_for(process, snapshot, longest).await {
+                match client.find_snapshot(snapshot, longest).await {
                     Ok(found) => return PeerReply::Answer(found),
-                    // A program that does not know the question.
-                    Err(Some(status)) if status.code() == Code::Unimplemented => {
-                        return PeerReply::Gone;
-                    }
+                    Err(PeerError::Unsupported(_)) => return PeerReply::Gone,
                     Err(_) => sleep(FIND_MAX).await,
                 }
             }
@@ -346,7 +341,7 @@ impl Handle {
         let gone = async {
             loop {
                 sleep(FIND_MAX).await;
-                let view = self.shared.peers.view(process);
+                let view = self.shared.peers.view(client.process());
                 let answers = view.is_some_and(|view| {
                     let is_mute = view.is_unanswered && begun.elapsed() >= MUTE_AFTER;
                     view.state == PeerState::Up && !is_mute
@@ -363,31 +358,14 @@ impl Handle {
         }
     }
 
-    // The status is absent where nothing came in time.
-    async fn ask_for(
-        &self,
-        process: &ProcessId,
-        snapshot: &SnapshotId,
-        within: Duration,
-    ) -> Result<Option<KnownSnapshot>, Option<Status>> {
-        let connection = self.peer_channel(process).ok_or(None)?;
-        let mut client = PeerServiceClient::new(connection);
-        let request = FindSnapshotRequest {
-            cluster: self.config().cluster.clone(),
-            snapshot_id: snapshot.to_string(),
-        };
-        let answer = timeout(within, client.find_snapshot(request)).await;
-        let answer = answer.map_err(|_| None)?.map_err(Some)?;
-        Ok(KnownSnapshot::from_wire(answer.into_inner()))
-    }
-
     /// What one process says of a snapshot.
     pub(in crate::node) async fn find_at(
         &self,
         process: &ProcessId,
         snapshot: &SnapshotId,
     ) -> Option<KnownSnapshot> {
-        let said = self.ask_for(process, snapshot, FIND_MAX).await;
+        let client = self.peer_client(process)?;
+        let said = client.find_snapshot(snapshot, FIND_MAX).await;
         said.ok().flatten()
     }
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod assembler;
 pub(super) mod collection;
+pub(super) mod elsewhere;
 pub(super) mod events;
 pub(super) mod fetch;
 #[cfg(test)]
@@ -9,7 +10,6 @@ mod fixture;
 pub(super) mod foreign;
 pub(super) mod in_progress;
 pub(super) mod initiate;
-pub(super) mod known_snapshot;
 pub(super) mod parts;
 pub(super) mod publish;
 pub(super) mod tasks;

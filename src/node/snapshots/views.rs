@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::history::global::GlobalState;
+use crate::history::known::{KnownSnapshot, SnapshotStatus};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
 use crate::store::{History, Published, ReadLease, SnapshotSummary, StoreError};
@@ -36,17 +37,6 @@ impl Deref for Leased {
     }
 }
 
-/// The status of a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SnapshotStatus {
-    /// No revision is published yet.
-    InProgress,
-    /// The newest revision is complete.
-    Complete,
-    /// The newest revision is partial.
-    Partial,
-}
-
 /// The filter of a list of snapshots.
 #[derive(Debug, Clone, Default)]
 pub struct SnapshotFilter {
@@ -64,18 +54,6 @@ pub struct SnapshotFilter {
     pub before: Option<(Hlc, SnapshotId)>,
     /// The maximum number of snapshots.
     pub limit: usize,
-}
-
-impl SnapshotStatus {
-    /// The stable name in the public interface.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InProgress => "in_progress",
-            Self::Complete => "complete",
-            Self::Partial => "partial",
-        }
-    }
 }
 
 impl From<&SnapshotSummary> for SnapshotStatus {
@@ -160,6 +138,15 @@ impl SnapshotFilter {
 }
 
 impl SnapshotView {
+    /// The snapshot, as it is told to a peer.
+    pub(in crate::node) fn known(&self) -> KnownSnapshot {
+        KnownSnapshot::Begun {
+            status: self.status(),
+            initiator: self.state.initiator.clone(),
+            started: Some((self.state.initiated_at, self.state.initiated_clock)),
+        }
+    }
+
     pub(in crate::node) fn of(published: Published) -> Self {
         Self::shown(Arc::new(published.state), Some(published.root))
     }

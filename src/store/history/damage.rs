@@ -12,8 +12,9 @@
 
 use super::head::{BlockHead, PackedLine};
 use super::trees::{HistoryTrees, other_revision};
-use super::{Published, RevisionArrival, decode};
+use super::{Published, decode};
 use crate::history::global::GlobalState;
+use crate::history::known::RevisionArrival;
 use crate::process::ids::SnapshotId;
 use crate::store::engine::schema;
 use crate::store::engine::schema::{revision_key, snapshot_key};

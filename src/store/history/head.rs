@@ -1,7 +1,7 @@
 //! The head of a block of packed revisions. Opening a store reads only the heads.
 
-use super::RevisionArrival;
 use crate::history::global::GlobalState;
+use crate::history::known::RevisionArrival;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
 

@@ -8,7 +8,8 @@ use std::ops::Bound;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::head::BlockHead;
-use super::{Due, Limits, Rank, RevisionArrival, SnapshotSummary};
+use super::{Due, Limits, Rank, SnapshotSummary};
+use crate::history::known::RevisionArrival;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
 

@@ -19,6 +19,7 @@ use super::stored::frame::{Damage, Kind};
 use super::stored::v1::Frozen;
 use super::stored::v1::global::GlobalStateV1;
 use crate::history::global::GlobalState;
+use crate::history::known::RevisionArrival;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
 pub(super) use blocks::RevisionBlocks;
@@ -308,41 +309,9 @@ pub struct Due {
     pub complete: bool,
 }
 
-/// A revision that was added to the history.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RevisionArrival {
-    /// The id of the snapshot.
-    pub snapshot: SnapshotId,
-    /// The revision number.
-    pub revision: u32,
-    /// Whether the revision is complete.
-    pub complete: bool,
-    /// The numbers of its parts and of its closed channels.
-    pub known: (u32, u32),
-}
-
-impl RevisionArrival {
-    /// The arrival of a global state.
-    #[must_use]
-    pub fn of(state: &GlobalState) -> Self {
-        Self {
-            snapshot: state.snapshot.clone(),
-            revision: state.revision,
-            complete: state.is_complete(),
-            known: known(state),
-        }
-    }
-}
-
 /// The order of revisions, the same on every node; the greatest is the newest. A complete revision comes last;
 /// otherwise the one with more parts and channels; otherwise the one with the greater number, which is unique.
 type Rank = (bool, (u32, u32), u32);
-
-fn known(state: &GlobalState) -> (u32, u32) {
-    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let channels = state.parts.values().map(|part| part.channels.len());
-    (count(state.parts.len()), count(channels.sum()))
-}
 
 /// Decodes a framed revision.
 pub(super) fn decode(framed: &[u8]) -> Result<Published, Damage> {

@@ -1,6 +1,7 @@
 //! Wire forms of frames, messages and parts. Everything from a peer is validated like other outside input.
 
 mod horizon;
+mod known_snapshot;
 mod message;
 mod message_json;
 mod part;
@@ -10,6 +11,10 @@ mod stopped;
 mod stream;
 
 pub use horizon::{answers_since, before_horizon};
+pub use known_snapshot::{
+    arrival_from_wire, arrival_to_wire, known_snapshot_from_wire, known_snapshot_to_wire,
+    pin_from_wire, pin_to_wire,
+};
 pub use message::{
     clocks_from_wire, clocks_to_wire, digest_from_wire, digest_to_wire, envelope_from_wire,
     envelope_to_wire, identity_from_wire, identity_to_wire,

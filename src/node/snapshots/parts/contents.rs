@@ -2,17 +2,15 @@
 
 use std::slice::Iter;
 
-use tokio_stream::StreamExt as _;
-use tonic::Streaming;
-use tonic::transport::Channel;
+use tokio_stream::{Stream, StreamExt as _};
 
 use super::{Parts, Unfetched};
 use crate::history::part::Part;
 use crate::node::error::Unavailable;
 use crate::process::ids::{Hash, SnapshotId};
-use crate::proto::snapledger::peer_service_client::PeerServiceClient;
-use crate::proto::snapledger::{Chunk as WireChunk, FetchChunksRequest};
 use crate::store::StoreError;
+use crate::transport::peer_client::PeerClient;
+use crate::transport::peer_error::PeerError;
 
 /// Chunks asked for at once.
 const CHUNKS_PER_REQUEST: usize = 256;
@@ -26,7 +24,7 @@ impl Parts {
     /// index first, then what it names.
     pub(super) async fn fetch_contents(
         &self,
-        client: &mut PeerServiceClient<Channel>,
+        client: &PeerClient,
         part: &Part,
     ) -> Result<(), Unfetched> {
         let mut wanted = part.clone();
@@ -49,16 +47,11 @@ impl Parts {
 
     async fn fetch_chunks(
         &self,
-        client: &mut PeerServiceClient<Channel>,
+        client: &PeerClient,
         snapshot: &SnapshotId,
         hashes: &[Hash],
     ) -> Result<(), Unfetched> {
-        let request = FetchChunksRequest {
-            cluster: self.cluster.clone(),
-            snapshot_id: snapshot.to_string(),
-            hashes: hashes.iter().map(|hash| hash.0.to_vec()).collect(),
-        };
-        let mut chunks = client.fetch_chunks(request).await?.into_inner();
+        let mut chunks = client.fetch_chunks(snapshot, hashes).await?;
         let mut hashes = hashes.iter();
         while hashes.len() > 0 {
             let (came, ended) = next_chunks(&mut chunks, &mut hashes).await;
@@ -80,7 +73,7 @@ impl Parts {
 
 // The next ones with these hashes: as many as are taken over together. What came before a failure need not come again.
 async fn next_chunks(
-    chunks: &mut Streaming<WireChunk>,
+    chunks: &mut (impl Stream<Item = Result<Vec<u8>, PeerError>> + Unpin),
     hashes: &mut Iter<'_, Hash>,
 ) -> (Vec<(Hash, Vec<u8>)>, Result<(), Unfetched>) {
     let (mut came, mut bytes) = (Vec::new(), 0);
@@ -89,10 +82,10 @@ async fn next_chunks(
     {
         match chunks.next().await {
             Some(Ok(chunk)) => {
-                bytes += chunk.stored.len();
-                came.push((*hash, chunk.stored));
+                bytes += chunk.len();
+                came.push((*hash, chunk));
             }
-            Some(Err(status)) => return (came, Err(status.into())),
+            Some(Err(error)) => return (came, Err(error.into())),
             None => {
                 let why = "not all requested chunks were received".to_owned();
                 return (came, Err(Unfetched::There(why)));

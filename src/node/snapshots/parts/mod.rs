@@ -9,8 +9,6 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
-use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
 
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
@@ -22,27 +20,12 @@ use crate::process::input::{Input, Read};
 use crate::process::record::Record;
 use crate::process::recording::Recording;
 use crate::process::reply::{RecordedHere, Reply};
-use crate::proto::snapledger::peer_service_client::PeerServiceClient;
-use crate::proto::snapledger::{
-    FetchPartRequest, FetchRevisionRequest, ListPinsRequest, ListRevisionsRequest, ListedPin,
-    ListedRevision, Part as WirePart,
-};
 use crate::store::{History, Store, StoreError};
-use crate::transport::wire::part_from_wire;
+use crate::transport::peer_client::PeerClient;
+use crate::transport::peer_error::PeerError;
 
-/// How long a process may take to say what it has published.
-const QUESTION_MAX: Duration = Duration::from_secs(1);
-/// No part or revision is larger: they hold figures and hashes, never contents. A hash stands for half a chunk of
-/// messages at least, so this is a backlog of some 60 GB.
-const PART_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Unfinished parts that are built at once: each reads the journal, and goes on if whoever asked has given up.
 const BUILT_AT_ONCE: usize = 4;
-
-/// Whose part is wanted, and the way to it.
-pub(in crate::node) struct PartSource<'a> {
-    pub(in crate::node) process: &'a ProcessId,
-    pub(in crate::node) connection: Channel,
-}
 
 /// A revision as another process has it.
 pub(in crate::node) struct Fetched {
@@ -55,7 +38,6 @@ pub(in crate::node) struct Fetched {
 #[derive(Clone)]
 pub(in crate::node) struct Parts {
     pub(in crate::node) me: ProcessId,
-    pub(in crate::node) cluster: String,
     pub(in crate::node) store: Arc<Store>,
     pub(in crate::node) queue: Queue,
     pub(in crate::node) written: watch::Receiver<u64>,
@@ -87,12 +69,12 @@ pub(in crate::node) enum Unfetched {
     },
 }
 
-impl From<Status> for Unfetched {
-    fn from(status: Status) -> Self {
-        let sentence = status.message().to_owned();
-        match status.code() {
-            // A connection that breaks is unknown to whoever uses it.
-            Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown => {
+impl From<PeerError> for Unfetched {
+    fn from(error: PeerError) -> Self {
+        let sentence = error.to_string();
+        match error {
+            // A connection that breaks comes again.
+            PeerError::Late(_) | PeerError::Unavailable(_) | PeerError::Broken(_) => {
                 Self::NotYet(sentence)
             }
             _ => Self::There(sentence),
@@ -115,7 +97,6 @@ impl Parts {
     /// The way to the parts of the process `me`.
     pub(in crate::node) fn new(
         me: ProcessId,
-        cluster: String,
         store: Arc<Store>,
         queue: Queue,
         written: watch::Receiver<u64>,
@@ -123,7 +104,6 @@ impl Parts {
     ) -> Self {
         Self {
             me,
-            cluster,
             store,
             queue,
             written,
@@ -300,16 +280,14 @@ impl Parts {
     /// The part of another process as it is, with all its chunks; `None` while it is not recorded.
     pub(in crate::node) async fn fetch_as_it_is(
         &self,
-        source: PartSource<'_>,
+        client: &PeerClient,
         snapshot: &SnapshotId,
     ) -> Result<Option<Part>, Unfetched> {
-        let mut client = client(source.connection);
-        let mut answer = self.ask(&mut client, snapshot, true).await?;
+        let mut answer = client.fetch_part(snapshot, true).await?;
         let Some(part) = answer.next().await.transpose()? else {
             return Ok(None);
         };
-        let part = read(part, source.process, snapshot)?;
-        self.fetch_to_hold(&mut client, &part).await?;
+        self.fetch_to_hold(client, &part).await?;
         Ok(Some(part))
     }
 
@@ -317,19 +295,17 @@ impl Parts {
     /// finished. Gives up where for `wait` nothing comes.
     pub(in crate::node) async fn follow(
         &self,
-        source: PartSource<'_>,
+        client: &PeerClient,
         snapshot: &SnapshotId,
         wait: Duration,
         found: &mpsc::Sender<Part>,
     ) -> Result<(), Unfetched> {
-        let mut client = client(source.connection);
-        let mut answer = self.ask(&mut client, snapshot, false).await?;
+        let mut answer = client.fetch_part(snapshot, false).await?;
         let none_came = || Unfetched::NotYet("the part is not finished".to_owned());
         loop {
             let part = timeout(wait, answer.next()).await;
             let part = part.ok().flatten().ok_or_else(none_came)??;
-            let part = read(part, source.process, snapshot)?;
-            self.fetch_to_hold(&mut client, &part).await?;
+            self.fetch_to_hold(client, &part).await?;
             let is_finished = part.is_finished();
             // Nobody may be waiting any more.
             let _gone = found.send(part).await;
@@ -343,22 +319,13 @@ impl Parts {
     /// could be had gives the newest instead.
     pub(in crate::node) async fn fetch_revision(
         &self,
-        connection: Channel,
+        client: &PeerClient,
         snapshot: &SnapshotId,
         revision: Option<u32>,
     ) -> Result<Option<Fetched>, Unfetched> {
-        let mut client = client(connection);
-        let request = FetchRevisionRequest {
-            cluster: self.cluster.clone(),
-            snapshot_id: snapshot.to_string(),
-            revision: revision.unwrap_or(0),
-        };
-        let asked = timeout(QUESTION_MAX, client.fetch_revision(request)).await;
-        let asked = asked.map_err(|_| Unfetched::NotYet("no answer".to_owned()))?;
-        let stored = asked?.into_inner().stored;
-        if stored.is_empty() {
+        let Some(stored) = client.fetch_revision(snapshot, revision).await? else {
             return Ok(None);
-        }
+        };
         let state = History::read_revision(&stored).map_err(|damage| {
             Unfetched::There(format!("the revision as received from the peer: {damage}"))
         })?;
@@ -369,15 +336,14 @@ impl Parts {
     /// Takes over a revision, with all its chunks.
     pub(in crate::node) async fn adopt(
         &self,
-        connection: Channel,
+        client: &PeerClient,
         revision: Fetched,
     ) -> Result<(), Unfetched> {
-        let mut client = client(connection);
         let Fetched { state, stored } = revision;
         let revision = state.revision;
         let writing = self.store.chunks().writing();
         for part in state.parts.values() {
-            self.fetch_contents(&mut client, part).await?;
+            self.fetch_contents(client, part).await?;
         }
         let me = self.me.clone();
         let adopted = self.blocking(move |store| {
@@ -404,50 +370,8 @@ impl Parts {
             .map_err(|why| Unfetched::Contradicts { revision, why })
     }
 
-    /// What another process knows of pins; of one snapshot alone once it has noted a word on it.
-    pub(in crate::node) async fn list_pins(
-        &self,
-        connection: Channel,
-        word: Option<ListedPin>,
-    ) -> Result<Streaming<ListedPin>, Unfetched> {
-        let cluster = self.cluster.clone();
-        let request = ListPinsRequest { cluster, word };
-        let asked = client(connection).list_pins(request).await;
-        Ok(asked?.into_inner())
-    }
-
-    /// What has come into the history of another process, without the first so many.
-    pub(in crate::node) async fn list_revisions(
-        &self,
-        connection: Channel,
-        after: u64,
-    ) -> Result<Streaming<ListedRevision>, Unfetched> {
-        let cluster = self.cluster.clone();
-        let request = ListRevisionsRequest { cluster, after };
-        let asked = client(connection).list_revisions(request).await;
-        Ok(asked?.into_inner())
-    }
-
-    async fn ask(
-        &self,
-        client: &mut PeerServiceClient<Channel>,
-        snapshot: &SnapshotId,
-        as_it_is: bool,
-    ) -> Result<Streaming<WirePart>, Unfetched> {
-        let request = FetchPartRequest {
-            snapshot_id: snapshot.to_string(),
-            cluster: self.cluster.clone(),
-            as_it_is,
-        };
-        Ok(client.fetch_part(request).await?.into_inner())
-    }
-
     // For a collection, until it ends.
-    async fn fetch_to_hold(
-        &self,
-        client: &mut PeerServiceClient<Channel>,
-        part: &Part,
-    ) -> Result<(), Unfetched> {
+    async fn fetch_to_hold(&self, client: &PeerClient, part: &Part) -> Result<(), Unfetched> {
         let _writing = self.store.chunks().writing();
         self.fetch_contents(client, part).await?;
         self.store.chunks().hold(part);
@@ -471,23 +395,6 @@ impl Parts {
         let done = done.map_err(|error| Unavailable::Stopped(error.to_string()))?;
         done.map_err(|error| self.failures.unavailable("blocking", error))
     }
-}
-
-fn client(connection: Channel) -> PeerServiceClient<Channel> {
-    PeerServiceClient::new(connection).max_decoding_message_size(PART_BYTES_MAX)
-}
-
-// A part that is another's than was asked for is the peer's failure.
-fn read(part: WirePart, process: &ProcessId, snapshot: &SnapshotId) -> Result<Part, Unfetched> {
-    let part = part_from_wire(part).map_err(|error| Unfetched::There(error.to_string()))?;
-    if part.process == *process && part.snapshot == *snapshot {
-        return Ok(part);
-    }
-    let sentence = format!(
-        "it sent the part of {} in {:?}",
-        part.process, part.snapshot
-    );
-    Err(Unfetched::There(sentence))
 }
 
 fn stopped() -> Unavailable {

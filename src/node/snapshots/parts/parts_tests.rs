@@ -5,8 +5,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Endpoint, Server};
-use tonic::{Request, Response};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
 use crate::config::ClockSettings;
@@ -19,9 +19,11 @@ use crate::process::ids::{Hash, Lsn};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
     AccountAtRequest, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, FetchChunksRequest,
-    FindSnapshotRequest, FoundSnapshot, Share, ShareAtRequest,
+    FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot, ListPinsRequest,
+    ListRevisionsRequest, ListedPin, ListedRevision, Part as WirePart, Share, ShareAtRequest,
 };
 use crate::proto::snapledger::{Ack, Chunk, Frame, Greeting, Revision};
+use crate::transport::endpoint::connect;
 use crate::transport::wire::part_to_wire;
 
 /// The way to parts of a process whose turns are taken by nobody but the test.
@@ -48,14 +50,7 @@ pub(in crate::node) fn alone() -> Alone {
     );
     let (written, writes) = watch::channel(0);
     Alone {
-        parts: Parts::new(
-            me,
-            "c".to_owned(),
-            Arc::new(store),
-            queue,
-            writes,
-            Failures::new().0,
-        ),
+        parts: Parts::new(me, Arc::new(store), queue, writes, Failures::new().0),
         dir,
         _requests: requests,
         _written: written,
@@ -158,7 +153,8 @@ impl PeerService for Peer {
 }
 
 impl Peer {
-    async fn serve(self) -> Channel {
+    /// The client of this peer as process q.
+    async fn serve(self) -> PeerClient {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let incoming = TcpListenerStream::new(listener);
@@ -168,8 +164,8 @@ impl Peer {
                 .add_service(service)
                 .serve_with_incoming(incoming),
         );
-        let endpoint = Endpoint::from_shared(format!("http://{address}"));
-        endpoint.expect("an address makes a URI").connect_lazy()
+        let connection = connect(&address.to_string()).expect("an address makes a URI");
+        PeerClient::new("c".to_owned(), process("q"), connection)
     }
 }
 
@@ -188,13 +184,8 @@ async fn a_part_may_be_as_large_as_a_revision() {
     // Six megabytes, and nothing to fetch behind it.
     let open = (0..50_000).map(|number| process(&format!("{long}{number:06}")));
     let part = part(open.collect());
-    let connection = Peer(part.clone()).serve().await;
-    let process = process("q");
-    let source = PartSource {
-        process: &process,
-        connection,
-    };
-    let fetched = alone.parts.fetch_as_it_is(source, &snapshot()).await;
+    let client = Peer(part.clone()).serve().await;
+    let fetched = alone.parts.fetch_as_it_is(&client, &snapshot()).await;
     assert_eq!(fetched.expect("it fits"), Some(part));
 }
 
@@ -219,11 +210,9 @@ async fn the_part_of_another_store_is_not_taken_for_the_own_one() {
             .retention()
             .delete(&[snapshot()])
             .expect("there is room");
-        let connection = Peer(part).serve().await;
-        let adopted = alone
-            .parts
-            .adopt(connection, Fetched { state, stored })
-            .await;
+        let client = Peer(part).serve().await;
+        let adopted = alone.parts.adopt(&client, Fetched { state, stored });
+        let adopted = adopted.await;
         adopted.expect("nothing contradicts it");
         let part = alone.parts.store.parts().get(&snapshot());
         assert_eq!(part.expect("it is readable").is_some(), is_own);
@@ -233,7 +222,7 @@ async fn the_part_of_another_store_is_not_taken_for_the_own_one() {
 // Without this, nobody would learn that a part never comes.
 #[test]
 fn what_comes_by_itself_is_told_from_what_does_not() {
-    let strange = |status: Status| Unfetched::from(status).is_strange();
+    let strange = |status: Status| Unfetched::from(PeerError::from(status)).is_strange();
     assert!(!strange(Status::unavailable("it is stopping")));
     assert!(!strange(Status::unknown("transport error")));
     assert!(strange(Status::out_of_range("the message is too large")));

@@ -5,22 +5,18 @@
 use std::collections::BTreeMap;
 
 use tokio::task::JoinSet;
-use tonic::Code;
 
-use super::balance::PEER_TIMEOUT;
-use super::cut::Cut;
-use super::error::Failure;
+use super::error::{QueryError, absence};
 use crate::history::audit::{Absence, Absent, Audit};
 use crate::history::lineage::{Doubt, JournalAtCut};
 use crate::history::part::RecordedState;
+use crate::history::past::{JournalPosition, PastPoint};
 use crate::history::process_totals::ProcessTotals;
-use crate::node::{Handle, JournalPosition, PastPoint, PeerState, Unanswered};
+use crate::node::{Handle, PeerState, Unanswered};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
-use crate::proto::snapledger::peer_service_client::PeerServiceClient;
-use crate::proto::snapledger::{Place as WirePlace, ShareAtRequest, share_at_request};
 use crate::store::StoreError;
-use crate::transport::wire::{answers_since, share_from_wire};
+use crate::transport::peer_error::PeerError;
 
 /// What is known of the totals of one process.
 enum KnownTotals {
@@ -30,22 +26,50 @@ enum KnownTotals {
     Absent(Absence, Option<(ProcessTotals, Hlc, SnapshotId)>),
 }
 
+/// The bytes kept of a journal hash: enough to distinguish journals, not enough as a proof.
+const HASH_BYTES: usize = 8;
+
+/// The cut of an audit: one journal position per process, with a prefix of the journal hash, so that it can be requested again
+/// and is not confused with another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// The instant that the cut was requested by.
+    pub(crate) at: Option<Hlc>,
+    /// The journal position of each process.
+    pub(crate) places: BTreeMap<ProcessId, JournalPosition>,
+}
+
+impl From<&Audit> for Cut {
+    fn from(audit: &Audit) -> Self {
+        let places = audit.shares.iter().map(|(process, share)| {
+            let place = JournalPosition {
+                position: share.position,
+                journal: share.journal.0[..HASH_BYTES].to_vec(),
+            };
+            (process.clone(), place)
+        });
+        Self {
+            at: audit.at,
+            places: places.collect(),
+        }
+    }
+}
+
 /// The cluster at a past clock value.
-pub(super) async fn at(handle: &Handle, time: Hlc) -> Result<Audit, Failure> {
+pub(crate) async fn at(handle: &Handle, time: Hlc) -> Result<Audit, QueryError> {
     let processes = handle.config().topology.processes();
     let points = processes.map(|process| (process.clone(), PastPoint::Time(time)));
     gather(handle, Some(time), points.collect()).await
 }
 
 /// The cluster at the cut of an earlier audit.
-pub(super) async fn cut(handle: &Handle, cut: Cut) -> Result<Audit, Failure> {
+pub(crate) async fn cut(handle: &Handle, cut: Cut) -> Result<Audit, QueryError> {
     let topology = &handle.config().topology;
     if let Some(left_out) = topology
         .processes()
         .find(|process| !cut.places.contains_key(*process))
     {
-        let why = format!("process {left_out:?} is not in it; give an instant instead");
-        return Err(Failure::malformed("cut", why));
+        return Err(QueryError::NotInCut(left_out.clone()));
     }
     let points = cut.places.into_iter();
     let points = points.map(|(process, place)| (process, PastPoint::Place(place)));
@@ -54,7 +78,7 @@ pub(super) async fn cut(handle: &Handle, cut: Cut) -> Result<Audit, Failure> {
 
 /// The processes that this node knows to have clock values later than the cut because they run too far ahead of the
 /// local clock. Their recent acknowledged operations are not in the figures.
-pub(super) fn dated_ahead(
+pub(crate) fn dated_ahead(
     handle: &Handle,
     audit: &Audit,
 ) -> impl Iterator<Item = (ProcessId, Hlc)> {
@@ -67,7 +91,7 @@ async fn gather(
     handle: &Handle,
     at: Option<Hlc>,
     points: BTreeMap<ProcessId, PastPoint>,
-) -> Result<Audit, Failure> {
+) -> Result<Audit, QueryError> {
     let mut asked = JoinSet::new();
     for (process, point) in &points {
         let (handle, process, point) = (handle.clone(), process.clone(), point.clone());
@@ -84,17 +108,17 @@ async fn gather(
     };
     let mut horizon: Option<Hlc> = None;
     while let Some(answered) = asked.join_next().await {
-        let answered = answered.map_err(|stopped| Failure::Interrupted(stopped.to_string()));
+        let answered = answered.map_err(|stopped| QueryError::Interrupted(stopped.to_string()));
         let (process, found) = answered?;
         match found {
             // Every process can answer from the latest of these horizons on.
-            Err(Failure::BeforeHorizon(since)) => horizon = horizon.max(Some(since)),
+            Err(QueryError::BeforeHorizon(since)) => horizon = horizon.max(Some(since)),
             Err(failure) => return Err(failure),
             Ok(found) => put(&mut audit, process, found),
         }
     }
     if let Some(since) = horizon {
-        return Err(Failure::BeforeHorizon(since));
+        return Err(QueryError::BeforeHorizon(since));
     }
     for process in audit.removed() {
         let found = match at {
@@ -120,7 +144,11 @@ async fn gather(
 }
 
 // The recorded totals of a process that was removed from the cluster; its journal is gone with its store.
-async fn removed(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<KnownTotals, Failure> {
+async fn removed(
+    handle: &Handle,
+    process: &ProcessId,
+    time: Hlc,
+) -> Result<KnownTotals, QueryError> {
     let point = PastPoint::Time(time);
     recorded(handle, process, &point, Some(time), Absence::OtherJournal).await
 }
@@ -145,7 +173,7 @@ async fn share(
     process: &ProcessId,
     point: &PastPoint,
     at: Option<Hlc>,
-) -> Result<KnownTotals, Failure> {
+) -> Result<KnownTotals, QueryError> {
     let config = handle.config();
     let answered = if *process == config.me {
         own(handle, point).await?
@@ -192,7 +220,7 @@ pub(super) async fn at_cut(
     };
     match answered {
         Ok(told) => told.map_err(Doubt::Absent),
-        Err(Failure::BeforeHorizon(_)) => Err(Doubt::BeforeHorizon),
+        Err(QueryError::BeforeHorizon(_)) => Err(Doubt::BeforeHorizon),
         Err(why) => {
             tracing::warn!(%process, %why, "cannot read the totals of its journal at a cut");
             absent(Absence::NoAnswer)
@@ -203,7 +231,7 @@ pub(super) async fn at_cut(
 async fn own(
     handle: &Handle,
     point: &PastPoint,
-) -> Result<Result<ProcessTotals, Absence>, Failure> {
+) -> Result<Result<ProcessTotals, Absence>, QueryError> {
     match handle.share(point.clone()).await {
         Ok(share) => Ok(Ok(share)),
         // The cut was valid once, for a journal that this store no longer has.
@@ -221,7 +249,7 @@ async fn recorded(
     point: &PastPoint,
     at: Option<Hlc>,
     reason: Absence,
-) -> Result<KnownTotals, Failure> {
+) -> Result<KnownTotals, QueryError> {
     let place = match point {
         PastPoint::Time(_) => None,
         PastPoint::Place(place) | PastPoint::Recorded(place, _) => Some(place.clone()),
@@ -270,8 +298,8 @@ async fn asked(
     handle: &Handle,
     process: &ProcessId,
     point: &PastPoint,
-) -> Result<Result<ProcessTotals, Absence>, Failure> {
-    let Some(channel) = handle.peer_channel(process) else {
+) -> Result<Result<ProcessTotals, Absence>, QueryError> {
+    let Some(client) = handle.peer_client(process) else {
         return Ok(Err(Absence::OtherMake));
     };
     let peers = handle.peers();
@@ -283,46 +311,10 @@ async fn asked(
     if peer.is_some_and(|peer| peer.is_silent) {
         return Ok(Err(gone));
     }
-    let to_wire = |place: &JournalPosition| {
-        share_at_request::Point::Place(WirePlace {
-            position: place.position.0,
-            journal_hash: place.journal.clone(),
-        })
-    };
-    let (point, snapshot_id) = match point {
-        PastPoint::Time(time) => (share_at_request::Point::Time(time.0), String::new()),
-        PastPoint::Place(place) => (to_wire(place), String::new()),
-        PastPoint::Recorded(place, snapshot) => (to_wire(place), snapshot.to_string()),
-    };
-    let request = ShareAtRequest {
-        cluster: handle.config().cluster.clone(),
-        point: Some(point),
-        snapshot_id,
-    };
-    let mut client = PeerServiceClient::new(channel);
-    let answer = tokio::time::timeout(PEER_TIMEOUT, client.share_at(request)).await;
-    let answer = match answer {
-        Ok(Ok(answer)) => answer.into_inner(),
-        Ok(Err(status)) => match (answers_since(&status), status.code()) {
-            (Some(since), _) => return Err(Failure::BeforeHorizon(since)),
-            // As in `own`.
-            (_, Code::InvalidArgument) => return Ok(Err(Absence::OtherJournal)),
-            (_, Code::OutOfRange) => return Ok(Err(Absence::ClockBehind)),
-            // The connection failed before the failure detector marked the peer as down.
-            (_, Code::Unavailable) => return Ok(Err(gone)),
-            _ => {
-                let (code, why) = (status.code(), status.message());
-                tracing::warn!(%process, ?code, why, "no totals of the process");
-                return Ok(Err(Absence::NoAnswer));
-            }
-        },
-        Err(_) => return Ok(Err(Absence::NoAnswer)),
-    };
-    match share_from_wire(answer) {
-        Ok((found, share)) if found == *process => Ok(Ok(share)),
-        other => {
-            tracing::warn!(%process, ?other, "no totals of the process");
-            Ok(Err(Absence::NoAnswer))
-        }
+    match client.share_at(point).await {
+        Ok(share) => Ok(Ok(share)),
+        // As in `own`.
+        Err(PeerError::Invalid(_)) => Ok(Err(Absence::OtherJournal)),
+        Err(error) => absence(process, gone, &error).map(Err),
     }
 }

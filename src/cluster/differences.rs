@@ -8,9 +8,7 @@ use tokio::task::JoinSet;
 
 use super::audit;
 use super::changes_since::ChangesQuery;
-use super::error::Failure;
-use super::named::RevisionRef;
-use super::recorded::view_of;
+use super::error::QueryError;
 use crate::history::diff::{AccountChange, AtInstant, Comparison, NotCompared, Obstacle};
 use crate::history::lineage::JournalAtCut;
 use crate::history::movement::{Movement, ProcessFigures};
@@ -22,16 +20,16 @@ use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::Store;
 
 /// The two sides of a comparison, in the order of the request.
-pub(super) struct Sides {
+pub(crate) struct Sides {
     handle: Handle,
-    pub(super) from: SnapshotView,
-    pub(super) to: To,
+    pub(crate) from: SnapshotView,
+    pub(crate) to: To,
     /// The totals in the journal of each process at the two cuts, filled by `ask`.
     told: BTreeMap<ProcessId, [JournalAtCut; 2]>,
 }
 
 /// The second side of a comparison.
-pub(super) enum To {
+pub(crate) enum To {
     /// Another snapshot.
     Snapshot(SnapshotView),
     /// The last clock value of an instant, and the state of each process then.
@@ -39,46 +37,42 @@ pub(super) enum To {
 }
 
 /// The sums that explain the differences, and the processes that are not compared.
-pub(super) struct Outline {
-    pub(super) movements: BTreeMap<ProcessId, Movement>,
-    pub(super) missing: Vec<NotCompared>,
+pub(crate) struct Outline {
+    pub(crate) movements: BTreeMap<ProcessId, Movement>,
+    pub(crate) missing: Vec<NotCompared>,
 }
 
 impl Outline {
     /// Whether the sums of every process are known to be from one journal.
-    pub(super) fn is_known(&self) -> bool {
+    pub(crate) fn is_known(&self) -> bool {
         let mut movements = self.movements.values();
         movements.all(|movement| movement.doubt.is_none())
     }
 
     /// Whether every process is compared and no sum is in doubt. Such an answer is final.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.is_known()
     }
 }
 
 /// Called for each changed account until it returns `Break`.
-pub(super) type Show<'a, E> =
+pub(crate) type Show<'a, E> =
     dyn FnMut(&ProcessId, AccountChange) -> Result<ControlFlow<()>, E> + 'a;
 
 impl Sides {
-    /// Compares two snapshots; of each, the given or the newest revision.
-    pub(super) async fn of(
-        handle: &Handle,
-        from: RevisionRef,
-        to: RevisionRef,
-    ) -> Result<Self, Failure> {
-        Ok(Self {
+    /// Compares two snapshots.
+    pub(crate) fn of(handle: &Handle, from: SnapshotView, to: SnapshotView) -> Self {
+        Self {
             handle: handle.clone(),
-            from: view_of(handle, from.snapshot, from.revision).await?,
-            to: To::Snapshot(view_of(handle, to.snapshot, to.revision).await?),
+            from,
+            to: To::Snapshot(to),
             told: BTreeMap::new(),
-        })
+        }
     }
 
     /// Asks the compared processes for their journal totals at the two cuts; without them the sums are doubtful.
     /// Returns whether everything is known, so that the answer is final.
-    pub(super) async fn ask(&mut self) -> Result<bool, Failure> {
+    pub(crate) async fn ask(&mut self) -> Result<bool, QueryError> {
         let from = &self.from.state;
         let mut asked = JoinSet::new();
         match &self.to {
@@ -99,7 +93,7 @@ impl Sides {
             }
         }
         while let Some(answered) = asked.join_next().await {
-            let answered = answered.map_err(|stopped| Failure::Interrupted(stopped.to_string()));
+            let answered = answered.map_err(|stopped| QueryError::Interrupted(stopped.to_string()));
             let (process, told) = answered?;
             self.told.insert(process, told);
         }
@@ -118,7 +112,7 @@ impl Sides {
     }
 
     /// The revisions of the two sides; 0 stands for an instant or a snapshot in progress.
-    pub(super) fn revisions(&self) -> [u32; 2] {
+    pub(crate) fn revisions(&self) -> [u32; 2] {
         let to = match &self.to {
             To::Snapshot(to) => to.state.revision,
             To::Instant(..) => 0,
@@ -126,14 +120,13 @@ impl Sides {
         [self.from.state.revision, to]
     }
 
-    /// Compares a snapshot (the given or the newest revision) with a past instant, given by its last clock value. The
+    /// Compares a snapshot with a past instant, given by its last clock value. The
     /// cut of the instant is found as in an audit, so it does not depend on the node asked or the time of the request.
-    pub(super) async fn until(
+    pub(crate) async fn until(
         handle: &Handle,
-        from: RevisionRef,
+        from: SnapshotView,
         time: Hlc,
-    ) -> Result<Self, Failure> {
-        let from = view_of(handle, from.snapshot, from.revision).await?;
+    ) -> Result<Self, QueryError> {
         let audit = audit::at(handle, time).await?;
         let absent = audit.missing.iter();
         let mut then: AtInstant = absent
@@ -152,7 +145,7 @@ impl Sides {
             }
         }
         while let Some(answered) = asked.join_next().await {
-            let answered = answered.map_err(|stopped| Failure::Interrupted(stopped.to_string()));
+            let answered = answered.map_err(|stopped| QueryError::Interrupted(stopped.to_string()));
             let (process, known) = answered?;
             then.insert(process, known?);
         }
@@ -165,7 +158,7 @@ impl Sides {
     }
 
     /// The summary by process.
-    pub(super) fn outline(&self) -> Outline {
+    pub(crate) fn outline(&self) -> Outline {
         let from = &self.from.state;
         match &self.to {
             To::Snapshot(to) => outline(Comparison::of(from, &to.state), &self.told),
@@ -175,7 +168,7 @@ impl Sides {
 
     /// Calls `show` for every changed account, starting after `behind`, until it returns `Break`. Blocks on the disk
     /// and on requests to other processes.
-    pub(super) fn visit<E: From<Failure>>(
+    pub(crate) fn visit<E: From<QueryError>>(
         &self,
         store: &Store,
         behind: Option<&(ProcessId, AccountId)>,
@@ -196,8 +189,8 @@ impl Sides {
                         store
                             .states()
                             .changes(&before.runs, &after.runs, behind(process));
-                    for change in changes.map_err(Failure::from)? {
-                        if show(process, change.map_err(Failure::from)?)?.is_break() {
+                    for change in changes.map_err(QueryError::from)? {
+                        if show(process, change.map_err(QueryError::from)?)?.is_break() {
                             return Ok(());
                         }
                     }
@@ -231,7 +224,7 @@ async fn check(
     share: ProcessTotals,
     from: &SnapshotView,
     time: Hlc,
-) -> Result<Result<ProcessTotals, Obstacle>, Failure> {
+) -> Result<Result<ProcessTotals, Obstacle>, QueryError> {
     // The comparison reports a process that is not in the snapshot with that reason.
     let Some(part) = from.state.parts.get(process) else {
         return Ok(Ok(share));

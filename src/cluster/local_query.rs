@@ -1,49 +1,39 @@
 //! Typed requests to the local process: each function returns the type of answer that its input produces.
 
-use super::error::Failure;
+use super::error::QueryError;
+use crate::history::past::BalanceNow;
 use crate::node::Handle;
 use crate::process::answer::Answer;
-use crate::process::clock::Hlc;
-use crate::process::ids::{AccountId, Key, Lsn, RequestId};
+use crate::process::ids::{AccountId, Key, RequestId};
 use crate::process::input::{Input, Operation, Read};
 use crate::process::reply::Reply;
 use crate::process::status::Status;
 
 /// Executes an operation; it is durable when this returns.
-pub(super) async fn operate(
+pub(crate) async fn operate(
     handle: &Handle,
     request: Option<RequestId>,
     operation: Operation,
-) -> Result<Answer, Failure> {
+) -> Result<Answer, QueryError> {
     let settled = handle.ask(Input::Operation { request, operation }).await?;
     Ok(answer(settled.reply))
 }
 
 /// The answer within the reply to an operation.
-pub(super) fn answer(reply: Reply) -> Answer {
+pub(crate) fn answer(reply: Reply) -> Answer {
     let Reply::Operation(answer) = reply else {
         unreachable!("an operation is answered as one")
     };
     answer
 }
 
-/// A balance and the turn in which it was read.
-pub(super) struct Balance {
-    /// Minor units; `None` if the account never existed.
-    pub(super) units: Option<i64>,
-    /// The journal position of the turn.
-    pub(super) position: Lsn,
-    /// The clock value of the turn.
-    pub(super) time: Hlc,
-}
-
 /// The balance of an account of this process.
-pub(super) async fn balance(handle: &Handle, account: AccountId) -> Result<Balance, Failure> {
+pub(crate) async fn balance(handle: &Handle, account: AccountId) -> Result<BalanceNow, QueryError> {
     let settled = handle.ask(Input::Read(Read::Balance(account))).await?;
     let Reply::Balance(units) = settled.reply else {
         unreachable!("a balance is answered as one")
     };
-    Ok(Balance {
+    Ok(BalanceNow {
         units,
         position: settled.position,
         time: settled.time,
@@ -51,7 +41,7 @@ pub(super) async fn balance(handle: &Handle, account: AccountId) -> Result<Balan
 }
 
 /// The value of a key of this process.
-pub(super) async fn value(handle: &Handle, key: Key) -> Result<Option<Box<str>>, Failure> {
+pub(crate) async fn value(handle: &Handle, key: Key) -> Result<Option<Box<str>>, QueryError> {
     let settled = handle.ask(Input::Read(Read::Key(key))).await?;
     let Reply::Key(value) = settled.reply else {
         unreachable!("a key is answered by its value")
@@ -60,7 +50,7 @@ pub(super) async fn value(handle: &Handle, key: Key) -> Result<Option<Box<str>>,
 }
 
 /// The status of this process.
-pub(super) async fn status(handle: &Handle) -> Result<Status, Failure> {
+pub(crate) async fn status(handle: &Handle) -> Result<Status, QueryError> {
     let settled = handle.ask(Input::Read(Read::Status)).await?;
     let Reply::Status(status) = settled.reply else {
         unreachable!("a status is answered as one")

@@ -1,35 +1,25 @@
 //! Statements of any account of the cluster, one page at a time: read locally, or requested from the process that keeps
 //! the account. Both paths produce the wire type, so a page is the same on every node.
 
-use tonic::Code;
-
-use super::balance::{PEER_TIMEOUT, sentence};
-use super::error::Failure;
-use super::members::{Membership, RECORDED, THEN};
+use super::error::{QueryError, Question};
+use super::members::Membership;
 use crate::history::statement::{Entry, EntryPlace};
 use crate::node::Handle;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, ProcessId};
-use crate::process::refusal::Refusal;
-use crate::proto::snapledger::history_service_client::HistoryServiceClient;
 use crate::proto::snapledger::{
     EntryPlace as WirePlace, StatementEntry, StatementPage as WirePage, StatementRequest,
     StatementSnapshot,
 };
 use crate::store::{Marked, StatementPage, StatementQuery};
-use crate::transport::wire::answers_since;
-
-/// No other process has the journal.
-const INSTEAD: &str = "only its own journal has the statement, so retry when it is up; this node's history has the \
-                       balance at an instant or in a snapshot: …/balance?at= or ?snapshot= (BalanceAt with at_us or \
-                       snapshot_id)";
+use crate::transport::peer_error::PeerError;
 
 /// A page of the statement of an account of any process of this cluster.
-pub(super) async fn page(
+pub(crate) async fn page(
     handle: &Handle,
     process: &ProcessId,
     query: StatementQuery,
-) -> Result<WirePage, Failure> {
+) -> Result<WirePage, QueryError> {
     if *process != handle.config().me {
         return asked(handle, process, &query).await;
     }
@@ -37,12 +27,12 @@ pub(super) async fn page(
     let page = handle.statement(query).await?;
     if page.entries.is_empty() && !exists(handle, &account).await? {
         let process = process.clone();
-        return Err(Failure::UnknownAccount { process, account });
+        return Err(QueryError::UnknownAccount { process, account });
     }
     Ok(to_wire(process, &account, page))
 }
 
-async fn exists(handle: &Handle, account: &AccountId) -> Result<bool, Failure> {
+async fn exists(handle: &Handle, account: &AccountId) -> Result<bool, QueryError> {
     let balance = super::local_query::balance(handle, account.clone()).await?;
     Ok(balance.units.is_some())
 }
@@ -51,20 +41,13 @@ async fn asked(
     handle: &Handle,
     process: &ProcessId,
     query: &StatementQuery,
-) -> Result<WirePage, Failure> {
-    let down = |why: String| Failure::ProcessDown {
-        process: process.clone(),
-        why,
-        instead: INSTEAD,
-    };
+) -> Result<WirePage, QueryError> {
     let membership = Membership::of(handle, process).await?;
-    if let Some(failure) = membership.obstacle(process, RECORDED, THEN) {
-        return Err(failure);
+    if let Some(error) = membership.obstacle(process, Question::Statement) {
+        return Err(error);
     }
-    let channel = handle.peer_channel(process);
-    let channel = channel.ok_or_else(|| Refusal::UnknownProcess(process.clone()))?;
-    // The request names no process: two nodes with swapped addresses would otherwise forward it to each other
-    // endlessly.
+    let client = handle.peer_client(process);
+    let client = client.ok_or_else(|| QueryError::UnknownProcess(process.clone()))?;
     let request = StatementRequest {
         process: String::new(),
         account: query.account.to_string(),
@@ -77,28 +60,18 @@ async fn asked(
         }),
         oldest_first: query.oldest_first,
     };
-    let mut client = HistoryServiceClient::new(channel);
-    let answer = tokio::time::timeout(PEER_TIMEOUT, client.statement(request)).await;
-    let page = answer
-        .map_err(|_| down(format!("no answer within {} s", PEER_TIMEOUT.as_secs())))?
-        .map_err(|status| match (answers_since(&status), status.code()) {
-            (Some(since), _) => Failure::BeforeHorizon(since),
-            (_, Code::NotFound) => Failure::UnknownAccount {
-                process: process.clone(),
-                account: query.account.clone(),
-            },
-            _ => down(sentence(&status)),
-        })?
-        .into_inner();
-    if page.process != process.as_str() {
-        let why = format!("process {:?} answers at its address", page.process);
-        return Err(down(why));
-    }
-    Ok(page)
+    let page = client.statement(request).await;
+    page.map_err(|error| match error {
+        PeerError::NotFound(_) => QueryError::UnknownAccount {
+            process: process.clone(),
+            account: query.account.clone(),
+        },
+        error => QueryError::of_peer(process, Question::Statement, &error),
+    })
 }
 
 /// The position of an entry from the wire.
-pub(super) fn place(place: WirePlace) -> EntryPlace {
+pub(crate) fn place(place: WirePlace) -> EntryPlace {
     EntryPlace {
         position: Lsn(place.position),
         ordinal: place.ordinal,

@@ -1,0 +1,114 @@
+//! Wire forms of what processes tell each other of snapshots.
+
+use crate::history::known::{KnownSnapshot, RevisionArrival, SnapshotStatus};
+use crate::history::pin::Pin;
+use crate::process::clock::{Hlc, Lamport};
+use crate::process::ids::{ProcessId, SnapshotId};
+use crate::proto::snapledger::{FoundSnapshot, ListedPin, ListedRevision};
+
+/// Encodes what is known of a snapshot.
+#[must_use]
+pub fn known_snapshot_to_wire(known: Option<KnownSnapshot>) -> FoundSnapshot {
+    match known {
+        None => FoundSnapshot::default(),
+        Some(KnownSnapshot::Deleted) => FoundSnapshot {
+            status: "deleted".to_owned(),
+            ..FoundSnapshot::default()
+        },
+        Some(KnownSnapshot::Begun {
+            status,
+            initiator,
+            started,
+        }) => {
+            let (time, clock) = started.unwrap_or_default();
+            FoundSnapshot {
+                status: status.as_str().to_owned(),
+                initiator: initiator.to_string(),
+                initiated_at: time.0,
+                logical_clock: clock.0,
+            }
+        }
+    }
+}
+
+/// Decodes what a peer knows of a snapshot; `None` if it knows nothing.
+#[must_use]
+pub fn known_snapshot_from_wire(found: FoundSnapshot) -> Option<KnownSnapshot> {
+    let status = match found.status.as_str() {
+        "" => return None,
+        "deleted" => return Some(KnownSnapshot::Deleted),
+        "complete" => SnapshotStatus::Complete,
+        "partial" => SnapshotStatus::Partial,
+        _ => SnapshotStatus::InProgress,
+    };
+    let started = (Hlc(found.initiated_at), Lamport(found.logical_clock));
+    Some(KnownSnapshot::Begun {
+        status,
+        initiator: ProcessId::parse(&found.initiator).ok()?,
+        started: Some(started).filter(|(time, _)| *time > Hlc(0)),
+    })
+}
+
+/// Encodes the arrival of a revision.
+#[must_use]
+pub fn arrival_to_wire(arrival: &RevisionArrival) -> ListedRevision {
+    ListedRevision {
+        snapshot_id: arrival.snapshot.to_string(),
+        revision: arrival.revision,
+        complete: arrival.complete,
+        parts: arrival.known.0,
+        closed_channels: arrival.known.1,
+    }
+}
+
+/// Decodes the arrival of a revision; `None` if its id is none for this program.
+#[must_use]
+pub fn arrival_from_wire(listed: &ListedRevision) -> Option<RevisionArrival> {
+    Some(RevisionArrival {
+        snapshot: SnapshotId::parse(&listed.snapshot_id).ok()?,
+        revision: listed.revision,
+        complete: listed.complete,
+        known: (listed.parts, listed.closed_channels),
+    })
+}
+
+/// Encodes a pin.
+#[must_use]
+pub fn pin_to_wire(snapshot: &SnapshotId, pin: &Pin) -> ListedPin {
+    ListedPin {
+        snapshot_id: snapshot.to_string(),
+        pinned: pin.pinned,
+        time: pin.at.0,
+        process: pin.by.to_string(),
+    }
+}
+
+/// Decodes a pin; `None` if an id is none for this program.
+#[must_use]
+pub fn pin_from_wire(listed: &ListedPin) -> Option<(SnapshotId, Pin)> {
+    let pin = Pin {
+        pinned: listed.pinned,
+        // A stamp of a runaway clock is capped, so that a later stamp is possible.
+        at: Hlc::default().receive(Hlc(listed.time)),
+        by: ProcessId::parse(&listed.process).ok()?,
+    };
+    Some((SnapshotId::parse(&listed.snapshot_id).ok()?, pin))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_snapshot_travels() {
+        let begun = KnownSnapshot::Begun {
+            status: SnapshotStatus::Partial,
+            initiator: ProcessId::parse("n1").expect("a valid id"),
+            started: Some((Hlc::at(3), Lamport(7))),
+        };
+        for known in [None, Some(KnownSnapshot::Deleted), Some(begun)] {
+            let found = known_snapshot_to_wire(known.clone());
+            assert_eq!(known_snapshot_from_wire(found), known);
+        }
+    }
+}
