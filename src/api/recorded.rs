@@ -59,9 +59,20 @@ pub(super) async fn account_bytes(
     .await
 }
 
-/// The newest revision of a snapshot, or the local data of one in progress.
+/// The newest revision of a snapshot, or the local data of one in progress. Nothing is changed.
 pub(super) async fn view(handle: &Handle, id: SnapshotId) -> Result<SnapshotView, Failure> {
-    match handle.snapshot(&id).await? {
+    match handle.find(&id).await? {
+        Some(view) => Ok(view),
+        None => Err(absent(handle, id).await?),
+    }
+}
+
+/// The same as [`view`]. While the initiator is gone, this node begins to assemble the snapshot.
+pub(super) async fn view_or_assemble(
+    handle: &Handle,
+    id: SnapshotId,
+) -> Result<SnapshotView, Failure> {
+    match handle.find_or_assemble(&id).await? {
         Some(view) => Ok(view),
         None => Err(absent(handle, id).await?),
     }

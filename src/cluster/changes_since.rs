@@ -94,7 +94,10 @@ impl ChangesQuery<'_> {
             return self.visit_there(handle, behind, show);
         }
         // The clock has passed the instant, so this is the same position as before.
-        let position = store.past().position_at(self.time).map_err(QueryError::from)?;
+        let position = store
+            .past()
+            .position_at(self.time)
+            .map_err(QueryError::from)?;
         let changes = store.past().changes_until(self.state, position, behind);
         for change in changes.map_err(QueryError::from)? {
             if show(change.map_err(QueryError::from)?)?.is_break() {

@@ -163,20 +163,38 @@ impl Handle {
         self.shared.queue.ask_in_turn(inputs).await
     }
 
-    /// A snapshot: its newest revision, or how far it is. `None` if it is not in the history here, and this process never
-    /// saw its marker, or leaves it to its initiator; while that one is gone, asking makes this node assemble it.
+    /// A snapshot: its newest revision, or its progress. `None` if it is not in the history here, and this process never saw its
+    /// marker, or leaves it to its initiator. Nothing is changed.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn snapshot(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
-        match self.here(id).await? {
+    pub async fn find(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
+        match self.known(id).await? {
             Some(view) => Ok(Some(view)),
             None => self.followed(id).await,
         }
     }
 
-    /// The same without what another node has in progress.
-    pub(super) async fn here(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
+    /// The same as [`Handle::find`]. While the initiator is gone and the snapshot is not complete here, this node begins to
+    /// assemble it, or continues to.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn find_or_assemble(
+        &self,
+        id: &SnapshotId,
+    ) -> Result<Option<SnapshotView>, Unavailable> {
+        match self.known_or_assembled(id).await? {
+            Some(view) => Ok(Some(view)),
+            None => self.followed(id).await,
+        }
+    }
+
+    /// The same as [`Handle::find_or_assemble`], without snapshots in progress on another node.
+    pub(super) async fn known_or_assembled(
+        &self,
+        id: &SnapshotId,
+    ) -> Result<Option<SnapshotView>, Unavailable> {
         let known = self.known(id).await?;
         let may_grow = |view: &SnapshotView| view.status() == SnapshotStatus::Partial;
         if known.as_ref().is_some_and(|view| !may_grow(view)) {
@@ -340,7 +358,7 @@ impl Handle {
         id: &SnapshotId,
         pinned: bool,
     ) -> Result<Option<Vec<ProcessId>>, Unavailable> {
-        match self.snapshot(id).await? {
+        match self.find(id).await? {
             Some(_) => self.shared.pins.set(id, pinned).await,
             None => Ok(None),
         }

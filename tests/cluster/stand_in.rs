@@ -60,6 +60,7 @@ async fn another_process_assembles_for_an_initiator_that_is_gone_until_it_return
     cluster.stop("n1").await;
 
     let two = cluster.rest("n2");
+    reads_of_its_contents_assemble_nothing(&two, &path).await;
     let partial = revision(&two, &path, 2_000_001).await;
     assert_eq!(
         (&partial["status"], &partial["initiator"]),
@@ -105,6 +106,24 @@ async fn another_process_assembles_for_an_initiator_that_is_gone_until_it_return
     for id in IDS {
         is_whole(&cluster.store(id)).await;
     }
+}
+
+// Only a request for the snapshot itself makes this node assemble it.
+async fn reads_of_its_contents_assemble_nothing(rest: &Rest, path: &str) {
+    until("the death of n1", async || {
+        let cluster = rest.read("/v1/cluster").await;
+        let mut peers = cluster["peers"].as_array().expect("a list").iter();
+        peers
+            .any(|peer| peer["process"] == "n1" && peer["state"] == "down")
+            .then_some(())
+    })
+    .await;
+    for of_it in ["balances", "channels", "revisions", "pin", "export"] {
+        let answer = rest.get(&format!("{path}/{of_it}")).await;
+        assert_eq!(answer.status, 404, "{of_it}: {answer:?}");
+    }
+    let listed = rest.read("/v1/snapshots").await;
+    assert_eq!(listed["snapshots"], json!([]));
 }
 
 // The same bytes on every node, contents included, and exactly one snapshot.

@@ -189,8 +189,11 @@ impl HistoryService for History {
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<Snapshot>, Status> {
         let asked = request.get_ref();
-        let view = self.view(&asked.snapshot_id, asked.revision, Among::All);
-        let view = view.await?;
+        let snapshot = named(&self.handle, "snapshot_id", &asked.snapshot_id, Among::All).await?;
+        let view = match going_on(asked.revision) {
+            None => recorded::view_or_assemble(&self.handle, snapshot).await?,
+            revision => recorded::view_of(&self.handle, snapshot, revision).await?,
+        };
         let bytes = recorded::account_bytes(&self.handle, &view).await?;
         Ok(Response::new(figures::whole(&view, &bytes)))
     }

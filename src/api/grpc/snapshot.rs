@@ -70,7 +70,7 @@ impl SnapshotService for Snapshots {
         };
         let mut initiated_at = initiated.clock;
         if !initiated.fresh {
-            let known = self.handle.snapshot(&initiated.snapshot).await;
+            let known = self.handle.find_or_assemble(&initiated.snapshot).await;
             let known = known.map_err(Failure::from)?;
             initiated_at = known.map_or(initiated_at, |view| view.state.initiated_clock);
         }
@@ -185,7 +185,7 @@ impl Snapshots {
         snapshot: &SnapshotId,
         patience: Duration,
     ) -> Result<Option<SnapshotView>, Failure> {
-        let view = self.handle.snapshot(snapshot).await?;
+        let view = self.handle.find_or_assemble(snapshot).await?;
         if view.as_ref().is_some_and(|view| view.root.is_some()) {
             return Ok(view);
         }

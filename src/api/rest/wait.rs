@@ -61,7 +61,7 @@ impl Wait {
     ) -> Result<Option<SnapshotView>, Unavailable> {
         match self.left() {
             Some(patience) => app.handle.finished(snapshot, patience).await,
-            None => app.handle.snapshot(snapshot).await,
+            None => app.handle.find_or_assemble(snapshot).await,
         }
     }
 

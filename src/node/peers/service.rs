@@ -203,7 +203,11 @@ impl PeerService for Peering {
         self.check_cluster(&request.cluster)?;
         let snapshot = SnapshotId::parse(&request.snapshot_id)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let found = self.handle.find(&snapshot).await.map_err(unavailable)?;
+        let found = self
+            .handle
+            .find_known(&snapshot)
+            .await
+            .map_err(unavailable)?;
         Ok(Response::new(known_snapshot_to_wire(found)))
     }
 

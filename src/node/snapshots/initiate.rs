@@ -163,7 +163,7 @@ impl Handle {
         snapshot: &SnapshotId,
         has_met_everyone: bool,
     ) -> Result<bool, Unavailable> {
-        if self.find(snapshot).await?.is_some() {
+        if self.find_known(snapshot).await?.is_some() {
             return Ok(false);
         }
         if has_met_everyone {
@@ -212,7 +212,7 @@ impl Handle {
     }
 
     /// What is known of a snapshot here.
-    pub(in crate::node) async fn find(
+    pub(in crate::node) async fn find_known(
         &self,
         snapshot: &SnapshotId,
     ) -> Result<Option<KnownSnapshot>, Unavailable> {

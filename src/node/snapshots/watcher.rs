@@ -51,7 +51,7 @@ impl Handle {
         snapshot: &SnapshotId,
         seen: Option<&str>,
     ) -> Result<Option<Watch>, Unavailable> {
-        let Some(view) = self.snapshot(snapshot).await? else {
+        let Some(view) = self.find_or_assemble(snapshot).await? else {
             return Ok(None);
         };
         let log = self.shared.events.log(snapshot);
@@ -83,7 +83,7 @@ impl Handle {
         if let Ok(ended) = timeout(patience, self.follow(snapshot)).await {
             ended?;
         }
-        self.snapshot(snapshot).await
+        self.find_or_assemble(snapshot).await
     }
 
     /// The own part of a snapshot as it is. If the state is not recorded, its marker may be in flight and is waited for, for a
@@ -119,7 +119,7 @@ impl Handle {
                 watch.until_published().await?;
             }
             // An assembly that stood back has published nothing; the revision comes from its rival.
-            let view = self.snapshot(snapshot).await?;
+            let view = self.find_or_assemble(snapshot).await?;
             let is_published = view.is_some_and(|view| view.root.is_some());
             // For a moment after a marker has arrived here, the assembler may not know of the snapshot itself.
             let may_come = is_followed || began.elapsed() < MARKER_MAX;
@@ -218,7 +218,7 @@ impl Watch {
         let mut arrivals = self.handle.shared.in_progress.arrivals();
         while self.newest().await?.is_none() {
             if timeout(LOOK_EVERY, arrivals.changed()).await.is_err() {
-                self.handle.here(&self.snapshot).await?;
+                self.handle.known_or_assembled(&self.snapshot).await?;
             }
         }
         Ok(())
