@@ -21,8 +21,9 @@ use snapledger::process::identity::Identity;
 use snapledger::process::ids::{
     AccountId, Amount, ChannelId, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId,
 };
-use snapledger::process::input::{Input, Operation, Read};
+use snapledger::process::input::{Input, Operation};
 use snapledger::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
+use snapledger::process::query::{Query as _, ValueOf};
 use snapledger::process::record::{Record, Turn};
 use snapledger::process::reply::Reply;
 use snapledger::process::topology::Topology;
@@ -291,8 +292,8 @@ fn assert_says_what_it_said(format: u64, dir: &TempDir, turns: u64) {
     let account = |name| process.bank().balance(&id(AccountId::parse(name)));
     assert_eq!((account("alice"), account("bob")), (Some(889), Some(107)));
     process.begin_turn(0, Hlc::default());
-    let key = Input::Read(Read::Key(id(Key::parse("farewell"))));
-    assert_eq!(process.step(key), Reply::Key(Some("tschüß".into())));
+    let farewell = ValueOf(id(Key::parse("farewell"))).ask(&process);
+    assert_eq!(farewell.as_deref(), Some("tschüß"));
     for (number, input) in (1..).zip(script(format)).take(2) {
         let reply = process.step(input);
         assert!(

@@ -5,7 +5,7 @@ use crate::config::{
     ClockSettings, HistorySettings, Member, NodeConfig, SnapshotSettings, StoreSettings, Transport,
 };
 use crate::process::ids::ProcessId;
-use crate::process::input::{Input, Read};
+use crate::process::query::ProcessStatus;
 use crate::process::topology::Topology;
 
 impl Node {
@@ -31,7 +31,7 @@ impl Node {
             clock: ClockSettings::default(),
         };
         let node = Self::start(config).await.expect("a new store");
-        let begun = node.handle().ask(Input::Read(Read::Status)).await;
+        let begun = node.handle().query(ProcessStatus).await;
         begun.expect("the journal has begun");
         node
     }

@@ -27,9 +27,9 @@ use crate::history::global::GlobalState;
 use crate::history::known::{KnownSnapshot, SnapshotStatus};
 use crate::history::part::Part;
 use crate::process::clock::{Hlc, Lamport};
+use crate::process::command::{Command, Commands};
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
-use crate::process::input::Input;
-use crate::process::reply::Reply;
+use crate::process::query::Query;
 use crate::store::{Store, StoreError};
 use crate::transport::Local;
 use crate::transport::inbound::{Acks, Inbound};
@@ -134,23 +134,35 @@ impl Handle {
         }
     }
 
-    /// Asks the process something; what it answers is durable.
+    /// Executes a command; its reply is durable when this returns.
     ///
     /// # Errors
-    /// [`Unavailable`]: too much is waiting, the disk is nearly full, or the node is going down. What was asked may
-    /// have been done in the last case.
-    pub async fn ask(&self, input: Input) -> Result<Settled, Unavailable> {
-        self.meet_before(std::slice::from_ref(&input)).await?;
-        self.shared.queue.ask(input).await
+    /// [`Unavailable`]: too much is waiting, the disk is nearly full, or the node is stopping. In the last case the outcome is
+    /// unknown.
+    pub async fn ask<C: Command>(&self, command: C) -> Result<Settled<C::Reply>, Unavailable> {
+        let commands = Commands::from(command);
+        self.meet_before(commands.inputs()).await?;
+        self.shared.queue.ask(commands)?.last().await
+    }
+
+    /// Reads from the process; the answer is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: too much is waiting, or the node is stopping.
+    pub async fn query<Q: Query>(&self, query: Q) -> Result<Settled<Q::Answer>, Unavailable> {
+        self.shared.queue.query(query).await
     }
 
     /// Asks several things, decided in this order.
     ///
     /// # Errors
     /// As [`Handle::ask`]; nothing was done but where the node is going down.
-    pub async fn ask_all(&self, inputs: Vec<Input>) -> Result<Vec<Reply>, Unavailable> {
-        self.meet_before(&inputs).await?;
-        self.shared.queue.ask_all(inputs).await
+    pub async fn ask_all<C: Command>(
+        &self,
+        commands: Commands<C>,
+    ) -> Result<impl Iterator<Item = C::Reply> + use<C>, Unavailable> {
+        self.meet_before(commands.inputs()).await?;
+        self.shared.queue.ask(commands)?.all().await
     }
 
     /// Asks several things, decided in this order, and waits for room rather than being refused. Who asks again when this
@@ -158,9 +170,12 @@ impl Handle {
     ///
     /// # Errors
     /// [`Unavailable`]; nothing was done.
-    pub async fn ask_in_turn(&self, inputs: Vec<Input>) -> Result<PendingReplies, Unavailable> {
-        self.meet_before(&inputs).await?;
-        self.shared.queue.ask_in_turn(inputs).await
+    pub async fn ask_in_turn<C: Command>(
+        &self,
+        commands: Commands<C>,
+    ) -> Result<PendingReplies<C>, Unavailable> {
+        self.meet_before(commands.inputs()).await?;
+        self.shared.queue.ask_in_turn(commands).await
     }
 
     /// A snapshot: its newest revision, or its progress. `None` if it is not in the history here, and this process never saw its

@@ -23,8 +23,7 @@ use super::snapshots::parts::Parts;
 use crate::config::NodeConfig;
 use crate::process::clock::Hlc;
 use crate::process::ids::SnapshotId;
-use crate::process::input::{Input, Read};
-use crate::process::reply::Reply;
+use crate::process::query::Recorded;
 use crate::store::{Due, Limits, Swept, Trimmed};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -214,10 +213,8 @@ impl Retention {
 
     // Whether this process's part is stored, or there is none, or never will be.
     async fn is_free(&self, snapshot: &SnapshotId) -> Result<bool, Unavailable> {
-        let read = Input::Read(Read::Snapshot(snapshot.clone()));
-        let Reply::Snapshot(seen) = self.parts.queue.ask_from_within(read).await?.reply else {
-            unreachable!("a read is answered as one");
-        };
+        let recorded = Recorded(snapshot.clone());
+        let seen = self.parts.queue.query_from_within(recorded).await?;
         Ok(seen.is_none_or(|seen| seen.recording.is_none() || seen.is_in_vain()))
     }
 

@@ -8,18 +8,17 @@ use super::answer::{Answer, Outcome, Receipt};
 use super::clock::Lamport;
 use super::effects::{Effects, Refused};
 use super::ids::{AccountId, Amount, Key, ProcessId, RequestId, Seq};
-use super::input::{Input, Operation, Read};
+use super::input::{Input, Operation};
 use super::message::{Body, Message, Stamp, Transfer, VALUE_BYTES_MAX, Write, local_transfer_id};
 use super::record::Record;
 use super::refusal::Refusal;
-use super::reply::{RecordedHere, Reply};
+use super::reply::Reply;
 
 impl Process {
     /// The effects of an input on the present state.
     pub(super) fn decide(&self, input: Input) -> Effects {
         match input {
             Input::Operation { request, operation } => self.decide_operation(request, operation),
-            Input::Read(read) => self.decide_read(&read),
             Input::Initiate { snapshot } => self.decide_initiate(snapshot),
             Input::Arrived {
                 from, seq, message, ..
@@ -49,28 +48,6 @@ impl Process {
                 self.quietly((!is_past).then_some(Record::ClockAdvanced))
             }
         }
-    }
-
-    pub(super) fn decide_read(&self, read: &Read) -> Effects {
-        self.saying(match read {
-            Read::Balance(account) => Reply::Balance(self.bank.balance(account)),
-            Read::Key(key) => Reply::Key(self.keys.get(key).map(Into::into)),
-            Read::Status => Reply::Status(Box::new(self.status())),
-            Read::Lost(cut) => Reply::Lost(self.registers.lost_since(*cut)),
-            Read::Snapshot(snapshot) => {
-                let seen = self
-                    .registers
-                    .snapshots
-                    .get(snapshot)
-                    .map(|(initiator, cut)| RecordedHere {
-                        initiator: initiator.clone(),
-                        cut,
-                        recording: self.registers.recordings.get(snapshot).cloned(),
-                        lost: self.registers.lost_since(cut),
-                    });
-                Reply::Snapshot(seen.map(Box::new))
-            }
-        })
     }
 
     /// Whether the input would record the state.

@@ -2,7 +2,7 @@
 
 use super::clock::Hlc;
 use super::handshake::Handshake;
-use super::ids::{AccountId, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
+use super::ids::{AccountId, Key, ProcessId, RequestId, Seq, SnapshotId};
 use super::message::Message;
 
 /// An event or request for a process. Its effects are decided once and journaled.
@@ -15,8 +15,6 @@ pub enum Input {
         /// The operation.
         operation: Operation,
     },
-    /// A client's read.
-    Read(Read),
     /// Start a snapshot.
     Initiate {
         /// The snapshot id.
@@ -126,21 +124,6 @@ impl Input {
             _ => None,
         }
     }
-}
-
-/// A read by a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Read {
-    /// The balance of an account.
-    Balance(AccountId),
-    /// The value of a key.
-    Key(Key),
-    /// The state of the process and its channels.
-    Status,
-    /// The progress of a snapshot on this process.
-    Snapshot(SnapshotId),
-    /// The peers whose store was lost after a cut.
-    Lost(Lsn),
 }
 
 // Inputs are moved several times, thousands at once: rare variants must not enlarge the others.

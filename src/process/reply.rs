@@ -6,24 +6,12 @@ use super::clock::Lamport;
 use super::ids::{Lsn, ProcessId, Seq, SnapshotId};
 use super::recording::Recording;
 use super::refusal::Refusal;
-use super::status::Status;
 
 /// The reply to an input, sent once the turn is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// To an [operation](super::input::Input::Operation).
     Operation(Answer),
-    /// To [`Read::Balance`](super::input::Read::Balance): minor units; `None` if the account never existed.
-    Balance(Option<i64>),
-    /// To [`Read::Key`](super::input::Read::Key).
-    Key(Option<Box<str>>),
-    /// To [`Read::Status`](super::input::Read::Status).
-    Status(Box<Status>),
-    /// To [`Read::Snapshot`](super::input::Read::Snapshot): `None` if this process has not recorded the snapshot, or no longer
-    /// remembers it.
-    Snapshot(Option<Box<RecordedHere>>),
-    /// To [`Read::Lost`](super::input::Read::Lost).
-    Lost(Vec<ProcessId>),
     /// To [`Input::Initiate`](super::input::Input::Initiate).
     Initiated(Result<Box<Initiated>, Refusal>),
     /// To [`Input::Arrived`](super::input::Input::Arrived): the newest sequence number delivered on the channel.

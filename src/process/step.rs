@@ -2,7 +2,7 @@
 //! code of the node.
 
 use std::collections::VecDeque;
-use std::vec;
+use std::{fmt, vec};
 
 use super::Process;
 use super::clock::Hlc;
@@ -18,20 +18,27 @@ use super::reply::Reply;
 const AHEAD: usize = 16;
 
 /// The waiting inputs in order of arrival. Inputs submitted together stay together and are not copied.
-#[derive(Debug)]
 pub struct InputQueue<T> {
     asked: VecDeque<Request<T>>,
     len: usize,
 }
 
+/// A [query](super::query::Query) that waits among the inputs. It returns the address of its answer, with the answer.
+pub type WaitingQuery<T> = Box<dyn FnOnce(&Process) -> T + Send>;
+
+enum Request<T> {
+    Inputs(Together<T>),
+    Query(WaitingQuery<T>),
+}
+
 /// Inputs submitted together, and the address for their replies.
-#[derive(Debug)]
-struct Request<T> {
+struct Together<T> {
     inputs: vec::IntoIter<Input>,
     asker: Option<T>,
 }
 
-/// Replies of a turn to inputs that were submitted together.
+/// Replies of a turn to inputs that were submitted together, or to a query: then there are none, and the address holds the
+/// answer.
 #[derive(Debug)]
 pub struct Replies<T> {
     /// In the order of the inputs.
@@ -67,13 +74,27 @@ impl<T> Default for InputQueue<T> {
     }
 }
 
+impl<T> fmt::Debug for InputQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("InputQueue");
+        shown.field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
 impl<T> InputQueue<T> {
     /// Appends inputs that are submitted together; `asker` is the address for their replies, if replies are wanted.
     pub fn push(&mut self, inputs: Vec<Input>, asker: Option<T>) {
         debug_assert!(!inputs.is_empty(), "a request has at least one input");
         self.len += inputs.len();
         let inputs = inputs.into_iter();
-        self.asked.push_back(Request { inputs, asker });
+        let together = Together { inputs, asker };
+        self.asked.push_back(Request::Inputs(together));
+    }
+
+    /// Appends a query.
+    pub fn push_query(&mut self, query: WaitingQuery<T>) {
+        self.len += 1;
+        self.asked.push_back(Request::Query(query));
     }
 
     /// Puts an input before all others; its reply is dropped.
@@ -81,23 +102,28 @@ impl<T> InputQueue<T> {
         self.len += 1;
         let inputs = vec![input].into_iter();
         let asker = None;
-        self.asked.push_front(Request { inputs, asker });
+        let together = Together { inputs, asker };
+        self.asked.push_front(Request::Inputs(together));
     }
 
-    /// The number of waiting inputs.
+    /// The number of waiting inputs and queries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether no input waits.
+    /// Whether neither an input nor a query waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.asked.is_empty()
     }
 
     fn inputs(&self) -> impl Iterator<Item = &Input> {
-        self.asked.iter().flat_map(|asked| asked.inputs.as_slice())
+        let inputs = self.asked.iter().map(|asked| match asked {
+            Request::Inputs(together) => together.inputs.as_slice(),
+            Request::Query(_) => &[],
+        });
+        inputs.flatten()
     }
 }
 
@@ -137,19 +163,29 @@ impl Process {
         // Most inputs yield one record; growing the vector stepwise would copy each several times.
         self.turn.records.reserve(waiting.len());
         let mut all = Vec::with_capacity(waiting.asked.len());
-        while let Some(asked) = waiting.asked.front_mut() {
-            let before = asked.inputs.len();
-            let replies = self.take_of(asked, weight_max);
-            let left = asked.inputs.len();
+        while let Some(asked) = waiting.asked.pop_front() {
+            let mut together = match asked {
+                Request::Inputs(together) => together,
+                Request::Query(query) => {
+                    waiting.len -= 1;
+                    let (replies, to) = (Vec::new(), Some(query(self)));
+                    all.push(Replies { replies, to });
+                    continue;
+                }
+            };
+            let before = together.inputs.len();
+            let replies = self.take_of(&mut together, weight_max);
+            let left = together.inputs.len();
             waiting.len -= before - left;
-            let done = waiting.asked.pop_front_if(|asked| asked.inputs.len() == 0);
-            let is_done = done.is_some();
-            let to = done.and_then(|done| done.asker);
-            if to.is_some() || !(is_done || replies.is_empty()) {
-                all.push(Replies { replies, to });
-            }
-            if !is_done {
+            if left > 0 {
+                if !replies.is_empty() {
+                    all.push(Replies { replies, to: None });
+                }
+                waiting.asked.push_front(Request::Inputs(together));
                 break;
+            }
+            if let to @ Some(_) = together.asker {
+                all.push(Replies { replies, to });
             }
         }
         let turn = self.end_turn();
@@ -167,7 +203,7 @@ impl Process {
     }
 
     // Steps as many of the inputs as fit into this turn. Returns their replies; none if no replies are wanted.
-    fn take_of<T>(&mut self, asked: &mut Request<T>, weight_max: usize) -> Vec<Reply> {
+    fn take_of<T>(&mut self, asked: &mut Together<T>, weight_max: usize) -> Vec<Reply> {
         let (count, is_asked) = (asked.inputs.len(), asked.asker.is_some());
         let mut replies = Vec::with_capacity(if is_asked { count } else { 0 });
         let mut indices = [None; AHEAD];

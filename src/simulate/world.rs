@@ -11,15 +11,15 @@ use super::scenario::{EventKind, Scenario};
 use super::{ACCOUNT, SimulatedTurn, TICKS_AFTER};
 use crate::process::Process;
 use crate::process::clock::Hlc;
+use crate::process::command::{Arrive, Command, FinishPart, Initiate, Operate};
 use crate::process::ids::{AccountId, Amount, ChannelId, ProcessId, Seq, SnapshotId};
-use crate::process::input::{Input, Operation};
+use crate::process::input::Operation;
 use crate::process::message::Message;
 use crate::process::postings::Dispatch;
 use crate::process::record::{Record, Turn};
 use crate::process::recording::Recording;
 use crate::process::refusal::Refusal;
 use crate::process::registers::Sealed;
-use crate::process::reply::Reply;
 
 /// The processes, the messages in flight and the snapshots.
 pub(super) struct World<'a> {
@@ -133,10 +133,7 @@ impl<'a> World<'a> {
             amount: tokens.units(),
         };
         let index = self.indices[&channel.from];
-        let reply = self.step(index, operate(operation), Hlc::default())?;
-        let Reply::Operation(answer) = reply else {
-            unreachable!("an operation is answered as one")
-        };
+        let answer = self.step(index, operate(operation), Hlc::default())?;
         answer.outcome.map(drop).map_err(|refusal| {
             let balance = self.participants[index].process.bank();
             match refusal {
@@ -161,8 +158,9 @@ impl<'a> World<'a> {
             messages: vec![Vec::new(); count],
         });
         self.missing_parts += count;
-        let input = Input::Initiate { snapshot };
-        self.step(self.indices[process], input, Hlc::default())?;
+        let initiate = Initiate { snapshot };
+        let initiated = self.step(self.indices[process], initiate, Hlc::default())?;
+        debug_assert!(initiated.is_ok(), "the number of snapshots is not limited");
         Ok(())
     }
 
@@ -182,23 +180,26 @@ impl<'a> World<'a> {
     }
 
     fn deliver(&mut self, from: usize, to: usize, frame: Frame) -> Result<(), Reason> {
-        let input = Input::Arrived {
+        let arrive = Arrive {
             from: self.participants[from].process.id().clone(),
             seq: frame.seq,
             time: frame.time,
             message: frame.message,
         };
-        match self.step(to, input, frame.time)? {
-            Reply::Arrived(arrived) => Ok(arrived.map(drop)?),
-            _ => unreachable!("an arrival is answered as one"),
-        }
+        let arrived = self.step(to, arrive, frame.time)?;
+        Ok(arrived.map(drop)?)
     }
 
-    // One turn with one input, and all its consequences.
-    fn step(&mut self, index: usize, input: Input, newest: Hlc) -> Result<Reply, Reason> {
+    // One turn with one command, and all its consequences.
+    fn step<C: Command>(
+        &mut self,
+        index: usize,
+        command: C,
+        newest: Hlc,
+    ) -> Result<C::Reply, Reason> {
         let process = &mut self.participants[index].process;
         process.begin_turn(self.now, newest);
-        let reply = process.step(input);
+        let reply = process.execute(command);
         let turn = process.end_turn();
         (self.watch)(SimulatedTurn {
             tick: self.now,
@@ -259,7 +260,7 @@ impl<'a> World<'a> {
         let messages = self.participants[index].journal.recorded(&recording);
         self.snapshots[number_of(&recording.snapshot)].messages[index] = messages;
         self.missing_parts -= 1;
-        let stored = Input::PartStored {
+        let stored = FinishPart {
             snapshot: recording.snapshot,
         };
         self.step(index, stored, Hlc::default())?;
@@ -286,8 +287,8 @@ impl Snapshot {
     }
 }
 
-fn operate(operation: Operation) -> Input {
-    Input::Operation {
+fn operate(operation: Operation) -> Operate {
+    Operate {
         request: None,
         operation,
     }

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use snapledger::process::Process;
 use snapledger::process::ids::Key;
-use snapledger::process::input::{Input, Operation, Read};
-use snapledger::process::reply::Reply;
+use snapledger::process::input::{Input, Operation};
+use snapledger::process::query::{Query as _, ValueOf};
 
 use super::{alone, ring, sent, step};
 
@@ -21,11 +21,7 @@ fn put(key: &str, value: Option<&str>) -> Input {
 
 fn get(process: &mut Process, key: &str) -> Option<Box<str>> {
     let key = Key::parse(key).expect("a valid key");
-    let (reply, _) = step(process, Input::Read(Read::Key(key)));
-    let Reply::Key(value) = reply else {
-        unreachable!("{reply:?}")
-    };
-    value
+    ValueOf(key).ask(process)
 }
 
 /// Processes on a ring, and the messages in flight to the next of each.

@@ -3,6 +3,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use snapledger::process::query::{BalanceOf, Query as _};
 use snapledger::process::step::{InputQueue, Replies};
 
 use super::*;
@@ -50,6 +51,21 @@ fn replies_are_in_order_and_the_last_of_them_come_with_who_waits() {
         balances(third.replies),
         [(vec![15], Some("five")), (vec![3], Some("one"))]
     );
+}
+
+#[test]
+fn a_query_reads_what_was_before_it_in_the_queue() {
+    let mut p = alone("p", &full(&["p", "q"]));
+    let mut waiting = InputQueue::default();
+    waiting.push(vec![asked(deposit("a", 1))], None);
+    waiting.push_query(Box::new(|process| BalanceOf(account("a")).ask(process)));
+    waiting.push(vec![asked(deposit("a", 2))], None);
+    assert_eq!(waiting.len(), 3);
+    let step = p.take_turn(1, &mut waiting, 100);
+    assert!(waiting.is_empty());
+    let answers: Vec<_> = step.replies.into_iter().map(|said| said.to).collect();
+    assert_eq!(answers, [Some(Some(1))]);
+    assert_eq!(step.turn.records.len(), 2, "a query is not journaled");
 }
 
 // Few accounts, so that some are opened by an operation shortly before, and some hold too little.

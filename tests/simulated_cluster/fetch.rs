@@ -6,7 +6,7 @@ use prost::Message as _;
 use snapledger::history::assembly::Event as Happening;
 use snapledger::history::part::Part;
 use snapledger::process::ids::{ProcessId, SnapshotId};
-use snapledger::process::input::{Input, Read};
+use snapledger::process::query::{Query as _, Recorded};
 use snapledger::process::reply::RecordedHere;
 use snapledger::proto::snapledger as wire;
 use snapledger::transport::wire::{part_from_wire, part_to_wire};
@@ -80,8 +80,10 @@ impl World {
         if part.is_none() && is_shown {
             // A process that goes down meanwhile does not answer.
             self.after(SECOND, Event::Answered(fetch.clone(), None));
-            let read = Input::Read(Read::Snapshot(fetch.snapshot.clone()));
-            self.enqueue(life, read, Some(Asker::Part(fetch)));
+            self.enqueue_query(life, move |process| {
+                let seen = Recorded(fetch.snapshot.clone()).ask(process);
+                Asker::Part(fetch, seen.map(Box::new))
+            });
             return Ok(());
         }
         self.answer(fetch, part);

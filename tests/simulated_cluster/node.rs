@@ -13,6 +13,7 @@ use snapledger::process::cell::Cell;
 use snapledger::process::identity::Identity;
 use snapledger::process::ids::{ChannelId, Hash, ProcessId, SnapshotId};
 use snapledger::process::registers::Registers;
+use snapledger::process::reply::RecordedHere;
 use snapledger::process::step::{InputQueue, Step};
 use snapledger::process::wall::Wall;
 
@@ -103,8 +104,8 @@ pub(crate) enum Asker {
     Frame(StreamId),
     /// A query about the past, by its number.
     Question(u64),
-    /// A request for an unfinished part.
-    Part(Fetch),
+    /// A request for an unfinished part, with the progress of the snapshot.
+    Part(Fetch, Option<Box<RecordedHere>>),
 }
 
 impl Node {

@@ -2,6 +2,7 @@
 //! `node/turn/committer.rs`. Nothing of a turn is released before its sync has ended.
 
 use snapledger::channel::Envelope;
+use snapledger::process::Process;
 use snapledger::process::input::Input;
 use snapledger::process::record::Record;
 use snapledger::process::reply::Reply;
@@ -25,6 +26,18 @@ impl World {
     ) {
         if let Some(alive) = self.alive(life) {
             alive.waiting.push(inputs, asker);
+            self.wake(life);
+        }
+    }
+
+    /// Puts a query into the queue of a process.
+    pub(crate) fn enqueue_query(
+        &mut self,
+        life: Life,
+        query: impl FnOnce(&Process) -> Asker + Send + 'static,
+    ) {
+        if let Some(alive) = self.alive(life) {
+            alive.waiting.push_query(Box::new(query));
             self.wake(life);
         }
     }
@@ -164,6 +177,10 @@ impl World {
                 self.sometimes.saw("frame that takes several turns");
                 continue;
             };
+            if let Asker::Part(fetch, seen) = asker {
+                self.answer_as_it_is(fetch, seen.map(|seen| *seen))?;
+                continue;
+            }
             // The last of several replies covers all of them.
             let reply = said.replies.into_iter().next_back();
             let reply = reply.ok_or("nothing is said to who waits")?;
@@ -196,9 +213,6 @@ impl World {
             }
             (Asker::Question(number), Reply::Nothing) => self.passed(life, number),
             (Asker::Frame(stream), Reply::Arrived(arrived)) => self.settled(stream, arrived),
-            (Asker::Part(fetch), Reply::Snapshot(seen)) => {
-                self.answer_as_it_is(fetch, seen.map(|seen| *seen))
-            }
             (asker, reply) => Err(format!("{asker:?} was answered {reply:?}")),
         }
     }

@@ -12,12 +12,11 @@ use super::super::error::{Failure, id};
 use super::super::identity;
 use super::stream::STALL;
 use super::{process_or_here, protocol};
-use crate::cluster::local_query;
 use crate::node::{Handle, PendingReplies};
 use crate::process::answer::Answer;
+use crate::process::command::{Commands, Operate};
 use crate::process::ids::{AccountId, RequestId};
-use crate::process::input::{Input, Operation};
-use crate::process::reply::Reply;
+use crate::process::input::Operation;
 use crate::proto::snapledger::ledger_service_server::LedgerService;
 use crate::proto::snapledger::operation::Body;
 use crate::proto::snapledger::{ApplyRequest, ApplyResponse, Operation as Asked, OperationResult};
@@ -38,9 +37,9 @@ impl LedgerService for Ledger {
         &self,
         request: Request<ApplyRequest>,
     ) -> Result<Response<ApplyResponse>, Status> {
-        let inputs = inputs(request.into_inner())?;
-        let replies = self.0.ask_all(inputs).await.map_err(Failure::from)?;
-        Ok(Response::new(results(replies)))
+        let commands = commands(request.into_inner())?;
+        let answers = self.0.ask_all(commands).await.map_err(Failure::from)?;
+        Ok(Response::new(results(answers)))
     }
 
     type StreamStream = Pin<Box<dyn Stream<Item = Result<ApplyResponse, Status>> + Send>>;
@@ -66,7 +65,7 @@ impl LedgerService for Ledger {
 
 /// A batch whose answer is not yet sent.
 struct Batch {
-    replies: PendingReplies,
+    replies: PendingReplies<Operate>,
     /// Released when the answer is sent.
     _unread: OwnedSemaphorePermit,
 }
@@ -107,14 +106,14 @@ impl Reader {
     }
 
     async fn begin(&self, asked: ApplyRequest) -> Result<Batch, Status> {
-        let inputs = inputs(asked)?;
-        let weight = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
+        let commands = commands(asked)?;
+        let weight = u32::try_from(commands.inputs().len()).unwrap_or(u32::MAX);
         let unread = Arc::clone(&self.unread).acquire_many_owned(weight);
         let unread = tokio::time::timeout(STALL, unread).await.map_err(|_| {
             let seconds = STALL.as_secs();
             Status::aborted(format!("the client read no answer within {seconds} s"))
         })?;
-        let replies = self.handle.ask_in_turn(inputs).await;
+        let replies = self.handle.ask_in_turn(commands).await;
         Ok(Batch {
             replies: replies.map_err(Failure::from)?,
             _unread: unread.map_err(|closed| Status::internal(closed.to_string()))?,
@@ -123,7 +122,7 @@ impl Reader {
 }
 
 // Parses the whole batch before any operation is applied, so a malformed batch changes nothing.
-fn inputs(asked: ApplyRequest) -> Result<Vec<Input>, Failure> {
+fn commands(asked: ApplyRequest) -> Result<Commands<Operate>, Failure> {
     let asked = asked.operations;
     if asked.len() > OPERATIONS_MAX {
         let why = format!(
@@ -132,21 +131,19 @@ fn inputs(asked: ApplyRequest) -> Result<Vec<Input>, Failure> {
         );
         return Err(Failure::malformed("operations", why));
     }
-    let mut inputs = Vec::with_capacity(asked.len());
-    for (index, operation) in asked.into_iter().enumerate() {
-        inputs.push(input(index, operation)?);
-    }
-    Ok(inputs)
+    let asked = asked.into_iter().enumerate();
+    asked
+        .map(|(index, operation)| command(index, operation))
+        .collect()
 }
 
-fn results(replies: Vec<Reply>) -> ApplyResponse {
-    let answers = replies.into_iter().map(local_query::answer);
+fn results(answers: impl Iterator<Item = Answer>) -> ApplyResponse {
     ApplyResponse {
         results: answers.map(result).collect(),
     }
 }
 
-fn input(index: usize, asked: Asked) -> Result<Input, Failure> {
+fn command(index: usize, asked: Asked) -> Result<Operate, Failure> {
     let field = |name: &str| format!("operations[{index}].{name}");
     let account = |name: &str, text: &str| {
         // Allocates the field name only for an error.
@@ -180,7 +177,7 @@ fn input(index: usize, asked: Asked) -> Result<Input, Failure> {
             return Err(Failure::malformed(field("body"), why));
         }
     };
-    Ok(Input::Operation { request, operation })
+    Ok(Operate { request, operation })
 }
 
 fn result(answer: Answer) -> OperationResult {
@@ -219,13 +216,13 @@ mod tests {
             request_id: String::new(),
             body: Some(Body::Deposit(deposit)),
         };
-        let failure = input(3, asked).expect_err("the account is empty");
+        let failure = command(3, asked).expect_err("the account is empty");
         assert!(
             failure
                 .to_string()
                 .starts_with("operations[3].deposit.account: ")
         );
-        let empty = input(0, Asked::default()).expect_err("there is no body");
+        let empty = command(0, Asked::default()).expect_err("there is no body");
         assert!(empty.to_string().starts_with("operations[0].body: "));
     }
 }

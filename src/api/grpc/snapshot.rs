@@ -18,12 +18,11 @@ use crate::config::{Member, Transport};
 use crate::history::part::Part;
 use crate::node::{Handle, NotBegun, SnapshotView};
 use crate::process::clock::Lamport;
+use crate::process::command::Call;
 use crate::process::ids::{ProcessId, RequestId, SnapshotId};
-use crate::process::input::Input;
 use crate::process::message::Way;
 use crate::process::message::{Body, Marker, Message};
 use crate::process::refusal::Refusal;
-use crate::process::reply::Reply;
 use crate::proto::chandy_lamport::snapshot_service_server::SnapshotService;
 use crate::proto::chandy_lamport::{
     ApplicationMessage, GetGlobalSnapshotRequest, GetGlobalSnapshotResponse, GetSnapshotRequest,
@@ -283,15 +282,12 @@ impl Snapshots {
         message_id: Option<RequestId>,
         message: Message,
     ) -> Result<Result<bool, String>, Failure> {
-        let input = Input::Called {
+        let call = Call {
             from,
             message_id,
             message,
         };
-        let Reply::Called(delivered) = self.handle.ask(input).await?.reply else {
-            unreachable!("a call is answered as one")
-        };
-        match delivered {
+        match self.handle.ask(call).await?.reply {
             Ok(first) => Ok(Ok(first)),
             Err(Refusal::RequestReused(_)) => Ok(Err(REUSED.to_owned())),
             Err(refusal) => refused(refusal).map(Err),

@@ -14,8 +14,9 @@ use crate::history::part::RecordedState;
 use crate::history::past::{BalanceThen, JournalPosition, PastPoint};
 use crate::history::process_totals::ProcessTotals;
 use crate::process::clock::Hlc;
+use crate::process::command::Advance;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
-use crate::process::input::{Input, Read};
+use crate::process::query::ProcessStatus;
 use crate::store::{StatementPage, StatementQuery, Store, StoreError};
 
 /// How long a process may take to say until when something has happened there.
@@ -36,7 +37,7 @@ impl Handle {
     /// # Errors
     /// [`Unavailable`].
     pub async fn present(&self) -> Result<Hlc, Unavailable> {
-        let settled = self.ask(Input::Read(Read::Status)).await?;
+        let settled = self.query(ProcessStatus).await?;
         Ok(settled
             .time
             .max(self.shared.peers.wall().now())
@@ -184,7 +185,7 @@ impl Handle {
         if let Some(why) = wall.too_early(time) {
             return Err(Unanswered::Ahead(why));
         }
-        self.ask(Input::AdvanceClock { time }).await?;
+        self.ask(Advance { time }).await?;
         Ok(())
     }
 

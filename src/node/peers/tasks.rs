@@ -44,7 +44,8 @@ fn sending_end(
     let (connection, carrier) = match peer.transport {
         Transport::Unary => (shared.peers.foreign(&peer.id)?, Carrier::Calls),
         Transport::Native | Transport::Unsaid => {
-            (shared.peers.connection(&peer.id)?, Carrier::Stream)
+            let client = shared.peers.client(&peer.id)?;
+            (client.connection(), Carrier::Stream)
         }
     };
     let outbound = Outbound {

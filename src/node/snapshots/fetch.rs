@@ -14,7 +14,6 @@ use crate::config::NodeConfig;
 use crate::history::part::Part;
 use crate::node::peers::Peers;
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::transport::peer_client::PeerClient;
 
 /// Late parts that one process is asked for at once: what waits for a dead peer must not be in the way of what does
 /// not when it returns.

@@ -22,10 +22,11 @@ use crate::node::error::{NotBegun, Unavailable};
 use crate::node::handle::{Handle, detached};
 use crate::node::peers::{ANSWER_MAX, PeerState};
 use crate::process::clock::Lamport;
+use crate::process::command::Initiate;
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::process::input::{Input, Read};
+use crate::process::query::{ProcessStatus, Recorded};
 use crate::process::refusal::Refusal;
-use crate::process::reply::{Initiated, RecordedHere, Reply};
+use crate::process::reply::{Initiated, RecordedHere};
 use crate::process::snapshot::{drawn_name, is_drawn_by};
 use crate::transport::peer_client::PeerClient;
 use crate::transport::peer_error::PeerError;
@@ -178,12 +179,9 @@ impl Handle {
         snapshot: SnapshotId,
         deadline: Option<Duration>,
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
-        let settled = self.ask(Input::Initiate { snapshot }).await?;
-        let Reply::Initiated(answer) = settled.reply else {
-            unreachable!("an initiation is answered as one");
-        };
-        let initiated = match answer {
-            Ok(initiated) => *initiated,
+        let settled = self.ask(Initiate { snapshot }).await?;
+        let initiated = match settled.reply {
+            Ok(initiated) => initiated,
             Err(Refusal::TooManySnapshots(open)) => return Ok(Err(self.too_many(open).await?)),
             Err(refusal) => return Ok(Err(refusal.into())),
         };
@@ -199,9 +197,7 @@ impl Handle {
     // The channels that open snapshots wait for say whose markers are missing; where these processes are alive, they
     // wait for a dead one before them.
     async fn too_many(&self, open: u64) -> Result<NotBegun, Unavailable> {
-        let Reply::Status(status) = self.ask(Input::Read(Read::Status)).await?.reply else {
-            unreachable!("a read is answered as one")
-        };
+        let status = self.query(ProcessStatus).await?.reply;
         let peers = self.peers().into_iter().filter(|peer| peer.is_silent);
         let mut down: Vec<ProcessId> = peers.map(|peer| peer.process).collect();
         let is_waited_for = |process: &ProcessId| status.recorded_channels.contains(process);
@@ -265,8 +261,8 @@ impl Handle {
     /// # Errors
     /// [`Unavailable`].
     pub async fn is_over(&self, snapshot: &SnapshotId) -> Result<bool, Unavailable> {
-        let read = Input::Read(Read::Snapshot(snapshot.clone()));
-        if let Reply::Snapshot(Some(_)) = self.ask(read).await?.reply {
+        let recorded = self.query(Recorded(snapshot.clone())).await?;
+        if recorded.reply.is_some() {
             return Ok(false);
         }
         let part = self.shared.parts.stored(snapshot).await?;
@@ -409,8 +405,8 @@ mod tests {
             assert!(finished.await.expect("the node goes on").is_some());
         }
         let (first, newest) = (name(0), name(149));
-        let asked = handle.ask(Input::Read(Read::Snapshot(first.clone()))).await;
-        assert_eq!(asked.expect("an answer").reply, Reply::Snapshot(None));
+        let asked = handle.query(Recorded(first.clone())).await;
+        assert_eq!(asked.expect("an answer").reply, None);
         let seen = handle.seen(&first).await.expect("an answer");
         assert_eq!(seen.expect("it has a part").initiator.as_str(), "n1");
         for (snapshot, is_over) in [(&first, true), (&newest, false), (&name(150), false)] {

@@ -86,6 +86,7 @@ fn take(
     while let Some(request) = next {
         match request {
             Request::Inputs(inputs) => inputs.wait(waiting),
+            Request::Query(query, _place) => waiting.push_query(query),
             Request::Stop => return Some(true),
         }
         next = (waiting.len() < BATCH_MAX)

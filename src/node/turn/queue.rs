@@ -5,19 +5,20 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::clocks::DurableClocks;
-use super::replies::{PendingReplies, Settled, Waiter, stopped};
+use super::replies::{PendingAnswer, PendingReplies, Settled, Waiter, stopped};
 use crate::node::error::Unavailable;
 use crate::node::health::disk_space::DiskSpace;
 use crate::node::health::wall::Clock;
 use crate::node::peers::handshakes::Handshakes;
 use crate::process::channel::ChannelDigest;
 use crate::process::clock::{Clocks, Hlc};
+use crate::process::command::{Advance, Arrive, Command, Commands, Compare};
 use crate::process::handshake::Handshake;
 use crate::process::identity::Identity;
 use crate::process::ids::{ProcessId, Seq};
 use crate::process::input::Input;
-use crate::process::reply::Reply;
-use crate::process::step::InputQueue;
+use crate::process::query::Query;
+use crate::process::step::{InputQueue, WaitingQuery};
 use crate::store::StoreError;
 use crate::transport::{Closed, Envelope, Inbox, Settling};
 
@@ -33,6 +34,8 @@ const WAITERS_MAX: usize = CLIENTS_MAX / 4 * 3;
 pub(in crate::node) enum Request {
     /// Inputs, in order.
     Inputs(Inputs),
+    /// A query, and the permit for its place in the queue.
+    Query(WaitingQuery<Waiter>, OwnedSemaphorePermit),
     /// The node stops; later requests are ignored.
     Stop,
 }
@@ -91,48 +94,73 @@ impl Queue {
         (entrance, queue)
     }
 
-    /// Submits an input of a client. Refused at once if too many wait or the disk is too full.
-    pub(in crate::node) async fn ask(&self, input: Input) -> Result<Settled, Unavailable> {
-        self.ask_at_once(vec![input])?.last().await
-    }
-
-    /// Submits several inputs of a client, in order. Refused or accepted as a whole.
-    pub(in crate::node) async fn ask_all(
+    /// Submits commands of a client, in order. Refused or accepted as a whole: refused at once if too many inputs wait or the disk
+    /// is too full.
+    pub(in crate::node) fn ask<C: Command>(
         &self,
-        inputs: Vec<Input>,
-    ) -> Result<Vec<Reply>, Unavailable> {
-        match inputs.is_empty() {
-            true => Ok(Vec::new()),
-            false => self.ask_at_once(inputs)?.all().await,
+        commands: Commands<C>,
+    ) -> Result<PendingReplies<C>, Unavailable> {
+        if commands.is_empty() {
+            return Ok(PendingReplies::none());
         }
-    }
-
-    fn ask_at_once(&self, inputs: Vec<Input>) -> Result<PendingReplies, Unavailable> {
-        let weight = self.weight(&inputs)?;
+        let weight = self.weight(commands.inputs())?;
         let clients = Arc::clone(&self.clients).try_acquire_many_owned(weight);
         let clients = clients.map_err(|_| Unavailable::Full)?;
-        let place = Arc::clone(&self.places).try_acquire_many_owned(places(&inputs));
+        let place = Arc::clone(&self.places).try_acquire_many_owned(places(commands.inputs()));
         let place = place.map_err(|_| Unavailable::Full)?;
-        self.put(inputs, place, [Some(clients), None])
+        self.put(commands, place, [Some(clients), None])
     }
 
-    /// Submits several inputs of a client that waits for space, in order. A call made after this one returns comes after it.
+    /// Submits commands of a client that waits for space, in order. A call made after this one returns comes after it.
     /// Refused as a whole if the disk is too full or the inputs exceed the limit.
-    pub(in crate::node) async fn ask_in_turn(
+    pub(in crate::node) async fn ask_in_turn<C: Command>(
         &self,
-        inputs: Vec<Input>,
-    ) -> Result<PendingReplies, Unavailable> {
-        let weight = self.weight(&inputs)?;
+        commands: Commands<C>,
+    ) -> Result<PendingReplies<C>, Unavailable> {
+        let weight = self.weight(commands.inputs())?;
         if weight as usize > WAITERS_MAX {
             return Err(Unavailable::Full);
         }
-        if inputs.is_empty() {
+        if commands.is_empty() {
             return Ok(PendingReplies::none());
         }
         let waiters = acquire(&self.waiters, weight).await?;
         let clients = acquire(&self.clients, weight).await?;
-        let place = acquire(&self.places, places(&inputs)).await?;
-        self.put(inputs, place, [Some(clients), Some(waiters)])
+        let place = acquire(&self.places, places(commands.inputs())).await?;
+        self.put(commands, place, [Some(clients), Some(waiters)])
+    }
+
+    /// Submits a query of a client. Refused at once if too many inputs wait.
+    pub(in crate::node) async fn query<Q: Query>(
+        &self,
+        query: Q,
+    ) -> Result<Settled<Q::Answer>, Unavailable> {
+        let clients = Arc::clone(&self.clients).try_acquire_owned();
+        let clients = clients.map_err(|_| Unavailable::Full)?;
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| Unavailable::Full)?;
+        self.put_query(query, place, Some(clients))?.settled().await
+    }
+
+    /// Submits a query of a peer or of the node itself, waiting for a place.
+    pub(in crate::node) async fn query_from_within<Q: Query>(
+        &self,
+        query: Q,
+    ) -> Result<Q::Answer, Unavailable> {
+        let place = acquire(&self.places, 1).await?;
+        Ok(self.put_query(query, place, None)?.settled().await?.reply)
+    }
+
+    fn put_query<Q: Query>(
+        &self,
+        query: Q,
+        place: OwnedSemaphorePermit,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<PendingAnswer<Q::Answer>, Unavailable> {
+        let (waiting, answer) = Waiter::query(query, room);
+        let sent = self.requests.send(Request::Query(waiting, place));
+        sent.map_err(|_| stopped())?;
+        Ok(answer)
     }
 
     fn weight(&self, inputs: &[Input]) -> Result<u32, Unavailable> {
@@ -142,13 +170,14 @@ impl Queue {
         u32::try_from(weight).map_err(|_| Unavailable::Full)
     }
 
-    /// Submits an input of a peer or of the node itself, waiting for a place: a flood of clients cannot block snapshots.
-    pub(in crate::node) async fn ask_from_within(
+    /// Submits a command of a peer or of the node itself, waiting for a place: a flood of clients cannot block snapshots.
+    pub(in crate::node) async fn ask_from_within<C: Command>(
         &self,
-        input: Input,
-    ) -> Result<Settled, Unavailable> {
+        command: C,
+    ) -> Result<C::Reply, Unavailable> {
         let place = acquire(&self.places, 1).await?;
-        self.put(vec![input], place, [None, None])?.last().await
+        let replies = self.put(Commands::from(command), place, [None, None])?;
+        Ok(replies.last().await?.reply)
     }
 
     /// Submits an input whose reply is dropped.
@@ -168,14 +197,14 @@ impl Queue {
         let _ended = self.requests.send(Request::Stop);
     }
 
-    fn put(
+    fn put<C: Command>(
         &self,
-        inputs: Vec<Input>,
+        commands: Commands<C>,
         place: OwnedSemaphorePermit,
         room: [Option<OwnedSemaphorePermit>; 2],
-    ) -> Result<PendingReplies, Unavailable> {
+    ) -> Result<PendingReplies<C>, Unavailable> {
         let (waiter, replies) = Waiter::new(room);
-        self.send(inputs, Some(waiter), Some(place))?;
+        self.send(commands.into_inputs(), Some(waiter), Some(place))?;
         Ok(replies)
     }
 
@@ -206,7 +235,7 @@ impl Queue {
         if ends_in_gap.map_err(|error| Closed::Broken(error.to_string()))? {
             self.clocks.begin_anew(settled);
             let time = self.clocks.newest().time;
-            let first = self.ask_from_within(Input::AdvanceClock { time }).await;
+            let first = self.ask_from_within(Advance { time }).await;
             first.map_err(|_| closed())?;
         }
         Ok(())
@@ -237,18 +266,15 @@ impl Inbox for Queue {
     async fn meet(&self, meeting: Handshake) -> Result<ChannelDigest, Closed> {
         let before = self.clocks.settled();
         let peer = meeting.peer.clone();
-        let settled = self
-            .ask_from_within(Input::Handshake(Box::new(meeting)))
-            .await;
-        match settled.map_err(|_| closed())?.reply {
-            Reply::Handshake(Ok(delivered)) => Ok(*delivered),
-            Reply::Handshake(Err(refusal)) => {
+        let compared = self.ask_from_within(Compare(meeting)).await;
+        match compared.map_err(|_| closed())? {
+            Ok(delivered) => Ok(delivered),
+            Err(refusal) => {
                 let refused = self.meetings.refused(&peer, &refusal, &self.me);
                 let learnt = refused.await;
                 self.learnt(before, learnt).await?;
                 Err(Closed::Stopped(refusal.to_string()))
             }
-            _ => unreachable!("a meeting is answered as one"),
         }
     }
 
@@ -259,22 +285,21 @@ impl Inbox for Queue {
         if messages.is_empty() {
             return Err(Closed::Broken("a frame without messages".to_owned()));
         }
-        let arrived = messages.into_iter().map(|envelope| Input::Arrived {
+        let arrived = messages.into_iter().map(|envelope| Arrive {
             from: from.clone(),
             seq: envelope.seq,
             time: envelope.time,
             message: envelope.message,
         });
-        let arrived: Vec<Input> = arrived.collect();
-        let place = acquire(&self.places, places(&arrived)).await;
+        let arrived: Commands<_> = arrived.collect();
+        let place = acquire(&self.places, places(arrived.inputs())).await;
         let place = place.map_err(|_| closed())?;
         let replies = self.put(arrived, place, [None, None]);
         let replies = replies.map_err(|_| closed())?;
         Ok(Box::pin(async move {
             match replies.last().await.map_err(|_| closed())?.reply {
-                Reply::Arrived(Ok(delivered)) => Ok(delivered),
-                Reply::Arrived(Err(refusal)) => Err(Closed::Stopped(refusal.to_string())),
-                _ => unreachable!("an arrival is answered as one"),
+                Ok(delivered) => Ok(delivered),
+                Err(refusal) => Err(Closed::Stopped(refusal.to_string())),
             }
         }))
     }
@@ -307,6 +332,7 @@ mod tests {
     use super::*;
     use crate::config::ClockSettings;
     use crate::process::clock::{Hlc, Lamport};
+    use crate::process::command::{Initiate, Operate};
     use crate::process::ids::Key;
     use crate::process::ids::SnapshotId;
     use crate::process::input::Operation;
@@ -342,12 +368,9 @@ mod tests {
     async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
         let (room, looks) = watch::channel(DiskSpace { free: 50, min: 400 });
         let (queue, mut requests) = queue(looks);
-        let refused = queue
-            .ask(Input::Initiate {
-                snapshot: snapshot(),
-            })
-            .await;
-        assert!(matches!(refused, Err(Unavailable::NoRoom { .. })));
+        let snapshot = snapshot();
+        let refused = queue.ask(Initiate { snapshot }.into()).err();
+        assert!(matches!(refused, Some(Unavailable::NoRoom { .. })));
         let from = ProcessId::parse("q").expect("a valid id");
         let mut delivery = Box::pin(queue.deliver(&from, vec![marker(1)]));
         tokio::select! {
@@ -366,12 +389,12 @@ mod tests {
         assert!(acknowledged.is_ok(), "acknowledgements always pass");
     }
 
-    fn put() -> Input {
+    fn put() -> Operate {
         let operation = Operation::Put {
             key: Key::parse("k").expect("a valid key"),
             value: Some("v".repeat(VALUE_BYTES_MAX).into()),
         };
-        Input::Operation {
+        Operate {
             request: None,
             operation,
         }
@@ -381,16 +404,18 @@ mod tests {
     async fn clients_who_give_up_let_in_no_more_than_fits() {
         let (_room, looks) = watch::channel(DiskSpace { free: 1, min: 0 });
         let (queue, mut requests) = queue(looks);
-        let fits = CLIENTS_MAX / put().cost();
+        let fits = CLIENTS_MAX / put().into_input().cost();
         for _ in 0..fits {
             // Submitted and abandoned.
-            let asked = tokio::time::timeout(std::time::Duration::ZERO, queue.ask(put())).await;
-            assert!(asked.is_err(), "it waits for a turn that does not come");
+            drop(queue.ask(put().into()).expect("there is room"));
         }
-        assert_eq!(queue.ask(put()).await, Err(Unavailable::Full));
+        let refused = queue.ask(put().into()).err();
+        assert_eq!(refused, Some(Unavailable::Full));
         drop(requests.recv().await);
-        let asked = tokio::time::timeout(std::time::Duration::ZERO, queue.ask(put())).await;
-        assert!(asked.is_err(), "there is room again for one");
+        assert!(
+            queue.ask(put().into()).is_ok(),
+            "there is room again for one"
+        );
         assert_eq!(requests.len(), fits);
     }
 }

@@ -1,29 +1,40 @@
 //! The return of replies to the submitters of inputs.
 
+use std::marker::PhantomData;
+
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::node::error::Unavailable;
+use crate::process::Process;
 use crate::process::clock::Hlc;
+use crate::process::command::{Command, reply_to};
 use crate::process::ids::Lsn;
+use crate::process::query::Query;
 use crate::process::reply::Reply;
-use crate::process::step::Replies;
+use crate::process::step::{Replies, WaitingQuery};
 
 /// A reply, with the durable turn that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settled {
-    /// The reply of the process.
-    pub reply: Reply,
+pub struct Settled<R> {
+    /// The reply of the process, or its answer to a query.
+    pub reply: R,
     /// The newest turn at the time of the reply; durable.
     pub position: Lsn,
     /// The clock of that turn.
     pub time: Hlc,
 }
 
-/// The address for the replies to inputs submitted together. It holds the permits of the inputs until it is dropped, even if
+/// The address for the replies to inputs submitted together, or of the answer to a query. It holds the permits of the inputs until it is dropped, even if
 /// the client has gone: clients that submit, give up and submit again must not exceed the limits.
 pub(in crate::node) struct Waiter {
-    replies: oneshot::Sender<(Vec<Reply>, Turned)>,
+    address: Address,
     _room: [Option<OwnedSemaphorePermit>; 2],
+}
+
+enum Address {
+    Replies(oneshot::Sender<(Vec<Reply>, Turned)>),
+    /// Sends the answer that it holds.
+    Answer(Box<dyn FnOnce(Turned) + Send>),
 }
 
 /// The position and the clock of the durable turn that replied.
@@ -31,13 +42,52 @@ pub(in crate::node) type Turned = (Lsn, Hlc);
 
 impl Waiter {
     /// An address that holds these permits, and the receiver of its replies.
-    pub(in crate::node) fn new(room: [Option<OwnedSemaphorePermit>; 2]) -> (Self, PendingReplies) {
+    pub(in crate::node) fn new<C: Command>(
+        room: [Option<OwnedSemaphorePermit>; 2],
+    ) -> (Self, PendingReplies<C>) {
         let (replies, settled) = oneshot::channel();
         let waiter = Self {
-            replies,
+            address: Address::Replies(replies),
             _room: room,
         };
-        (waiter, PendingReplies(settled))
+        let pending = PendingReplies {
+            replies: settled,
+            to: PhantomData,
+        };
+        (waiter, pending)
+    }
+
+    /// A query that holds this permit while it waits and its answer is not sent, and the receiver of the answer.
+    pub(in crate::node) fn query<Q: Query>(
+        query: Q,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> (WaitingQuery<Self>, PendingAnswer<Q::Answer>) {
+        let (sender, settled) = oneshot::channel();
+        let waiting = move |process: &Process| {
+            let reply = query.ask(process);
+            let send = move |(position, time): Turned| {
+                let _gone = sender.send(Settled {
+                    reply,
+                    position,
+                    time,
+                });
+            };
+            Self {
+                address: Address::Answer(Box::new(send)),
+                _room: [room, None],
+            }
+        };
+        (Box::new(waiting), PendingAnswer(settled))
+    }
+
+    // A submitter that has gone is ignored; its operations stay done.
+    fn send(self, replies: Vec<Reply>, turned: Turned) {
+        match self.address {
+            Address::Replies(sender) => {
+                let _gone = sender.send((replies, turned));
+            }
+            Address::Answer(send) => send(turned),
+        }
     }
 }
 
@@ -46,7 +96,7 @@ impl Waiter {
 pub(in crate::node) struct Answers(Vec<Reply>);
 
 impl Answers {
-    /// Takes replies of the next turn. A submitter that has gone is ignored; its operations stay done.
+    /// Takes replies of the next turn.
     pub(in crate::node) fn take(&mut self, said: Replies<Waiter>, turned: Turned) {
         let mut replies = std::mem::take(&mut self.0);
         match replies.is_empty() {
@@ -55,39 +105,51 @@ impl Answers {
         }
         match said.to {
             None => self.0 = replies,
-            Some(waiter) => {
-                let _gone = waiter.replies.send((replies, turned));
-            }
+            Some(waiter) => waiter.send(replies, turned),
         }
     }
 }
 
-/// Pending replies, in the order of the inputs.
-pub struct PendingReplies(oneshot::Receiver<(Vec<Reply>, Turned)>);
+/// The pending answer to a query.
+pub(in crate::node) struct PendingAnswer<R>(oneshot::Receiver<Settled<R>>);
 
-impl PendingReplies {
-    /// The empty replies to no inputs.
+impl<R> PendingAnswer<R> {
+    /// The answer, with the turn in which it was read.
+    pub(in crate::node) async fn settled(self) -> Result<Settled<R>, Unavailable> {
+        self.0.await.map_err(|_| stopped())
+    }
+}
+
+/// Pending replies to commands of one kind, in their order.
+pub struct PendingReplies<C> {
+    replies: oneshot::Receiver<(Vec<Reply>, Turned)>,
+    to: PhantomData<fn(C)>,
+}
+
+impl<C: Command> PendingReplies<C> {
+    /// The empty replies to no commands.
     pub(in crate::node) fn none() -> Self {
-        let (replies, none) = oneshot::channel();
-        let _held = replies.send(Default::default());
-        Self(none)
+        let (sender, replies) = oneshot::channel();
+        let _held = sender.send(Default::default());
+        let to = PhantomData;
+        Self { replies, to }
     }
 
     /// All replies; each is durable.
     ///
     /// # Errors
     /// [`Unavailable`]: the node is stopping, and the outcome is unknown.
-    pub async fn all(self) -> Result<Vec<Reply>, Unavailable> {
-        let (replies, _) = self.0.await.map_err(|_| stopped())?;
-        Ok(replies)
+    pub async fn all(self) -> Result<impl Iterator<Item = C::Reply> + use<C>, Unavailable> {
+        let (replies, _) = self.replies.await.map_err(|_| stopped())?;
+        Ok(replies.into_iter().map(reply_to::<C>))
     }
 
     /// The last reply, with the turn that gave it.
-    pub(in crate::node) async fn last(self) -> Result<Settled, Unavailable> {
-        let (mut replies, (position, time)) = self.0.await.map_err(|_| stopped())?;
+    pub(in crate::node) async fn last(self) -> Result<Settled<C::Reply>, Unavailable> {
+        let (mut replies, (position, time)) = self.replies.await.map_err(|_| stopped())?;
         let reply = replies.pop().ok_or_else(stopped)?;
         Ok(Settled {
-            reply,
+            reply: reply_to::<C>(reply),
             position,
             time,
         })
@@ -105,9 +167,13 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::process::command::Arrive;
+    use crate::process::ids::{Key, ProcessId, Seq};
+    use crate::process::query::ValueOf;
+    use crate::process::topology::Topology;
 
-    fn said(balances: &[i64], to: Option<Waiter>) -> Replies<Waiter> {
-        let replies = balances.iter().map(|units| Reply::Balance(Some(*units)));
+    fn said(numbers: &[u64], to: Option<Waiter>) -> Replies<Waiter> {
+        let replies = numbers.iter().map(|units| Reply::Arrived(Ok(Seq(*units))));
         Replies {
             replies: replies.collect(),
             to,
@@ -118,8 +184,8 @@ mod tests {
     async fn whoever_asks_for_several_turns_hears_of_all_of_them_at_once() {
         let room = Arc::new(Semaphore::new(2));
         let taken = || Arc::clone(&room).try_acquire_owned().ok();
-        let (first, replies) = Waiter::new([taken(), None]);
-        let (second, other) = Waiter::new([taken(), None]);
+        let (first, replies) = Waiter::new::<Arrive>([taken(), None]);
+        let (second, other) = Waiter::new::<Arrive>([taken(), None]);
         let turned = |number| (Lsn(number), Hlc(number));
         let mut answers = Answers::default();
         answers.take(said(&[1, 2], None), turned(1));
@@ -131,14 +197,36 @@ mod tests {
         answers.take(said(&[3], Some(first)), turned(2));
         answers.take(said(&[4], Some(second)), turned(2));
         assert_eq!(room.available_permits(), 2);
-        let balances = [1, 2, 3].map(|units| Reply::Balance(Some(units)));
-        assert_eq!(replies.all().await, Ok(balances.to_vec()));
+        let replies = replies.all().await.expect("they were sent");
+        assert!(replies.eq([1, 2, 3].map(|number| Ok(Seq(number)))));
         let settled = other.last().await.expect("it was answered");
         let one = Settled {
-            reply: Reply::Balance(Some(4)),
+            reply: Ok(Seq(4)),
             position: Lsn(2),
             time: Hlc(2),
         };
         assert_eq!(settled, one);
+    }
+
+    // Without this, clients that query, give up and query again would exceed the limits, or read what a crash could undo.
+    #[tokio::test]
+    async fn a_query_holds_its_permit_until_its_turn_is_durable() {
+        let room = Arc::new(Semaphore::new(1));
+        let me = ProcessId::parse("p").expect("a valid id");
+        let topology = Topology::full(std::slice::from_ref(&me)).expect("one process");
+        let process = Process::new(me, topology, 1);
+        let query = ValueOf(Key::parse("k").expect("a valid key"));
+        let permit = Arc::clone(&room).try_acquire_owned().ok();
+        let (waiting, mut answer) = Waiter::query(query, permit);
+        let replies = Replies {
+            replies: Vec::new(),
+            to: Some(waiting(&process)),
+        };
+        assert_eq!(room.available_permits(), 0, "its turn is not durable");
+        assert!(answer.0.try_recv().is_err(), "nor is it answered");
+        Answers::default().take(replies, (Lsn(1), Hlc(1)));
+        assert_eq!(room.available_permits(), 1);
+        let settled = answer.settled().await.expect("it is answered");
+        assert_eq!((settled.reply, settled.position), (None, Lsn(1)));
     }
 }

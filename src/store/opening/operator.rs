@@ -9,10 +9,10 @@ use super::Stopped;
 use crate::process::Process;
 use crate::process::channel::Flow;
 use crate::process::clock::Hlc;
+use crate::process::command::Forget;
 use crate::process::ids::{Lsn, ProcessId};
-use crate::process::input::Input;
 use crate::process::registers::Registers;
-use crate::process::reply::{Reply, Settlement};
+use crate::process::reply::Settlement;
 use crate::process::topology::Topology;
 use crate::store::Store;
 use crate::store::engine::schema;
@@ -126,18 +126,16 @@ impl Store {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let wall_us = since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0));
         process.begin_turn(wall_us, Hlc::default());
-        let reply = process.step(Input::Forget { peer: peer.clone() });
+        let settled = process.execute(Forget { peer: peer.clone() });
         let turn = process.end_turn();
-        let settlement = match reply {
-            Reply::Forgotten(Ok(settlement)) => settlement,
-            Reply::Forgotten(Err(_)) => return Ok(Err(NotForgotten::Unknown(peer.clone()))),
-            _ => unreachable!("a decision is answered as one"),
+        let Ok(settlement) = settled else {
+            return Ok(Err(NotForgotten::Unknown(peer.clone())));
         };
         let position = store.commit(&turn)?.position();
         Ok(Ok(Forgotten {
             process: me,
             position,
-            settlement: Some(*settlement),
+            settlement: Some(settlement),
         }))
     }
 

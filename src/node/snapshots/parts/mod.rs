@@ -16,10 +16,10 @@ use crate::node::error::Unavailable;
 use crate::node::health::failures::Failures;
 use crate::node::turn::queue::Queue;
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::process::input::{Input, Read};
+use crate::process::query::{LostSince, Recorded};
 use crate::process::record::Record;
 use crate::process::recording::Recording;
-use crate::process::reply::{RecordedHere, Reply};
+use crate::process::reply::RecordedHere;
 use crate::store::{History, Store, StoreError};
 use crate::transport::peer_client::PeerClient;
 use crate::transport::peer_error::PeerError;
@@ -139,10 +139,8 @@ impl Parts {
                 return Ok(None);
             }
             written.mark_unchanged();
-            let read = Input::Read(Read::Snapshot(snapshot.clone()));
-            let Reply::Snapshot(seen) = self.queue.ask_from_within(read).await?.reply else {
-                unreachable!("a read is answered as one");
-            };
+            let recorded = Recorded(snapshot.clone());
+            let seen = self.queue.query_from_within(recorded).await?;
             let Some(seen) = seen else {
                 return self.stored(snapshot).await;
             };
@@ -173,21 +171,15 @@ impl Parts {
         &self,
         snapshot: &SnapshotId,
     ) -> Result<Option<RecordedHere>, Unavailable> {
-        let read = Input::Read(Read::Snapshot(snapshot.clone()));
-        let Reply::Snapshot(seen) = self.queue.ask_from_within(read).await?.reply else {
-            unreachable!("a read is answered as one");
-        };
-        if let Some(seen) = seen {
-            return Ok(Some(*seen));
+        let recorded = Recorded(snapshot.clone());
+        if let Some(seen) = self.queue.query_from_within(recorded).await? {
+            return Ok(Some(seen));
         }
         let Some(part) = self.stored(snapshot).await? else {
             return Ok(None);
         };
         let cut = part.state.position;
-        let read = Input::Read(Read::Lost(cut));
-        let Reply::Lost(lost) = self.queue.ask_from_within(read).await?.reply else {
-            unreachable!("a read is answered as one");
-        };
+        let lost = self.queue.query_from_within(LostSince(cut)).await?;
         Ok(Some(RecordedHere {
             initiator: part.initiator,
             cut,

@@ -1,0 +1,85 @@
+//! Reads of a process, each with the type of its answer.
+//!
+//! A read takes its place among the inputs of a turn, so its answer shows no state that a crash could undo once that turn and
+//! those before it are durable. A read changes nothing and is not journaled.
+
+use super::Process;
+use super::ids::{AccountId, Key, Lsn, ProcessId, SnapshotId};
+use super::reply::RecordedHere;
+use super::status::Status;
+
+/// A read of a process.
+pub trait Query: Send + 'static {
+    /// What it returns.
+    type Answer: Send + 'static;
+
+    /// Reads the present state.
+    fn ask(&self, process: &Process) -> Self::Answer;
+}
+
+/// The balance of an account, minor units; `None` if the account never existed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BalanceOf(pub AccountId);
+
+/// The value of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValueOf(pub Key);
+
+/// The state of the process and its channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessStatus;
+
+/// The progress of a snapshot; `None` if the process has not recorded it, or no longer remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded(pub SnapshotId);
+
+/// The peers whose store was lost after a cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LostSince(pub Lsn);
+
+impl Query for BalanceOf {
+    type Answer = Option<i64>;
+
+    fn ask(&self, process: &Process) -> Option<i64> {
+        process.bank.balance(&self.0)
+    }
+}
+
+impl Query for ValueOf {
+    type Answer = Option<Box<str>>;
+
+    fn ask(&self, process: &Process) -> Option<Box<str>> {
+        process.keys.get(&self.0).map(Into::into)
+    }
+}
+
+impl Query for ProcessStatus {
+    type Answer = Status;
+
+    fn ask(&self, process: &Process) -> Status {
+        process.status()
+    }
+}
+
+impl Query for Recorded {
+    type Answer = Option<RecordedHere>;
+
+    fn ask(&self, process: &Process) -> Option<RecordedHere> {
+        let registers = &process.registers;
+        let (initiator, cut) = registers.snapshots.get(&self.0)?;
+        Some(RecordedHere {
+            initiator: initiator.clone(),
+            cut,
+            recording: registers.recordings.get(&self.0).cloned(),
+            lost: registers.lost_since(cut),
+        })
+    }
+}
+
+impl Query for LostSince {
+    type Answer = Vec<ProcessId>;
+
+    fn ask(&self, process: &Process) -> Vec<ProcessId> {
+        process.registers.lost_since(self.0)
+    }
+}
