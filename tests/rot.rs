@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use snapledger::history::global::GlobalState;
-use snapledger::history::known::Pin;
+use snapledger::history::pin::Pin;
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::ids::SnapshotId;
 use snapledger::store::{Report, Store, StoreError};
