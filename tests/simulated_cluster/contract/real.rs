@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use snapledger::history::global::{Counted, GlobalState};
+use snapledger::history::known::RevisionArrival;
 use snapledger::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState};
 use snapledger::history::pin::Pin;
 use snapledger::process::Process;
@@ -13,7 +14,7 @@ use snapledger::process::ids::{AccountId, Hash, Lsn, SnapshotId};
 use snapledger::process::record::Turn;
 use snapledger::process::recording::Recording;
 use snapledger::process::registers::Sealed;
-use snapledger::store::{Limits, RevisionArrival, Store, StoreError};
+use snapledger::store::{Limits, Store, StoreError};
 use tempfile::TempDir;
 
 use super::host::{OPEN_SNAPSHOTS_MAX, me, topology};
