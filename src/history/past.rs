@@ -6,20 +6,20 @@ use crate::process::ids::{Hash, Lsn, SnapshotId};
 /// A point in the past of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PastPoint {
-    /// After the newest turn that is not later.
+    /// After the newest turn that is not later than this clock value.
     Time(Hlc),
     /// After the turn at a position.
     Place(JournalPosition),
-    /// The same, where a state was recorded for this snapshot. A journal that begins later may still have its figures.
+    /// After the turn at which a state was recorded for this snapshot. A journal that begins later may still have its totals.
     Recorded(JournalPosition, SnapshotId),
 }
 
-/// A position of a journal.
+/// A position in a particular journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalPosition {
     /// The turn.
     pub position: Lsn,
-    /// The hash of its entry, or a prefix of it: the same number in another journal is another place.
+    /// The hash of its entry, or a prefix of it: the same number in another journal is a different position.
     pub journal: Vec<u8>,
 }
 
@@ -49,6 +49,7 @@ pub struct BalanceThen {
     pub units: Option<i64>,
     /// The newest turn included; 0 if the journal knows nothing of that time.
     pub position: Lsn,
-    /// Whether peers that this store had not met by then may have known another store of the process. An audit finds out.
+    /// Whether peers not recognized by this store at the instant may have known another store of the process; an audit decides
+    /// that.
     pub is_doubtful: bool,
 }

@@ -1,4 +1,4 @@
-//! What the rest of the program may ask of a running node.
+//! The interface of a running node for the rest of the program.
 //!
 //! Over 500 lines: the methods of one type stay together, each a few lines long.
 
@@ -39,7 +39,7 @@ use crate::transport::peer_client::PeerClient;
 const COMPARES_CLOCKS: &str =
     "the wall clock is being compared with the clocks of the peers; this takes at most 2 s";
 
-/// A running node, for its services. Cheap to clone.
+/// A handle to a running node, for its services. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     pub(super) shared: Arc<Shared>,
@@ -59,16 +59,16 @@ pub(super) struct Shared {
     pub(super) assembler: Arc<Assembler>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clocks: Arc<DurableClocks>,
-    /// The clock in the name that was drawn last in this run.
+    /// The clock in the last snapshot id generated in this run.
     pub(super) drawn: Mutex<Lamport>,
     pub(super) meetings: Arc<Handshakes>,
     pub(super) failed: watch::Receiver<Option<String>>,
     pub(super) room: watch::Receiver<DiskSpace>,
-    /// Turns true when streams of peers are to end.
+    /// Becomes true when the streams of peers must end.
     pub(super) closing: watch::Sender<bool>,
 }
 
-/// What a node is made of, as its start has made it.
+/// The components of a node, as created by its start.
 pub(super) struct NodeContext {
     pub(super) config: Arc<NodeConfig>,
     pub(super) peers: Arc<Peers>,
@@ -153,10 +153,10 @@ impl Handle {
         self.shared.queue.query(query).await
     }
 
-    /// Asks several things, decided in this order.
+    /// Submits several inputs, decided in this order.
     ///
     /// # Errors
-    /// As [`Handle::ask`]; nothing was done but where the node is going down.
+    /// As [`Handle::ask`]; unless the node is stopping, nothing was executed.
     pub async fn ask_all<C: Command>(
         &self,
         commands: Commands<C>,
@@ -165,11 +165,11 @@ impl Handle {
         self.shared.queue.ask(commands)?.all().await
     }
 
-    /// Asks several things, decided in this order, and waits for room rather than being refused. Who asks again when this
-    /// returns is decided after them.
+    /// Submits several inputs, decided in this order, and waits for space instead of being refused. Inputs submitted after this
+    /// returns are decided after these.
     ///
     /// # Errors
-    /// [`Unavailable`]; nothing was done.
+    /// [`Unavailable`]; nothing was executed.
     pub async fn ask_in_turn<C: Command>(
         &self,
         commands: Commands<C>,
@@ -178,8 +178,8 @@ impl Handle {
         self.shared.queue.ask_in_turn(commands).await
     }
 
-    /// A snapshot: its newest revision, or its progress. `None` if it is not in the history here, and this process never saw its
-    /// marker, or leaves it to its initiator. Nothing is changed.
+    /// A snapshot: its newest revision, or its progress. `None` if it is not in the own history and this process has not
+    /// received its marker, or leaves it to its initiator. Changes nothing.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -190,8 +190,8 @@ impl Handle {
         }
     }
 
-    /// The same as [`Handle::find`]. While the initiator is gone and the snapshot is not complete here, this node begins to
-    /// assemble it, or continues to.
+    /// A snapshot as [`Handle::find`] returns it. While the initiator is gone and the snapshot is not complete here, this call
+    /// makes this node assemble it.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -205,7 +205,7 @@ impl Handle {
         }
     }
 
-    /// The same as [`Handle::find_or_assemble`], without snapshots in progress on another node.
+    /// A snapshot as [`Handle::find_or_assemble`] returns it, without those in progress at another node.
     pub(super) async fn known_or_assembled(
         &self,
         id: &SnapshotId,
@@ -223,7 +223,7 @@ impl Handle {
             return Ok(known);
         }
         let (assembler, snapshot) = (Arc::clone(&self.shared.assembler), id.clone());
-        // The own ones are bounded by the process; what is asked for here is not.
+        // The process bounds the number of its own snapshots; this bounds those requested here.
         if self.shared.in_progress.count() >= 2 * self.config().snapshot.open_max {
             return known.map(Some).ok_or(Unavailable::Full);
         }
@@ -231,7 +231,7 @@ impl Handle {
         self.known(id).await
     }
 
-    /// A revision of a snapshot; `None` where it is not in the history here.
+    /// A revision of a snapshot; `None` if it is not in the own history.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -244,7 +244,7 @@ impl Handle {
         let wanted = id.clone();
         let parts = &self.shared.parts;
         let found = parts.blocking(move |store| {
-            // One that is being deleted is listed no more, and may be there still.
+            // A revision that is being deleted is no longer listed, but may still be readable.
             if !store.history().revisions_of(&wanted).contains(&revision) {
                 return Ok(None);
             }
@@ -254,7 +254,7 @@ impl Handle {
         Ok(found.await?.map(|view| view.leased(reading)))
     }
 
-    /// All published revisions of a snapshot, newest first; none where it is not in the history here.
+    /// All published revisions of a snapshot, newest first; empty if it is not in the own history.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -275,7 +275,7 @@ impl Handle {
         found.await
     }
 
-    // One that another node assembles, and that comes into the history here when it is finished: as it began.
+    // A snapshot that another node assembles and that will be replicated here when it is finished: its start.
     async fn followed(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
         if self.config().history.keep != Keep::All || self.store().retention().is_deleted(id) {
             return Ok(None);
@@ -295,7 +295,7 @@ impl Handle {
             }) => GlobalState::begun(id.clone(), initiator, time, clock),
             _ => self.shared.parts.begun(id).await?,
         };
-        // It may have come meanwhile.
+        // A revision may have arrived meanwhile.
         if let Some(known) = self.known(id).await? {
             return Ok(Some(known));
         }
@@ -308,7 +308,7 @@ impl Handle {
 
     pub(super) async fn known(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
         let reading = self.store().retention().reading(id);
-        // Looked at first: what is published between the two looks is found by the second.
+        // Read first, so that a revision published between the two reads is found by the second.
         let running = self.in_progress(id);
         if self.store().history().revisions_of(id).is_empty() {
             return Ok(running.map(|view| view.leased(reading)));
@@ -325,13 +325,13 @@ impl Handle {
         Ok(view.map(|view| view.leased(reading)))
     }
 
-    /// The process that assembles what an initiator starts, as far as is known here.
+    /// The process that assembles the snapshots of an initiator, as far as known here.
     #[must_use]
     pub fn assembler<'a>(&'a self, initiator: &'a ProcessId) -> &'a ProcessId {
         self.shared.assembler.assembler(initiator)
     }
 
-    /// Takes note of a call of a process of another make, and of its clock then.
+    /// Records a call of a foreign process, and its clock.
     pub fn called(&self, process: &ProcessId, clock: Lamport) {
         self.shared.peers.called(process, clock);
     }
@@ -354,7 +354,7 @@ impl Handle {
             .await
     }
 
-    /// This process's own part of a snapshot, as far as it is; `None` while its state is not recorded.
+    /// The own part of a snapshot as it is; `None` while its state is not recorded.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -362,8 +362,8 @@ impl Handle {
         self.shared.parts.own(id).await
     }
 
-    /// Pins a snapshot, or takes the pin away: durable here when answered, and known to a majority of the live peers; says
-    /// which of them do not know it yet. They hear of it with the next greeting. `None` where the snapshot is not in this
+    /// Pins or unpins a snapshot. When this returns, the update is durable here and known to a majority of the live peers.
+    /// Returns those that do not know it yet; they receive it with the next greeting. `None` if the snapshot is not in the own
     /// history.
     ///
     /// # Errors
@@ -379,13 +379,13 @@ impl Handle {
         }
     }
 
-    /// What is known of all other processes.
+    /// The views of all other processes.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerView> {
         self.shared.peers.views()
     }
 
-    /// How the node is configured.
+    /// The configuration of the node.
     #[must_use]
     pub fn config(&self) -> &NodeConfig {
         &self.shared.config
@@ -397,23 +397,22 @@ impl Handle {
         &self.shared.store
     }
 
-    /// Takes note of an error of the store that somebody met who read it; one that is fatal ends the node. Says what to
-    /// answer.
+    /// Handles an error of the store found by a reader; a fatal one stops the node. Returns the answer for the client.
     #[must_use]
     pub fn store_failed(&self, error: StoreError) -> Unavailable {
         self.shared.parts.failures.unavailable("reading", error)
     }
 
-    /// The client of another process; `None` if it is no member of the cluster, or runs another program.
+    /// The client of another process; `None` if it is not a member of the cluster, or runs another program.
     #[must_use]
     pub fn peer_client(&self, process: &ProcessId) -> Option<PeerClient> {
         self.shared.peers.client(process)
     }
 
-    /// Whether the node can do its work: its clock is settled, its journal has begun, its disk works and has room.
+    /// Whether the node is ready: its clock is settled, its journal has begun, its disk works and has space.
     ///
     /// # Errors
-    /// The sentence says why not.
+    /// The reason, as a sentence.
     pub fn ready(&self) -> Result<(), String> {
         if let Some(why) = &*self.shared.failed.borrow() {
             return Err(why.clone());
@@ -421,7 +420,7 @@ impl Handle {
         if !self.shared.peers.wall().is_settled() {
             return Err(COMPARES_CLOCKS.to_owned());
         }
-        // Instants before its first turn are unknown to a journal: a client that sees a ready node may ask about them.
+        // A journal does not know instants before its first turn, and clients of a ready node may ask about them.
         if self.shared.clocks.newest().time == Hlc::default() {
             return Err("the first turn of the journal is being written".to_owned());
         }
@@ -429,26 +428,26 @@ impl Handle {
         room.for_clients().map_err(|why| why.to_string())
     }
 
-    /// All figures in the text format of Prometheus.
+    /// All metrics in the text format of Prometheus.
     #[must_use]
     pub fn metrics(&self) -> String {
         let (is_ready, stopped) = (self.ready().is_ok(), self.stopped().len());
         self.shared.metrics.text(is_ready, stopped)
     }
 
-    /// How a channel of this process is connected.
+    /// The state of a channel of this process.
     #[must_use]
     pub fn link(&self, channel: &ChannelId) -> LinkState {
         self.shared.links.get(channel)
     }
 
-    /// What is wrong with a channel of this process, or with somebody who wanted to use it.
+    /// The fault of a channel of this process, or of a process that was refused its use.
     #[must_use]
     pub fn link_error(&self, channel: &ChannelId) -> Option<String> {
         self.shared.links.error(channel)
     }
 
-    /// The channels of this process that are stopped, and why.
+    /// The stopped channels of this process, with the reasons.
     pub(super) fn stopped(&self) -> Vec<(ChannelId, String)> {
         self.shared.links.stopped()
     }
@@ -469,12 +468,12 @@ impl Handle {
         self.shared.clocks.newest().logical
     }
 
-    /// Ends the streams of peers, so that the server under them can stop. They come again to whoever is there then.
+    /// Ends the streams of peers, so that their server can stop. The peers reconnect to its successor.
     pub fn close_channels(&self) {
         self.shared.closing.send_replace(true);
     }
 
-    /// Resolves when streams are to end, those of peers and those of clients.
+    /// Resolves when all streams must end, those of peers and those of clients.
     pub async fn closing(&self) {
         let mut closing = self.shared.closing.subscribe();
         // The sender lives as long as this handle.
@@ -508,7 +507,7 @@ impl Handle {
     }
 }
 
-/// On a task of its own: whoever asked may go away, and what was started must be collected all the same.
+/// Runs work on its own task, so that a started snapshot is assembled even if the caller has gone.
 pub(super) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, Unavailable>> + Send + 'static,
 ) -> Result<T, Unavailable> {

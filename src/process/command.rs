@@ -1,5 +1,5 @@
-//! Inputs that are replied to, each with the type of its reply. The replies travel as [`Reply`]; [`reply_to`] is the one place
-//! where they are taken for what they must be.
+//! Inputs with a reply, each with the type of its reply. Replies are transported as [`Reply`]; only `reply_to` converts them to
+//! their types.
 
 use std::marker::PhantomData;
 
@@ -22,14 +22,14 @@ pub trait Command {
     /// The input.
     fn into_input(self) -> Input;
 
-    /// The reply to such an input; `None` if it is one to another input.
+    /// The reply to such an input; `None` if it is the reply to another input.
     fn reply(reply: Reply) -> Option<Self::Reply>;
 }
 
 /// Takes the reply to a command.
 ///
 /// # Panics
-/// If the reply is one to another input, which [`Process::step`] never gives.
+/// If it is the reply to another input, which [`Process::step`] never returns.
 pub fn reply_to<C: Command>(reply: Reply) -> C::Reply {
     C::reply(reply).expect("a process replies to each input in the kind of that input")
 }
@@ -49,7 +49,7 @@ pub struct Commands<C> {
 }
 
 impl<C: Command> Commands<C> {
-    /// Whether there is none.
+    /// Whether there are no commands.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.inputs.is_empty()
@@ -301,7 +301,7 @@ mod tests {
     use crate::process::message::Marker;
     use crate::process::topology::Topology;
 
-    // Each command is replied to in its own kind, or `execute` panics.
+    // Each command gets the reply of its own kind, or `execute` panics.
     #[test]
     fn every_command_gets_the_reply_of_its_kind() {
         let id = |id: &str| ProcessId::parse(id).expect("a valid id");

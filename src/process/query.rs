@@ -10,7 +10,7 @@ use super::status::Status;
 
 /// A read of a process.
 pub trait Query: Send + 'static {
-    /// What it returns.
+    /// The answer.
     type Answer: Send + 'static;
 
     /// Reads the present state.

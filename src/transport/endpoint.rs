@@ -6,7 +6,7 @@ use tonic::transport::{Channel, Endpoint};
 
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 const KEEPALIVE: Duration = Duration::from_secs(2);
-/// The flow-control window of a connection, for the frames under way.
+/// The flow-control window of a connection for frames in flight, bytes.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// The address is not `host:port`.
@@ -17,7 +17,7 @@ pub struct BadAddress;
 /// A connection to the node at `address` (`host:port`), established on first use and again after each failure.
 ///
 /// # Errors
-/// [`BadAddress`] if the address makes no URI.
+/// [`BadAddress`] if the address is not a valid URI.
 pub fn connect(address: &str) -> Result<Channel, BadAddress> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| BadAddress)?;
     Ok(endpoint

@@ -33,11 +33,11 @@ use crate::proto::snapledger::share_at_request::Point;
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// The time limit of a question about published revisions.
 const REVISION_MAX: Duration = Duration::from_secs(1);
-/// No part or revision is larger: they hold figures and hashes, never contents. A hash stands for half a chunk of messages at
-/// least, so this is a backlog of some 60 GB.
+/// The maximum size of a part or revision, bytes. They hold figures and hashes, not contents. A hash stands for at least half a
+/// chunk of messages, so this corresponds to a backlog of some 60 GB.
 const PART_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The way to one process of the cluster that runs this program.
+/// The client of one process of the cluster that runs this program.
 #[derive(Debug, Clone)]
 pub struct PeerClient {
     cluster: String,
@@ -188,8 +188,8 @@ impl PeerClient {
         Ok(chunks.map(|chunk| Ok(chunk?.stored)))
     }
 
-    /// A revision as stored, or the newest one. A program that knows no earlier revisions returns the newest. `None` if the process
-    /// has none.
+    /// A revision as stored; `None` for the newest. Older versions always return the newest. The result is `None` if the
+    /// process has none.
     ///
     /// # Errors
     /// [`PeerError`].
@@ -208,8 +208,8 @@ impl PeerClient {
         Ok(Some(found.stored).filter(|stored| !stored.is_empty()))
     }
 
-    /// The revisions that were added to the history of the process, without the first `after`; `None` for one whose id means
-    /// nothing to this program.
+    /// The revisions that were added to the history of the process, without the first `after`; an item is `None` if its id is
+    /// not valid in this version.
     ///
     /// # Errors
     /// [`PeerError`].
@@ -226,8 +226,8 @@ impl PeerClient {
         Ok(listed.map(|listed| Ok(arrival_from_wire(&listed?))))
     }
 
-    /// The pins that the process knows. If it is told one first, it lists that of this snapshot alone, unless its program does not
-    /// know the question.
+    /// The pins that the process knows. If the request has one, the process records it first and returns only that of this
+    /// snapshot; older versions return all.
     ///
     /// # Errors
     /// [`PeerError`].

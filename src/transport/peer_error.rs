@@ -8,10 +8,10 @@ use super::wire::{Unreadable, answers_since};
 use crate::process::clock::Hlc;
 use crate::process::ids::ProcessId;
 
-/// Why a call to a peer failed. The sentence is that of the peer where it gave one.
+/// Why a call to a peer failed, with the sentence of the peer if it gave one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
-    /// No answer came in time.
+    /// No answer arrived in time.
     #[error("no answer within {} s", .0.as_secs_f64())]
     Late(Duration),
     /// The peer cannot be reached, or answers nothing now.
@@ -25,10 +25,10 @@ pub enum PeerError {
     BeforeHorizon {
         /// The earliest instant that it answers.
         since: Hlc,
-        /// What it says.
+        /// The sentence of the peer.
         sentence: String,
     },
-    /// The requested instant is not over there, or a message is too large.
+    /// The requested instant is in the future of the peer, or a message is too large.
     #[error("{0}")]
     OutOfRange(String),
     /// The request means nothing to this peer, such as a position of another journal.
@@ -37,7 +37,7 @@ pub enum PeerError {
     /// The peer does not have it.
     #[error("{0}")]
     NotFound(String),
-    /// The program of the peer does not know the call.
+    /// The version of the peer does not support the call.
     #[error("{0}")]
     Unsupported(String),
     /// The peer refuses the call, such as one of another cluster.
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::transport::wire::before_horizon;
 
-    // Without this a peer that is only behind, or has trimmed its journal, counts as dead, or the reverse.
+    // Without this, a peer that is only behind, or has trimmed its journal, counts as dead, or the reverse.
     #[test]
     fn each_status_keeps_its_meaning() {
         let horizon = before_horizon(Hlc::at(7), "too early");

@@ -1,5 +1,5 @@
-//! The past of the own process, for whoever asks: final before it is answered, since the clock passes an instant durably
-//! first; and what the history here knows of others.
+//! The past of the own process. Answers are final, because the clock first passes the instant durably. Also the past of other
+//! processes from the own history.
 
 pub(super) mod changes;
 
@@ -19,7 +19,7 @@ use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::process::query::ProcessStatus;
 use crate::store::{StatementPage, StatementQuery, Store, StoreError};
 
-/// How long a process may take to say until when something has happened there.
+/// The time limit for a process to report its newest turn.
 const GREETING_MAX: Duration = Duration::from_secs(1);
 
 // Refuses totals of another journal.
@@ -31,8 +31,7 @@ fn check(place: &JournalPosition, share: &ProcessTotals) -> Result<(), Unanswere
 }
 
 impl Handle {
-    /// The newest instant that is not in the future: what the wall clock shows, or the clock of the process where that
-    /// is ahead of it.
+    /// The newest instant that is not in the future: the wall clock, or the clock of the process if that is ahead.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -44,8 +43,8 @@ impl Handle {
             .last_of_label())
     }
 
-    /// By when everything has happened that this process did. Behind a gap there is no answer before the store has caught up with
-    /// its peers: once that is over, it counts as the newest thing that happened.
+    /// The instant by which everything that this process did has happened. After a gap there is no answer before the store has
+    /// caught up with its peers; the instant of catching up, once past, counts as the newest event.
     pub(super) fn settled(&self) -> Hlc {
         let settled = self.shared.clocks.settled();
         let now = self.shared.peers.wall().now();
@@ -54,8 +53,8 @@ impl Handle {
         settled.max(caught_up.unwrap_or_default())
     }
 
-    /// The instant to answer for where none is asked about: everything that a live process has acknowledged has happened
-    /// by then. As long as nothing else happens it stays the same, and once it has been asked about nothing is written.
+    /// The instant to use for a query without one: everything that a live process has acknowledged has happened by then. It
+    /// stays the same while nothing else happens, so repeated queries write nothing.
     pub async fn latest(&self) -> Hlc {
         let mut asked = JoinSet::new();
         for peer in self.peers().into_iter().filter(|peer| !peer.is_silent) {
@@ -71,12 +70,12 @@ impl Handle {
                 Ok(Ok(greeting)) => greeting.settled,
                 _ => 0,
             };
-            // What a process does not say may have happened until now.
+            // A process that does not report its newest turn may have made one until now.
             let settled = match settled {
                 0 => wall.now(),
                 settled => Hlc(settled),
             };
-            // What a process did whose clock is too far ahead belongs to instants that are not over.
+            // A turn of a process whose clock is too far ahead belongs to future instants.
             if wall.too_early(settled).is_none() {
                 latest = latest.max(settled);
             }
@@ -84,8 +83,8 @@ impl Handle {
         latest.last_of_label()
     }
 
-    /// The figures of this process at a point of its past. They are not known ([`ProcessTotals::is_known`]) where the journal knows
-    /// nothing of that time.
+    /// The totals of this process at a point of its past. They are unknown ([`ProcessTotals::is_known`]) if the journal does
+    /// not know that time.
     ///
     /// # Errors
     /// [`Unanswered`].
@@ -118,7 +117,7 @@ impl Handle {
         }
     }
 
-    /// What an account of this process held at an instant.
+    /// The balance of an account of this process at an instant.
     ///
     /// # Errors
     /// [`Unanswered`].
@@ -144,7 +143,7 @@ impl Handle {
         .await
     }
 
-    /// Whether the store of a peer is given up here, and none has taken its place.
+    /// Whether the store of a peer was given up on this node and not replaced.
     #[must_use]
     pub fn has_given_up(&self, peer: &ProcessId) -> bool {
         self.shared.meetings.has_given_up(peer)
@@ -160,8 +159,8 @@ impl Handle {
             .await
     }
 
-    /// What the newest snapshot in the history here holds of a process whose recorded state is as it should be; if it must
-    /// not be later than an instant, that is given, too.
+    /// The recorded state of a process in the newest snapshot of the own history that satisfies `is_wanted`. `not_after` is the
+    /// latest time that can satisfy it, if known.
     ///
     /// # Errors
     /// [`Unanswered`].
@@ -175,8 +174,8 @@ impl Handle {
             .await
     }
 
-    // What was decided before the clock passed the instant is durable when this returns, and nothing later belongs to it.
-    // Whoever asks does not pull the clock either.
+    // Advances the clock past an instant. When this returns, everything decided before is durable, and no later turn belongs to
+    // the instant. An instant too far ahead is refused, so that a query cannot move the clock either.
     pub(super) async fn reach(&self, time: Hlc) -> Result<(), Unanswered> {
         let wall = self.shared.peers.wall();
         if !wall.settled().await {
@@ -192,7 +191,7 @@ impl Handle {
     /// Reads the store on a blocking thread.
     ///
     /// # Errors
-    /// [`Unanswered`]; a fatal error ends the node.
+    /// [`Unanswered`]; a fatal error stops the node.
     pub async fn look_up<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,

@@ -1,4 +1,4 @@
-//! The tasks of a node for each of its peers: greet the peer, and send it the messages of the channel to it.
+//! The tasks of a node for each peer: they greet the peer and send it the messages of the channel.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,20 +1,20 @@
-//! What the peers know of the name of a snapshot that is about to be started.
+//! What the peers know of the id of a snapshot that is about to be started.
 
 use crate::history::known::KnownSnapshot;
 use crate::process::ids::ProcessId;
 
-/// What the peers know of a name.
+/// What the peers know of an id.
 #[derive(Debug, Default)]
 pub(in crate::node) struct Elsewhere {
     pub(in crate::node) found: Option<KnownSnapshot>,
-    /// Whether a process did not answer that was never met on this store.
+    /// Whether a process that was never recognized on this store has not answered.
     pub(in crate::node) is_stranger_silent: bool,
-    /// One that is up and has said nothing, although it was waited for.
+    /// A process that is up and did not answer in time.
     pub(in crate::node) live_and_silent: Option<ProcessId>,
 }
 
 impl Elsewhere {
-    /// One that is there counts more than one that was deleted: it may be pinned.
+    /// Takes an answer. An existing snapshot takes precedence over a deleted one: it may be pinned.
     pub(in crate::node) fn take(&mut self, found: Option<KnownSnapshot>) {
         if !matches!(self.found, Some(KnownSnapshot::Begun { .. })) {
             self.found = found.or(self.found.take());

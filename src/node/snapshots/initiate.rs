@@ -1,13 +1,13 @@
-//! Starting a snapshot: under a name that no snapshot of the cluster has. The name is drawn here, or given by the
-//! client. The own history is asked for it first, then the peers, for a name that is drawn only until all were met.
+//! Starting a snapshot under an id that no snapshot of the cluster has. The id is given by the client or generated here. The
+//! own history is checked first, then the peers; for a generated id they are asked only until all of them are recognized.
 //!
-//! A peer that is up is waited for where the name was given; while it says nothing, nothing is started. A peer that answers
+//! For a given id, this node waits for the answer of each peer that is up and starts nothing before. A peer that answers
 //! neither the question nor a greeting for [`MUTE_AFTER`] is not waited for: it is dead, frozen or cut off, and waiting longer
-//! would not tell which. Each finished revision is taken over by the peers that are up at once, so what is known there alone
-//! was begun or finished in the moments before, or while the others were away. Such a snapshot is started anew. If it
-//! is still in progress there, the two are one when the peer returns (`history/assembly`); if it was finished, its
-//! revisions and those from here are kept apart by their hashes, and the contradiction is logged. A name that is drawn
-//! and may be taken carries the run of the process, so that no other run has drawn it.
+//! would not tell which. Live peers replicate each finished revision at once, so a snapshot known only to such a peer was
+//! started or finished moments before, or while the others were away. It is then started again under the same id. If it is
+//! still in progress at that peer, the two are merged when the peer returns (`history/assembly`); if it was finished, the
+//! revisions of both are kept apart by their hashes, and the contradiction is logged. A generated id that may be in use
+//! includes the run of the process, so that no other run has generated it.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -31,20 +31,20 @@ use crate::process::snapshot::{drawn_name, is_drawn_by};
 use crate::transport::peer_client::PeerClient;
 use crate::transport::peer_error::PeerError;
 
-/// How long peers may take to say what they know of a name.
+/// The time limit for peers to answer about a generated id.
 const FIND_MAX: Duration = Duration::from_millis(250);
-/// How long one that is up may take where the name was given.
+/// The time limit for a live peer to answer about a given id.
 const LIVE_MAX: Duration = Duration::from_secs(5);
-/// How long one that does not answer greetings either may take; a greeting has as long.
+/// The time limit for a peer that does not answer greetings either; the same as that of a greeting.
 const MUTE_AFTER: Duration = ANSWER_MAX;
 
 impl Handle {
-    /// Starts a snapshot and its collection, unless it was started before. What is there at the deadline is published
-    /// as partial; `None` is the configured one. A restart forgets it, the configured one counts then. Peers may take so
-    /// long as `patience` to say whether they know a given name, and no longer than they always may.
+    /// Starts a snapshot and its assembly, unless it was started before. At the deadline the parts present are published as
+    /// partial; `None` means the configured deadline, which also counts after a restart. `patience` limits the time for peers
+    /// to answer about a given id; it cannot exceed the default.
     ///
     /// # Errors
-    /// [`Unavailable`]; [`NotBegun`] is an answer.
+    /// [`Unavailable`]; [`NotBegun`] is returned as an answer.
     pub async fn initiate(
         &self,
         snapshot: Option<SnapshotId>,
@@ -96,7 +96,7 @@ impl Handle {
         self.begin(snapshot, deadline).await
     }
 
-    // What the own process and the peers know of a given name. Both answers wait for a turn, so they are waited for together.
+    // What the own process and the peers know of a given id. Both answers wait for a turn, so they are awaited together.
     async fn find_everywhere(
         &self,
         snapshot: &SnapshotId,
@@ -130,7 +130,7 @@ impl Handle {
         deadline: Option<Duration>,
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
         loop {
-            // Looked at first: the clock that is read behind it is past that of every peer.
+            // Checked first: the clock read afterwards is then past that of every peer.
             let has_met_everyone = self.shared.meetings.has_met_everyone();
             let (clock, is_next) = self.draw();
             let me = &self.config().me;
@@ -146,8 +146,8 @@ impl Handle {
         }
     }
 
-    // A clock ahead of the process and of the last one that was drawn: two that ask at once draw two names. Says whether it is
-    // the next one of the process, so that the markers of the snapshot have that clock or a later one.
+    // Draws a clock ahead of the process and of the last drawn one, so that concurrent calls get different ids. Returns also
+    // whether it is the next clock of the process, so that the markers of the snapshot have this clock or a later one.
     fn draw(&self) -> (Lamport, bool) {
         let drawn = &self.shared.drawn;
         let mut drawn = drawn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,8 +157,8 @@ impl Handle {
         (*drawn, is_next)
     }
 
-    // Whether no snapshot of the cluster has a name that was drawn. The peers are asked only until all were met: what an
-    // earlier store of this process has drawn is behind their clocks, and since the meeting behind the clock here.
+    // Whether no snapshot of the cluster has this generated id. Peers are asked only until all are recognized: ids generated on
+    // an earlier store of this process are behind their clocks, and since the recognition behind the own clock.
     async fn is_free(
         &self,
         snapshot: &SnapshotId,
@@ -194,8 +194,8 @@ impl Handle {
         Ok(Ok(initiated))
     }
 
-    // The channels that open snapshots wait for say whose markers are missing; where these processes are alive, they
-    // wait for a dead one before them.
+    // The open channels of unfinished snapshots show whose markers are missing. If these processes are alive, they wait for a
+    // dead one themselves.
     async fn too_many(&self, open: u64) -> Result<NotBegun, Unavailable> {
         let status = self.query(ProcessStatus).await?.reply;
         let peers = self.peers().into_iter().filter(|peer| peer.is_silent);
@@ -207,7 +207,7 @@ impl Handle {
         Ok(NotBegun::TooMany { open, down })
     }
 
-    /// What is known of a snapshot here.
+    /// What this node knows of a snapshot.
     pub(in crate::node) async fn find_known(
         &self,
         snapshot: &SnapshotId,
@@ -218,7 +218,7 @@ impl Handle {
         }
     }
 
-    // What the history says, or this node, where it assembles the snapshot. The process is not asked.
+    // What the history knows of a snapshot, or this node if it assembles it. Does not ask the process.
     async fn find_in_history(
         &self,
         snapshot: &SnapshotId,
@@ -230,7 +230,7 @@ impl Handle {
         Ok(is_deleted.then_some(KnownSnapshot::Deleted))
     }
 
-    // What the process says of a snapshot that another node assembles.
+    // What the process knows of a snapshot that another node assembles.
     async fn find_begun(
         &self,
         snapshot: &SnapshotId,
@@ -243,8 +243,8 @@ impl Handle {
         }))
     }
 
-    /// How far a snapshot is at this process; `None` where it has not recorded its state for it. A part that is damaged
-    /// says nothing, and does not hide what is published.
+    /// The progress of a snapshot at this process; `None` if it has not recorded its state. A damaged part counts as none and
+    /// does not hide published revisions.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -269,8 +269,8 @@ impl Handle {
         Ok(part.is_some() || self.store().retention().is_deleted(snapshot))
     }
 
-    // Asks every peer that may answer. One that is not up is asked, too, as long as it was not found silent. Fails where one
-    // could not be asked to the end: what it knows is not nothing.
+    // Asks every peer that is not silent, even if it is not up. Fails if a question was aborted, since that is not the answer
+    // "unknown".
     async fn find_elsewhere(
         &self,
         snapshot: &SnapshotId,
@@ -287,7 +287,7 @@ impl Handle {
                 elsewhere.is_stranger_silent |= is_stranger;
                 continue;
             }
-            // One that stops in order has said so.
+            // A peer that stops in order has announced it.
             let is_live = peer.state == PeerState::Up && !peer.is_leaving;
             let awaited = match patience {
                 Patience::UntilGone(longest) if is_live => Some(longest),
@@ -354,7 +354,7 @@ impl Handle {
         }
     }
 
-    /// What one process says of a snapshot.
+    /// What one process knows of a snapshot.
     pub(in crate::node) async fn find_at(
         &self,
         process: &ProcessId,
@@ -366,21 +366,21 @@ impl Handle {
     }
 }
 
-/// How long a peer is waited for that is up and does not answer.
+/// How long to wait for peers that are up and do not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Patience {
-    /// For a moment: names that are drawn are unknown to others but for the earlier stores of a process.
+    /// A short time: generated ids are unknown to others, except those of earlier stores of this process.
     Short,
-    /// Until it is found silent or mute, or for so long: a given id that it knows is taken.
+    /// Until the peer is found silent or mute, or for this time: a given id that it knows must not be reused.
     UntilGone(Duration),
 }
 
-/// What came of a question to one peer.
+/// The result of asking one peer.
 enum PeerReply {
     Answer(Option<KnownSnapshot>),
-    /// It is down or mute, or too old to know the question.
+    /// It is down or mute, or its version does not support the question.
     Gone,
-    /// It is up.
+    /// It is up and has not answered.
     Nothing,
 }
 
@@ -389,8 +389,8 @@ mod tests {
     use super::*;
     use crate::node::Node;
 
-    // Without this a marker that a process of another make repeats after months would begin a second recording under the
-    // id, and a partial snapshot of then could not be completed any more.
+    // Without this, a marker that a foreign process repeats after months would start a second recording under the id, and the
+    // old partial snapshot could not be completed any more.
     #[tokio::test]
     async fn a_snapshot_that_the_process_has_forgotten_is_known_by_its_part() {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -138,7 +138,7 @@ impl SnapshotFilter {
 }
 
 impl SnapshotView {
-    /// The snapshot, as it is told to a peer.
+    /// What a peer is told of the snapshot.
     pub(in crate::node) fn known(&self) -> KnownSnapshot {
         KnownSnapshot::Begun {
             status: self.status(),

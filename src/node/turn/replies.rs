@@ -24,8 +24,8 @@ pub struct Settled<R> {
     pub time: Hlc,
 }
 
-/// The address for the replies to inputs submitted together, or of the answer to a query. It holds the permits of the inputs until it is dropped, even if
-/// the client has gone: clients that submit, give up and submit again must not exceed the limits.
+/// The address for the replies to inputs submitted together, or for the answer to a query. It holds the permits of the inputs
+/// until it is dropped, even if the client has gone: clients that submit, give up and submit again must not exceed the limits.
 pub(in crate::node) struct Waiter {
     address: Address,
     _room: [Option<OwnedSemaphorePermit>; 2],

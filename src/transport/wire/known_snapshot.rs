@@ -1,4 +1,4 @@
-//! Wire forms of what processes tell each other of snapshots.
+//! Wire forms of what processes report to each other about snapshots.
 
 use crate::history::known::{KnownSnapshot, RevisionArrival, SnapshotStatus};
 use crate::history::pin::Pin;
@@ -61,7 +61,7 @@ pub fn arrival_to_wire(arrival: &RevisionArrival) -> ListedRevision {
     }
 }
 
-/// Decodes the arrival of a revision; `None` if its id is none for this program.
+/// Decodes the arrival of a revision; `None` if its id is not valid in this version.
 #[must_use]
 pub fn arrival_from_wire(listed: &ListedRevision) -> Option<RevisionArrival> {
     Some(RevisionArrival {
@@ -83,7 +83,7 @@ pub fn pin_to_wire(snapshot: &SnapshotId, pin: &Pin) -> ListedPin {
     }
 }
 
-/// Decodes a pin; `None` if an id is none for this program.
+/// Decodes a pin; `None` if an id is not valid in this version.
 #[must_use]
 pub fn pin_from_wire(listed: &ListedPin) -> Option<(SnapshotId, Pin)> {
     let pin = Pin {

@@ -30,7 +30,7 @@ use crate::transport::wire::part_to_wire;
 pub(in crate::node) struct Alone {
     pub(in crate::node) parts: Parts,
     pub(in crate::node) dir: TempDir,
-    // Held open: waiting for a turn or a part goes on.
+    // Held open, so that waits for a turn or a part continue.
     _requests: UnboundedReceiver<queue::Request>,
     _written: watch::Sender<u64>,
 }
@@ -181,7 +181,7 @@ fn part(open: Vec<ProcessId>) -> Part {
 async fn a_part_may_be_as_large_as_a_revision() {
     let alone = alone();
     let long = "x".repeat(crate::process::ids::ID_BYTES_MAX - 6);
-    // Six megabytes, and nothing to fetch behind it.
+    // Six megabytes, without chunks to fetch.
     let open = (0..50_000).map(|number| process(&format!("{long}{number:06}")));
     let part = part(open.collect());
     let client = Peer(part.clone()).serve().await;
@@ -189,8 +189,8 @@ async fn a_part_may_be_as_large_as_a_revision() {
     assert_eq!(fetched.expect("it fits"), Some(part));
 }
 
-// Without this, a store that took the place of a lost one would take the state of that one for its own, once it has trimmed
-// the turns that tell the two apart.
+// Without this, a store that replaced a lost one would use the lost store's state as its own, once it has trimmed the turns
+// that distinguish the two.
 #[tokio::test]
 async fn the_part_of_another_store_is_not_taken_for_the_own_one() {
     for (journal, is_own) in [(Hash::default(), true), (Hash([7; 32]), false)] {
@@ -219,7 +219,7 @@ async fn the_part_of_another_store_is_not_taken_for_the_own_one() {
     }
 }
 
-// Without this, nobody would learn that a part never comes.
+// Without this, a part that never arrives would not be reported.
 #[test]
 fn what_comes_by_itself_is_told_from_what_does_not() {
     let strange = |status: Status| Unfetched::from(PeerError::from(status)).is_strange();
