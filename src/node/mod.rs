@@ -8,6 +8,8 @@
 mod alone;
 mod background;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod handle;
 mod health;
 mod past;
@@ -17,6 +19,7 @@ mod replication;
 mod retention;
 mod snapshots;
 mod turn;
+mod unfetched;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -66,8 +69,6 @@ pub struct Node {
 impl Node {
     /// Opens the store, recovers the process, and starts its threads and channels.
     ///
-    /// Over 70 lines: one list of what is made and started. Each needs those before it.
-    ///
     /// # Errors
     /// [`NodeError`]: the store cannot be opened, is damaged, or is not this process's.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
@@ -111,13 +112,8 @@ impl Node {
         };
         let mut threads = turn::start(process, requests, &wall, committer, committed, &failures)?;
         threads.extend(background.threads);
-        let parts = Parts::new(
-            config.me.clone(),
-            store,
-            queue,
-            background.written,
-            failures.clone(),
-        );
+        let written = background.written;
+        let parts = Parts::new(config.me.clone(), store, queue, written, failures.clone());
         let peers = Arc::new(Peers::new(&config, remembered, Links::default(), wall)?);
         let handle = Handle::new(NodeContext {
             config,

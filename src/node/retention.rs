@@ -228,7 +228,7 @@ impl Retention {
         let Some(client) = client.filter(|_| ask && self.peers.is_up(assembler)) else {
             return false;
         };
-        let there = self.parts.fetch_revision(&client, &due.snapshot, None);
+        let there = self.replicator.fetch_revision(&client, &due.snapshot, None);
         matches!(timeout(QUESTION_MAX, there).await, Ok(Ok(None)))
     }
 

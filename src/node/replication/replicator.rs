@@ -11,13 +11,15 @@ use tokio_stream::StreamExt as _;
 
 use super::contradictions::Contradictions;
 use super::pins::Pins;
+use crate::history::global::GlobalState;
 use crate::history::known::RevisionArrival;
 use crate::node::peers::Peers;
 use crate::node::snapshots::events::Events;
 use crate::node::snapshots::in_progress::InProgress;
-use crate::node::snapshots::parts::{Parts, Unfetched};
+use crate::node::snapshots::parts::Parts;
+use crate::node::unfetched::Unfetched;
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::store::Unreadable;
+use crate::store::{History, StoreError, Unreadable};
 use crate::transport::peer_client::PeerClient;
 
 /// The interval of checks. Each greeting reports how much has entered the history of a peer, and a change triggers a greeting;
@@ -25,6 +27,13 @@ use crate::transport::peer_client::PeerClient;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The pause after a revision could not be fetched.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// A revision as another process has it.
+pub(in crate::node) struct Fetched {
+    pub(in crate::node) state: GlobalState,
+    /// The bytes that it was read from, frame included.
+    pub(in crate::node) stored: Vec<u8>,
+}
 
 /// Adopts revisions of peers into the own history.
 pub(in crate::node) struct Replicator {
@@ -150,7 +159,7 @@ impl Replicator {
             return Err(Unfetched::Elsewhere);
         };
         let wanted = Some(came.revision);
-        let fetched = self.parts.fetch_revision(client, &came.snapshot, wanted);
+        let fetched = self.fetch_revision(client, &came.snapshot, wanted);
         let Some(revision) = fetched.await? else {
             // It was deleted there in the meantime.
             return Ok(());
@@ -165,7 +174,7 @@ impl Replicator {
         }
         let (number, complete) = (revision.state.revision, revision.state.is_complete());
         let state = revision.state.clone();
-        match self.parts.adopt(client, revision).await {
+        match self.adopt(client, revision).await {
             // Revisions are immutable, so a retry is useless.
             Err(Unfetched::Contradicts { .. }) => {
                 self.contradictions.note(peer, &came.snapshot, number);
@@ -239,12 +248,12 @@ impl Replicator {
         client: &PeerClient,
         snapshot: &SnapshotId,
     ) -> Result<Option<u32>, Unfetched> {
-        let fetched = self.parts.fetch_revision(client, snapshot, None);
+        let fetched = self.fetch_revision(client, snapshot, None);
         let Some(fetched) = fetched.await?.filter(|one| one.state.is_complete()) else {
             return Ok(None);
         };
         let number = fetched.state.revision;
-        self.parts.adopt(client, fetched).await?;
+        self.adopt(client, fetched).await?;
         Ok(Some(number))
     }
 
@@ -264,6 +273,57 @@ impl Replicator {
         [damaged, lost, differs].into_iter().flatten().collect()
     }
 
+    /// A revision of a snapshot that another process has in its history, or the newest. A peer of before earlier ones
+    /// could be had gives the newest instead.
+    pub(in crate::node) async fn fetch_revision(
+        &self,
+        client: &PeerClient,
+        snapshot: &SnapshotId,
+        revision: Option<u32>,
+    ) -> Result<Option<Fetched>, Unfetched> {
+        let Some(stored) = client.fetch_revision(snapshot, revision).await? else {
+            return Ok(None);
+        };
+        let state = History::read_revision(&stored).map_err(|damage| {
+            Unfetched::There(format!("the revision as received from the peer: {damage}"))
+        })?;
+        let is_meant = state.snapshot == *snapshot;
+        Ok(is_meant.then_some(Fetched { state, stored }))
+    }
+
+    // Takes over a revision, with all its chunks.
+    async fn adopt(&self, client: &PeerClient, revision: Fetched) -> Result<(), Unfetched> {
+        let Fetched { state, stored } = revision;
+        let revision = state.revision;
+        let writing = self.parts.store.chunks().writing();
+        for part in state.parts.values() {
+            self.parts.fetch_contents(client, part).await?;
+        }
+        let me = self.parts.me.clone();
+        let adopted = self.parts.blocking(move |store| {
+            // Until the revision names them, even if whoever asked has gone.
+            let _writing = writing;
+            // One that was deleted here has taken the own part with it; another store of this process may have recorded it.
+            let own = state.parts.get(&me).filter(|part| part.is_finished());
+            if let Some(part) = own
+                && store.retention().is_deleted(&state.snapshot)
+                && store
+                    .past()
+                    .is_recorded_here(&state.snapshot, &part.state)?
+            {
+                store.parts().put(part)?;
+            }
+            // The two have numbered alike; each keeps its own, and this node is well.
+            match store.history().adopt_revision(&state, &stored) {
+                Err(error @ StoreError::OtherRevision { .. }) => Ok(Err(error.to_string())),
+                other => other.map(Ok),
+            }
+        });
+        adopted
+            .await?
+            .map_err(|why| Unfetched::Contradicts { revision, why })
+    }
+
     /// Claims the revisions of a snapshot; `None` if they are claimed. Only one peer at a time is asked for a revision of a
     /// snapshot.
     pub(in crate::node) fn claim(self: &Arc<Self>, snapshot: &SnapshotId) -> Option<RevisionClaim> {
@@ -276,5 +336,57 @@ impl Replicator {
 
     fn claimed(&self) -> MutexGuard<'_, BTreeSet<SnapshotId>> {
         self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::part::tests::part_of;
+    use crate::node::fixture::{Fixture, Peer, process, snapshot};
+    use crate::process::clock::{Hlc, Lamport};
+    use crate::process::ids::{Hash, Lsn};
+
+    fn replicator(fixture: &Fixture) -> Replicator {
+        let Fixture {
+            config,
+            peers,
+            parts,
+            in_progress,
+            events,
+            ..
+        } = fixture;
+        let pins = Arc::new(Pins::new(config, peers, parts));
+        Replicator::new(peers, parts, in_progress, events, &pins)
+    }
+
+    // Without this, a store that took the place of a lost one would take the state of that one for its own, once it has trimmed
+    // the turns that tell the two apart.
+    #[tokio::test]
+    async fn the_part_of_another_store_is_not_taken_for_the_own_one() {
+        for (journal, is_own) in [(Hash::default(), true), (Hash([7; 32]), false)] {
+            let fixture = Fixture::new();
+            let me = process("p");
+            let mut part = part_of(&snapshot(), &me, &me);
+            (part.state.position, part.state.journal) = (Lsn(0), journal);
+            let (time, clock) = (Hlc::default(), Lamport::default());
+            let mut state = GlobalState::begun(snapshot(), me.clone(), time, clock);
+            state.parts.insert(me, part.clone());
+            state.revision = 1;
+            let store = &fixture.parts.store;
+            store.history().publish(&state).expect("there is room");
+            let stored = store.history().stored_revision(&snapshot(), Some(1));
+            let stored = stored.expect("it is readable").expect("it is there");
+            store
+                .retention()
+                .delete(&[snapshot()])
+                .expect("there is room");
+            let client = Peer(part).serve().await;
+            let replicator = replicator(&fixture);
+            let adopted = replicator.adopt(&client, Fetched { state, stored });
+            adopted.await.expect("nothing contradicts it");
+            let part = fixture.parts.store.parts().get(&snapshot());
+            assert_eq!(part.expect("it is readable").is_some(), is_own);
+        }
     }
 }

@@ -13,12 +13,13 @@ use tokio::time::{Instant, sleep_until};
 use super::events::Events;
 use super::fetch::{PartFetcher, WantedPart};
 use super::in_progress::Claim;
-use super::parts::{Parts, Unfetched};
+use super::parts::Parts;
 use super::publish::{Count, Publisher};
 use crate::history::assembly::{Action, Assembly, End, Event, Extent, Job, Newest};
 use crate::history::part::Part;
 use crate::node::peers::Peers;
 use crate::node::replication::replicator::Replicator;
+use crate::node::unfetched::Unfetched;
 use crate::process::ids::ProcessId;
 
 /// Parts that are delivered and not taken yet; more wait where they come from.

@@ -8,12 +8,15 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_stream::StreamExt as _;
 
-use super::parts::{Parts, Unfetched};
+use super::parts::Parts;
 use crate::config::NodeConfig;
 use crate::history::part::Part;
 use crate::node::peers::Peers;
+use crate::node::unfetched::Unfetched;
 use crate::process::ids::{ProcessId, SnapshotId};
+use crate::transport::peer_client::PeerClient;
 
 /// Late parts that one process is asked for at once: what waits for a dead peer must not be in the way of what does
 /// not when it returns.
@@ -76,7 +79,7 @@ impl PartFetcher {
         let Some(client) = self.peers.client(process) else {
             return self.follow_foreign(wanted, delivered).await;
         };
-        self.parts.follow(&client, snapshot, wait, delivered).await
+        self.follow(&client, snapshot, wait, delivered).await
     }
 
     // The right to ask now: few late parts are asked of one process at once.
@@ -119,30 +122,74 @@ impl PartFetcher {
             let told = timeout(limit, self.ask_foreign(wanted));
             return told.await.ok()?.ok().flatten();
         };
-        let fetched = self.parts.fetch_as_it_is(&client, snapshot);
+        let fetched = self.fetch_as_it_is(&client, snapshot);
         timeout(limit, fetched).await.ok()?.ok().flatten()
+    }
+
+    // The part of another process as it is, with all its chunks; `None` while it is not recorded.
+    async fn fetch_as_it_is(
+        &self,
+        client: &PeerClient,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<Part>, Unfetched> {
+        let mut answer = client.fetch_part(snapshot, true).await?;
+        let Some(part) = answer.next().await.transpose()? else {
+            return Ok(None);
+        };
+        self.fetch_to_hold(client, &part).await?;
+        Ok(Some(part))
+    }
+
+    // Hands on the part of another process with all its chunks: where it takes long first as it is, in the end
+    // finished. Gives up where for `wait` nothing comes.
+    async fn follow(
+        &self,
+        client: &PeerClient,
+        snapshot: &SnapshotId,
+        wait: Duration,
+        found: &mpsc::Sender<Part>,
+    ) -> Result<(), Unfetched> {
+        let mut answer = client.fetch_part(snapshot, false).await?;
+        let none_came = || Unfetched::NotYet("the part is not finished".to_owned());
+        loop {
+            let part = timeout(wait, answer.next()).await;
+            let part = part.ok().flatten().ok_or_else(none_came)??;
+            self.fetch_to_hold(client, &part).await?;
+            let is_finished = part.is_finished();
+            // Nobody may be waiting any more.
+            let _gone = found.send(part).await;
+            if is_finished {
+                return Ok(());
+            }
+        }
+    }
+
+    // For a collection, until it ends.
+    async fn fetch_to_hold(&self, client: &PeerClient, part: &Part) -> Result<(), Unfetched> {
+        let _writing = self.parts.store.chunks().writing();
+        self.parts.fetch_contents(client, part).await?;
+        self.parts.store.chunks().hold(part);
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::Fixture;
-    use super::super::parts::tests::{process, snapshot};
     use super::*;
+    use crate::history::part::tests::part_of;
+    use crate::node::fixture::{Fixture, Peer, process, snapshot};
 
     const LONG: Duration = Duration::from_secs(60);
+
+    fn fetcher(fixture: &Fixture) -> PartFetcher {
+        PartFetcher::new(&fixture.config, &fixture.peers, &fixture.parts)
+    }
 
     // Without this, an own part that is long in coming would keep what is there of a snapshot from being published.
     #[tokio::test]
     async fn the_own_part_as_it_is_is_not_waited_for_without_limit() {
         let fixture = Fixture::new();
-        let Fixture {
-            config,
-            peers,
-            alone,
-            ..
-        } = &fixture;
-        let fetcher = Arc::new(PartFetcher::new(config, peers, &alone.parts));
+        let fetcher = Arc::new(fetcher(&fixture));
         let wanted = WantedPart {
             process: process("p"),
             snapshot: snapshot(),
@@ -153,5 +200,21 @@ mod tests {
         let asked = fetcher.ask_for_parts(vec![wanted], Duration::from_millis(100));
         let found = timeout(LONG, asked).await.expect("it is given up");
         assert_eq!(found, []);
+    }
+
+    // Without this, a part with the hashes of very many chunks could never be fetched.
+    #[tokio::test]
+    async fn a_part_may_be_as_large_as_a_revision() {
+        let fixture = Fixture::new();
+        let long = "x".repeat(crate::process::ids::ID_BYTES_MAX - 6);
+        // Six megabytes, and nothing to fetch behind it.
+        let open = (0..50_000).map(|number| process(&format!("{long}{number:06}")));
+        let part = Part {
+            open: open.collect(),
+            ..part_of(&snapshot(), &process("q"), &process("p"))
+        };
+        let client = Peer(part.clone()).serve().await;
+        let fetched = fetcher(&fixture).fetch_as_it_is(&client, &snapshot()).await;
+        assert_eq!(fetched.expect("it fits"), Some(part));
     }
 }

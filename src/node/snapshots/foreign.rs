@@ -7,9 +7,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::fetch::{PartFetcher, WantedPart};
-use super::parts::Unfetched;
 use crate::history::part::Part;
 use crate::history::reported::ReportedState;
+use crate::node::unfetched::Unfetched;
 use crate::proto::chandy_lamport::GetSnapshotRequest;
 use crate::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
 use crate::transport::peer_error::PeerError;

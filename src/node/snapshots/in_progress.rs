@@ -128,20 +128,15 @@ impl Drop for Claim {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::Fixture;
-    use super::super::parts::tests::{process, snapshot};
     use super::*;
+    use crate::node::fixture::{Fixture, process, snapshot};
     use crate::process::clock::{Hlc, Lamport};
 
     // Without this, a snapshot whose assembly fails or is cancelled could not be assembled or deleted until a restart.
     #[tokio::test]
     async fn a_claim_is_released_however_it_ends() {
-        let Fixture {
-            events,
-            in_progress,
-            alone: _alone,
-            ..
-        } = Fixture::new();
+        let fixture = Fixture::new();
+        let (events, in_progress) = (&fixture.events, &fixture.in_progress);
         let claim = in_progress.claim(&snapshot()).expect("it is the first");
         assert!(in_progress.claim(&snapshot()).is_none());
         let (time, clock) = (Hlc::default(), Lamport::default());

@@ -5,8 +5,6 @@ pub(super) mod collection;
 pub(super) mod elsewhere;
 pub(super) mod events;
 pub(super) mod fetch;
-#[cfg(test)]
-mod fixture;
 pub(super) mod foreign;
 pub(super) mod in_progress;
 pub(super) mod initiate;

@@ -156,18 +156,17 @@ impl Publisher {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::Fixture;
-    use super::super::parts::tests::{process, snapshot};
     use super::*;
     use crate::history::part::tests::part_of;
     use crate::history::part::{Chunk, IndexEntry, Run};
+    use crate::node::fixture::{Fixture, process, snapshot};
     use crate::store::codec::encode_chunk;
 
     // A revision is for ever: one that is published without its contents could never be made good.
     #[tokio::test]
     async fn a_part_is_not_published_while_a_chunk_of_it_is_missing() {
         let fixture = Fixture::new();
-        let parts = &fixture.alone.parts;
+        let parts = &fixture.parts;
         let publisher = Publisher {
             peers: Arc::clone(&fixture.peers),
             parts: parts.clone(),

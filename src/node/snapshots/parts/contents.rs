@@ -4,9 +4,10 @@ use std::slice::Iter;
 
 use tokio_stream::{Stream, StreamExt as _};
 
-use super::{Parts, Unfetched};
+use super::Parts;
 use crate::history::part::Part;
 use crate::node::error::Unavailable;
+use crate::node::unfetched::Unfetched;
 use crate::process::ids::{Hash, SnapshotId};
 use crate::store::StoreError;
 use crate::transport::peer_client::PeerClient;
@@ -22,7 +23,7 @@ const ROUNDS_MAX: usize = 3;
 impl Parts {
     /// Fetches the chunks of a part that are not here. Whatever is named by chunks that came may be missing in turn: the
     /// index first, then what it names.
-    pub(super) async fn fetch_contents(
+    pub(in crate::node) async fn fetch_contents(
         &self,
         client: &PeerClient,
         part: &Part,

@@ -1,14 +1,10 @@
-//! Parts of snapshots: the own one, finished or as it is, and those of others with all their chunks; and whole
-//! revisions that others have published.
+//! The own part of a snapshot, finished or as it is; and work on the store from async tasks.
 
 mod contents;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::timeout;
-use tokio_stream::StreamExt as _;
+use tokio::sync::{Semaphore, watch};
 
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
@@ -20,21 +16,12 @@ use crate::process::query::{LostSince, Recorded};
 use crate::process::record::Record;
 use crate::process::recording::Recording;
 use crate::process::reply::RecordedHere;
-use crate::store::{History, Store, StoreError};
-use crate::transport::peer_client::PeerClient;
-use crate::transport::peer_error::PeerError;
+use crate::store::{Store, StoreError};
 
 /// Unfinished parts that are built at once: each reads the journal, and goes on if whoever asked has given up.
 const BUILT_AT_ONCE: usize = 4;
 
-/// A revision as another process has it.
-pub(in crate::node) struct Fetched {
-    pub(in crate::node) state: GlobalState,
-    /// The bytes that it was read from, frame included.
-    pub(in crate::node) stored: Vec<u8>,
-}
-
-/// The way to parts.
+/// Gives the own parts, and runs work on the store.
 #[derive(Clone)]
 pub(in crate::node) struct Parts {
     pub(in crate::node) me: ProcessId,
@@ -43,54 +30,6 @@ pub(in crate::node) struct Parts {
     pub(in crate::node) written: watch::Receiver<u64>,
     pub(in crate::node) failures: Failures,
     building: Arc<Semaphore>,
-}
-
-/// Why a part cannot be had now.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::node) enum Unfetched {
-    #[error(transparent)]
-    Here(#[from] Unavailable),
-    /// It is not finished, or the process cannot be reached: it comes by itself.
-    #[error("{0}")]
-    NotYet(String),
-    /// It is being fetched from another process.
-    #[error("it belongs to another peer")]
-    Elsewhere,
-    /// It is there and does not come.
-    #[error("{0}")]
-    There(String),
-    /// Another one stands here under its number.
-    #[error("{why}")]
-    Contradicts {
-        /// The number.
-        revision: u32,
-        /// As a sentence.
-        why: String,
-    },
-}
-
-impl From<PeerError> for Unfetched {
-    fn from(error: PeerError) -> Self {
-        let sentence = error.to_string();
-        match error {
-            // A connection that breaks comes again.
-            PeerError::Late(_) | PeerError::Unavailable(_) | PeerError::Broken(_) => {
-                Self::NotYet(sentence)
-            }
-            _ => Self::There(sentence),
-        }
-    }
-}
-
-impl Unfetched {
-    /// Whether somebody has to see to it: to ask again and again may be of no use.
-    pub(in crate::node) fn is_strange(&self) -> bool {
-        match self {
-            Self::Here(error) => matches!(error, Unavailable::Damaged(_)),
-            Self::NotYet(_) | Self::Elsewhere => false,
-            Self::There(_) | Self::Contradicts { .. } => true,
-        }
-    }
 }
 
 impl Parts {
@@ -269,107 +208,6 @@ impl Parts {
         }
     }
 
-    /// The part of another process as it is, with all its chunks; `None` while it is not recorded.
-    pub(in crate::node) async fn fetch_as_it_is(
-        &self,
-        client: &PeerClient,
-        snapshot: &SnapshotId,
-    ) -> Result<Option<Part>, Unfetched> {
-        let mut answer = client.fetch_part(snapshot, true).await?;
-        let Some(part) = answer.next().await.transpose()? else {
-            return Ok(None);
-        };
-        self.fetch_to_hold(client, &part).await?;
-        Ok(Some(part))
-    }
-
-    /// Hands on the part of another process with all its chunks: where it takes long first as it is, in the end
-    /// finished. Gives up where for `wait` nothing comes.
-    pub(in crate::node) async fn follow(
-        &self,
-        client: &PeerClient,
-        snapshot: &SnapshotId,
-        wait: Duration,
-        found: &mpsc::Sender<Part>,
-    ) -> Result<(), Unfetched> {
-        let mut answer = client.fetch_part(snapshot, false).await?;
-        let none_came = || Unfetched::NotYet("the part is not finished".to_owned());
-        loop {
-            let part = timeout(wait, answer.next()).await;
-            let part = part.ok().flatten().ok_or_else(none_came)??;
-            self.fetch_to_hold(client, &part).await?;
-            let is_finished = part.is_finished();
-            // Nobody may be waiting any more.
-            let _gone = found.send(part).await;
-            if is_finished {
-                return Ok(());
-            }
-        }
-    }
-
-    /// A revision of a snapshot that another process has in its history, or the newest. A peer of before earlier ones
-    /// could be had gives the newest instead.
-    pub(in crate::node) async fn fetch_revision(
-        &self,
-        client: &PeerClient,
-        snapshot: &SnapshotId,
-        revision: Option<u32>,
-    ) -> Result<Option<Fetched>, Unfetched> {
-        let Some(stored) = client.fetch_revision(snapshot, revision).await? else {
-            return Ok(None);
-        };
-        let state = History::read_revision(&stored).map_err(|damage| {
-            Unfetched::There(format!("the revision as received from the peer: {damage}"))
-        })?;
-        let is_meant = state.snapshot == *snapshot;
-        Ok(is_meant.then_some(Fetched { state, stored }))
-    }
-
-    /// Takes over a revision, with all its chunks.
-    pub(in crate::node) async fn adopt(
-        &self,
-        client: &PeerClient,
-        revision: Fetched,
-    ) -> Result<(), Unfetched> {
-        let Fetched { state, stored } = revision;
-        let revision = state.revision;
-        let writing = self.store.chunks().writing();
-        for part in state.parts.values() {
-            self.fetch_contents(client, part).await?;
-        }
-        let me = self.me.clone();
-        let adopted = self.blocking(move |store| {
-            // Until the revision names them, even if whoever asked has gone.
-            let _writing = writing;
-            // One that was deleted here has taken the own part with it; another store of this process may have recorded it.
-            let own = state.parts.get(&me).filter(|part| part.is_finished());
-            if let Some(part) = own
-                && store.retention().is_deleted(&state.snapshot)
-                && store
-                    .past()
-                    .is_recorded_here(&state.snapshot, &part.state)?
-            {
-                store.parts().put(part)?;
-            }
-            // The two have numbered alike; each keeps its own, and this node is well.
-            match store.history().adopt_revision(&state, &stored) {
-                Err(error @ StoreError::OtherRevision { .. }) => Ok(Err(error.to_string())),
-                other => other.map(Ok),
-            }
-        });
-        adopted
-            .await?
-            .map_err(|why| Unfetched::Contradicts { revision, why })
-    }
-
-    // For a collection, until it ends.
-    async fn fetch_to_hold(&self, client: &PeerClient, part: &Part) -> Result<(), Unfetched> {
-        let _writing = self.store.chunks().writing();
-        self.fetch_contents(client, part).await?;
-        self.store.chunks().hold(part);
-        Ok(())
-    }
-
     /// Packs old revisions and turns in the store. Call it after a new revision is shown, so that no reader waits for it.
     pub(in crate::node) async fn pack(&self) {
         if let Err(error) = self.blocking(Store::pack).await {
@@ -392,7 +230,3 @@ impl Parts {
 fn stopped() -> Unavailable {
     Unavailable::Stopped("it is stopping".to_owned())
 }
-
-#[cfg(test)]
-#[path = "parts_tests.rs"]
-pub(super) mod tests;

@@ -1,21 +1,31 @@
-//! Parts are fetched whatever their size, and what does not come is told from what comes by itself.
+//! The surroundings of tests of what a node is made of: process p, whose only peer q is never reached, and a peer with one part.
+
+use std::sync::Arc;
 
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::*;
-use crate::config::ClockSettings;
-use crate::history::part::tests::part_of;
-use crate::node::health::disk_space::DiskSpace;
-use crate::node::health::wall::Clock;
-use crate::node::turn::queue;
-use crate::process::clock::{Hlc, Lamport};
-use crate::process::ids::{Hash, Lsn};
+use super::health::disk_space::DiskSpace;
+use super::health::failures::Failures;
+use super::health::wall::Clock;
+use super::peers::{Peers, Remembered};
+use super::snapshots::events::Events;
+use super::snapshots::in_progress::InProgress;
+use super::snapshots::parts::Parts;
+use super::turn::queue::{self, Queue};
+use crate::config::{
+    ClockSettings, HistorySettings, Member, NodeConfig, SnapshotSettings, StoreSettings, Transport,
+};
+use crate::history::part::Part;
+use crate::process::clock::Hlc;
+use crate::process::ids::{ProcessId, SnapshotId};
+use crate::process::topology::Topology;
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
     AccountAtRequest, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, FetchChunksRequest,
@@ -23,38 +33,23 @@ use crate::proto::snapledger::{
     ListRevisionsRequest, ListedPin, ListedRevision, Part as WirePart, Share, ShareAtRequest,
 };
 use crate::proto::snapledger::{Ack, Chunk, Frame, Greeting, Revision};
+use crate::store::Store;
 use crate::transport::endpoint::connect;
+use crate::transport::link::Links;
+use crate::transport::peer_client::PeerClient;
 use crate::transport::wire::part_to_wire;
 
-/// The way to parts of a process whose turns are taken by nobody but the test.
-pub(in crate::node) struct Alone {
+/// Process p. Its turns are taken by nobody.
+pub(in crate::node) struct Fixture {
+    pub(in crate::node) config: Arc<NodeConfig>,
+    pub(in crate::node) peers: Arc<Peers>,
+    pub(in crate::node) events: Arc<Events>,
+    pub(in crate::node) in_progress: Arc<InProgress>,
     pub(in crate::node) parts: Parts,
-    pub(in crate::node) dir: TempDir,
     // Held open, so that waits for a turn or a part continue.
     _requests: UnboundedReceiver<queue::Request>,
     _written: watch::Sender<u64>,
-}
-
-pub(in crate::node) fn alone() -> Alone {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let me = process("p");
-    let store = Store::open(dir.path(), "c", &me).expect("a new store");
-    let room = watch::channel(DiskSpace { free: 1, min: 0 }).1;
-    let wall = Clock::new(&ClockSettings::default(), Hlc::default());
-    let (queue, requests) = Queue::new(
-        room,
-        Arc::default(),
-        Arc::new(wall),
-        process("p"),
-        Arc::default(),
-    );
-    let (written, writes) = watch::channel(0);
-    Alone {
-        parts: Parts::new(me, Arc::new(store), queue, writes, Failures::new().0),
-        dir,
-        _requests: requests,
-        _written: written,
-    }
+    _dir: TempDir,
 }
 
 pub(in crate::node) fn process(text: &str) -> ProcessId {
@@ -65,8 +60,63 @@ pub(in crate::node) fn snapshot() -> SnapshotId {
     SnapshotId::parse("s").expect("a valid id")
 }
 
+impl Fixture {
+    pub(in crate::node) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = Arc::new(Store::open(dir.path(), "c", &process("p")).expect("a new store"));
+        let member = |id: &str| Member {
+            id: process(id),
+            grpc: "127.0.0.1:1".to_owned(),
+            rest: None,
+            transport: Transport::Native,
+        };
+        let config = Arc::new(NodeConfig {
+            cluster: "c".to_owned(),
+            me: process("p"),
+            members: vec![member("p"), member("q")],
+            topology: Topology::full(&[process("p"), process("q")]).expect("two processes"),
+            dir: dir.path().to_path_buf(),
+            snapshot: SnapshotSettings::default(),
+            store: StoreSettings::default(),
+            history: HistorySettings::default(),
+            clock: ClockSettings::default(),
+        });
+        let wall = Arc::new(Clock::new(&config.clock, Hlc::default()));
+        let room = watch::channel(DiskSpace { free: 1, min: 0 }).1;
+        let (queue, requests) = Queue::new(
+            room,
+            Arc::default(),
+            Arc::clone(&wall),
+            process("p"),
+            Arc::default(),
+        );
+        let (written, writes) = watch::channel(0);
+        let failures = Failures::new().0;
+        let parts = Parts::new(process("p"), Arc::clone(&store), queue, writes, failures);
+        let peers = Peers::new(
+            &config,
+            Remembered::default(),
+            Links::default(),
+            Arc::clone(&wall),
+        );
+        let peers = Arc::new(peers.expect("good addresses"));
+        let events = Arc::new(Events::new(1, wall));
+        let in_progress = InProgress::new(&config.topology, &peers, &store, &events);
+        Self {
+            config,
+            peers,
+            events,
+            in_progress: Arc::new(in_progress),
+            parts,
+            _requests: requests,
+            _written: written,
+            _dir: dir,
+        }
+    }
+}
+
 /// A peer that has one part and nothing else.
-struct Peer(Part);
+pub(in crate::node) struct Peer(pub(in crate::node) Part);
 
 type Answers<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -154,7 +204,7 @@ impl PeerService for Peer {
 
 impl Peer {
     /// The client of this peer as process q.
-    async fn serve(self) -> PeerClient {
+    pub(in crate::node) async fn serve(self) -> PeerClient {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let incoming = TcpListenerStream::new(listener);
@@ -167,67 +217,4 @@ impl Peer {
         let connection = connect(&address.to_string()).expect("an address makes a URI");
         PeerClient::new("c".to_owned(), process("q"), connection)
     }
-}
-
-fn part(open: Vec<ProcessId>) -> Part {
-    Part {
-        open,
-        ..part_of(&snapshot(), &process("q"), &process("p"))
-    }
-}
-
-// Without this, a part with the hashes of very many chunks could never be fetched.
-#[tokio::test]
-async fn a_part_may_be_as_large_as_a_revision() {
-    let alone = alone();
-    let long = "x".repeat(crate::process::ids::ID_BYTES_MAX - 6);
-    // Six megabytes, without chunks to fetch.
-    let open = (0..50_000).map(|number| process(&format!("{long}{number:06}")));
-    let part = part(open.collect());
-    let client = Peer(part.clone()).serve().await;
-    let fetched = alone.parts.fetch_as_it_is(&client, &snapshot()).await;
-    assert_eq!(fetched.expect("it fits"), Some(part));
-}
-
-// Without this, a store that replaced a lost one would use the lost store's state as its own, once it has trimmed the turns
-// that distinguish the two.
-#[tokio::test]
-async fn the_part_of_another_store_is_not_taken_for_the_own_one() {
-    for (journal, is_own) in [(Hash::default(), true), (Hash([7; 32]), false)] {
-        let alone = alone();
-        let me = process("p");
-        let mut part = part_of(&snapshot(), &me, &me);
-        (part.state.position, part.state.journal) = (Lsn(0), journal);
-        let (time, clock) = (Hlc::default(), Lamport::default());
-        let mut state = GlobalState::begun(snapshot(), me.clone(), time, clock);
-        state.parts.insert(me, part.clone());
-        state.revision = 1;
-        let store = &alone.parts.store;
-        store.history().publish(&state).expect("there is room");
-        let stored = store.history().stored_revision(&snapshot(), Some(1));
-        let stored = stored.expect("it is readable").expect("it is there");
-        store
-            .retention()
-            .delete(&[snapshot()])
-            .expect("there is room");
-        let client = Peer(part).serve().await;
-        let adopted = alone.parts.adopt(&client, Fetched { state, stored });
-        let adopted = adopted.await;
-        adopted.expect("nothing contradicts it");
-        let part = alone.parts.store.parts().get(&snapshot());
-        assert_eq!(part.expect("it is readable").is_some(), is_own);
-    }
-}
-
-// Without this, a part that never arrives would not be reported.
-#[test]
-fn what_comes_by_itself_is_told_from_what_does_not() {
-    let strange = |status: Status| Unfetched::from(PeerError::from(status)).is_strange();
-    assert!(!strange(Status::unavailable("it is stopping")));
-    assert!(!strange(Status::unknown("transport error")));
-    assert!(strange(Status::out_of_range("the message is too large")));
-    assert!(strange(Status::not_found("a chunk is missing")));
-    assert!(strange(Status::data_loss("the store is damaged")));
-    assert!(Unfetched::from(Unavailable::Damaged(String::new())).is_strange());
-    assert!(!Unfetched::from(stopped()).is_strange());
 }

@@ -1,0 +1,72 @@
+//! Why a part or a revision of a peer is not here.
+
+use super::error::Unavailable;
+use crate::transport::peer_error::PeerError;
+
+/// Why a part cannot be had now.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::node) enum Unfetched {
+    #[error(transparent)]
+    Here(#[from] Unavailable),
+    /// It is not finished, or the process cannot be reached: it comes by itself.
+    #[error("{0}")]
+    NotYet(String),
+    /// It is being fetched from another process.
+    #[error("it belongs to another peer")]
+    Elsewhere,
+    /// It is there and does not come.
+    #[error("{0}")]
+    There(String),
+    /// Another one stands here under its number.
+    #[error("{why}")]
+    Contradicts {
+        /// The number.
+        revision: u32,
+        /// As a sentence.
+        why: String,
+    },
+}
+
+impl From<PeerError> for Unfetched {
+    fn from(error: PeerError) -> Self {
+        let sentence = error.to_string();
+        match error {
+            // A connection that breaks comes again.
+            PeerError::Late(_) | PeerError::Unavailable(_) | PeerError::Broken(_) => {
+                Self::NotYet(sentence)
+            }
+            _ => Self::There(sentence),
+        }
+    }
+}
+
+impl Unfetched {
+    /// Whether somebody has to see to it: to ask again and again may be of no use.
+    pub(in crate::node) fn is_strange(&self) -> bool {
+        match self {
+            Self::Here(error) => matches!(error, Unavailable::Damaged(_)),
+            Self::NotYet(_) | Self::Elsewhere => false,
+            Self::There(_) | Self::Contradicts { .. } => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+
+    // Without this, nobody would learn that a part never comes.
+    #[test]
+    fn what_comes_by_itself_is_told_from_what_does_not() {
+        let strange = |status: Status| Unfetched::from(PeerError::from(status)).is_strange();
+        assert!(!strange(Status::unavailable("it is stopping")));
+        assert!(!strange(Status::unknown("transport error")));
+        assert!(strange(Status::out_of_range("the message is too large")));
+        assert!(strange(Status::not_found("a chunk is missing")));
+        assert!(strange(Status::data_loss("the store is damaged")));
+        assert!(Unfetched::from(Unavailable::Damaged(String::new())).is_strange());
+        assert!(!Unfetched::from(Unavailable::Stopped(String::new())).is_strange());
+    }
+}
