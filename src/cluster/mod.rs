@@ -2,7 +2,7 @@
 //! [`PeerClient`](crate::transport::peer_client::PeerClient), this one through its [`Handle`](crate::node::Handle); what an
 //! unreachable process cannot say is looked up in the local history.
 //!
-//! No question changes a process or the history. Every failure is a [`QueryError`], which `api` maps once; nothing here knows
+//! No question changes a process or the history. Every failure is a `QueryError`, which `api` maps once; nothing here knows
 //! REST or gRPC statuses.
 
 pub(crate) mod audit;

@@ -1,4 +1,4 @@
-//! The surroundings of tests of what a node is made of: process p, whose only peer q is never reached, and a peer with one part.
+//! The environment of tests of a node's components: process p, whose only peer q is never reached, and a peer with one part.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ use crate::transport::link::Links;
 use crate::transport::peer_client::PeerClient;
 use crate::transport::wire::part_to_wire;
 
-/// Process p. Its turns are taken by nobody.
+/// Process p, of which no turns are taken.
 pub(in crate::node) struct Fixture {
     pub(in crate::node) config: Arc<NodeConfig>,
     pub(in crate::node) peers: Arc<Peers>,

@@ -1,8 +1,8 @@
 //! The running program that hosts one process: the only place where process, store and channels meet.
 //!
-//! Four threads carry a turn: `driver` decides and applies, `committer` makes durable and releases; behind their back
-//! `recorder` writes states and `part_writer` parts. Each waits for the next at most, and nobody for the last: so none
-//! waits for itself. Everything else is tasks that put inputs into the queue.
+//! Four threads process a turn: `driver` decides and applies, `committer` makes durable and releases; in the background
+//! `recorder` writes states and `part_writer` parts. Each waits at most for the next one and the last waits for none, so there
+//! is no deadlock. Everything else is tasks that put inputs into the queue.
 
 #[cfg(test)]
 mod alone;
@@ -58,7 +58,7 @@ use turn::queue::Queue;
 use crate::config::NodeConfig;
 use crate::transport::link::Links;
 
-/// A node that runs, without its services.
+/// A running node, without its services.
 pub struct Node {
     handle: Handle,
     threads: Vec<JoinHandle<()>>,
@@ -70,7 +70,7 @@ impl Node {
     /// Opens the store, recovers the process, and starts its threads and channels.
     ///
     /// # Errors
-    /// [`NodeError`]: the store cannot be opened, is damaged, or is not this process's.
+    /// [`NodeError`]: the store cannot be opened, is damaged, or belongs to another process.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let config = Arc::new(config);
         let Recovered {
@@ -142,13 +142,13 @@ impl Node {
         })
     }
 
-    /// For its services.
+    /// The handle for the services of the node.
     #[must_use]
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Resolves when the node stopped by itself.
+    /// Resolves when the node stops because of a failure.
     pub async fn failed(&mut self) -> NodeError {
         match self.failures.recv().await {
             Some(error) => error,
@@ -157,7 +157,7 @@ impl Node {
         }
     }
 
-    /// Stops in order: what was accepted becomes durable, what was recorded is written.
+    /// Stops in order: accepted inputs become durable, recorded states are written.
     pub async fn stop(mut self) {
         self.handle.close_channels();
         self.tasks.shutdown().await;
@@ -178,7 +178,7 @@ impl Node {
     }
 }
 
-/// As logs have it: programs read them as numbers, which 128 bits are not.
+/// Milliseconds for logs, as a number of 64 bits: programs that read logs do not support 128 bits.
 fn millis(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,8 +1,8 @@
-//! Deletes snapshots that are over age or count, and then what nothing needs any more, in the background: states and turns
-//! from before the oldest instant that may be asked about, and chunks.
+//! Retention: deletes snapshots beyond the limits of age or number, and then, in the background, what nothing needs any more:
+//! chunks, and states and turns from before the retention horizon.
 //!
-//! Never one that is pinned, the newest complete one, or one that this node collects. A partial one goes where it was
-//! started, once it is collected no more; at the others when it is gone there.
+//! Never deleted are pinned snapshots, the newest complete one, and those that this node assembles. A partial one is deleted at
+//! its assembler once it is no longer assembled, and at other nodes once it is gone there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,16 +27,16 @@ use crate::process::query::Recorded;
 use crate::store::{Due, Limits, Swept, Trimmed};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Snapshots that are deleted together: each of three syncs serves them all.
+/// The number of snapshots deleted together; they share three syncs.
 const TOGETHER: usize = 64;
-/// Between two questions to initiators about their partial ones.
+/// The interval of questions to assemblers about their partial snapshots.
 const ASK_EVERY: Duration = Duration::from_secs(30);
-/// How long an initiator may take to answer.
+/// The time limit for an assembler's answer.
 const QUESTION_MAX: Duration = Duration::from_secs(1);
-/// The next deletion, trim (which reads a state back whole) or sweep waits so many times as long as the last one took.
+/// The pause before the next deletion, trim (which reads a whole state) or sweep, in multiples of the duration of the last one.
 const REST: u32 = 20;
 
-/// Ends what was begun when its task ends.
+/// Ends background work when its task is dropped.
 #[derive(Default)]
 struct Ending(Arc<AtomicBool>);
 
@@ -53,7 +53,7 @@ impl Drop for Ending {
     }
 }
 
-// How long to wait before the same is done again.
+// The pause before the same work is done again.
 fn rest<T>(done: &Result<T, Unavailable>, began: Instant) -> Duration {
     match done {
         Ok(_) => began.elapsed() * REST,
@@ -75,7 +75,7 @@ struct Retention {
     assembler: Arc<Assembler>,
 }
 
-/// Starts retention. Where the history has no limits, it ends at once.
+/// Starts retention, which ends at once if the history has no limits.
 pub(super) fn spawn(tasks: &mut JoinSet<()>, node: &Handle) {
     let shared = &node.shared;
     let retention = Retention {
@@ -96,13 +96,13 @@ impl Retention {
         if history.max_age.is_none() && history.max_count.is_none() {
             return;
         }
-        // What goes for its age by a wrong clock is gone for good.
+        // Deletion by the age of a wrong clock would be permanent.
         if !self.peers.wall().settled().await {
             return;
         }
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // A sweep before may have been interrupted.
+        // An earlier sweep may have been interrupted.
         let (mut unswept, mut sweep_from) = (true, Instant::now());
         let (mut ask_from, mut delete_from, mut trim_from) =
             (Instant::now(), Instant::now(), Instant::now());
@@ -117,7 +117,7 @@ impl Retention {
             if ask {
                 ask_from = Instant::now() + ASK_EVERY;
             }
-            // Each for itself: what keeps the journal from being trimmed keeps no chunks.
+            // Deletion, trim and sweep are independent: an obstacle to trimming does not stop the deletion of chunks.
             if Instant::now() >= delete_from {
                 let began = Instant::now();
                 let deleted = self.delete_due(ask).await;
@@ -169,8 +169,8 @@ impl Retention {
         Some(Hlc::at(self.peers.wall().wall_us().saturating_sub(age_us)))
     }
 
-    // Any instant within the age can be asked about; without one, any since the oldest snapshot that is not kept by its
-    // pin alone.
+    // Every instant within the age limit stays available; without an age limit every instant since the oldest snapshot that is
+    // not kept only by a pin.
     async fn trim(&self) -> Result<Trimmed, Unavailable> {
         let (limit, ending) = (self.age_limit(), Ending::default());
         let goes_on = ending.goes_on();
@@ -188,7 +188,7 @@ impl Retention {
         Ok(trimmed)
     }
 
-    // The claims last as long as the deletion, even if this task ends meanwhile.
+    // The claims last as long as the deletion, even if this task ends earlier.
     async fn delete(&self, mut going: Vec<SnapshotId>) -> Result<usize, Unavailable> {
         let mut claims = Vec::new();
         going.retain(|snapshot| {
@@ -211,14 +211,14 @@ impl Retention {
         Ok(deleted)
     }
 
-    // Whether this process's part is stored, or there is none, or never will be.
+    // Whether this process's part is stored, or does not exist, or can never be finished.
     async fn is_free(&self, snapshot: &SnapshotId) -> Result<bool, Unavailable> {
         let recorded = Recorded(snapshot.clone());
         let seen = self.parts.queue.query_from_within(recorded).await?;
         Ok(seen.is_none_or(|seen| seen.recording.is_none() || seen.is_in_vain()))
     }
 
-    // Whether nobody collects a partial snapshot any more.
+    // Whether a partial snapshot is no longer assembled.
     async fn is_settled(&self, due: &Due, ask: bool) -> bool {
         let assembler = self.assembler.assembler(&due.initiator);
         if *assembler == self.config.me {

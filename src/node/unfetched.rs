@@ -1,28 +1,28 @@
-//! Why a part or a revision of a peer is not here.
+//! Why a part or a revision of a peer is not available.
 
 use super::error::Unavailable;
 use crate::transport::peer_error::PeerError;
 
-/// Why a part cannot be had now.
+/// Why a part is not available at present.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::node) enum Unfetched {
     #[error(transparent)]
     Here(#[from] Unavailable),
-    /// It is not finished, or the process cannot be reached: it comes by itself.
+    /// It is not finished, or the process cannot be reached. A retry is enough.
     #[error("{0}")]
     NotYet(String),
     /// It is being fetched from another process.
     #[error("it belongs to another peer")]
     Elsewhere,
-    /// It is there and does not come.
+    /// The process has it, and does not deliver it.
     #[error("{0}")]
     There(String),
-    /// Another one stands here under its number.
+    /// A different revision with the same number is in the own history.
     #[error("{why}")]
     Contradicts {
-        /// The number.
+        /// The revision number.
         revision: u32,
-        /// As a sentence.
+        /// The contradiction, as a sentence.
         why: String,
     },
 }
@@ -31,7 +31,7 @@ impl From<PeerError> for Unfetched {
     fn from(error: PeerError) -> Self {
         let sentence = error.to_string();
         match error {
-            // A connection that breaks comes again.
+            // A broken connection is established again.
             PeerError::Late(_) | PeerError::Unavailable(_) | PeerError::Broken(_) => {
                 Self::NotYet(sentence)
             }
@@ -41,7 +41,7 @@ impl From<PeerError> for Unfetched {
 }
 
 impl Unfetched {
-    /// Whether somebody has to see to it: to ask again and again may be of no use.
+    /// Whether an operator should see it, because retries may never succeed.
     pub(in crate::node) fn is_strange(&self) -> bool {
         match self {
             Self::Here(error) => matches!(error, Unavailable::Damaged(_)),
@@ -57,7 +57,7 @@ mod tests {
 
     use super::*;
 
-    // Without this, nobody would learn that a part never comes.
+    // Without this, a part that never arrives would not be reported.
     #[test]
     fn what_comes_by_itself_is_told_from_what_does_not() {
         let strange = |status: Status| Unfetched::from(PeerError::from(status)).is_strange();

@@ -1,12 +1,12 @@
-//! A pin holds at every node: the word of the greatest rank, stamp and process, counts everywhere.
+//! Pins, which hold at every node. An update is ordered by rank: stamp, then process. The one with the greatest rank is valid.
 //!
-//! A word is told to every live peer before it is answered. A peer that knows one of greater rank says so, and the word is given
-//! anew under a stamp greater than that. It is answered when a majority of those that are alive has it for the newest: a later
-//! word, wherever it is given, meets one of them, and outranks it. So the word that was answered last stands, whatever the clocks
-//! of the nodes show.
+//! A node sends an update to every live peer before it answers the client. A peer that knows one of greater rank returns that,
+//! and the node issues the update again with a greater stamp. The client is answered when a majority of the live processes has
+//! the update as the newest: a later update, wherever it is issued, reaches one of them and gets a greater rank. So the update
+//! answered last is valid, whatever the clocks of the nodes show.
 //!
-//! A node that was away pulls what it missed, as it does with the history: every greeting says how many words on pins have come
-//! to a peer. It hears of them before it deletes anything; what it had deleted before comes back from a node that has it.
+//! A node that was away pulls what it missed, as for the history: every greeting reports how many updates a peer has received.
+//! It receives them before it deletes anything; what it had deleted before is replicated again from a node that has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,31 +27,31 @@ use crate::process::ids::{ProcessId, SnapshotId};
 use crate::transport::peer_client::PeerClient;
 use crate::transport::peer_error::PeerError;
 
-/// Peers say in every greeting how many words have come to them.
+/// The interval of checks; each greeting reports how many updates a peer has received.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// After a list could not be had.
+/// The pause after a list could not be fetched.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// How long live peers may take to hear of a word.
+/// The time limit for live peers to receive an update.
 const TELL_MAX: Duration = Duration::from_secs(1);
-/// The same of the others, once a majority has.
+/// The time limit for the remaining peers, once a majority has it.
 const TELL_MORE_MAX: Duration = Duration::from_millis(200);
 
-/// Per process, in which of its runs how many of its words were heard here.
+/// Per process: its run, and how many pin updates of that run were received here.
 type HeardWords = BTreeMap<ProcessId, (u64, u64)>;
 
-/// Spreads words on pins to the peers, and hears theirs.
+/// Sends pin updates to the peers, and receives theirs.
 pub(in crate::node) struct Pins {
     config: Arc<NodeConfig>,
     peers: Arc<Peers>,
     parts: Parts,
     heard: Mutex<HeardWords>,
-    /// Counts the words that pinned a snapshot which was deleted here.
+    /// The number of updates that pinned a snapshot deleted here.
     revived: AtomicU64,
 }
 
 impl Pins {
-    /// Nothing was heard yet.
+    /// No update has been received yet.
     pub(in crate::node) fn new(
         config: &Arc<NodeConfig>,
         peers: &Arc<Peers>,
@@ -66,7 +66,7 @@ impl Pins {
         }
     }
 
-    /// Takes note of what a peer knows of pins, for ever.
+    /// Receives the pins that a peer knows, until the task is dropped.
     pub(in crate::node) async fn follow(self: Arc<Self>, peer: ProcessId) {
         let Some(client) = self.peers.client(&peer) else {
             return;
@@ -91,7 +91,7 @@ impl Pins {
         }
     }
 
-    /// Whether every word on pins is known here that can be: nobody else answers.
+    /// Whether this node has received all updates that are obtainable: those of all peers that answer.
     pub(in crate::node) fn are_known(&self) -> bool {
         let heard = self.heard().clone();
         let mut processes = self.config.topology.processes();
@@ -107,7 +107,7 @@ impl Pins {
     }
 
     async fn hear(&self, client: &PeerClient, count: u64) -> Result<(), Unfetched> {
-        // A program that knows of no pins says so by their number.
+        // A version without pins reports the count 0.
         if count == 0 {
             return Ok(());
         }
@@ -124,13 +124,13 @@ impl Pins {
             .parts
             .blocking(move |store| store.retention().note_pins(pins));
         if !wanted.await?.is_empty() {
-            // A node that has it has listed it long ago.
+            // A node that has the snapshot has listed it long ago, so its list must be read again.
             self.revived.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    /// Takes note of a word that a peer tells, durably; says what is the newest one on that snapshot then.
+    /// Records an update from a peer durably. Returns the newest one for that snapshot.
     pub(in crate::node) async fn note_word(
         &self,
         snapshot: SnapshotId,
@@ -141,8 +141,8 @@ impl Pins {
         Ok(newest.map(|pin| (snapshot, pin)).into_iter().collect())
     }
 
-    /// Pins a snapshot of the history here, or takes the pin away, durably; says which live peers do not know it yet. `None`
-    /// where the snapshot is not in this history.
+    /// Pins or unpins a snapshot of the own history durably. Returns the live peers that do not know it yet; `None` if the
+    /// snapshot is not in the own history.
     pub(in crate::node) async fn set(
         &self,
         id: &SnapshotId,
@@ -167,12 +167,12 @@ impl Pins {
         }
     }
 
-    /// How often a word has pinned a snapshot that was deleted here: a peer that has it is looked at anew.
+    /// The number of updates that pinned a snapshot deleted here. A change makes the replicator read the peers' lists again.
     pub(in crate::node) fn revived(&self) -> u64 {
         self.revived.load(Ordering::Relaxed)
     }
 
-    // Tells a word to the live peers, until a majority of them has it for the newest, and for a little longer.
+    // Sends an update to the live peers until a majority has it as the newest, and for a short time to the rest.
     async fn spread(&self, snapshot: &SnapshotId, pin: Pin) -> PinRound {
         let mut asked = JoinSet::new();
         let mut live = BTreeSet::new();
@@ -209,14 +209,14 @@ impl Pins {
     }
 }
 
-// What the peer has for the newest word on that snapshot then.
+// Sends an update to a peer. Returns what the peer has as the newest one for the snapshot.
 async fn tell(
     client: &PeerClient,
     told_of: &SnapshotId,
     pin: &Pin,
 ) -> Result<Option<Pin>, PeerError> {
     let mut listed = client.list_pins(Some((told_of, pin))).await?;
-    // A program that does not know the question lists all of them.
+    // A version that does not support the request lists all pins.
     while let Some((snapshot, pin)) = listed.next().await.transpose()? {
         if snapshot == *told_of {
             return Ok(Some(pin));

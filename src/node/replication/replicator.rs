@@ -28,10 +28,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The pause after a revision could not be fetched.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// A revision as another process has it.
+/// A revision fetched from another process.
 pub(in crate::node) struct Fetched {
     pub(in crate::node) state: GlobalState,
-    /// The bytes that it was read from, frame included.
+    /// The stored bytes that it was decoded from, with their frame.
     pub(in crate::node) stored: Vec<u8>,
 }
 
@@ -273,8 +273,8 @@ impl Replicator {
         [damaged, lost, differs].into_iter().flatten().collect()
     }
 
-    /// A revision of a snapshot that another process has in its history, or the newest. A peer of before earlier ones
-    /// could be had gives the newest instead.
+    /// A revision of a snapshot from the history of another process; `None` for the newest. Older versions always return the
+    /// newest.
     pub(in crate::node) async fn fetch_revision(
         &self,
         client: &PeerClient,
@@ -291,7 +291,7 @@ impl Replicator {
         Ok(is_meant.then_some(Fetched { state, stored }))
     }
 
-    // Takes over a revision, with all its chunks.
+    // Adopts a revision, with all its chunks.
     async fn adopt(&self, client: &PeerClient, revision: Fetched) -> Result<(), Unfetched> {
         let Fetched { state, stored } = revision;
         let revision = state.revision;
@@ -301,9 +301,10 @@ impl Replicator {
         }
         let me = self.parts.me.clone();
         let adopted = self.parts.blocking(move |store| {
-            // Until the revision names them, even if whoever asked has gone.
+            // Held until the revision names the chunks, even if the caller has gone.
             let _writing = writing;
-            // One that was deleted here has taken the own part with it; another store of this process may have recorded it.
+            // Deleting the revision has deleted the own part with it. The part is stored again, unless another store of this
+            // process recorded it.
             let own = state.parts.get(&me).filter(|part| part.is_finished());
             if let Some(part) = own
                 && store.retention().is_deleted(&state.snapshot)
@@ -313,7 +314,7 @@ impl Replicator {
             {
                 store.parts().put(part)?;
             }
-            // The two have numbered alike; each keeps its own, and this node is well.
+            // Both nodes have used one number. Each keeps its own revision, and this node continues.
             match store.history().adopt_revision(&state, &stored) {
                 Err(error @ StoreError::OtherRevision { .. }) => Ok(Err(error.to_string())),
                 other => other.map(Ok),
@@ -360,8 +361,8 @@ mod tests {
         Replicator::new(peers, parts, in_progress, events, &pins)
     }
 
-    // Without this, a store that took the place of a lost one would take the state of that one for its own, once it has trimmed
-    // the turns that tell the two apart.
+    // Without this, a store that replaced a lost one would use the lost store's state as its own, once it has trimmed the turns
+    // that distinguish the two.
     #[tokio::test]
     async fn the_part_of_another_store_is_not_taken_for_the_own_one() {
         for (journal, is_own) in [(Hash::default(), true), (Hash([7; 32]), false)] {

@@ -1,6 +1,6 @@
-//! Executes what one assembly wants done, until it ends or the node stops: one task per snapshot.
+//! Executes the actions of one assembly until it ends or the node stops: one task per snapshot.
 //!
-//! Which parts are fetched and when, and when which revision is published, is decided by [`Assembly`] alone.
+//! Only [`Assembly`] decides which parts are fetched and when, and when a revision is published.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::node::replication::replicator::Replicator;
 use crate::node::unfetched::Unfetched;
 use crate::process::ids::ProcessId;
 
-/// Parts that are delivered and not taken yet; more wait where they come from.
+/// The maximum number of delivered parts that have not been taken; further ones wait at their sender.
 const PARTS_WAITING: usize = 16;
 
-/// What carries out the actions of every assembly.
+/// What executes the actions of every assembly.
 #[derive(Clone)]
 pub(in crate::node) struct Executors {
     pub(in crate::node) peers: Arc<Peers>,
@@ -36,25 +36,26 @@ pub(in crate::node) struct Executors {
     pub(in crate::node) events: Arc<Events>,
 }
 
-/// One snapshot that is being assembled.
+/// A snapshot that is being assembled.
 pub(in crate::node) struct Collection {
     executors: Executors,
     assembly: Assembly,
-    /// When the clock of the assembly began.
+    /// The start of the assembly's clock.
     began: Instant,
     fetches: JoinSet<(ProcessId, Result<(), Unfetched>)>,
     deliver: mpsc::Sender<Part>,
     delivered: mpsc::Receiver<Part>,
-    /// The last strange failure of each fetch: one that repeats is logged once.
+    /// The last unexpected failure of each fetch; a repeated one is logged once.
     warned: BTreeMap<ProcessId, String>,
-    /// What the assembly waits for, at most one task.
+    /// The job whose event the assembly awaits; at most one.
     job: JoinSet<Event>,
-    /// The last field, since the fields before it are dropped first: a fetch that went on would hold chunks.
+    /// The last field, because the fields before it are dropped first: a running fetch would hold chunks after the claim has
+    /// ended.
     claim: Claim,
 }
 
 impl Collection {
-    /// An assembly whose clock begins now.
+    /// An assembly whose clock starts now.
     pub(in crate::node) fn new(executors: &Executors, claim: Claim, assembly: Assembly) -> Self {
         let (deliver, delivered) = mpsc::channel(PARTS_WAITING);
         Self {
@@ -70,7 +71,7 @@ impl Collection {
         }
     }
 
-    /// Ends when the assembly ends, or when the node goes down.
+    /// Runs until the assembly ends or the node stops.
     pub(in crate::node) async fn run(mut self) {
         loop {
             while let Some(action) = self.assembly.poll() {
@@ -97,7 +98,7 @@ impl Collection {
         let wake = self.began + Duration::from_micros(wake_us.unwrap_or(0));
         let takes_parts = self.assembly.takes_parts();
         tokio::select! {
-            // A job that panics ends the assembly.
+            // A panic in a job ends the assembly.
             Some(done) = self.job.join_next() => done.unwrap_or(Event::Failed),
             Some(part) = self.delivered.recv(), if takes_parts => Event::Arrived(Box::new(part)),
             Some(Ok((process, fetched))) = self.fetches.join_next() => {
@@ -141,7 +142,7 @@ impl Collection {
                     (wanted.process, fetched)
                 });
             }
-            // A fetch that went on would hold chunks that nothing lets go of.
+            // A fetch that continued would hold chunks that nothing releases.
             Action::StopFetching => {
                 self.fetches.shutdown().await;
                 (self.deliver, self.delivered) = mpsc::channel(PARTS_WAITING);

@@ -1,5 +1,5 @@
-//! How parts come to the node that assembles a snapshot: from its own store and from the other processes. When, and from
-//! which, is decided by the assembly.
+//! Fetching of parts for the node that assembles a snapshot, from its own store and from other processes. The assembly decides
+//! when and from which.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use crate::node::unfetched::Unfetched;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::transport::peer_client::PeerClient;
 
-/// Late parts that one process is asked for at once: what waits for a dead peer must not be in the way of what does
-/// not when it returns.
+/// The maximum number of late parts requested from one process at once: requests for parts that still wait for a dead peer must
+/// not block others after its return.
 const LATE_AT_ONCE: usize = 16;
 
-/// Whose part of which snapshot is wanted.
+/// A part to be fetched.
 #[derive(Debug, Clone)]
 pub(in crate::node) struct WantedPart {
     pub(in crate::node) process: ProcessId,
     pub(in crate::node) snapshot: SnapshotId,
-    /// Who started it.
+    /// The process that started the snapshot.
     pub(in crate::node) initiator: ProcessId,
-    /// A revision without it is published.
+    /// Whether a revision without the part has been published.
     pub(in crate::node) is_late: bool,
 }
 
@@ -38,12 +38,12 @@ pub(in crate::node) struct PartFetcher {
     pub(super) config: Arc<NodeConfig>,
     pub(super) peers: Arc<Peers>,
     pub(super) parts: Parts,
-    /// Per process, the right to ask it for a late part.
+    /// Per process, the permits for requests of late parts.
     late: BTreeMap<ProcessId, Semaphore>,
 }
 
 impl PartFetcher {
-    /// Nothing is fetched yet.
+    /// A fetcher before the first fetch.
     pub(in crate::node) fn new(
         config: &Arc<NodeConfig>,
         peers: &Arc<Peers>,
@@ -58,7 +58,7 @@ impl PartFetcher {
         }
     }
 
-    /// Fetches a part and delivers it: where it takes long first as it is, in the end finished. Fails if nothing comes for
+    /// Fetches a part and delivers it; if it takes long, unfinished first and finished at the end. Fails if nothing arrives for
     /// the time `wait`.
     pub(in crate::node) async fn fetch_part(
         &self,
@@ -82,7 +82,7 @@ impl PartFetcher {
         self.follow(&client, snapshot, wait, delivered).await
     }
 
-    // The right to ask now: few late parts are asked of one process at once.
+    // A permit for the request: few late parts are requested from one process at once.
     async fn slot(&self, wanted: &WantedPart) -> Result<Option<SemaphorePermit<'_>>, Unfetched> {
         if !wanted.is_late {
             return Ok(None);
@@ -94,7 +94,7 @@ impl PartFetcher {
             .map_err(|_| Unfetched::NotYet("it is stopping".to_owned()))
     }
 
-    /// Parts as they are now, each within this time.
+    /// Fetches parts as they are, each within this time limit.
     pub(super) async fn ask_for_parts(
         self: &Arc<Self>,
         wanted: Vec<WantedPart>,
@@ -108,7 +108,7 @@ impl PartFetcher {
         asked.join_all().await.into_iter().flatten().collect()
     }
 
-    // The own part has no more time than those of others: its state may be waiting to be written behind much else.
+    // The own part has the same time limit as others: its state may be waiting to be written behind other work.
     async fn ask_for_part(&self, wanted: &WantedPart, limit: Duration) -> Option<Part> {
         let WantedPart {
             process, snapshot, ..
@@ -140,8 +140,8 @@ impl PartFetcher {
         Ok(Some(part))
     }
 
-    // Hands on the part of another process with all its chunks: where it takes long first as it is, in the end
-    // finished. Gives up where for `wait` nothing comes.
+    // Delivers the part of another process with all its chunks; if it takes long, unfinished first and finished at the end.
+    // Fails if nothing arrives for the time `wait`.
     async fn follow(
         &self,
         client: &PeerClient,
@@ -156,7 +156,7 @@ impl PartFetcher {
             let part = part.ok().flatten().ok_or_else(none_came)??;
             self.fetch_to_hold(client, &part).await?;
             let is_finished = part.is_finished();
-            // Nobody may be waiting any more.
+            // The assembly may have ended.
             let _gone = found.send(part).await;
             if is_finished {
                 return Ok(());
@@ -164,7 +164,7 @@ impl PartFetcher {
         }
     }
 
-    // For a collection, until it ends.
+    // Fetches the chunks for an assembly and holds them until that ends.
     async fn fetch_to_hold(&self, client: &PeerClient, part: &Part) -> Result<(), Unfetched> {
         let _writing = self.parts.store.chunks().writing();
         self.parts.fetch_contents(client, part).await?;
@@ -185,7 +185,7 @@ mod tests {
         PartFetcher::new(&fixture.config, &fixture.peers, &fixture.parts)
     }
 
-    // Without this, an own part that is long in coming would keep what is there of a snapshot from being published.
+    // Without this, a slow own part would prevent the publication of what is present.
     #[tokio::test]
     async fn the_own_part_as_it_is_is_not_waited_for_without_limit() {
         let fixture = Fixture::new();
@@ -196,7 +196,7 @@ mod tests {
             initiator: process("p"),
             is_late: false,
         };
-        // No turn is taken, so the process does not say how far the part is.
+        // No turn is taken, so the process does not report the state of the part.
         let asked = fetcher.ask_for_parts(vec![wanted], Duration::from_millis(100));
         let found = timeout(LONG, asked).await.expect("it is given up");
         assert_eq!(found, []);
@@ -207,7 +207,7 @@ mod tests {
     async fn a_part_may_be_as_large_as_a_revision() {
         let fixture = Fixture::new();
         let long = "x".repeat(crate::process::ids::ID_BYTES_MAX - 6);
-        // Six megabytes, and nothing to fetch behind it.
+        // Six megabytes, without chunks to fetch.
         let open = (0..50_000).map(|number| process(&format!("{long}{number:06}")));
         let part = Part {
             open: open.collect(),

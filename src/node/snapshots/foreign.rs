@@ -1,5 +1,5 @@
-//! How the part of a process of another make comes to the node that assembles a snapshot: it is asked by `GetSnapshot`, and
-//! what it tells is stored here. What is published of it comes to the other nodes like everything else.
+//! Fetching of parts from foreign processes for the node that assembles a snapshot: by `GetSnapshot`, with the answer stored
+//! here. Other nodes replicate the published result like any other.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ use crate::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient
 use crate::transport::peer_error::PeerError;
 use crate::transport::wire::told_from_wire;
 
-/// How long it may take to answer.
+/// The time limit for its answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 impl PartFetcher {
-    /// Hands on the part if it is finished now.
+    /// Delivers the part if it is finished now.
     pub(super) async fn follow_foreign(
         &self,
         wanted: &WantedPart,
         found: &mpsc::Sender<Part>,
     ) -> Result<(), Unfetched> {
-        // Asked again and again: what is not finished is not stored each time.
+        // The request is repeated, so unfinished parts are not stored each time.
         let told = self.ask(wanted).await?.filter(|told| told.is_finished);
         let Some(told) = told else {
             return Err(Unfetched::NotYet("the part is not finished".to_owned()));
         };
-        // Nobody may be waiting any more.
+        // The assembly may have ended.
         let _gone = found.send(self.store_told(wanted, told).await?).await;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The snapshots of the cluster as this node starts, assembles, publishes and shows them.
+//! The snapshots of the cluster: how this node starts, assembles, publishes and shows them.
 
 pub(super) mod assembler;
 pub(super) mod collection;

@@ -1,4 +1,4 @@
-//! A revision of a global state is counted, stored for good and reported.
+//! Counting, storing and reporting a revision of a global state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use crate::node::turn::clocks::DurableClocks;
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 use crate::store::StoreError;
 
-/// What the stored contents of parts came to.
+/// The result of counting the stored contents of parts.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::node) struct Count {
-    /// Those of the parts that are whole.
+    /// The figures of the undamaged parts.
     pub(in crate::node) counted: BTreeMap<ProcessId, Counted>,
     /// The processes whose part cannot be published.
     pub(in crate::node) damaged: Vec<ProcessId>,
-    /// The processes of which the newest revision here holds another part, with the cut of that one.
+    /// The processes with a different part in the newest revision here, with the cut of that part.
     pub(in crate::node) contradicted: BTreeMap<ProcessId, (Lsn, Hash)>,
 }
 
-/// Publishes revisions into the history of this node.
+/// Publishes revisions in the own history.
 pub(in crate::node) struct Publisher {
     pub(in crate::node) peers: Arc<Peers>,
     pub(in crate::node) parts: Parts,
@@ -41,7 +41,7 @@ pub(in crate::node) struct Publisher {
 }
 
 impl Publisher {
-    /// Makes a revision durable and shows it; returns its number.
+    /// Makes a revision durable and shows it. Returns its number.
     pub(in crate::node) async fn publish(&self, next: NextRevision) -> Result<u32, Unavailable> {
         let NextRevision { mut state, after } = next;
         let snapshot = state.snapshot.clone();
@@ -62,7 +62,7 @@ impl Publisher {
         Ok(state.revision)
     }
 
-    /// What a revision says of the present, which is `now_us` by the clock of its assembly.
+    /// The properties of a revision at `now_us` by the clock of its assembly.
     pub(in crate::node) fn finish(&self, now_us: u64) -> Finish {
         Finish {
             now_us,
@@ -72,8 +72,7 @@ impl Publisher {
         }
     }
 
-    /// Counts what the chunks that are here really hold, for the certificate, and which parts lack contents here or are
-    /// damaged.
+    /// Counts the chunks stored here, for the certificate, and finds the parts that are damaged or lack contents here.
     pub(in crate::node) async fn count(
         &self,
         snapshot: SnapshotId,
@@ -162,7 +161,7 @@ mod tests {
     use crate::node::fixture::{Fixture, process, snapshot};
     use crate::store::codec::encode_chunk;
 
-    // A revision is for ever: one that is published without its contents could never be made good.
+    // Revisions are immutable: one published without its contents could never be repaired.
     #[tokio::test]
     async fn a_part_is_not_published_while_a_chunk_of_it_is_missing() {
         let fixture = Fixture::new();

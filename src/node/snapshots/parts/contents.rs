@@ -1,4 +1,4 @@
-//! The contents of parts that come from peers: the chunks that are not here.
+//! The contents of parts from peers: fetches the missing chunks.
 
 use std::slice::Iter;
 
@@ -13,16 +13,16 @@ use crate::store::StoreError;
 use crate::transport::peer_client::PeerClient;
 use crate::transport::peer_error::PeerError;
 
-/// Chunks asked for at once.
+/// The number of chunks per request.
 const CHUNKS_PER_REQUEST: usize = 256;
-/// Chunks are taken over when so many bytes of them have come, or the last.
+/// Chunks are stored when this many bytes have arrived, and at the end.
 const TAKEN_OVER_BYTES: usize = 256 * 1024;
-/// An index names chunks of cells, which name nothing: after this many times nothing can be missing any more.
+/// An index names chunks of cells, which name none: after this many rounds nothing can be missing.
 const ROUNDS_MAX: usize = 3;
 
 impl Parts {
-    /// Fetches the chunks of a part that are not here. Whatever is named by chunks that came may be missing in turn: the
-    /// index first, then what it names.
+    /// Fetches the missing chunks of a part. The chunks of an index become known only once the index has arrived, so this takes
+    /// several rounds.
     pub(in crate::node) async fn fetch_contents(
         &self,
         client: &PeerClient,
@@ -39,7 +39,7 @@ impl Parts {
             for hashes in missing.chunks(CHUNKS_PER_REQUEST) {
                 self.fetch_chunks(client, &part.snapshot, hashes).await?;
             }
-            // Messages are named by the part itself: all are here now, and were read as they came.
+            // Chunks of messages are named by the part itself: all are present now and were verified on arrival.
             wanted.channels.clear();
         }
         let sentence = "chunks that were received are missing again".to_owned();
@@ -57,7 +57,7 @@ impl Parts {
         while hashes.len() > 0 {
             let (came, ended) = next_chunks(&mut chunks, &mut hashes).await;
             let adopted = self.blocking(move |store| {
-                // A chunk that is not what its hash says is the peer's failure, not this store's.
+                // A chunk that does not match its hash is a fault of the peer, not of this store.
                 match store.chunks().adopt(came) {
                     Err(StoreError::Damaged { what, damage }) => {
                         Ok(Err(format!("{what} as received from the peer: {damage}")))
@@ -72,7 +72,8 @@ impl Parts {
     }
 }
 
-// The next ones with these hashes: as many as are taken over together. What came before a failure need not come again.
+// The next chunks with these hashes, as many as are stored together. Chunks that arrived before a failure need not be sent
+// again.
 async fn next_chunks(
     chunks: &mut (impl Stream<Item = Result<Vec<u8>, PeerError>> + Unpin),
     hashes: &mut Iter<'_, Hash>,

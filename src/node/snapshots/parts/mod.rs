@@ -1,4 +1,4 @@
-//! The own part of a snapshot, finished or as it is; and work on the store from async tasks.
+//! The own part of a snapshot, finished or not; and work on the store from async tasks.
 
 mod contents;
 
@@ -18,10 +18,10 @@ use crate::process::recording::Recording;
 use crate::process::reply::RecordedHere;
 use crate::store::{Store, StoreError};
 
-/// Unfinished parts that are built at once: each reads the journal, and goes on if whoever asked has given up.
+/// The maximum number of unfinished parts built at once: each reads the journal, and continues if the caller has given up.
 const BUILT_AT_ONCE: usize = 4;
 
-/// Gives the own parts, and runs work on the store.
+/// Reads and builds the own parts, and executes work on the store.
 #[derive(Clone)]
 pub(in crate::node) struct Parts {
     pub(in crate::node) me: ProcessId,
@@ -33,7 +33,7 @@ pub(in crate::node) struct Parts {
 }
 
 impl Parts {
-    /// The way to the parts of the process `me`.
+    /// Access to the parts of the process `me`.
     pub(in crate::node) fn new(
         me: ProcessId,
         store: Arc<Store>,
@@ -51,7 +51,7 @@ impl Parts {
         }
     }
 
-    /// The own part as it is: finished, or with open channels; `None` while the state is not recorded.
+    /// The own part as it is, finished or with open channels; `None` while the state is not recorded.
     pub(in crate::node) async fn own(
         &self,
         snapshot: &SnapshotId,
@@ -59,7 +59,7 @@ impl Parts {
         self.own_as_it_is(snapshot, false).await
     }
 
-    /// The same for a collection; its chunks are held until that ends.
+    /// The own part as it is, for an assembly; its chunks are held until that ends.
     pub(in crate::node) async fn own_to_hold(
         &self,
         snapshot: &SnapshotId,
@@ -90,12 +90,12 @@ impl Parts {
             if part.is_some() {
                 return Ok(part);
             }
-            // Recorded, and its run is being written.
+            // The state is recorded, and its run is being written.
             written.changed().await.map_err(|_| stopped())?;
         }
     }
 
-    /// The own part, once it is finished and stored.
+    /// The own part, if it is finished and stored.
     pub(in crate::node) async fn stored(
         &self,
         snapshot: &SnapshotId,
@@ -105,7 +105,7 @@ impl Parts {
             .await
     }
 
-    /// How far a snapshot is here. The process forgets snapshots that are over; their parts are in the store.
+    /// The progress of a snapshot here. The process forgets snapshots whose recording has ended; their parts are in the store.
     pub(in crate::node) async fn seen(
         &self,
         snapshot: &SnapshotId,
@@ -127,7 +127,7 @@ impl Parts {
         }))
     }
 
-    /// A snapshot whose state was recorded here, as it began here: by the journal, which outlives a damaged state.
+    /// The start of a snapshot whose state was recorded here, from the journal, which is independent of a damaged state.
     pub(in crate::node) async fn begun(
         &self,
         snapshot: &SnapshotId,
@@ -156,7 +156,8 @@ impl Parts {
         ))
     }
 
-    // Of what is recorded so far. A part with open channels is named by nothing in the store: for a collection it is held.
+    // Builds the part of what is recorded so far. Nothing in the store names a part with open channels, so it is held for an
+    // assembly.
     async fn build(&self, recording: Recording, held: bool) -> Result<Option<Part>, Unavailable> {
         let turn = Arc::clone(&self.building).acquire_owned().await;
         let turn = turn.map_err(|_| stopped())?;
@@ -166,7 +167,7 @@ impl Parts {
             let writing = store.chunks().writing();
             Ok((store.parts().build(&me, &recording)?, writing))
         });
-        // If whoever asked has given up, nobody would ever let go of it: so it is not held by the thread that builds.
+        // The building thread does not hold the part: if the caller has given up, nothing would release it.
         let (part, _writing) = built.await?;
         if let Some(part) = part.as_ref().filter(|_| held) {
             self.store.chunks().hold(part);
@@ -174,7 +175,7 @@ impl Parts {
         Ok(part)
     }
 
-    /// The own part, as soon as it is finished.
+    /// The own part, once it is finished.
     pub(in crate::node) async fn own_finished(
         &self,
         snapshot: &SnapshotId,
@@ -193,7 +194,7 @@ impl Parts {
         }
     }
 
-    /// The own part as it is, as soon as the state is recorded and written.
+    /// The own part as it is, once the state is recorded and written.
     pub(in crate::node) async fn own_recorded(
         &self,
         snapshot: &SnapshotId,
@@ -208,14 +209,15 @@ impl Parts {
         }
     }
 
-    /// Packs old revisions and turns in the store. Call it after a new revision is shown, so that no reader waits for it.
+    /// Packs old revisions and turns of the store. To be called after a new revision is visible, so that no reader waits for
+    /// it.
     pub(in crate::node) async fn pack(&self) {
         if let Err(error) = self.blocking(Store::pack).await {
             tracing::error!(%error, "cannot pack old revisions and turns");
         }
     }
 
-    /// Runs something that reads or writes the disk.
+    /// Executes work that reads or writes the disk on a blocking thread.
     pub(in crate::node) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
