@@ -1,8 +1,8 @@
 //! Formats: data written by earlier versions is read exactly; data that is foreign or damaged is refused with an error
 //! that names it.
 //!
-//! Without this, a change to a stored type would first be noticed by a user who upgrades, and a flipped bit would stay unnoticed.
-//! `SNAPLEDGER_WRITE_FIXTURES=1 cargo test --test formats` writes the fixture of a new format. The fixture of a
+//! Without this, a change to a stored type would first be noticed by a user who upgrades, and a flipped bit would stay
+//! unnoticed. `SNAPLEDGER_WRITE_FIXTURES=1 cargo test --test formats` writes the fixture of a new format. The fixture of a
 //! released format is never rewritten.
 
 mod teller;

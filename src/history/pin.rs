@@ -1,9 +1,9 @@
 //! The pin of a snapshot, and how its newest update comes to count at every node.
 //!
 //! The update with the greatest rank counts everywhere. A node tells an update to every live peer before it answers the client.
-//! A peer that knows an update of greater rank returns that one; the node then makes its update again, under a greater stamp. An
-//! update that a majority knows as the newest is outranked by every later one, wherever that is made: one of its majority has
-//! met the earlier update.
+//! A peer that knows an update of greater rank returns that one; the node then makes its update again, under a greater stamp.
+//! An update that a majority knows as the newest is outranked by every later one, wherever that is made: one of its majority
+//! has met the earlier update.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;

@@ -150,8 +150,8 @@ impl PeerClient {
         Ok(known_snapshot_from_wire(found))
     }
 
-    /// The part of the process: as it is now, which is nothing while its state is not recorded; or once it is finished, preceded
-    /// by the part as it is if that takes long.
+    /// The part of the process: as it is now, which is nothing while its state is not recorded; or once it is finished,
+    /// preceded by the part as it is if that takes long.
     ///
     /// # Errors
     /// [`PeerError`].

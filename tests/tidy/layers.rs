@@ -1,5 +1,5 @@
-//! The dependency rule of the project: `cli, api → cluster → node → {transport, store} → {channel, history} → process → nothing`.
-//! And which files alone may make connections and clients to other nodes.
+//! The dependency rule of the project: `cli, api → cluster → node → {transport, store} → {channel, history} → process →
+//! nothing`. And which files alone may make connections and clients to other nodes.
 
 use syn::visit::{self, Visit};
 

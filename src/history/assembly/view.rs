@@ -45,8 +45,8 @@ pub struct ClusterView {
 }
 
 impl ClusterView {
-    /// The view of a node: the other processes, the stopped channels that the live ones report, and those that are stopped here.
-    /// This node is believed first, then the sending end of a channel.
+    /// The view of a node: the other processes, the stopped channels that the live ones report, and those that are stopped
+    /// here. This node is believed first, then the sending end of a channel.
     pub fn new<'a>(
         peers: BTreeMap<ProcessId, PeerSight>,
         reported: impl IntoIterator<Item = (&'a ProcessId, &'a BTreeMap<ChannelId, String>)>,

@@ -94,8 +94,8 @@ impl Queue {
         (entrance, queue)
     }
 
-    /// Submits commands of a client, in order. Refused or accepted as a whole: refused at once if too many inputs wait or the disk
-    /// is too full.
+    /// Submits commands of a client, in order. Refused or accepted as a whole: refused at once if too many inputs wait or the
+    /// disk is too full.
     pub(in crate::node) fn ask<C: Command>(
         &self,
         commands: Commands<C>,

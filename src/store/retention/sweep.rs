@@ -1,11 +1,11 @@
 //! Deletes unreferenced chunks: mark, then sweep, concurrently with writers.
 //!
 //! Safety: a chunk is swept if nothing that the mark has read refers to it and it has not been touched since
-//! ([`crate::store::chunks::leases`]). A writer that stores a chunk, or finds it stored and skips it, touches it *before* the lookup,
-//! within a [`crate::store::chunks::leases::WriteLease`] that lasts until a stored state, part or revision refers to the chunk or its
-//! part is held. Touched chunks are remembered until there is neither a writer nor a sweep. So a needed chunk was
-//! either referenced before the mark began, or is touched. A batch is deleted under the lock that touching takes: a
-//! later writer finds the chunk missing and writes it again.
+//! ([`crate::store::chunks::leases`]). A writer that stores a chunk, or finds it stored and skips it, touches it *before* the
+//! lookup, within a [`crate::store::chunks::leases::WriteLease`] that lasts until a stored state, part or revision refers to
+//! the chunk or its part is held. Touched chunks are remembered until there is neither a writer nor a sweep. So a needed chunk
+//! was either referenced before the mark began, or is touched. A batch is deleted under the lock that touching takes: a later
+//! writer finds the chunk missing and writes it again.
 //!
 //! A reference may move while the mark reads: from a state to the next state or to a part, or from a held part to a
 //! revision. The mark reads in this order, held parts first, so it sees one or the other. After the mark and before the

@@ -144,8 +144,8 @@ fn closed(state: &GlobalState, channel: &ChannelId) -> bool {
 }
 
 /// Checks that a revision contains the earlier ones unchanged: all in its range of numbers, and those in other ranges that this
-/// process has used. It must not contradict those of other processes. Exempt are two parts of a process that lost the store of one of them. A
-/// process that was put back may have started the snapshot twice.
+/// process has used. It must not contradict those of other processes. Exempt are two parts of a process that lost the store of
+/// one of them. A process that was put back may have started the snapshot twice.
 pub(super) fn unchanged(
     publication: &Publication<'_>,
     put_back: Option<&ProcessId>,
