@@ -2,7 +2,7 @@
 //! instant durably and returns its totals at it. The real `ProcessTotals::is_known` and `Audit::strangers` decide whether
 //! totals count. Each process also returns balance and statement of its accounts, as `store/past/` does: from the newest
 //! recorded state and the turns after it, by the real `history::statement`. What an older copy of a store does not know follows
-//! `store/journal/gaps.rs`, `store/journal/caught_up.rs` and `node/peers/handshakes.rs`.
+//! `store/gaps/` and `node/peers/handshakes.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

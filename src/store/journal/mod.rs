@@ -1,7 +1,7 @@
 //! The journal: the durable sequence of turns. Each entry contains the hash of its predecessor, so one hash covers
 //! everything up to it.
 //!
-//! Old turns are packed into blocks (`journal/blocks.rs`); only this module and `store check` know that.
+//! Old turns are packed into blocks (`blocks.rs`); only this module and `store check` know that.
 //!
 //! The journal may begin at a horizon: a recorded state then replaces the earlier turns, which are deleted or about to
 //! be.
