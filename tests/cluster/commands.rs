@@ -81,10 +81,11 @@ fn with_ports(cluster: &Cluster, command: &str) -> String {
 /// A working directory with the paths that the documents name; some commands write to it.
 fn directory(cluster: &Cluster) -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let stores = dir.path().join("data/store");
-    std::fs::create_dir_all(&stores).expect("a directory");
-    for id in IDS {
-        symlink(cluster.store(id), stores.join(id)).expect("a link to a store");
+    for stores in ["data/store", "data/examples"].map(|stores| dir.path().join(stores)) {
+        std::fs::create_dir_all(&stores).expect("a directory");
+        for id in IDS {
+            symlink(cluster.store(id), stores.join(id)).expect("a link to a store");
+        }
     }
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
     let entries = std::fs::read_dir(data).expect("the examples");
