@@ -95,7 +95,7 @@ async fn a_disk_nearly_full_refuses_new_work_until_there_is_room() {
         (answer.status == 503).then_some(answer)
     });
     let why = why.await.json()["detail"].to_string();
-    assert!(why.contains("of the 16 MiB it must have"), "{why}");
+    assert!(why.contains("less than the required 16 MiB"), "{why}");
     let body = serde_json::json!({"amount": 1});
     let refused = node.rest.post("/v1/accounts/till/deposits", &body).await;
     assert_eq!(

@@ -131,6 +131,22 @@ impl Programs {
         rustix::process::kill_process(Pid::from_child(child), signal).expect("it runs");
     }
 
+    /// Stops a node so that none of its threads runs when this returns. The signal alone is only sent: threads run on until
+    /// the first of them has taken it.
+    pub(crate) fn freeze(&self, id: &str) {
+        self.signal(id, Signal::STOP);
+        let child = self.seat(id).child.as_ref().expect("it was started");
+        let tasks = format!("/proc/{}/task", child.id());
+        let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = task.map(|task| std::fs::read_to_string(task.path().join("stat")));
+            // The state follows the name, which ends in a bracket.
+            matches!(stat, Ok(Ok(stat)) if stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+        };
+        while !std::fs::read_dir(&tasks).expect("it runs").all(is_stopped) {
+            std::thread::yield_now();
+        }
+    }
+
     /// A path next to the stores.
     pub(crate) fn path(&self, name: &str) -> String {
         self.dir.path().join(name).display().to_string()

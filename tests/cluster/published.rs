@@ -159,7 +159,7 @@ async fn a_process_that_froze_before_its_marker_is_named_as_missing() {
     let warm = initiate(&mut one, "").await;
     assert_complete(&global(&mut one, &warm).await);
 
-    programs.signal("n3", Signal::STOP);
+    programs.freeze("n3");
     // The time is shorter than the check takes, so nothing is started.
     let snapshot_id = "hasty".to_owned();
     let mut request = Request::new(InitiateSnapshotRequest { snapshot_id });
