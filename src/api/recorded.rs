@@ -104,7 +104,7 @@ pub(super) async fn view_of(
     })
 }
 
-/// The same.
+/// As `view_of`, for a [`RevisionRef`].
 pub(super) async fn view_of_revision(
     handle: &Handle,
     wanted: RevisionRef,

@@ -61,7 +61,7 @@ pub(super) struct Shared {
     pub(super) clocks: Arc<DurableClocks>,
     /// The clock in the last snapshot id generated in this run.
     pub(super) drawn: Mutex<Lamport>,
-    pub(super) meetings: Arc<Handshakes>,
+    pub(super) handshakes: Arc<Handshakes>,
     pub(super) failed: watch::Receiver<Option<String>>,
     pub(super) room: watch::Receiver<DiskSpace>,
     /// Becomes true when the streams of peers must end.
@@ -76,7 +76,7 @@ pub(super) struct NodeContext {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clocks: Arc<DurableClocks>,
     pub(super) events: Arc<Events>,
-    pub(super) meetings: Arc<Handshakes>,
+    pub(super) handshakes: Arc<Handshakes>,
     pub(super) failed: watch::Receiver<Option<String>>,
     pub(super) room: watch::Receiver<DiskSpace>,
 }
@@ -90,7 +90,7 @@ impl Handle {
             metrics,
             clocks,
             events,
-            meetings,
+            handshakes,
             failed,
             room,
         } = context;
@@ -124,7 +124,7 @@ impl Handle {
             metrics,
             clocks,
             drawn: Mutex::default(),
-            meetings,
+            handshakes,
             failed,
             room,
             closing: watch::channel(false).0,

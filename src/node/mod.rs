@@ -8,6 +8,7 @@
 mod alone;
 mod background;
 mod error;
+mod fetch_error;
 #[cfg(test)]
 mod fixture;
 mod handle;
@@ -19,7 +20,6 @@ mod replication;
 mod retention;
 mod snapshots;
 mod turn;
-mod unfetched;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -84,7 +84,7 @@ impl Node {
         let (failures, failed) = Failures::new();
         let outboxes = outboxes(&store, &process, &failures);
         let clocks = Arc::new(DurableClocks::of(&process));
-        let meetings = Arc::new(Handshakes::of(&process, &config, &store)?);
+        let handshakes = Arc::new(Handshakes::of(&process, &config, &store)?);
         let metrics = Arc::new(Metrics::new());
         let wall = Arc::new(Clock::new(&config.clock, process.registers().time));
         let events = Arc::new(Events::new(store.identity().run, Arc::clone(&wall)));
@@ -94,7 +94,7 @@ impl Node {
             Arc::clone(&clocks),
             Arc::clone(&wall),
             config.me.clone(),
-            Arc::clone(&meetings),
+            Arc::clone(&handshakes),
         );
         let background = background::start(&config.me, &store, &queue, &failures)?;
         let (starts, started) = mpsc::unbounded_channel();
@@ -107,7 +107,7 @@ impl Node {
             started: starts,
             assembled: membership.assembled(),
             clocks: Arc::clone(&clocks),
-            meetings: Arc::clone(&meetings),
+            handshakes: Arc::clone(&handshakes),
             events: Arc::clone(&events),
         };
         let mut threads = turn::start(process, requests, &wall, committer, committed, &failures)?;
@@ -122,7 +122,7 @@ impl Node {
             metrics,
             clocks,
             events,
-            meetings,
+            handshakes,
             failed: failures.sentence(),
             room: has_room,
         });

@@ -34,7 +34,7 @@ use super::clock::Hlc;
 /// The maximum distance of a turn, or of an instant that a process has answered for, ahead of the true time, in multiples of
 /// the bound. Holds for clocks that are not misled.
 pub const TURN_AHEAD_MAX: u64 = 4;
-/// The same, ahead of the clock of another process that is not misled: that one may be behind by one bound.
+/// The maximum distance ahead of another correct process's clock, which may be one bound behind the true time.
 pub const ANSWERED_AHEAD_MAX: u64 = TURN_AHEAD_MAX + 1;
 
 /// One reading of both clocks of a node, microseconds.

@@ -111,7 +111,7 @@ pub struct Store {
     engine: Engine,
 }
 
-/// Proof that a turn is durable. Only a commit creates one, and no effect of a turn is released without it.
+/// Proof that a turn is durable. Only a commit or a recovery creates one, and no effect of a turn is released without it.
 #[derive(Debug)]
 pub struct Committed {
     position: Lsn,

@@ -1,4 +1,4 @@
-//! Wrong wall clocks (fault 27): the clock of one node jumps ahead while it runs or is ahead when it starts, and no
+//! Wrong wall clocks (fault 20a): the clock of one node jumps ahead while it runs or is ahead when it starts, and no
 //! other node follows it. Its messages wait if they would advance another clock, questions about instants do not
 //! advance it either, and operators are warned. Without this 0.3 s of a wrong year would freeze the times of the whole
 //! cluster until that year.

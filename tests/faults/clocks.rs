@@ -1,4 +1,4 @@
-//! The wall clocks of the nodes jump by days and years, forwards and backwards, under load (faults 20 and 27). Sums,
+//! The wall clocks of the nodes jump by days and years, forwards and backwards, under load (faults 20 and 20a). Sums,
 //! order and snapshots must be unaffected; on no node may an instant be earlier than the one before, or further ahead
 //! of the true time than `clock.ahead_max`.
 //!

@@ -132,7 +132,7 @@ impl Handle {
         self.look_up(move |store| {
             let position = store.past().known_at(time)?;
             let held = |position| store.past().balance_at(&me, &account, position);
-            let undecided = shared.meetings.undecided(store, time)?;
+            let undecided = shared.handshakes.undecided(store, time)?;
             let mut undecided = undecided.iter();
             Ok(BalanceThen {
                 units: position.map(held).transpose()?.flatten(),
@@ -146,7 +146,7 @@ impl Handle {
     /// Whether the store of a peer was given up on this node and not replaced.
     #[must_use]
     pub fn has_given_up(&self, peer: &ProcessId) -> bool {
-        self.shared.meetings.has_given_up(peer)
+        self.shared.handshakes.has_given_up(peer)
     }
 
     /// A page of the statement of an account of this process.

@@ -25,14 +25,14 @@ impl Handle {
     /// # Errors
     /// [`Unavailable::NotYet`]: one of them refuses this process, or was not recognized in time.
     pub(in crate::node) async fn meet_before(&self, inputs: &[Input]) -> Result<(), Unavailable> {
-        let meetings = &self.shared.meetings;
+        let handshakes = &self.shared.handshakes;
         // The fast path, taken by nearly every operation.
-        if meetings.is_acquainted() || !inputs.iter().any(writes_a_key) {
+        if handshakes.is_acquainted() || !inputs.iter().any(writes_a_key) {
             return Ok(());
         }
         let until = Instant::now() + MEET_MAX;
         loop {
-            let mut strangers = meetings.strangers();
+            let mut strangers = handshakes.strangers();
             strangers.retain(|peer| !self.shared.peers.is_gone(peer));
             let Some(peer) = strangers.first() else {
                 return Ok(());

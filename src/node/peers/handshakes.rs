@@ -93,7 +93,7 @@ impl Handshakes {
         let known = known.filter(|peer| peers.contains(*peer)).cloned();
         let known: BTreeSet<_> = known.collect();
         store.gaps().await_peers();
-        let meetings = Self {
+        let handshakes = Self {
             enough: others.div_ceil(2).min(peers.len()),
             others: topology.processes().count() - 1,
             ahead_max_us: u64::try_from(config.clock.ahead_max.as_micros()).unwrap_or(u64::MAX),
@@ -104,9 +104,9 @@ impl Handshakes {
             peers,
             ..Self::default()
         };
-        meetings.look_again();
-        meetings.catch_up(store.gaps())?;
-        Ok(meetings)
+        handshakes.look_again();
+        handshakes.catch_up(store.gaps())?;
+        Ok(handshakes)
     }
 
     /// Records a durable recognition. A peer that was given up is not recognized.

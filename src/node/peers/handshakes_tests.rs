@@ -71,7 +71,7 @@ fn a_peer_whose_clock_was_ahead_is_met_from_its_time_on() {
             .expect("it is whole")
     };
     let of = || Handshakes::of(&process().0, &config, &store).expect("it is whole");
-    let meetings = of();
+    let handshakes = of();
     let mut turn = met(1, 10, &n2);
     let unfollowed = Record::Unfollowed {
         peer: n2.clone(),
@@ -80,13 +80,13 @@ fn a_peer_whose_clock_was_ahead_is_met_from_its_time_on() {
     turn.records.insert(0, unfollowed);
     store.commit(&turn).expect("the disk has room");
     for (peer, identity, since) in turn.recognitions() {
-        let noted = meetings.note(peer, identity, since);
+        let noted = handshakes.note(peer, identity, since);
         noted.expect("the disk has room");
     }
     let started = of();
-    for meetings in [&meetings, &started] {
+    for handshakes in [&handshakes, &started] {
         let undecided = |at| {
-            meetings
+            handshakes
                 .undecided(&store, Hlc::at(at))
                 .expect("it is whole")
         };
@@ -111,23 +111,23 @@ fn with_most_of_the_cluster_met_a_journal_decides_alone() {
     let of = |process: &Process, store: &Arc<Store>| {
         Handshakes::of(process, &config, store).expect("it is whole")
     };
-    let meetings = of(&recovered(), &store);
-    let undecided = |meetings: &Handshakes, at| {
-        let undecided = meetings.undecided(&store, Hlc::at(at));
+    let handshakes = of(&recovered(), &store);
+    let undecided = |handshakes: &Handshakes, at| {
+        let undecided = handshakes.undecided(&store, Hlc::at(at));
         undecided.expect("it is whole")
     };
-    assert_eq!(meetings.strangers(), [n2.clone(), n3.clone()]);
-    assert_eq!(undecided(&meetings, 9), [n2.clone(), n3.clone()]);
+    assert_eq!(handshakes.strangers(), [n2.clone(), n3.clone()]);
+    assert_eq!(undecided(&handshakes, 9), [n2.clone(), n3.clone()]);
     let turn = met(1, 10, &n2);
     store.commit(&turn).expect("the disk has room");
-    let note = |meetings: &Handshakes, peer: &ProcessId, time| {
-        let noted = meetings.note(peer, IDENTITY, time);
+    let note = |handshakes: &Handshakes, peer: &ProcessId, time| {
+        let noted = handshakes.note(peer, IDENTITY, time);
         noted.expect("the disk has room");
     };
-    note(&meetings, &n2, turn.time);
-    assert_eq!(meetings.strangers(), std::slice::from_ref(&n3));
-    assert_eq!(undecided(&meetings, 9), [n2.clone(), n3.clone()]);
-    assert_eq!(undecided(&meetings, 10), []);
+    note(&handshakes, &n2, turn.time);
+    assert_eq!(handshakes.strangers(), std::slice::from_ref(&n3));
+    assert_eq!(undecided(&handshakes, 9), [n2.clone(), n3.clone()]);
+    assert_eq!(undecided(&handshakes, 10), []);
 
     // The same after a start.
     let started = of(&recovered(), &store);
@@ -144,7 +144,7 @@ async fn an_older_copy_has_to_meet_its_peers_again_whenever_that_is_found_out() 
     let config = config(dir.path());
     let [n1, n2, n3] = [0, 1, 2].map(|place| ids()[place].clone());
     let open = || Arc::new(Store::open(dir.path(), "c", &n1).expect("a good store"));
-    let meetings = |store: &Arc<Store>| recovered(&config, store);
+    let handshakes = |store: &Arc<Store>| recovered(&config, store);
     let commit = |store: &Store, turn: &Turn| {
         store.commit(turn).expect("the disk has room");
     };
@@ -154,7 +154,7 @@ async fn an_older_copy_has_to_meet_its_peers_again_whenever_that_is_found_out() 
     drop(store);
 
     let copy = open();
-    let found = meetings(&copy);
+    let found = handshakes(&copy);
     assert!(found.strangers().is_empty());
     let ahead = Identity {
         boot: 9,
@@ -175,7 +175,7 @@ async fn an_older_copy_has_to_meet_its_peers_again_whenever_that_is_found_out() 
     drop((found, copy));
 
     let started = open();
-    let again = meetings(&started);
+    let again = handshakes(&started);
     assert_eq!(again.strangers(), std::slice::from_ref(&n2));
     commit(&started, &met(4, 30, &n2));
     again
@@ -183,7 +183,7 @@ async fn an_older_copy_has_to_meet_its_peers_again_whenever_that_is_found_out() 
         .expect("there is room");
     assert!(again.strangers().is_empty());
     drop((again, started));
-    assert!(meetings(&open()).strangers().is_empty());
+    assert!(handshakes(&open()).strangers().is_empty());
 }
 
 // The newest known turn at these instants; 0 if unknown.
@@ -194,10 +194,10 @@ fn known(store: &Store, instants: [u64; 3]) -> [u64; 3] {
     })
 }
 
-fn meet(store: &Store, meetings: &Handshakes, turn: &Turn) {
+fn meet(store: &Store, handshakes: &Handshakes, turn: &Turn) {
     store.commit(turn).expect("the disk has room");
     for (peer, identity, since) in turn.recognitions() {
-        let noted = meetings.note(peer, identity, since);
+        let noted = handshakes.note(peer, identity, since);
         noted.expect("the disk has room");
     }
 }
@@ -217,14 +217,14 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     let config = config(dir.path());
     let [n1, n2, n3] = [0, 1, 2].map(|place| ids()[place].clone());
     let open = || Arc::new(Store::open(dir.path(), "c", &n1).expect("a good store"));
-    let meetings = |store: &Arc<Store>| recovered(&config, store);
+    let handshakes = |store: &Arc<Store>| recovered(&config, store);
     let store = open();
-    meet(&store, &meetings(&store), &met(1, 10, &n2));
+    meet(&store, &handshakes(&store), &met(1, 10, &n2));
     drop(store);
     Store::vouch(dir.path()).expect("a good store");
 
     let store = open();
-    let first = meetings(&store);
+    let first = handshakes(&store);
     let reached = Turn {
         records: vec![Record::ClockAdvanced],
         ..met(2, 20, &n2)
@@ -261,7 +261,7 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     });
     drop((store, first));
     let store = open();
-    let second = meetings(&store);
+    let second = handshakes(&store);
     meet(&store, &second, &met(5, 40, &n3));
     assert_eq!(known(&store, [20, 35, 40]), [0, 4, 5]);
     for peer in [&n3, &n2] {
@@ -271,7 +271,7 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     assert_eq!(known(&store, [35, 44, 45]), [0, 0, 5]);
     drop((store, second));
     let store = open();
-    drop(meetings(&store));
+    drop(handshakes(&store));
     assert_eq!(known(&store, [35, 44, 45]), [0, 0, 5], "it stays so");
 }
 
@@ -282,14 +282,14 @@ fn behind_a_gap_the_earliest_meetings_count_and_not_the_first() {
     let config = config(dir.path());
     let [n1, n2, n3] = [0, 1, 2].map(|place| ids()[place].clone());
     let open = || Arc::new(Store::open(dir.path(), "c", &n1).expect("a good store"));
-    let meetings = |store: &Arc<Store>| recovered(&config, store);
+    let handshakes = |store: &Arc<Store>| recovered(&config, store);
     let store = open();
-    meet(&store, &meetings(&store), &met(1, 10, &n2));
+    meet(&store, &handshakes(&store), &met(1, 10, &n2));
     drop(store);
     Store::vouch(dir.path()).expect("a good store");
 
     let store = open();
-    let first = meetings(&store);
+    let first = handshakes(&store);
     let mut turn = met(2, 20, &n2);
     let unfollowed = Record::Unfollowed {
         peer: n2.clone(),
@@ -304,7 +304,7 @@ fn behind_a_gap_the_earliest_meetings_count_and_not_the_first() {
     assert_eq!(known(&store, [64, 65, 70]), [0, 3, 4]);
     drop((store, first));
     let store = open();
-    drop(meetings(&store));
+    drop(handshakes(&store));
     assert_eq!(known(&store, [64, 65, 70]), [0, 3, 4], "it stays so");
 }
 
@@ -317,19 +317,19 @@ async fn a_store_that_a_peer_has_given_up_does_not_decide_alone() {
     let store = Arc::new(Store::open(dir.path(), "c", &n1).expect("a new store"));
     let recovered = store.recover(&n1, &config.topology, 4);
     let process = recovered.expect("it is whole").0;
-    let meetings = Handshakes::of(&process, &config, &store).expect("it is whole");
-    meet(&store, &meetings, &met(1, 10, &n2));
+    let handshakes = Handshakes::of(&process, &config, &store).expect("it is whole");
+    meet(&store, &handshakes, &met(1, 10, &n2));
     let undecided = || {
-        let undecided = meetings.undecided(&store, Hlc::at(10));
+        let undecided = handshakes.undecided(&store, Hlc::at(10));
         undecided.expect("it is whole")
     };
     for known in [IDENTITY.given_up(), store.identity()] {
-        let learnt = meetings.known_as(&n2, known).await;
+        let learnt = handshakes.known_as(&n2, known).await;
         assert!(!learnt.expect("it is whole"));
         assert_eq!(undecided(), [], "another store is given up, or none");
     }
     let given_up = store.identity().given_up();
-    let learnt = meetings.known_as(&n2, given_up).await;
+    let learnt = handshakes.known_as(&n2, given_up).await;
     assert!(!learnt.expect("it is whole"));
     assert_eq!(undecided(), [n2]);
 }
@@ -356,9 +356,9 @@ fn without_peers_a_journal_answers_behind_a_gap_at_once() {
     let store = Arc::new(Store::open(dir.path(), "c", &n1).expect("a good store"));
     let recovered = store.recover(&n1, &config.topology, 4);
     let process = recovered.expect("it is whole").0;
-    let meetings = Handshakes::of(&process, &config, &store).expect("it is whole");
+    let handshakes = Handshakes::of(&process, &config, &store).expect("it is whole");
     store.commit(&reached(2, 20)).expect("the disk has room");
     let known = |at| store.past().known_at(Hlc::at(at)).expect("it is whole");
     assert_eq!((known(19), known(20)), (None, Some(Lsn(2))));
-    assert!(meetings.is_acquainted());
+    assert!(handshakes.is_acquainted());
 }

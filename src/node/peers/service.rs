@@ -286,7 +286,7 @@ impl PeerService for Peering {
         let pins = match request.word {
             Some(told) => match pin_from_wire(&told) {
                 Some((snapshot, pin)) => {
-                    let noted = self.handle.shared.pins.note_word(snapshot, pin).await;
+                    let noted = self.handle.shared.pins.note_update(snapshot, pin).await;
                     noted.map_err(unavailable)?
                 }
                 None => Vec::new(),

@@ -20,9 +20,9 @@ use tokio_stream::StreamExt as _;
 use crate::config::NodeConfig;
 use crate::history::pin::{Pin, PinOutcome, PinRound};
 use crate::node::error::Unavailable;
+use crate::node::fetch_error::FetchError;
 use crate::node::peers::Peers;
 use crate::node::snapshots::parts::Parts;
-use crate::node::unfetched::Unfetched;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::transport::peer_client::PeerClient;
 use crate::transport::peer_error::PeerError;
@@ -38,14 +38,14 @@ const TELL_MAX: Duration = Duration::from_secs(1);
 const TELL_MORE_MAX: Duration = Duration::from_millis(200);
 
 /// Per process: its run, and how many pin updates of that run were received here.
-type HeardWords = BTreeMap<ProcessId, (u64, u64)>;
+type HeardUpdates = BTreeMap<ProcessId, (u64, u64)>;
 
 /// Sends pin updates to the peers, and receives theirs.
 pub(in crate::node) struct Pins {
     config: Arc<NodeConfig>,
     peers: Arc<Peers>,
     parts: Parts,
-    heard: Mutex<HeardWords>,
+    heard: Mutex<HeardUpdates>,
     /// The number of updates that pinned a snapshot deleted here.
     revived: AtomicU64,
 }
@@ -106,7 +106,7 @@ impl Pins {
         })
     }
 
-    async fn hear(&self, client: &PeerClient, count: u64) -> Result<(), Unfetched> {
+    async fn hear(&self, client: &PeerClient, count: u64) -> Result<(), FetchError> {
         // A version without pins reports the count 0.
         if count == 0 {
             return Ok(());
@@ -131,7 +131,7 @@ impl Pins {
     }
 
     /// Records an update from a peer durably. Returns the newest one for that snapshot.
-    pub(in crate::node) async fn note_word(
+    pub(in crate::node) async fn note_update(
         &self,
         snapshot: SnapshotId,
         pin: Pin,
@@ -204,7 +204,7 @@ impl Pins {
         round
     }
 
-    fn heard(&self) -> MutexGuard<'_, HeardWords> {
+    fn heard(&self) -> MutexGuard<'_, HeardUpdates> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

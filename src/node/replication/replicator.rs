@@ -13,11 +13,11 @@ use super::contradictions::Contradictions;
 use super::pins::Pins;
 use crate::history::global::GlobalState;
 use crate::history::known::RevisionArrival;
+use crate::node::fetch_error::FetchError;
 use crate::node::peers::Peers;
 use crate::node::snapshots::events::Events;
 use crate::node::snapshots::in_progress::InProgress;
 use crate::node::snapshots::parts::Parts;
-use crate::node::unfetched::Unfetched;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::{History, StoreError, Unreadable};
 use crate::transport::peer_client::PeerClient;
@@ -112,7 +112,7 @@ impl Replicator {
             let taken = self.take_over(&client, &mut seen.1).await;
             // A revision that is being fetched from another peer is checked again at the next interval.
             if let Err(error) = taken
-                && !matches!(error, Unfetched::Elsewhere)
+                && !matches!(error, FetchError::Elsewhere)
             {
                 tracing::debug!(%peer, %error, "cannot replicate the history of a peer");
                 sleep(PAUSE).await;
@@ -125,7 +125,7 @@ impl Replicator {
         self: &Arc<Self>,
         client: &PeerClient,
         seen: &mut u64,
-    ) -> Result<(), Unfetched> {
+    ) -> Result<(), FetchError> {
         let mut listed = client.list_revisions(*seen).await?;
         let mut in_a_row = true;
         let mut failure = None;
@@ -146,7 +146,7 @@ impl Replicator {
         self: &Arc<Self>,
         client: &PeerClient,
         came: &RevisionArrival,
-    ) -> Result<(), Unfetched> {
+    ) -> Result<(), FetchError> {
         let peer = client.process();
         if self.parts.store.history().contradicts_revision(came) {
             self.contradictions
@@ -156,7 +156,7 @@ impl Replicator {
             return Ok(());
         }
         let Some(_claim) = self.claim(&came.snapshot) else {
-            return Err(Unfetched::Elsewhere);
+            return Err(FetchError::Elsewhere);
         };
         let wanted = Some(came.revision);
         let fetched = self.fetch_revision(client, &came.snapshot, wanted);
@@ -176,7 +176,7 @@ impl Replicator {
         let state = revision.state.clone();
         match self.adopt(client, revision).await {
             // Revisions are immutable, so a retry is useless.
-            Err(Unfetched::Contradicts { .. }) => {
+            Err(FetchError::Contradicts { .. }) => {
                 self.contradictions.note(peer, &came.snapshot, number);
                 return Ok(());
             }
@@ -224,7 +224,7 @@ impl Replicator {
                         tracing::info!(%snapshot, %process, revision, "replicated a complete revision of a peer");
                     }
                     Ok(None) => {}
-                    Err(Unfetched::Contradicts { revision, .. }) => {
+                    Err(FetchError::Contradicts { revision, .. }) => {
                         replicator
                             .contradictions
                             .note(&process, &snapshot, *revision);
@@ -247,7 +247,7 @@ impl Replicator {
         &self,
         client: &PeerClient,
         snapshot: &SnapshotId,
-    ) -> Result<Option<u32>, Unfetched> {
+    ) -> Result<Option<u32>, FetchError> {
         let fetched = self.fetch_revision(client, snapshot, None);
         let Some(fetched) = fetched.await?.filter(|one| one.state.is_complete()) else {
             return Ok(None);
@@ -280,19 +280,19 @@ impl Replicator {
         client: &PeerClient,
         snapshot: &SnapshotId,
         revision: Option<u32>,
-    ) -> Result<Option<Fetched>, Unfetched> {
+    ) -> Result<Option<Fetched>, FetchError> {
         let Some(stored) = client.fetch_revision(snapshot, revision).await? else {
             return Ok(None);
         };
         let state = History::read_revision(&stored).map_err(|damage| {
-            Unfetched::There(format!("the revision as received from the peer: {damage}"))
+            FetchError::Faulty(format!("the revision as received from the peer: {damage}"))
         })?;
         let is_meant = state.snapshot == *snapshot;
         Ok(is_meant.then_some(Fetched { state, stored }))
     }
 
     // Adopts a revision, with all its chunks.
-    async fn adopt(&self, client: &PeerClient, revision: Fetched) -> Result<(), Unfetched> {
+    async fn adopt(&self, client: &PeerClient, revision: Fetched) -> Result<(), FetchError> {
         let Fetched { state, stored } = revision;
         let revision = state.revision;
         let writing = self.parts.store.chunks().writing();
@@ -322,7 +322,7 @@ impl Replicator {
         });
         adopted
             .await?
-            .map_err(|why| Unfetched::Contradicts { revision, why })
+            .map_err(|why| FetchError::Contradicts { revision, why })
     }
 
     /// Claims the revisions of a snapshot; `None` if they are claimed. Only one peer at a time is asked for a revision of a

@@ -17,9 +17,9 @@ use super::parts::Parts;
 use super::publish::{Count, Publisher};
 use crate::history::assembly::{Action, Assembly, End, Event, Extent, Job, Newest};
 use crate::history::part::Part;
+use crate::node::fetch_error::FetchError;
 use crate::node::peers::Peers;
 use crate::node::replication::replicator::Replicator;
-use crate::node::unfetched::Unfetched;
 use crate::process::ids::ProcessId;
 
 /// The maximum number of delivered parts that have not been taken; further ones wait at their sender.
@@ -42,7 +42,7 @@ pub(in crate::node) struct Collection {
     assembly: Assembly,
     /// The start of the assembly's clock.
     began: Instant,
-    fetches: JoinSet<(ProcessId, Result<(), Unfetched>)>,
+    fetches: JoinSet<(ProcessId, Result<(), FetchError>)>,
     deliver: mpsc::Sender<Part>,
     delivered: mpsc::Receiver<Part>,
     /// The last unexpected failure of each fetch; a repeated one is logged once.
@@ -109,12 +109,12 @@ impl Collection {
         }
     }
 
-    fn fetch_ended(&mut self, process: ProcessId, fetched: Result<(), Unfetched>) -> Event {
+    fn fetch_ended(&mut self, process: ProcessId, fetched: Result<(), FetchError>) -> Event {
         let snapshot = &self.assembly.state().snapshot;
         let is_done = fetched.is_ok();
         match fetched {
             Ok(()) => {}
-            Err(error) if error.is_strange() => {
+            Err(error) if error.needs_attention() => {
                 let why = error.to_string();
                 if self.warned.get(&process) != Some(&why) {
                     tracing::warn!(%process, %snapshot, %error, "cannot fetch a part");

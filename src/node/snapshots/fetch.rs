@@ -13,8 +13,8 @@ use tokio_stream::StreamExt as _;
 use super::parts::Parts;
 use crate::config::NodeConfig;
 use crate::history::part::Part;
+use crate::node::fetch_error::FetchError;
 use crate::node::peers::Peers;
-use crate::node::unfetched::Unfetched;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::transport::peer_client::PeerClient;
 
@@ -65,7 +65,7 @@ impl PartFetcher {
         wanted: &WantedPart,
         wait: Duration,
         delivered: &mpsc::Sender<Part>,
-    ) -> Result<(), Unfetched> {
+    ) -> Result<(), FetchError> {
         let WantedPart {
             process, snapshot, ..
         } = wanted;
@@ -83,15 +83,15 @@ impl PartFetcher {
     }
 
     // A permit for the request: few late parts are requested from one process at once.
-    async fn slot(&self, wanted: &WantedPart) -> Result<Option<SemaphorePermit<'_>>, Unfetched> {
+    async fn slot(&self, wanted: &WantedPart) -> Result<Option<SemaphorePermit<'_>>, FetchError> {
         if !wanted.is_late {
             return Ok(None);
         }
         let slots = self.late.get(&wanted.process);
-        let slots = slots.ok_or_else(|| Unfetched::NotYet("it is not a member".to_owned()))?;
+        let slots = slots.ok_or_else(|| FetchError::NotYet("it is not a member".to_owned()))?;
         let slot = slots.acquire().await;
         slot.map(Some)
-            .map_err(|_| Unfetched::NotYet("it is stopping".to_owned()))
+            .map_err(|_| FetchError::NotYet("it is stopping".to_owned()))
     }
 
     /// Fetches parts as they are, each within this time limit.
@@ -131,7 +131,7 @@ impl PartFetcher {
         &self,
         client: &PeerClient,
         snapshot: &SnapshotId,
-    ) -> Result<Option<Part>, Unfetched> {
+    ) -> Result<Option<Part>, FetchError> {
         let mut answer = client.fetch_part(snapshot, true).await?;
         let Some(part) = answer.next().await.transpose()? else {
             return Ok(None);
@@ -148,9 +148,9 @@ impl PartFetcher {
         snapshot: &SnapshotId,
         wait: Duration,
         found: &mpsc::Sender<Part>,
-    ) -> Result<(), Unfetched> {
+    ) -> Result<(), FetchError> {
         let mut answer = client.fetch_part(snapshot, false).await?;
-        let none_came = || Unfetched::NotYet("the part is not finished".to_owned());
+        let none_came = || FetchError::NotYet("the part is not finished".to_owned());
         loop {
             let part = timeout(wait, answer.next()).await;
             let part = part.ok().flatten().ok_or_else(none_came)??;
@@ -165,7 +165,7 @@ impl PartFetcher {
     }
 
     // Fetches the chunks for an assembly and holds them until that ends.
-    async fn fetch_to_hold(&self, client: &PeerClient, part: &Part) -> Result<(), Unfetched> {
+    async fn fetch_to_hold(&self, client: &PeerClient, part: &Part) -> Result<(), FetchError> {
         let _writing = self.parts.store.chunks().writing();
         self.parts.fetch_contents(client, part).await?;
         self.parts.store.chunks().hold(part);

@@ -131,7 +131,7 @@ impl Handle {
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
         loop {
             // Checked first: the clock read afterwards is then past that of every peer.
-            let has_met_everyone = self.shared.meetings.has_met_everyone();
+            let has_met_everyone = self.shared.handshakes.has_met_everyone();
             let (clock, is_next) = self.draw();
             let me = &self.config().me;
             let mut snapshot = drawn_name(me, clock, None);

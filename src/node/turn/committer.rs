@@ -34,7 +34,7 @@ pub(in crate::node) struct Committer {
     pub(in crate::node) assembled: BTreeSet<ProcessId>,
     /// The clocks of the newest durable turn, for peers and for queries about the present.
     pub(in crate::node) clocks: Arc<DurableClocks>,
-    pub(in crate::node) meetings: Arc<Handshakes>,
+    pub(in crate::node) handshakes: Arc<Handshakes>,
     /// The events of snapshots assembled by this node.
     pub(in crate::node) events: Arc<Events>,
 }
@@ -55,7 +55,7 @@ impl Committer {
                 self.metrics.committed(&step.turn, started.elapsed());
                 self.clocks.note(&step.turn);
                 for (peer, identity, since) in step.turn.recognitions() {
-                    self.meetings.note(peer, identity, since)?;
+                    self.handshakes.note(peer, identity, since)?;
                 }
             }
             self.release(step, &newest, &mut answers);
@@ -63,7 +63,7 @@ impl Committer {
         Ok(())
     }
 
-    // Releases a turn. `committed` proves that it is durable; only a commit creates one.
+    // Releases a turn. `committed` proves that it is durable; only a commit or a recovery creates one.
     fn release(&self, step: Step, committed: &Committed, answers: &mut Answers) {
         let position = step.turn.position;
         assert!(

@@ -66,7 +66,7 @@ pub(in crate::node) struct Queue {
     clocks: Arc<DurableClocks>,
     wall: Arc<Clock>,
     me: ProcessId,
-    meetings: Arc<Handshakes>,
+    handshakes: Arc<Handshakes>,
 }
 
 impl Queue {
@@ -76,7 +76,7 @@ impl Queue {
         clocks: Arc<DurableClocks>,
         wall: Arc<Clock>,
         me: ProcessId,
-        meetings: Arc<Handshakes>,
+        handshakes: Arc<Handshakes>,
     ) -> (Self, mpsc::UnboundedReceiver<Request>) {
         // The permits for places bound it.
         let (requests, queue) = mpsc::unbounded_channel();
@@ -89,7 +89,7 @@ impl Queue {
             clocks,
             wall,
             me,
-            meetings,
+            handshakes,
         };
         (entrance, queue)
     }
@@ -254,12 +254,12 @@ impl Inbox for Queue {
     }
 
     fn known(&self, peer: &ProcessId) -> Option<Identity> {
-        self.meetings.known(peer)
+        self.handshakes.known(peer)
     }
 
     async fn known_as(&self, peer: &ProcessId, known: Identity) -> Result<(), Closed> {
         let settled = self.clocks.settled();
-        let learnt = self.meetings.known_as(peer, known).await;
+        let learnt = self.handshakes.known_as(peer, known).await;
         self.learnt(settled, learnt).await
     }
 
@@ -270,7 +270,7 @@ impl Inbox for Queue {
         match compared.map_err(|_| closed())? {
             Ok(delivered) => Ok(delivered),
             Err(refusal) => {
-                let refused = self.meetings.refused(&peer, &refusal, &self.me);
+                let refused = self.handshakes.refused(&peer, &refusal, &self.me);
                 let learnt = refused.await;
                 self.learnt(before, learnt).await?;
                 Err(Closed::Stopped(refusal.to_string()))

@@ -9,7 +9,7 @@ use crate::store::stored::frame;
 use crate::store::stored::frame::Kind;
 use crate::store::stored::v3::KeptV3;
 
-/// Reads all of it.
+/// Reads every mark of retention.
 ///
 /// # Errors
 /// [`StoreError::Engine`].

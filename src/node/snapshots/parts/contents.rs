@@ -7,7 +7,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use super::Parts;
 use crate::history::part::Part;
 use crate::node::error::Unavailable;
-use crate::node::unfetched::Unfetched;
+use crate::node::fetch_error::FetchError;
 use crate::process::ids::{Hash, SnapshotId};
 use crate::store::StoreError;
 use crate::transport::peer_client::PeerClient;
@@ -16,7 +16,7 @@ use crate::transport::peer_error::PeerError;
 /// The number of chunks per request.
 const CHUNKS_PER_REQUEST: usize = 256;
 /// Chunks are stored when this many bytes have arrived, and at the end.
-const TAKEN_OVER_BYTES: usize = 256 * 1024;
+const STORED_AT_BYTES: usize = 256 * 1024;
 /// An index names chunks of cells, which name none: after this many rounds nothing can be missing.
 const ROUNDS_MAX: usize = 3;
 
@@ -27,7 +27,7 @@ impl Parts {
         &self,
         client: &PeerClient,
         part: &Part,
-    ) -> Result<(), Unfetched> {
+    ) -> Result<(), FetchError> {
         let mut wanted = part.clone();
         for _ in 0..ROUNDS_MAX {
             let looked_for = wanted.clone();
@@ -43,7 +43,7 @@ impl Parts {
             wanted.channels.clear();
         }
         let sentence = "chunks that were received are missing again".to_owned();
-        Err(Unfetched::Here(Unavailable::Damaged(sentence)))
+        Err(FetchError::Here(Unavailable::Damaged(sentence)))
     }
 
     async fn fetch_chunks(
@@ -51,7 +51,7 @@ impl Parts {
         client: &PeerClient,
         snapshot: &SnapshotId,
         hashes: &[Hash],
-    ) -> Result<(), Unfetched> {
+    ) -> Result<(), FetchError> {
         let mut chunks = client.fetch_chunks(snapshot, hashes).await?;
         let mut hashes = hashes.iter();
         while hashes.len() > 0 {
@@ -65,7 +65,7 @@ impl Parts {
                     other => other.map(Ok),
                 }
             });
-            adopted.await?.map_err(Unfetched::There)?;
+            adopted.await?.map_err(FetchError::Faulty)?;
             ended?;
         }
         Ok(())
@@ -77,9 +77,9 @@ impl Parts {
 async fn next_chunks(
     chunks: &mut (impl Stream<Item = Result<Vec<u8>, PeerError>> + Unpin),
     hashes: &mut Iter<'_, Hash>,
-) -> (Vec<(Hash, Vec<u8>)>, Result<(), Unfetched>) {
+) -> (Vec<(Hash, Vec<u8>)>, Result<(), FetchError>) {
     let (mut came, mut bytes) = (Vec::new(), 0);
-    while bytes < TAKEN_OVER_BYTES
+    while bytes < STORED_AT_BYTES
         && let Some(hash) = hashes.next()
     {
         match chunks.next().await {
@@ -90,7 +90,7 @@ async fn next_chunks(
             Some(Err(error)) => return (came, Err(error.into())),
             None => {
                 let why = "not all requested chunks were received".to_owned();
-                return (came, Err(Unfetched::There(why)));
+                return (came, Err(FetchError::Faulty(why)));
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::transport::peer_error::PeerError;
 
 /// Why a part is not available at present.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::node) enum Unfetched {
+pub(in crate::node) enum FetchError {
     #[error(transparent)]
     Here(#[from] Unavailable),
     /// It is not finished, or the process cannot be reached. A retry is enough.
@@ -16,7 +16,7 @@ pub(in crate::node) enum Unfetched {
     Elsewhere,
     /// The process has it, and does not deliver it.
     #[error("{0}")]
-    There(String),
+    Faulty(String),
     /// A different revision with the same number is in the own history.
     #[error("{why}")]
     Contradicts {
@@ -27,7 +27,7 @@ pub(in crate::node) enum Unfetched {
     },
 }
 
-impl From<PeerError> for Unfetched {
+impl From<PeerError> for FetchError {
     fn from(error: PeerError) -> Self {
         let sentence = error.to_string();
         match error {
@@ -35,18 +35,18 @@ impl From<PeerError> for Unfetched {
             PeerError::Late(_) | PeerError::Unavailable(_) | PeerError::Broken(_) => {
                 Self::NotYet(sentence)
             }
-            _ => Self::There(sentence),
+            _ => Self::Faulty(sentence),
         }
     }
 }
 
-impl Unfetched {
+impl FetchError {
     /// Whether an operator should see it, because retries may never succeed.
-    pub(in crate::node) fn is_strange(&self) -> bool {
+    pub(in crate::node) fn needs_attention(&self) -> bool {
         match self {
             Self::Here(error) => matches!(error, Unavailable::Damaged(_)),
             Self::NotYet(_) | Self::Elsewhere => false,
-            Self::There(_) | Self::Contradicts { .. } => true,
+            Self::Faulty(_) | Self::Contradicts { .. } => true,
         }
     }
 }
@@ -60,13 +60,13 @@ mod tests {
     // Without this, a part that never arrives would not be reported.
     #[test]
     fn what_comes_by_itself_is_told_from_what_does_not() {
-        let strange = |status: Status| Unfetched::from(PeerError::from(status)).is_strange();
+        let strange = |status: Status| FetchError::from(PeerError::from(status)).needs_attention();
         assert!(!strange(Status::unavailable("it is stopping")));
         assert!(!strange(Status::unknown("transport error")));
         assert!(strange(Status::out_of_range("the message is too large")));
         assert!(strange(Status::not_found("a chunk is missing")));
         assert!(strange(Status::data_loss("the store is damaged")));
-        assert!(Unfetched::from(Unavailable::Damaged(String::new())).is_strange());
-        assert!(!Unfetched::from(Unavailable::Stopped(String::new())).is_strange());
+        assert!(FetchError::from(Unavailable::Damaged(String::new())).needs_attention());
+        assert!(!FetchError::from(Unavailable::Stopped(String::new())).needs_attention());
     }
 }
