@@ -20,8 +20,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     handle: &Handle,
     work: impl FnOnce(&Store) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    let store = handle.store().clone();
-    let done = tokio::task::spawn_blocking(move || work(&store)).await;
+    let done = handle.store_worker().spawn(work).await;
     let done = done.unwrap_or_else(|stopped| Err(Failure::Interrupted(stopped.to_string())));
     done.map_err(|failure| noted(handle, failure))
 }

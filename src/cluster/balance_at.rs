@@ -122,7 +122,7 @@ async fn recorded(
     };
     let account = account.clone();
     let (known_until, position) = (state.time, state.position);
-    let units = handle.look_up(move |store| {
+    let units = handle.store_worker().look_up(move |store| {
         let _reading = reading;
         recorded::balance(store.states(), &state, &account)
     });

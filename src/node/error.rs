@@ -1,5 +1,7 @@
 //! Why a node cannot start, has stopped by itself, or does not answer.
 
+use tokio::task::JoinError;
+
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
 use crate::store::StoreError;
@@ -133,6 +135,13 @@ pub enum Unanswered {
     /// The position is one of another journal.
     #[error("journal entry {0} is from another store of this process")]
     OtherJournal(Lsn),
+}
+
+impl Unavailable {
+    /// The refusal when the runtime stops before the work is done.
+    pub(super) fn stopped(by: JoinError) -> Self {
+        Self::Stopped(by.to_string())
+    }
 }
 
 impl From<&StoreError> for Unavailable {

@@ -23,6 +23,7 @@ use crate::config::{
     ClockSettings, HistorySettings, Member, NodeConfig, SnapshotSettings, StoreSettings, Transport,
 };
 use crate::history::part::Part;
+use crate::node::store_worker::StoreWorker;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::process::topology::Topology;
@@ -92,7 +93,12 @@ impl Fixture {
         );
         let (written, writes) = watch::channel(0);
         let failures = Failures::new().0;
-        let parts = Parts::new(process("p"), Arc::clone(&store), queue, writes, failures);
+        let parts = Parts::new(
+            process("p"),
+            StoreWorker::new(Arc::clone(&store), failures),
+            queue,
+            writes,
+        );
         let peers = Peers::new(
             &config,
             Remembered::default(),

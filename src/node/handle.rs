@@ -95,7 +95,7 @@ impl Handle {
             room,
         } = context;
         let links = peers.links().clone();
-        let in_progress = InProgress::new(&config.topology, &peers, &parts.store, &events);
+        let in_progress = InProgress::new(&config.topology, &peers, parts.worker.store(), &events);
         let in_progress = Arc::new(in_progress);
         let pins = Arc::new(Pins::new(&config, &peers, &parts));
         let replicator = Replicator::new(&peers, &parts, &in_progress, &events, &pins);
@@ -111,7 +111,7 @@ impl Handle {
         let assembler = Assembler::new(&config, &in_progress, &replicator, publisher);
         let shared = Shared {
             config,
-            store: Arc::clone(&parts.store),
+            store: Arc::clone(parts.worker.store()),
             queue: parts.queue.clone(),
             peers,
             links,
@@ -243,7 +243,7 @@ impl Handle {
         let reading = self.store().retention().reading(id);
         let wanted = id.clone();
         let parts = &self.shared.parts;
-        let found = parts.blocking(move |store| {
+        let found = parts.worker.run(move |store| {
             // A revision that is being deleted is no longer listed, but may still be readable.
             if !store.history().revisions_of(&wanted).contains(&revision) {
                 return Ok(None);
@@ -262,7 +262,7 @@ impl Handle {
         let _reading = self.store().retention().reading(id);
         let wanted = id.clone();
         let parts = &self.shared.parts;
-        let found = parts.blocking(move |store| {
+        let found = parts.worker.run(move |store| {
             let mut views = Vec::new();
             for revision in store.history().revisions_of(&wanted).into_iter().rev() {
                 let found = store.history().revision(&wanted, revision)?;
@@ -316,7 +316,8 @@ impl Handle {
         let wanted = id.clone();
         let parts = &self.shared.parts;
         let published = parts
-            .blocking(move |store| {
+            .worker
+            .run(move |store| {
                 let published = store.history().published(&wanted)?.map(SnapshotView::of);
                 Ok(published.map(|view| view.was_partial(store.history())))
             })
@@ -350,7 +351,8 @@ impl Handle {
         let running = self.shared.in_progress.states();
         let parts = &self.shared.parts;
         parts
-            .blocking(move |store| filter.page(store.history(), running))
+            .worker
+            .run(move |store| filter.page(store.history(), running))
             .await
     }
 
@@ -400,7 +402,7 @@ impl Handle {
     /// Handles an error of the store found by a reader; a fatal one stops the node. Returns the answer for the client.
     #[must_use]
     pub fn store_failed(&self, error: StoreError) -> Unavailable {
-        self.shared.parts.failures.unavailable("reading", error)
+        self.shared.parts.worker.failed(error)
     }
 
     /// The client of another process; `None` if it is not a member of the cluster, or runs another program.

@@ -146,7 +146,8 @@ impl Retention {
         };
         let due = self
             .parts
-            .blocking(move |store| Ok(store.retention().due(&limits)))
+            .worker
+            .run(move |store| Ok(store.retention().due(&limits)))
             .await?;
         let mut deleted = 0;
         for due in due.chunks(TOGETHER) {
@@ -174,7 +175,7 @@ impl Retention {
     async fn trim(&self) -> Result<Trimmed, Unavailable> {
         let (limit, ending) = (self.age_limit(), Ending::default());
         let goes_on = ending.goes_on();
-        let trimmed = self.parts.blocking(move |store| {
+        let trimmed = self.parts.worker.run(move |store| {
             match limit.or_else(|| store.retention().oldest_unpinned()) {
                 Some(instant) => store.retention().trim(instant, goes_on),
                 None => Ok(Trimmed::default()),
@@ -200,7 +201,7 @@ impl Retention {
             is_claimed
         });
         let oldest = going.first().cloned();
-        let deleted = self.parts.blocking(move |store| {
+        let deleted = self.parts.worker.run(move |store| {
             let _claims = claims;
             store.retention().delete(&going)
         });
@@ -237,7 +238,8 @@ impl Retention {
         let goes_on = ending.goes_on();
         let swept = self
             .parts
-            .blocking(move |store| store.retention().sweep(goes_on))
+            .worker
+            .run(move |store| store.retention().sweep(goes_on))
             .await;
         if let Err(Unavailable::Damaged(why)) = &swept {
             tracing::error!(why, "chunks are not swept");

@@ -21,10 +21,10 @@ pub(super) fn stream<T: Send + 'static>(
     let (sender, answer) = AnswerSender::new(WAITING, STALL);
     // The limit is shorter than the lease of the snapshot, so the answer ends first.
     let sender = sender.within(READING_MAX.saturating_sub(2 * STALL));
-    let handle = handle.clone();
-    tokio::task::spawn_blocking(move || {
-        let failed = read(handle.store(), &sender).err();
-        sender.end(failed.map(|failure| noted(&handle, failure).into()));
+    let noting = handle.clone();
+    handle.store_worker().spawn(move |store| {
+        let failed = read(store, &sender).err();
+        sender.end(failed.map(|failure| noted(&noting, failure).into()));
     });
     answer
 }

@@ -112,10 +112,10 @@ pub(super) fn stream(
         block: Vec::new(),
         is_refused: false,
     };
-    let handle = handle.clone();
-    tokio::task::spawn_blocking(move || {
+    let noting = handle.clone();
+    handle.store_worker().spawn(move |_| {
         let _permit = permit;
-        write_all(&handle, sink, write);
+        write_all(&noting, sink, write);
     });
     let content_type = match format {
         Format::Csv => "text/csv; charset=utf-8; header=present",

@@ -27,7 +27,7 @@ pub(in crate::node) async fn watch(
     loop {
         looks.tick().await;
         memory::give_back();
-        let measured = parts.blocking(|store| match store.usage() {
+        let measured = parts.worker.run(|store| match store.usage() {
             Err(error) if error.is_shortage() => Ok(Err(error)),
             measured => measured.map(Ok),
         });
@@ -48,7 +48,7 @@ pub(in crate::node) async fn watch(
             tracing::info!("the free disk space is readable again");
         }
         metrics.measured(&usage);
-        metrics.unreadable(parts.store.history().unreadable());
+        metrics.unreadable(parts.worker.store().history().unreadable());
         let before = *room.borrow();
         let now = DiskSpace {
             free: usage.free,

@@ -43,7 +43,7 @@ impl Handle {
     ) -> Result<Lsn, Unanswered> {
         self.reach(time).await?;
         let at = state.position;
-        let found = self.look_up(move |store| {
+        let found = self.store_worker().look_up(move |store| {
             let known = store.past().known_at(time)?;
             let is_ours = known.is_some() && store.past().is_recorded_here(&snapshot, &state)?;
             Ok(known.filter(|_| is_ours))
@@ -105,7 +105,8 @@ impl Admitted {
     ) -> Changes {
         let (sender, answer) = AnswerSender::new(WAITING, STALL);
         let sender = sender.within(READING_MAX.saturating_sub(2 * STALL));
-        tokio::task::spawn_blocking(move || {
+        let worker = self.handle.store_worker().clone();
+        worker.spawn(move |_| {
             let Self { handle, permit } = self;
             let shown = show_all(&handle, &sender, &from, position, behind.as_ref());
             sender.end(shown.err().map(|error| failed(&handle, error)));

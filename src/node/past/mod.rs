@@ -13,11 +13,12 @@ use super::handle::Handle;
 use crate::history::part::RecordedState;
 use crate::history::past::{BalanceThen, JournalPosition, PastPoint};
 use crate::history::process_totals::ProcessTotals;
+use crate::node::store_worker::StoreWorker;
 use crate::process::clock::Hlc;
 use crate::process::command::Advance;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::process::query::ProcessStatus;
-use crate::store::{StatementPage, StatementQuery, Store, StoreError};
+use crate::store::{StatementPage, StatementQuery};
 
 /// The time limit for a process to report its newest turn.
 const GREETING_MAX: Duration = Duration::from_secs(1);
@@ -92,15 +93,17 @@ impl Handle {
         match point {
             PastPoint::Time(time) => {
                 self.reach(time).await?;
-                self.look_up(move |store| match store.past().known_at(time)? {
-                    Some(position) => store.past().totals_at(position),
-                    None => Ok(ProcessTotals::default()),
-                })
-                .await
+                self.store_worker()
+                    .look_up(move |store| match store.past().known_at(time)? {
+                        Some(position) => store.past().totals_at(position),
+                        None => Ok(ProcessTotals::default()),
+                    })
+                    .await
             }
             PastPoint::Place(place) => {
                 let position = place.position;
                 let share = self
+                    .store_worker()
                     .look_up(move |store| store.past().totals_at(position))
                     .await?;
                 check(&place, &share)?;
@@ -108,8 +111,9 @@ impl Handle {
             }
             PastPoint::Recorded(place, snapshot) => {
                 let position = place.position;
-                let found =
-                    self.look_up(move |store| store.past().recorded_totals(&snapshot, position));
+                let found = self
+                    .store_worker()
+                    .look_up(move |store| store.past().recorded_totals(&snapshot, position));
                 let share = found.await?;
                 check(&place, &share)?;
                 Ok(share)
@@ -129,18 +133,19 @@ impl Handle {
         self.reach(time).await?;
         let me = self.config().me.clone();
         let shared = Arc::clone(&self.shared);
-        self.look_up(move |store| {
-            let position = store.past().known_at(time)?;
-            let held = |position| store.past().balance_at(&me, &account, position);
-            let undecided = shared.handshakes.undecided(store, time)?;
-            let mut undecided = undecided.iter();
-            Ok(BalanceThen {
-                units: position.map(held).transpose()?.flatten(),
-                position: position.unwrap_or_default(),
-                is_doubtful: undecided.any(|peer| shared.peers.was_seen(peer)),
+        self.store_worker()
+            .look_up(move |store| {
+                let position = store.past().known_at(time)?;
+                let held = |position| store.past().balance_at(&me, &account, position);
+                let undecided = shared.handshakes.undecided(store, time)?;
+                let mut undecided = undecided.iter();
+                Ok(BalanceThen {
+                    units: position.map(held).transpose()?.flatten(),
+                    position: position.unwrap_or_default(),
+                    is_doubtful: undecided.any(|peer| shared.peers.was_seen(peer)),
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// Whether the store of a peer was given up on this node and not replaced.
@@ -155,7 +160,8 @@ impl Handle {
     /// [`Unanswered`].
     pub async fn statement(&self, query: StatementQuery) -> Result<StatementPage, Unanswered> {
         let me = self.config().me.clone();
-        self.look_up(move |store| store.past().statement(&me, &query))
+        self.store_worker()
+            .look_up(move |store| store.past().statement(&me, &query))
             .await
     }
 
@@ -170,7 +176,8 @@ impl Handle {
         not_after: Option<Hlc>,
         is_wanted: impl Fn(&RecordedState) -> bool + Send + 'static,
     ) -> Result<Option<(SnapshotId, RecordedState)>, Unanswered> {
-        self.look_up(move |store| store.past().newest_recorded(&process, not_after, is_wanted))
+        self.store_worker()
+            .look_up(move |store| store.past().newest_recorded(&process, not_after, is_wanted))
             .await
     }
 
@@ -188,24 +195,9 @@ impl Handle {
         Ok(())
     }
 
-    /// Reads the store on a blocking thread.
-    ///
-    /// # Errors
-    /// [`Unanswered`]; a fatal error stops the node.
-    pub async fn look_up<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, Unanswered> {
-        let store = Arc::clone(&self.shared.store);
-        let done = tokio::task::spawn_blocking(move || work(&store)).await;
-        let done = done.map_err(|error| Unavailable::Stopped(error.to_string()))?;
-        done.map_err(|error| match error.is_fatal() {
-            false => Unanswered::Store(error),
-            true => {
-                let unavailable = Unavailable::Stopped(error.to_string());
-                self.parts().failures.report("blocking", error);
-                unavailable.into()
-            }
-        })
+    /// Work on the store, on blocking threads.
+    #[must_use]
+    pub fn store_worker(&self) -> &StoreWorker {
+        &self.shared.parts.worker
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::config::NodeConfig;
+use crate::node::store_worker::StoreWorker;
 use crate::process::Process;
 use crate::process::clock::Hlc;
 use crate::process::identity::Identity;
@@ -40,7 +41,7 @@ pub(in crate::node) struct Handshakes {
     /// The peers that have given up the store of this process, as far as reported in this run.
     given_up_by: Mutex<BTreeSet<ProcessId>>,
     /// The own store, which a peer may show to be an older copy.
-    store: Option<Arc<Store>>,
+    worker: Option<StoreWorker>,
 }
 
 /// The peers whose clocks this store has passed.
@@ -81,8 +82,9 @@ impl Handshakes {
     pub(in crate::node) fn of(
         process: &Process,
         config: &NodeConfig,
-        store: &Arc<Store>,
+        worker: &StoreWorker,
     ) -> Result<Self, StoreError> {
+        let store = worker.store();
         let (me, topology) = (process.id(), process.topology());
         let is_native = |peer: &&ProcessId| *peer != me && !config.is_unary(peer);
         let peers = topology.outgoing(me).chain(topology.incoming(me));
@@ -100,7 +102,7 @@ impl Handshakes {
             passed: Mutex::new(PassedPeers::of(store, &known)?),
             before: (known, registers.time),
             known: Mutex::new(registers.peers.clone()),
-            store: Some(Arc::clone(store)),
+            worker: Some(worker.clone()),
             peers,
             ..Self::default()
         };
@@ -129,7 +131,7 @@ impl Handshakes {
         }
         drop((passed, since_start));
         self.look_again();
-        let Some(store) = &self.store else {
+        let Some(store) = self.store() else {
             return Ok(());
         };
         self.catch_up(store.gaps())?;
@@ -153,16 +155,16 @@ impl Handshakes {
         peer: &ProcessId,
         known: Identity,
     ) -> Result<bool, StoreError> {
-        let store = self.store.as_ref();
+        let store = self.store();
         let store = store.filter(|_| self.peers.contains(peer));
         if known.is_given_up() && store.is_some_and(|store| store.identity().store == known.store) {
             locked(&self.given_up_by).insert(peer.clone());
         }
-        let Some(store) = store.filter(|store| store.gaps().is_contradicted_by(&known)) else {
+        if !store.is_some_and(|store| store.gaps().is_contradicted_by(&known)) {
             return Ok(false);
-        };
+        }
         let peer = peer.clone();
-        self.compare(store, move |store| store.gaps().known_as(&peer, &known))
+        self.compare(move |store| store.gaps().known_as(&peer, &known))
             .await
     }
 
@@ -174,10 +176,10 @@ impl Handshakes {
         refusal: &Refusal,
         me: &ProcessId,
     ) -> Result<bool, StoreError> {
-        match (refusal, &self.store) {
-            (Refusal::Diverged(diverged), Some(store)) if diverged.lost_by == *me => {
+        match refusal {
+            Refusal::Diverged(diverged) if diverged.lost_by == *me => {
                 let peer = peer.clone();
-                self.compare(store, move |store| store.gaps().has_lost_turns(&peer))
+                self.compare(move |store| store.gaps().has_lost_turns(&peer))
                     .await
             }
             _ => Ok(false),
@@ -188,17 +190,24 @@ impl Handshakes {
     // count.
     async fn compare(
         &self,
-        store: &Arc<Store>,
         work: impl FnOnce(&Store) -> Result<bool, StoreError> + Send + 'static,
     ) -> Result<bool, StoreError> {
-        if !blocking(store, work).await? {
+        let Some(worker) = &self.worker else {
+            return Ok(false);
+        };
+        let store = worker.store();
+        if !on_store(worker, work).await? {
             return Ok(false);
         }
         self.begin_anew(store.gaps().newest());
         if let Some((gap, since)) = self.caught_up() {
-            blocking(store, move |store| store.gaps().catch_up(gap, since)).await?;
+            on_store(worker, move |store| store.gaps().catch_up(gap, since)).await?;
         }
         Ok(store.gaps().is_at_end())
+    }
+
+    fn store(&self) -> Option<&Arc<Store>> {
+        self.worker.as_ref().map(StoreWorker::store)
     }
 
     fn begin_anew(&self, gap: Option<Lsn>) {
@@ -298,12 +307,11 @@ impl Handshakes {
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    store: &Arc<Store>,
+async fn on_store<T: Send + 'static>(
+    worker: &StoreWorker,
     work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let store = Arc::clone(store);
-    let done = tokio::task::spawn_blocking(move || work(&store)).await;
+    let done = worker.spawn(work).await;
     done.unwrap_or_else(|stopped| Err(StoreError::Failed(stopped.to_string())))
 }
 

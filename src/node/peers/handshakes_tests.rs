@@ -6,6 +6,7 @@ use super::*;
 use crate::config::{
     ClockSettings, HistorySettings, Member, SnapshotSettings, StoreSettings, Transport,
 };
+use crate::node::health::failures::Failures;
 use crate::process::clock::Lamport;
 use crate::process::record::{Record, Turn};
 use crate::process::refusal::Diverged;
@@ -16,6 +17,10 @@ const IDENTITY: Identity = Identity {
     boot: 1,
     run: 1,
 };
+
+fn worker(store: &Arc<Store>) -> StoreWorker {
+    StoreWorker::new(Arc::clone(store), Failures::new().0)
+}
 
 fn ids() -> Vec<ProcessId> {
     let id = |id| ProcessId::parse(id).expect("a valid id");
@@ -70,7 +75,7 @@ fn a_peer_whose_clock_was_ahead_is_met_from_its_time_on() {
             .recover(&n1, &config.topology, 4)
             .expect("it is whole")
     };
-    let of = || Handshakes::of(&process().0, &config, &store).expect("it is whole");
+    let of = || Handshakes::of(&process().0, &config, &worker(&store)).expect("it is whole");
     let handshakes = of();
     let mut turn = met(1, 10, &n2);
     let unfollowed = Record::Unfollowed {
@@ -109,7 +114,7 @@ fn with_most_of_the_cluster_met_a_journal_decides_alone() {
             .0
     };
     let of = |process: &Process, store: &Arc<Store>| {
-        Handshakes::of(process, &config, store).expect("it is whole")
+        Handshakes::of(process, &config, &worker(store)).expect("it is whole")
     };
     let handshakes = of(&recovered(), &store);
     let undecided = |handshakes: &Handshakes, at| {
@@ -206,7 +211,7 @@ fn meet(store: &Store, handshakes: &Handshakes, turn: &Turn) {
 fn recovered(config: &NodeConfig, store: &Arc<Store>) -> Handshakes {
     let recovered = store.recover(&config.me, &config.topology, 4);
     let process = recovered.expect("it is whole").0;
-    Handshakes::of(&process, config, store).expect("it is whole")
+    Handshakes::of(&process, config, &worker(store)).expect("it is whole")
 }
 
 // Without this, an older copy on a machine with a slow clock would answer for what the original did after the copy was made,
@@ -317,7 +322,7 @@ async fn a_store_that_a_peer_has_given_up_does_not_decide_alone() {
     let store = Arc::new(Store::open(dir.path(), "c", &n1).expect("a new store"));
     let recovered = store.recover(&n1, &config.topology, 4);
     let process = recovered.expect("it is whole").0;
-    let handshakes = Handshakes::of(&process, &config, &store).expect("it is whole");
+    let handshakes = Handshakes::of(&process, &config, &worker(&store)).expect("it is whole");
     meet(&store, &handshakes, &met(1, 10, &n2));
     let undecided = || {
         let undecided = handshakes.undecided(&store, Hlc::at(10));
@@ -356,7 +361,7 @@ fn without_peers_a_journal_answers_behind_a_gap_at_once() {
     let store = Arc::new(Store::open(dir.path(), "c", &n1).expect("a good store"));
     let recovered = store.recover(&n1, &config.topology, 4);
     let process = recovered.expect("it is whole").0;
-    let handshakes = Handshakes::of(&process, &config, &store).expect("it is whole");
+    let handshakes = Handshakes::of(&process, &config, &worker(&store)).expect("it is whole");
     store.commit(&reached(2, 20)).expect("the disk has room");
     let known = |at| store.past().known_at(Hlc::at(at)).expect("it is whole");
     assert_eq!((known(19), known(20)), (None, Some(Lsn(2))));

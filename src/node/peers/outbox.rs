@@ -7,18 +7,17 @@ use tokio::sync::watch;
 
 use crate::channel::window::{JournalReading, Window, WindowLimits};
 use crate::channel::{Closed, Envelope};
-use crate::node::health::failures::Failures;
+use crate::node::store_worker::StoreWorker;
 use crate::process::Process;
 use crate::process::channel::{ChannelDigest, Outgoing};
 use crate::process::ids::{Lsn, ProcessId, Seq};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::transport::Backlog;
 
 /// The durable messages of one outgoing channel.
 pub(in crate::node) struct Outbox {
     to: ProcessId,
-    store: Arc<Store>,
-    failures: Failures,
+    worker: StoreWorker,
     newest: watch::Sender<Seq>,
     window: Mutex<Window>,
     /// Only one reading of the journal runs at a time: a channel that reconnects repeatedly must not use up the threads.
@@ -30,18 +29,12 @@ type Asker = Weak<()>;
 
 impl Outbox {
     /// The outbox of a channel in its state after a restart.
-    pub(in crate::node) fn new(
-        to: ProcessId,
-        store: Arc<Store>,
-        failures: Failures,
-        channel: Outgoing,
-    ) -> Self {
+    pub(in crate::node) fn new(to: ProcessId, worker: StoreWorker, channel: Outgoing) -> Self {
         let (newest, _) = watch::channel(channel.sent.sequence);
         let window = Window::new(to.clone(), channel, WindowLimits::default());
         Self {
             to,
-            store,
-            failures,
+            worker,
             newest,
             window: Mutex::new(window),
             reading: Arc::default(),
@@ -75,7 +68,7 @@ impl Outbox {
     }
 
     fn run<R: JournalReading>(&self, reading: R, asker: &Asker) -> Result<R::Output, StoreError> {
-        let turns = self.store.journal().turns(reading.start());
+        let turns = self.worker.store().journal().turns(reading.start());
         reading.run(turns, |place| {
             self.window().keep(place);
             asker.strong_count() > 0
@@ -86,7 +79,7 @@ impl Outbox {
     fn closed(&self, error: StoreError) -> Closed {
         let sentence = format!("cannot read the messages for {}: {error}", self.to);
         if error.is_fatal() {
-            self.failures.report("outbox", error);
+            let _reported = self.worker.failed(error);
             return Closed::Broken(sentence);
         }
         Closed::Stopped(sentence)
@@ -102,7 +95,7 @@ async fn from_journal<T: Send + 'static>(
     let asking = Arc::new(());
     let asker = Arc::downgrade(&asking);
     let reader = Arc::clone(outbox);
-    let read = tokio::task::spawn_blocking(move || {
+    let read = outbox.worker.spawn(move |_| {
         let _turn = turn;
         read(&reader, &asker)
     });
@@ -140,15 +133,13 @@ impl Backlog for Arc<Outbox> {
 
 /// The outboxes of all outgoing channels of a recovered process.
 pub(in crate::node) fn outboxes(
-    store: &Arc<Store>,
+    worker: &StoreWorker,
     process: &Process,
-    failures: &Failures,
 ) -> BTreeMap<ProcessId, Arc<Outbox>> {
     let channels = process.registers().outgoing.iter();
     channels
         .map(|(to, channel)| {
-            let (store, failures) = (Arc::clone(store), failures.clone());
-            let outbox = Outbox::new(to.clone(), store, failures, channel.clone());
+            let outbox = Outbox::new(to.clone(), worker.clone(), channel.clone());
             (to.clone(), Arc::new(outbox))
         })
         .collect()

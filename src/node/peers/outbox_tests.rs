@@ -9,12 +9,15 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::*;
 use crate::channel::window::Cursor;
 use crate::node::NodeError;
+use crate::node::health::failures::Failures;
+use crate::node::store_worker::StoreWorker;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::SnapshotId;
 use crate::process::message::{Body, Marker, Message};
 use crate::process::record::Record;
 use crate::process::record::Turn;
 use crate::store::Medium;
+use crate::store::Store;
 
 const KEEP_EVERY: u64 = 1024;
 /// The turns of three messages, far apart.
@@ -81,7 +84,11 @@ fn journal(store: &Store, turns: u64) -> Outgoing {
 
 fn outbox(store: Store, channel: Outgoing) -> (Arc<Outbox>, UnboundedReceiver<NodeError>) {
     let (failures, failed) = Failures::new();
-    let outbox = Outbox::new(process("q"), Arc::new(store), failures, channel);
+    let outbox = Outbox::new(
+        process("q"),
+        StoreWorker::new(Arc::new(store), failures),
+        channel,
+    );
     (Arc::new(outbox), failed)
 }
 

@@ -162,10 +162,10 @@ impl PeerService for Peering {
             .transpose()?;
         let (chunks, stream) = mpsc::channel(CHUNKS_WAITING);
         let handle = self.handle.clone();
-        tokio::task::spawn_blocking(move || {
+        self.handle.store_worker().spawn(move |store| {
             let _reading = reading;
             for hash in hashes {
-                let chunk = handle.store().chunks().framed(&hash).map(|framed| Chunk {
+                let chunk = store.chunks().framed(&hash).map(|framed| Chunk {
                     hash: hash.0.to_vec(),
                     stored: framed,
                 });
@@ -189,8 +189,9 @@ impl PeerService for Peering {
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let parts = self.handle.parts();
         let revision = Some(request.revision).filter(|revision| *revision > 0);
-        let stored =
-            parts.blocking(move |store| store.history().stored_revision(&snapshot, revision));
+        let stored = parts
+            .worker
+            .run(move |store| store.history().stored_revision(&snapshot, revision));
         let stored = stored.await.map_err(unavailable)?.unwrap_or_default();
         Ok(Response::new(Revision { stored }))
     }

@@ -122,7 +122,8 @@ impl Pins {
     async fn note(&self, pins: Vec<(SnapshotId, Pin)>) -> Result<(), Unavailable> {
         let wanted = self
             .parts
-            .blocking(move |store| store.retention().note_pins(pins));
+            .worker
+            .run(move |store| store.retention().note_pins(pins));
         if !wanted.await?.is_empty() {
             // A node that has the snapshot has listed it long ago, so its list must be read again.
             self.revived.fetch_add(1, Ordering::Relaxed);
@@ -137,7 +138,7 @@ impl Pins {
         pin: Pin,
     ) -> Result<Vec<(SnapshotId, Pin)>, Unavailable> {
         self.note(vec![(snapshot.clone(), pin)]).await?;
-        let newest = self.parts.store.retention().pin_of(&snapshot);
+        let newest = self.parts.worker.store().retention().pin_of(&snapshot);
         Ok(newest.map(|pin| (snapshot, pin)).into_iter().collect())
     }
 
@@ -154,7 +155,8 @@ impl Pins {
             let now = self.peers.wall().now();
             let pin = self
                 .parts
-                .blocking(move |store| store.retention().pin(&snapshot, pinned, &me, now));
+                .worker
+                .run(move |store| store.retention().pin(&snapshot, pinned, &me, now));
             let Some(pin) = pin.await? else {
                 return Ok(None);
             };

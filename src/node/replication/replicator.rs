@@ -74,7 +74,7 @@ impl Replicator {
             in_progress: Arc::clone(in_progress),
             events: Arc::clone(events),
             pins: Arc::clone(pins),
-            contradictions: Contradictions::new(&parts.store),
+            contradictions: Contradictions::new(parts.worker.store()),
             claimed: Mutex::default(),
         }
     }
@@ -101,7 +101,7 @@ impl Replicator {
             let (run, came) = view.revisions;
             // Revisions deleted here and needed again, or unreadable by now, were listed there long ago, so the list is read
             // again.
-            let missing = self.pins.revived() + self.parts.store.history().damage_found();
+            let missing = self.pins.revived() + self.parts.worker.store().history().damage_found();
             if run != seen.0 || missing != missed {
                 seen = (run, 0);
                 missed = missing;
@@ -148,11 +148,17 @@ impl Replicator {
         came: &RevisionArrival,
     ) -> Result<(), FetchError> {
         let peer = client.process();
-        if self.parts.store.history().contradicts_revision(came) {
+        if self
+            .parts
+            .worker
+            .store()
+            .history()
+            .contradicts_revision(came)
+        {
             self.contradictions
                 .note(peer, &came.snapshot, came.revision);
         }
-        if !self.parts.store.history().lacks_revision(came) {
+        if !self.parts.worker.store().history().lacks_revision(came) {
             return Ok(());
         }
         let Some(_claim) = self.claim(&came.snapshot) else {
@@ -166,7 +172,8 @@ impl Replicator {
         };
         if !self
             .parts
-            .store
+            .worker
+            .store()
             .history()
             .lacks_revision(&RevisionArrival::of(&revision.state))
         {
@@ -187,7 +194,8 @@ impl Replicator {
         // An assembly of this snapshot that stands back may have watchers.
         if self
             .parts
-            .store
+            .worker
+            .store()
             .history()
             .revisions_of(&came.snapshot)
             .last()
@@ -207,7 +215,7 @@ impl Replicator {
         snapshot: &SnapshotId,
         processes: Vec<ProcessId>,
     ) -> bool {
-        if self.parts.store.history().has_complete(snapshot) {
+        if self.parts.worker.store().history().has_complete(snapshot) {
             self.in_progress.arrived(snapshot);
             return true;
         }
@@ -259,7 +267,7 @@ impl Replicator {
 
     /// The faults of the own history, each as a sentence.
     pub(in crate::node) fn warnings(&self) -> Vec<String> {
-        let Unreadable { revisions, blocks } = self.parts.store.history().unreadable();
+        let Unreadable { revisions, blocks } = self.parts.worker.store().history().unreadable();
         let damaged = (revisions > 0).then(|| {
             format!("{revisions} revisions in this node's history are damaged and will be replicated from a peer that has them")
         });
@@ -295,12 +303,12 @@ impl Replicator {
     async fn adopt(&self, client: &PeerClient, revision: Fetched) -> Result<(), FetchError> {
         let Fetched { state, stored } = revision;
         let revision = state.revision;
-        let writing = self.parts.store.chunks().writing();
+        let writing = self.parts.worker.store().chunks().writing();
         for part in state.parts.values() {
             self.parts.fetch_contents(client, part).await?;
         }
         let me = self.parts.me.clone();
-        let adopted = self.parts.blocking(move |store| {
+        let adopted = self.parts.worker.run(move |store| {
             // Held until the revision names the chunks, even if the caller has gone.
             let _writing = writing;
             // Deleting the revision has deleted the own part with it. The part is stored again, unless another store of this
@@ -374,7 +382,7 @@ mod tests {
             let mut state = GlobalState::begun(snapshot(), me.clone(), time, clock);
             state.parts.insert(me, part.clone());
             state.revision = 1;
-            let store = &fixture.parts.store;
+            let store = fixture.parts.worker.store();
             store.history().publish(&state).expect("there is room");
             let stored = store.history().stored_revision(&snapshot(), Some(1));
             let stored = stored.expect("it is readable").expect("it is there");
@@ -386,7 +394,7 @@ mod tests {
             let replicator = replicator(&fixture);
             let adopted = replicator.adopt(&client, Fetched { state, stored });
             adopted.await.expect("nothing contradicts it");
-            let part = fixture.parts.store.parts().get(&snapshot());
+            let part = fixture.parts.worker.store().parts().get(&snapshot());
             assert_eq!(part.expect("it is readable").is_some(), is_own);
         }
     }

@@ -134,7 +134,8 @@ impl Assembler {
         let published = self
             .executors
             .parts
-            .blocking(move |store| store.history().published(&wanted))
+            .worker
+            .run(move |store| store.history().published(&wanted))
             .await?;
         if let Some(published) = published {
             return Ok(Some(published.state).filter(|state| !state.is_complete()));

@@ -192,7 +192,9 @@ impl Collection {
             Job::ReadNewest => {
                 let parts = self.executors.parts.clone();
                 self.job.spawn(async move {
-                    let newest = parts.blocking(move |store| store.history().published(&snapshot));
+                    let newest = parts
+                        .worker
+                        .run(move |store| store.history().published(&snapshot));
                     let newest = newest.await.ok().flatten().map(|published| Newest {
                         revision: published.state.revision,
                         extent: Extent::of(&published.state),

@@ -166,9 +166,9 @@ impl PartFetcher {
 
     // Fetches the chunks for an assembly and holds them until that ends.
     async fn fetch_to_hold(&self, client: &PeerClient, part: &Part) -> Result<(), FetchError> {
-        let _writing = self.parts.store.chunks().writing();
+        let _writing = self.parts.worker.store().chunks().writing();
         self.parts.fetch_contents(client, part).await?;
-        self.parts.store.chunks().hold(part);
+        self.parts.worker.store().chunks().hold(part);
         Ok(())
     }
 }

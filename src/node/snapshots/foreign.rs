@@ -77,7 +77,7 @@ impl PartFetcher {
     ) -> Result<Part, FetchError> {
         let (config, initiator) = (self.config.clone(), wanted.initiator.clone());
         let came = self.peers.wall().now();
-        let stored = self.parts.blocking(move |store| {
+        let stored = self.parts.worker.run(move |store| {
             store
                 .parts()
                 .store_reported(told, &config.topology, &initiator, came)

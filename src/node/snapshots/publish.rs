@@ -45,7 +45,7 @@ impl Publisher {
     pub(in crate::node) async fn publish(&self, next: NextRevision) -> Result<u32, Unavailable> {
         let NextRevision { mut state, after } = next;
         let snapshot = state.snapshot.clone();
-        let published = self.parts.blocking(move |store| {
+        let published = self.parts.worker.run(move |store| {
             store.history().publish_next(&mut state, after)?;
             Ok(state)
         });
@@ -68,7 +68,7 @@ impl Publisher {
             now_us,
             time: self.peers.wall().now(),
             clock: self.clocks.newest().logical,
-            last_complete: self.parts.store.history().newest_complete(),
+            last_complete: self.parts.worker.store().history().newest_complete(),
         }
     }
 
@@ -79,7 +79,7 @@ impl Publisher {
         parts: Vec<Part>,
     ) -> Result<Count, Unavailable> {
         let me = self.parts.me.clone();
-        let counted = self.parts.blocking(move |store| {
+        let counted = self.parts.worker.run(move |store| {
             let published = match store.history().published(&snapshot) {
                 Err(StoreError::Damaged { .. }) => None,
                 published => published?,
@@ -186,7 +186,7 @@ mod tests {
             index: vec![indexed],
             ..Run::default()
         }];
-        let store = &parts.store;
+        let store = parts.worker.store();
         store
             .chunks()
             .adopt([(indexed, index)])

@@ -179,8 +179,9 @@ impl Watch {
             Happening::Published { revision } => {
                 let snapshot = self.snapshot.clone();
                 let parts = self.handle.parts();
-                let found =
-                    parts.blocking(move |store| store.history().revision(&snapshot, revision));
+                let found = parts
+                    .worker
+                    .run(move |store| store.history().revision(&snapshot, revision));
                 Ok(found.await?.map(SnapshotView::of))
             }
             _ => Ok(None),

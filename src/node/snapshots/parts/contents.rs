@@ -31,7 +31,9 @@ impl Parts {
         let mut wanted = part.clone();
         for _ in 0..ROUNDS_MAX {
             let looked_for = wanted.clone();
-            let missing = self.blocking(move |store| store.parts().missing_chunks(&looked_for));
+            let missing = self
+                .worker
+                .run(move |store| store.parts().missing_chunks(&looked_for));
             let missing = missing.await?;
             if missing.is_empty() {
                 return Ok(());
@@ -56,7 +58,7 @@ impl Parts {
         let mut hashes = hashes.iter();
         while hashes.len() > 0 {
             let (came, ended) = next_chunks(&mut chunks, &mut hashes).await;
-            let adopted = self.blocking(move |store| {
+            let adopted = self.worker.run(move |store| {
                 // A chunk that does not match its hash is a fault of the peer, not of this store.
                 match store.chunks().adopt(came) {
                     Err(StoreError::Damaged { what, damage }) => {

@@ -1,4 +1,4 @@
-//! The own part of a snapshot, finished or not; and work on the store from async tasks.
+//! The own part of a snapshot, finished or not.
 
 mod contents;
 
@@ -9,26 +9,25 @@ use tokio::sync::{Semaphore, watch};
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::node::error::Unavailable;
-use crate::node::health::failures::Failures;
+use crate::node::store_worker::StoreWorker;
 use crate::node::turn::queue::Queue;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::process::query::{LostSince, Recorded};
 use crate::process::record::Record;
 use crate::process::recording::Recording;
 use crate::process::reply::RecordedHere;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// The maximum number of unfinished parts built at once: each reads the journal, and continues if the caller has given up.
 const BUILT_AT_ONCE: usize = 4;
 
-/// Reads and builds the own parts, and executes work on the store.
+/// Reads and builds the own parts.
 #[derive(Clone)]
 pub(in crate::node) struct Parts {
     pub(in crate::node) me: ProcessId,
-    pub(in crate::node) store: Arc<Store>,
+    pub(in crate::node) worker: StoreWorker,
     pub(in crate::node) queue: Queue,
     pub(in crate::node) written: watch::Receiver<u64>,
-    pub(in crate::node) failures: Failures,
     building: Arc<Semaphore>,
 }
 
@@ -36,17 +35,15 @@ impl Parts {
     /// Access to the parts of the process `me`.
     pub(in crate::node) fn new(
         me: ProcessId,
-        store: Arc<Store>,
+        worker: StoreWorker,
         queue: Queue,
         written: watch::Receiver<u64>,
-        failures: Failures,
     ) -> Self {
         Self {
             me,
-            store,
+            worker,
             queue,
             written,
-            failures,
             building: Arc::new(Semaphore::new(BUILT_AT_ONCE)),
         }
     }
@@ -74,7 +71,7 @@ impl Parts {
     ) -> Result<Option<Part>, Unavailable> {
         let mut written = self.written.clone();
         loop {
-            if self.store.retention().is_deleted(snapshot) {
+            if self.worker.store().retention().is_deleted(snapshot) {
                 return Ok(None);
             }
             written.mark_unchanged();
@@ -101,7 +98,8 @@ impl Parts {
         snapshot: &SnapshotId,
     ) -> Result<Option<Part>, Unavailable> {
         let snapshot = snapshot.clone();
-        self.blocking(move |store| store.parts().get(&snapshot))
+        self.worker
+            .run(move |store| store.parts().get(&snapshot))
             .await
     }
 
@@ -135,7 +133,9 @@ impl Parts {
         let unknown = || Unavailable::Damaged(format!("{snapshot:?} is not recorded"));
         let seen = self.seen(snapshot).await?.ok_or_else(unknown)?;
         let first = seen.cut.next();
-        let recorded = self.blocking(move |store| store.journal().turns(first).next().transpose());
+        let recorded = self
+            .worker
+            .run(move |store| store.journal().turns(first).next().transpose());
         let gone =
             || Unavailable::Damaged(format!("the turn that recorded {snapshot:?} was deleted"));
         let turn = recorded.await?.ok_or_else(gone)?;
@@ -162,7 +162,7 @@ impl Parts {
         let turn = Arc::clone(&self.building).acquire_owned().await;
         let turn = turn.map_err(|_| stopped())?;
         let me = self.me.clone();
-        let built = self.blocking(move |store| {
+        let built = self.worker.run(move |store| {
             let _turn = turn;
             let writing = store.chunks().writing();
             Ok((store.parts().build(&me, &recording)?, writing))
@@ -170,7 +170,7 @@ impl Parts {
         // The building thread does not hold the part: if the caller has given up, nothing would release it.
         let (part, _writing) = built.await?;
         if let Some(part) = part.as_ref().filter(|_| held) {
-            self.store.chunks().hold(part);
+            self.worker.store().chunks().hold(part);
         }
         Ok(part)
     }
@@ -186,7 +186,7 @@ impl Parts {
             if let Some(part) = self.stored(snapshot).await? {
                 return Ok(part);
             }
-            if self.store.retention().is_deleted(snapshot) {
+            if self.worker.store().retention().is_deleted(snapshot) {
                 let sentence = format!("snapshot {snapshot:?} was deleted from its history");
                 return Err(Unavailable::Stopped(sentence));
             }
@@ -212,20 +212,9 @@ impl Parts {
     /// Packs old revisions and turns of the store. To be called after a new revision is visible, so that no reader waits for
     /// it.
     pub(in crate::node) async fn pack(&self) {
-        if let Err(error) = self.blocking(Store::pack).await {
+        if let Err(error) = self.worker.run(Store::pack).await {
             tracing::error!(%error, "cannot pack old revisions and turns");
         }
-    }
-
-    /// Executes work that reads or writes the disk on a blocking thread.
-    pub(in crate::node) async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, Unavailable> {
-        let store = Arc::clone(&self.store);
-        let done = tokio::task::spawn_blocking(move || work(&store)).await;
-        let done = done.map_err(|error| Unavailable::Stopped(error.to_string()))?;
-        done.map_err(|error| self.failures.unavailable("blocking", error))
     }
 }
 
