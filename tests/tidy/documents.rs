@@ -9,6 +9,8 @@ use super::source::Finding;
 
 /// README is an introduction; details have pages of their own.
 const README_LINES_MAX: usize = 100;
+/// The table of contents of the book: it lists every page below its directory, since only these become pages of the book.
+const SUMMARY: &str = "docs/SUMMARY.md";
 /// Pages that list every other Markdown file beside them.
 const INDEXES: [&str; 2] = ["docs/README.md", "docs/decisions/README.md"];
 
@@ -43,6 +45,7 @@ pub(crate) fn check() -> Vec<Finding> {
     let mut findings = broken_links(root, &pages);
     findings.extend(missing_files(root, &pages));
     findings.extend(INDEXES.iter().flat_map(|index| not_listed(index, &pages)));
+    findings.extend(not_in_book(SUMMARY, &pages));
     let readme = fs::read_to_string(root.join("README.md")).expect("README.md can be read");
     let lines = readme.lines().count();
     if lines > README_LINES_MAX {
@@ -186,17 +189,34 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
+// The pages beside an index that it does not list.
 fn not_listed(index: &str, pages: &BTreeMap<PathBuf, Page>) -> Vec<Finding> {
+    let beside = |file: &Path, directory: &Path| file.parent() == Some(directory);
+    unlisted(index, pages, beside)
+}
+
+// The pages below the table of contents that it does not list.
+fn not_in_book(summary: &str, pages: &BTreeMap<PathBuf, Page>) -> Vec<Finding> {
+    unlisted(summary, pages, |file, directory| {
+        file.starts_with(directory)
+    })
+}
+
+fn unlisted(
+    index: &str,
+    pages: &BTreeMap<PathBuf, Page>,
+    is_its: impl Fn(&Path, &Path) -> bool,
+) -> Vec<Finding> {
     let index = Path::new(index);
     let directory = index.parent().unwrap_or(Path::new(""));
     let listed: BTreeSet<_> = pages[index]
         .links()
         .map(|(_, link)| directory.join(link.split('#').next().unwrap_or(link)))
         .collect();
-    let beside = pages
+    let its = pages
         .keys()
-        .filter(|file| file.parent() == Some(directory) && *file != index);
-    let missing = beside.filter(|file| !listed.contains(*file));
+        .filter(|file| is_its(file, directory) && *file != index);
+    let missing = its.filter(|file| !listed.contains(*file));
     missing
         .map(|file| {
             Finding(format!(
@@ -249,6 +269,15 @@ mod tests {
             ("c.md", ""),
         ]);
         assert_eq!(not_listed("docs/README.md", &pages).len(), 1);
+        let below = [
+            ("docs/SUMMARY.md", "[a](a.md)"),
+            ("docs/a.md", ""),
+            ("docs/c/d.md", ""),
+        ];
+        assert_eq!(
+            not_in_book("docs/SUMMARY.md", &self::pages(&below)).len(),
+            1
+        );
     }
 
     #[test]
