@@ -26,7 +26,7 @@ impl StoreWorker {
         &self.store
     }
 
-    /// Starts work, which continues if nobody waits for it.
+    /// Starts work, which continues if its result is not awaited.
     pub fn spawn<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> T + Send + 'static,
