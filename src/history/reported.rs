@@ -61,8 +61,8 @@ impl ReportedFigures {
 
 impl Part {
     /// This part as a newer report of the known one; the known one if more of its channels are closed. The contents of a report
-    /// are final, and so is the time of its first report. `None` if the two differ: a foreign process changed its report, or the store that recorded the known part was
-    /// lost and its successor recorded the snapshot again.
+    /// are final, and so is the time of its first report. `None` if the two differ: a foreign process changed its report, or
+    /// the store that recorded the known part was lost and its successor recorded the snapshot again.
     #[must_use]
     pub fn told_again(mut self, known: &Self) -> Option<Self> {
         if self.state.has_journal() {
