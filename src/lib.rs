@@ -14,6 +14,7 @@
 //!
 //! The layers around them:
 //!
+//! - [`access`]: identities, and what they may do.
 //! - [`store`]: journal, recorded states, chunks and history in sled; recovery, retention and backup.
 //! - [`proto`]: the wire types, generated from `proto/`.
 //! - [`transport`]: executes `channel` over gRPC streams.
@@ -25,6 +26,7 @@
 //! - [`cli`]: the commands.
 //! - [`mod@bench`]: the command `bench`, which measures this program.
 
+pub mod access;
 pub mod api;
 pub mod bench;
 pub mod channel;

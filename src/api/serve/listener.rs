@@ -1,5 +1,6 @@
 //! A listener with a limit of connections, so that idle clients cannot exhaust the file descriptors.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,13 @@ pub(in crate::api) struct Listener {
 /// The permit of one connection, released when dropped.
 pub(in crate::api) type ConnectionPermit = OwnedSemaphorePermit;
 
+/// An accepted connection.
+pub(in crate::api) struct Accepted {
+    pub(in crate::api) socket: TcpStream,
+    pub(in crate::api) address: SocketAddr,
+    pub(in crate::api) permit: ConnectionPermit,
+}
+
 impl Listener {
     /// A listener with this many permits. Further connections wait in the backlog of the kernel.
     pub(in crate::api) fn new(listener: TcpListener, permits: usize) -> Self {
@@ -34,18 +42,22 @@ impl Listener {
     }
 
     /// The next connection. Cancel-safe.
-    pub(in crate::api) async fn next(&self) -> (TcpStream, ConnectionPermit) {
+    pub(in crate::api) async fn next(&self) -> Accepted {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.expect("nobody closes this semaphore");
         let mut is_told = false;
         loop {
             match self.listener.accept().await {
-                Ok((socket, _)) => {
+                Ok((socket, address)) => {
                     // Without nodelay an answer in two packets waits 40 ms for an acknowledgement; an error only makes
                     // it slower.
                     let _slower = socket.set_nodelay(true);
                     bound_unsent(&socket);
-                    return (socket, permit);
+                    return Accepted {
+                        socket,
+                        address,
+                        permit,
+                    };
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut is_told, true) {

@@ -20,14 +20,16 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, Chain, join};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tower_http::add_extension::AddExtension;
 
-use listener::{ConnectionPermit, Listener};
+use listener::{Accepted, ConnectionPermit, Listener};
 use resets::paced;
 use resettable::Resettable;
+
+use crate::access::connection::Connection;
 
 /// The first bytes of every HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -54,8 +56,8 @@ pub(super) async fn serve(listener: Listener, router: Router, stop: impl Future)
     loop {
         tokio::select! {
             _ = &mut stop => break,
-            (socket, permit) = listener.next() => {
-                opening.spawn(Opened::of(socket, permit));
+            accepted = listener.next() => {
+                opening.spawn(Opened::of(accepted));
             }
             Some(opened) = opening.join_next() => {
                 if let Ok(Ok(opened)) = opened {
@@ -74,24 +76,29 @@ struct Opened {
     /// Replays the bytes that were read to detect the version.
     read: Chain<Cursor<Vec<u8>>, OwnedReadHalf>,
     write: OwnedWriteHalf,
+    other_end: Connection,
     permit: ConnectionPermit,
     is_http2: bool,
 }
 
 impl Opened {
-    async fn of(socket: TcpStream, permit: ConnectionPermit) -> io::Result<Self> {
-        let (mut read, write) = socket.into_split();
+    async fn of(accepted: Accepted) -> io::Result<Self> {
+        let (mut read, write) = accepted.socket.into_split();
         let first = timeout(FIRST_BYTES_MAX, first_bytes(&mut read)).await??;
         Ok(Self {
             is_http2: first == PREFACE,
             read: Cursor::new(first).chain(read),
             write,
-            permit,
+            other_end: Connection {
+                address: accepted.address,
+                identity: None,
+            },
+            permit: accepted.permit,
         })
     }
 
     fn serve(self, router: Router, graceful: &GracefulShutdown, connections: &mut JoinSet<()>) {
-        let service = TowerToHyperService::new(router);
+        let service = TowerToHyperService::new(AddExtension::new(router, self.other_end));
         if self.is_http2 {
             let (read, write) = paced(self.read, self.write);
             let io = TokioIo::new(join(read, write));
