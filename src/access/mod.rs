@@ -5,3 +5,4 @@
 
 pub mod connection;
 pub mod identity;
+pub mod private_file;
