@@ -88,7 +88,7 @@ fn try_out(reader: Reader, cases: u32, samples: Vec<Vec<u8>>) {
 }
 
 fn stored_values() -> Vec<Vec<u8>> {
-    let values = fixtures::fixture_of(6).into_values();
+    let values = fixtures::fixture_of(7).into_values();
     let contents = values.filter_map(|framed| framed.get(FRAME_HEADER_BYTES..).map(<[u8]>::to_vec));
     contents.collect()
 }
@@ -170,7 +170,7 @@ fn cursors_are_read_or_refused() {
 #[test]
 fn proofs_are_read_or_refused() {
     let mut random = Random::new(1);
-    let chunks = fixtures::fixture_of(6).into_values().collect::<Vec<_>>();
+    let chunks = fixtures::fixture_of(7).into_values().collect::<Vec<_>>();
     let mut chunk = || {
         use base64::Engine as _;
         let index = random.index(chunks.len());

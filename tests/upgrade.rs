@@ -18,7 +18,7 @@ use teller::images;
 use tempfile::TempDir;
 
 /// The format that this version writes.
-const NEWEST: u32 = 6;
+const NEWEST: u32 = 7;
 /// Positions in the engine's log at which the upgrade is cut off, in addition to the first; `SNAPLEDGER_IMAGES` sets
 /// another number.
 const IMAGES: usize = 10;
@@ -38,7 +38,7 @@ fn p() -> ProcessId {
     ProcessId::parse("p").expect("a valid id")
 }
 
-/// The stored values without what every start counts up, and the format separately.
+/// The stored values without what every start counts up and what is random, and the format separately.
 struct Contents {
     format: u64,
     values: Values,
@@ -59,6 +59,7 @@ impl Contents {
             b"agreed-",
             b"created-",
             b"caught-up-",
+            b"chunk-secret",
         ];
         values.retain(|(tree, key), _| {
             tree != "meta" || !apart.iter().any(|name| key.starts_with(name))
@@ -196,7 +197,7 @@ fn the_command_says_what_it_did_and_counts_no_boot() {
     assert_says(
         &older,
         0,
-        "note: the store has format 1; the next start upgrades it to 6",
+        "note: the store has format 1; the next start upgrades it to 7",
     );
     let undecided = Command::new(cargo_bin!("snapledger"))
         .args(["store", "forget"])
@@ -207,15 +208,15 @@ fn the_command_says_what_it_did_and_counts_no_boot() {
     assert_says(
         &undecided,
         3,
-        "the store has format 1, this program reads 6; run `snapledger store migrate`",
+        "the store has format 1, this program reads 7; run `snapledger store migrate`",
     );
     let upgraded = store_command("migrate", dir.path());
-    assert_says(&upgraded, 0, "the store is upgraded from format 1 to 6");
+    assert_says(&upgraded, 0, "the store is upgraded from format 1 to 7");
     let idle = store_command("migrate", dir.path());
     assert_says(
         &idle,
         0,
-        "nothing to do: the store has format 6, the newest",
+        "nothing to do: the store has format 7, the newest",
     );
     assert_says(&store_command("check", dir.path()), 0, "is good");
     let store = Store::open(dir.path(), CLUSTER, &p()).expect("the store opens");
@@ -233,13 +234,13 @@ fn the_command_refuses_a_newer_format_and_touches_nothing() {
         assert_says(
             &newer,
             3,
-            "the store has format 7, this program knows up to 6",
+            "the store has format 8, this program knows up to 7",
         );
     }
     let opened = Store::open(dir.path(), CLUSTER, &p()).err();
     assert!(matches!(
         opened,
-        Some(StoreError::NewerFormat { found: 7, known: 6 })
+        Some(StoreError::NewerFormat { found: 8, known: 7 })
     ));
     assert!(export(dir.path(), &TREES) == values, "nothing was touched");
     let empty = tempfile::tempdir().expect("a temporary directory");

@@ -37,7 +37,7 @@ use super::Store;
 use super::engine::durable_watermark::StoreFiles;
 use super::engine::files;
 use super::engine::schema;
-use super::engine::schema::{OWNER, Trees, UNBOOKED};
+use super::engine::schema::{CHUNK_SECRET, OWNER, Trees, UNBOOKED};
 use super::error::StoreError;
 use super::journal::Journal;
 use super::opening::migrate;
@@ -292,6 +292,9 @@ impl<'a> Examiner<'a> {
             if let Err(damage) = stored.framed {
                 let what = schema::name(Kind::Number, &stored.key);
                 self.findings.push(StoreError::damaged(what, damage));
+            } else if stored.key == CHUNK_SECRET {
+                let secret = schema::get::<[u8; 32]>(meta, CHUNK_SECRET, Kind::Secret);
+                self.findings.take(secret);
             } else if ![OWNER, UNBOOKED].contains(&&*stored.key) {
                 let number = schema::get::<u64>(meta, &stored.key, Kind::Number);
                 self.findings.take(number);

@@ -4,6 +4,7 @@ pub(super) mod batch;
 pub(super) mod leases;
 pub(super) mod messages;
 pub(super) mod run_cache;
+pub(super) mod salting;
 pub(super) mod source;
 pub(super) mod writers;
 

@@ -21,6 +21,8 @@
 //! | meta | `caught-up-` and the position of the last turn before a gap | the clock value from which answers exist after it |
 //! | meta | `run-` and a boot, decimal; `end-` and the same | the run of that boot; the end of the journal at its start |
 //! | meta | `agreed-` and a peer | the boot in which the peer last agreed with this store |
+//! | meta | `chunk-secret` | 32 random bytes ([`crate::store::chunks::salting`]) |
+//! | meta | `salted-from` | the cut from which states are salted; absent until all other processes can read them |
 //! | meta | `owner` | [`crate::store::stored::v1::state::OwnerV1`] |
 //!
 //! A value is stored under the keys `key ‖ fragment number`, 2 bytes big-endian.
@@ -68,6 +70,10 @@ pub(in crate::store) const TURNS_PACKED: &[u8] = b"turns-packed";
 pub(in crate::store) const UNBOOKED: &[u8] = b"unbooked";
 /// The amount booked in addition to the snapshot, as the number with the same bits.
 pub(in crate::store) const BOOKED: &[u8] = b"booked";
+/// The secret from which the salts of chunks are derived.
+pub(in crate::store) const CHUNK_SECRET: &[u8] = b"chunk-secret";
+/// The cut from which states are salted.
+pub(in crate::store) const SALTED_FROM: &[u8] = b"salted-from";
 pub(in crate::store) const OWNER: &[u8] = b"owner";
 
 impl Trees {
@@ -314,6 +320,8 @@ pub(in crate::store) fn name(kind: Kind, key: &[u8]) -> String {
             let first = position_of(key).unwrap_or_default();
             format!("block of the journal entries from {first} on")
         }
-        Kind::Owner | Kind::Number => format!("meta value {:?}", String::from_utf8_lossy(key)),
+        Kind::Owner | Kind::Number | Kind::Secret => {
+            format!("meta value {:?}", String::from_utf8_lossy(key))
+        }
     }
 }

@@ -17,6 +17,8 @@ mod m0004_packed_chunks;
 mod m0005_answers_that_stay;
 #[path = "../../../migrations/m0006_small_states.rs"]
 mod m0006_small_states;
+#[path = "../../../migrations/m0007_salted_chunks.rs"]
+mod m0007_salted_chunks;
 
 /// A step from the previous format to format `to`. It writes only where the previous format does not look and can be
 /// repeated after a crash. The format number is raised, in one batch, when the step is durable.
@@ -36,6 +38,7 @@ const MIGRATIONS: &[Migration] = &[
     m0004_packed_chunks::MIGRATION,
     m0005_answers_that_stay::MIGRATION,
     m0006_small_states::MIGRATION,
+    m0007_salted_chunks::MIGRATION,
 ];
 
 /// The format that this program reads and writes.

@@ -44,6 +44,7 @@ pub(in crate::store) enum Kind {
     State6 = 14,
     PackedState = 15,
     Turns = 16,
+    Secret = 17,
 }
 
 /// Damage of a stored value.
