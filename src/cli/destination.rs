@@ -1,9 +1,15 @@
 //! The destination of new stores. Content is made in a staging directory and moved into place in one step.
 
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
+use crate::access::private_file::create_private;
 use crate::cli::CliError;
 use crate::config::cluster_file::ClusterFile;
 
@@ -41,7 +47,7 @@ impl Destination {
                 return Err(usage("is not empty; name a new directory"));
             }
             Ok(false) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(usage(&format!("cannot be read: {error}"))),
         }
         let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
@@ -80,21 +86,52 @@ impl Destination {
                 "--into: {into} cannot be created: {error}; name a new directory where this user may write"
             ))
         };
-        fs::create_dir_all(&self.aside).map_err(failed)?;
-        let lock = File::create(self.aside.join(LOCK)).map_err(failed)?;
+        fs::create_dir_all(&self.parent).map_err(failed)?;
+        self.create_aside().map_err(failed)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(self.aside.join(LOCK))
+            .map_err(failed)?;
         lock.try_lock()
             .map_err(|_| CliError::Usage(format!("another command is writing to {into}")))?;
         let stores = self.aside.join(STORES);
         if stores.exists() {
             fs::remove_dir_all(&stores).map_err(failed)?;
         }
-        fs::create_dir(&stores).map_err(failed)?;
+        private_dir().create(&stores).map_err(failed)?;
         Ok(Staged {
             destination: self,
             stores,
             _lock: lock,
         })
     }
+
+    // A staging directory that another user has made, or that leads elsewhere, would give the stores away.
+    fn create_aside(&self) -> io::Result<()> {
+        match private_dir().create(&self.aside) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => return created,
+        }
+        let found = fs::symlink_metadata(&self.aside)?;
+        if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
+            let aside = self.aside.display();
+            return Err(io::Error::other(format!(
+                "{aside} was not made by this command; move it away, or"
+            )));
+        }
+        fs::set_permissions(&self.aside, Permissions::from_mode(0o700))
+    }
+}
+
+// For its owner alone, whatever the umask.
+fn private_dir() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder
 }
 
 impl Staged<'_> {
@@ -109,8 +146,11 @@ impl Staged<'_> {
         let text = toml::to_string(file).map_err(|error| {
             CliError::CheckFailed(format!("the cluster file cannot be written: {error}"))
         })?;
-        fs::write(&path, text).map_err(unwritable("write", &path))?;
-        sync(&path)
+        let written = create_private(&path).and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        });
+        written.map_err(unwritable("write", &path))
     }
 
     /// Removes the staged content.
@@ -142,7 +182,7 @@ fn sync(path: &Path) -> Result<(), CliError> {
     synced.map_err(unwritable("sync", path))
 }
 
-fn unwritable(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> CliError {
+fn unwritable(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CliError {
     let path = path.to_path_buf();
     move |error| CliError::Store(format!("cannot {what} {}: {error}", path.display()))
 }

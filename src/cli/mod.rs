@@ -30,6 +30,8 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 pub use self::error::CliError;
 pub use self::logs::{LogFormat, LogOptions};
@@ -93,6 +95,8 @@ impl Cli {
     /// Parses the arguments, runs the command and reports its result.
     #[must_use]
     pub fn start() -> ExitCode {
+        // Every file of this program is its user's own: stores, backups, restored stores, exports and proofs.
+        umask(Mode::RWXG | Mode::RWXO);
         let (given, cli) = match Self::read() {
             Ok(read) => read,
             Err(error) => return not_run(&error),

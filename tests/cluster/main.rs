@@ -50,6 +50,7 @@ mod other_journal;
 mod other_make;
 mod overlapping;
 mod partial;
+mod permissions;
 mod programs;
 mod published;
 #[path = "../interop/python.rs"]

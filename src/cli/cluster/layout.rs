@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 use super::Args;
+use crate::access::private_file::replace_private;
 use crate::cli::CliError;
 use crate::config::cluster_file::{
     ClockBlock, ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, Source, StoreBlock,
@@ -109,7 +110,7 @@ impl Layout {
             .parent()
             .expect("the file lies in the cluster's directory");
         std::fs::create_dir_all(dir).map_err(|error| unwritable(&error))?;
-        std::fs::write(&self.path, text).map_err(|error| unwritable(&error))
+        replace_private(&self.path, text.as_bytes()).map_err(|error| unwritable(&error))
     }
 
     /// The arguments that start a node.

@@ -5,6 +5,8 @@ mod check;
 mod decide;
 mod stats;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -80,6 +82,7 @@ impl Look {
         let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
         let scratch_dir = tempfile::Builder::new()
             .prefix("snapledger-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir_in(&scratch);
         let scratch_dir = scratch_dir.map_err(|error| {
             let scratch = scratch.display();

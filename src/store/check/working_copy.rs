@@ -1,8 +1,9 @@
 //! The files of a stopped store, and a copy of them for examination. The engine writes whenever it opens a store, so a
 //! store that must not change in any byte or timestamp is copied, and the copy is opened.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -72,6 +73,7 @@ impl LockedDirectory {
         };
         let copy = tempfile::Builder::new()
             .prefix("snapledger-copy-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir_in(scratch);
         let copy = copy.map_err(refused)?;
         fs::create_dir(copy.path().join(BLOBS)).map_err(refused)?;

@@ -14,7 +14,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::files::{LOG, WITNESS};
+use super::files::{self, LOG, WITNESS};
 use super::log_scan::{self, LogEnd};
 use crate::process::ids::{Hash, Lsn};
 use crate::store::error::StoreError;
@@ -35,7 +35,7 @@ pub(in crate::store) struct DurableWatermark {
 impl DurableWatermark {
     pub(in crate::store) fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(WITNESS);
-        let mut options = File::options();
+        let mut options = files::options();
         options.create(true).truncate(false).read(true).write(true);
         match options.open(&path) {
             Ok(file) => Ok(Self { path, file }),

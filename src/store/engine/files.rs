@@ -1,7 +1,8 @@
 //! The files of a store: their names, and how they are opened, replaced and released.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,10 +25,25 @@ pub(in crate::store) const PEERS: &str = "peers";
 /// The longest wait for sled to release the files of a previous instance.
 const RELEASE_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Options that create files for their owner alone and follow no link.
+pub(super) fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
 /// Replaces a small file atomically: after a crash it has the old or the new content.
 pub(in crate::store) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
     let new = dir.join(format!("{name}.new"));
-    let written = File::create(&new).and_then(|mut file| {
+    // A crash may have left one.
+    let removed = match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    let created = removed.and_then(|()| options().write(true).create_new(true).open(&new));
+    let written = created.and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
     });

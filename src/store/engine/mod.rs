@@ -3,6 +3,7 @@
 pub(super) mod durable_watermark;
 pub(super) mod files;
 pub(super) mod log_scan;
+mod permissions;
 pub(super) mod schema;
 pub(super) mod sled_cache;
 pub(super) mod sled_conf;
@@ -74,11 +75,14 @@ impl Engine {
     /// Locks the directory, checks the log against the durable watermark, removes leftovers, opens sled, and makes the
     /// files themselves durable.
     pub(super) fn open(dir: &Path, medium: Box<dyn Medium>) -> Result<Self, StoreError> {
-        fs::create_dir_all(dir).map_err(failed("cannot create", dir))?;
+        permissions::create_dir(dir)?;
         let lock = lock(dir)?;
         await_release(dir)?;
         // Everything after this line may write.
         StoreFiles::itself(dir).check_log()?;
+        if permissions::tighten(dir)? {
+            tracing::warn!(dir = %dir.display(), "other users could read this store; now only its owner can");
+        }
         clear_leftovers(dir)?;
         sled_conf::ensure(dir)?;
         let db = open_engine(dir, CACHE_BYTES)?;
@@ -99,6 +103,8 @@ impl Engine {
             durable_watermark: DurableWatermark::open(dir)?,
             _lock: lock,
         };
+        // sled creates its files with the modes of the umask.
+        permissions::tighten(dir)?;
         engine.make_durable()?;
         let parent = dir.parent().filter(|parent| parent.as_os_str() != "");
         let parent = parent.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
@@ -175,7 +181,7 @@ impl Engine {
 
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join(LOCK);
-    let file = File::options()
+    let file = files::options()
         .create(true)
         .truncate(false)
         .write(true)
