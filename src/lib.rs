@@ -15,6 +15,7 @@
 //! The layers around them:
 //!
 //! - [`access`]: identities, and what they may do.
+//! - [`tls`]: certificates, and the configurations made of them.
 //! - [`store`]: journal, recorded states, chunks and history in sled; recovery, retention and backup.
 //! - [`proto`]: the wire types, generated from `proto/`.
 //! - [`transport`]: executes `channel` over gRPC streams.
@@ -40,6 +41,7 @@ pub mod process;
 pub mod proto;
 pub mod simulate;
 pub mod store;
+pub mod tls;
 pub mod transport;
 #[doc(hidden)]
 pub mod untrusted;

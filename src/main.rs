@@ -8,5 +8,6 @@ use snapledger::cli::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    snapledger::tls::install_provider();
     Cli::start()
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::process::ids::ProcessId;
 
-const SCHEME: &str = "snapledger://";
+/// The scheme of identities, with the delimiter of the cluster.
+pub const SCHEME: &str = "snapledger://";
 
 /// A participant or client of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]

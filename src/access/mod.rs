@@ -5,4 +5,5 @@
 
 pub mod connection;
 pub mod identity;
+pub mod peer;
 pub mod private_file;

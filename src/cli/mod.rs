@@ -1,11 +1,12 @@
 //! The command line: one file or folder per command. All commands are clients of the REST or gRPC API, except
-//! `cluster`, `node`, `store`, `restore` and `simulate`.
+//! `cluster`, `node`, `store`, `restore`, `simulate` and `cert`.
 //!
 //! A command fails with a [`CliError`], which has a sentence and an exit code.
 
 pub mod account;
 pub mod audit;
 pub mod backup;
+pub mod cert;
 pub mod cluster;
 pub mod completions;
 mod destination;
@@ -87,6 +88,8 @@ enum Command {
     Backup(backup::Args),
     /// Create a new cluster from a complete snapshot
     Restore(restore::Args),
+    /// Make and show certificates for TLS
+    Cert(cert::Args),
     /// Print the completions of a shell
     Completions(completions::Args),
 }
@@ -149,6 +152,7 @@ impl Cli {
             Command::Store(args) => store::run(args),
             Command::Backup(args) => backup::run(&args),
             Command::Restore(args) => restore::run(&args),
+            Command::Cert(args) => cert::run(args),
             Command::Completions(args) => completions::run(&args),
         }
     }

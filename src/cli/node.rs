@@ -75,6 +75,7 @@ async fn learn(plan: &NodePlan, sockets: &Sockets) -> Result<Vec<Member>, CliErr
         cluster: plan.cluster.clone(),
         me: plan.me.clone(),
         known: plan.known().cloned().collect(),
+        tls: plan.tls.clone(),
     };
     let remembered = Addresses::read(&plan.dir);
     let discovery = Discovery::new(asker, plan.strangers.clone(), remembered);
@@ -92,6 +93,11 @@ async fn host(
     end: &mut End,
 ) -> Result<(), CliError> {
     let id = config.me.clone();
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let grpc = sockets.grpc.local_addr().map_err(CliError::Runtime)?;
     let rest = sockets.rest.local_addr().map_err(CliError::Runtime)?;
     let remember = |node: &Handle| {
@@ -103,7 +109,7 @@ async fn host(
     let Some(mut host) = started.transpose()? else {
         return Ok(());
     };
-    tracing::info!("{id} ready: grpc {grpc}, rest http://{rest}");
+    tracing::info!("{id} ready: grpc {grpc}, rest {scheme}://{rest}");
     if let Some(error) = end.or(host.failed()).await {
         host.abandon();
         return Err(error.into());

@@ -43,6 +43,9 @@ pub struct ClusterFile {
     /// The `[clock]` table.
     #[serde(default)]
     pub clock: ClockBlock,
+    /// The `[tls]` table. If absent, without TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsBlock>,
 }
 
 /// A `[[process]]` block.
@@ -119,6 +122,24 @@ pub struct ClockBlock {
     /// A duration; see [`ClockSettings::ahead_max`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead_max: Option<Spanned<String>>,
+}
+
+/// The `[tls]` table. `{id}` in a path stands for the process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsBlock {
+    /// The certificate of the node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<PathBuf>,
+    /// The key of the certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// The CAs whose processes are trusted as peers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// The CAs whose client certificates are accepted. If absent, those of `ca`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
 }
 
 /// The content of a valid file.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::process::ids::{Malformed, ProcessId};
 use crate::process::topology::TopologyError;
+use crate::tls::error::TlsError;
 
 /// A configuration error with its location.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,9 @@ pub enum ConfigError {
         /// What is wrong with its value.
         fault: Fault,
     },
+    /// A file of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The configuration as a whole is inconsistent.
     #[error(transparent)]
     Whole(#[from] Fault),
@@ -163,6 +167,11 @@ pub enum Fault {
     /// A cluster file and addresses on the command line are both given.
     #[error("the cluster file already gives the addresses; leave out either this or --config")]
     BothForms,
+    /// TLS is asked for without all its files.
+    #[error(
+        "TLS needs a certificate, its key and a CA; add {0} to [tls], or give --tls-cert, --tls-key and --tls-ca"
+    )]
+    TlsIncomplete(String),
     /// The default REST port, the gRPC port + 100, exceeds 65535.
     #[error("{0} + 100 is not a valid port; give the REST port with --rest-port")]
     RestPort(u16),

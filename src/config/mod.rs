@@ -2,7 +2,7 @@
 //!
 //! Precedence: flags, then the environment, then the cluster file, then the defaults. In a valid [`NodeConfig`] the
 //! members have distinct ids and addresses, this process is one of them, and the topology is strongly connected. This
-//! module depends on `process` only; it does not know stores, sockets or the other commands.
+//! module depends on `process`, `access` and `tls` only; it does not know stores, sockets or the other commands.
 
 mod address;
 mod clock;
@@ -12,6 +12,7 @@ mod fault;
 mod options;
 mod plan;
 mod size;
+mod tls;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,11 +21,12 @@ pub use self::address::{check_address, reachable};
 pub use self::clock::{ClockSettings, WallClock};
 pub use self::duration::{parse_age, parse_deadline, parse_duration, parse_interval, parse_span};
 pub use self::fault::{ConfigError, Fault};
-pub use self::options::NodeOptions;
+pub use self::options::{NodeOptions, TlsOptions};
 pub use self::plan::{Listen, NodePlan};
 pub use self::size::{parse_size, show_size};
 use crate::process::ids::ProcessId;
 use crate::process::topology::Topology;
+use crate::tls::node::Tls;
 
 /// The name of the cluster if none is given.
 pub const CLUSTER_DEFAULT: &str = "demo";
@@ -53,6 +55,8 @@ pub struct NodeConfig {
     pub history: HistorySettings,
     /// The limits of clocks that run ahead.
     pub clock: ClockSettings,
+    /// What the node presents and trusts; `None`: without TLS.
+    pub tls: Option<Tls>,
 }
 
 impl NodeConfig {

@@ -98,4 +98,28 @@ pub struct NodeOptions {
     /// The most a peer's clock may be ahead of this node's clock before its messages wait [default: 60s].
     #[arg(long, env = "SNAPLEDGER_CLOCK_AHEAD_MAX", value_name = "DURATION")]
     pub clock_ahead_max: Option<String>,
+
+    /// The files of TLS.
+    #[command(flatten)]
+    pub tls: TlsOptions,
+}
+
+/// The files of TLS. `{id}` in a path stands for the process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct TlsOptions {
+    /// The certificate of this node, in PEM. With it both ports speak TLS only; it needs --tls-key and --tls-ca.
+    #[arg(long, env = "SNAPLEDGER_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of the certificate, in PEM. Only its owner may read it.
+    #[arg(long, env = "SNAPLEDGER_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// The CAs whose processes are trusted as peers, in PEM.
+    #[arg(long, env = "SNAPLEDGER_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// The CAs whose client certificates are accepted, in PEM [default: those of --tls-ca].
+    #[arg(long, env = "SNAPLEDGER_TLS_CLIENT_CA", value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
 }

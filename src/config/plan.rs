@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use super::address::{
     advertised, check_address, check_reachable, host_of, is_wildcard, join, port_of,
 };
-use super::cluster_file::{Cluster, Source};
+use super::cluster_file::{Cluster, Source, TlsBlock};
 use super::fault::{ConfigError, Fault};
 use super::{
     CLUSTER_DEFAULT, ClockSettings, HistorySettings, Member, NodeConfig, NodeOptions,
     STORES_DEFAULT, SnapshotSettings, StoreSettings, Transport, parse_age, parse_duration,
-    parse_interval, parse_size,
+    parse_interval, parse_size, tls,
 };
 use crate::process::ids::ProcessId;
 use crate::process::topology::Topology;
+use crate::tls::node::Tls;
 
 const HOST_DEFAULT: &str = "127.0.0.1";
 const REST_PORT_OFFSET: u16 = 100;
@@ -41,6 +42,9 @@ pub struct NodePlan {
     pub strangers: Vec<String>,
     /// The directory of this node's store.
     pub dir: PathBuf,
+    /// What the node presents and trusts; `None`: without TLS.
+    pub tls: Option<Tls>,
+    table: Option<TlsBlock>,
     others: Vec<Member>,
     // `None`: every ordered pair, resolved when all members are known.
     topology: Option<Topology>,
@@ -51,7 +55,7 @@ pub struct NodePlan {
 }
 
 impl NodePlan {
-    /// Validates the options. Reads the cluster file if one is given and touches nothing else.
+    /// Validates the options. Reads the cluster file and the files of TLS if they are given, and touches nothing else.
     ///
     /// # Errors
     /// [`ConfigError`] for the first fault.
@@ -77,6 +81,9 @@ impl NodePlan {
         if let Some(text) = &options.clock_ahead_max {
             let ahead_max = parse_duration(text).map_err(|f| f.of("--clock-ahead-max"))?;
             plan.clock.ahead_max = ahead_max;
+        }
+        if let Some(files) = tls::files(&options.tls, plan.table.as_ref(), &plan.me.id)? {
+            plan.tls = Some(Tls::load(files, &plan.cluster, &plan.me.id)?);
         }
         Ok(plan)
     }
@@ -109,6 +116,7 @@ impl NodePlan {
             store: self.store,
             history: self.history,
             clock: self.clock,
+            tls: self.tls,
         })
     }
 
@@ -166,6 +174,8 @@ impl NodePlan {
             listen,
             me,
             strangers: Vec::new(),
+            tls: None,
+            table: file.tls,
             others,
             topology: Some(topology),
             dir: dirs.remove(&id).unwrap_or_else(|| store_of(&id)),
@@ -209,6 +219,8 @@ impl NodePlan {
             me,
             listen,
             strangers,
+            tls: None,
+            table: None,
             others,
             topology: None,
             snapshot: SnapshotSettings::default(),

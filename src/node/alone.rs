@@ -29,6 +29,7 @@ impl Node {
             store: StoreSettings::default(),
             history: HistorySettings::default(),
             clock: ClockSettings::default(),
+            tls: None,
         };
         let node = Self::start(config).await.expect("a new store");
         let begun = node.handle().query(ProcessStatus).await;

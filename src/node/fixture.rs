@@ -35,7 +35,7 @@ use crate::proto::snapledger::{
 };
 use crate::proto::snapledger::{Ack, Chunk, Frame, Greeting, Revision};
 use crate::store::Store;
-use crate::transport::endpoint::connect;
+use crate::transport::endpoint::{Destination, connect};
 use crate::transport::link::Links;
 use crate::transport::peer_client::PeerClient;
 use crate::transport::wire::part_to_wire;
@@ -81,6 +81,7 @@ impl Fixture {
             store: StoreSettings::default(),
             history: HistorySettings::default(),
             clock: ClockSettings::default(),
+            tls: None,
         });
         let wall = Arc::new(Clock::new(&config.clock, Hlc::default()));
         let room = watch::channel(DiskSpace { free: 1, min: 0 }).1;
@@ -220,7 +221,11 @@ impl Peer {
                 .add_service(service)
                 .serve_with_incoming(incoming),
         );
-        let connection = connect(&address.to_string()).expect("an address makes a URI");
+        let to = Destination {
+            address: &address.to_string(),
+            process: None,
+        };
+        let connection = connect(to, None).expect("an address makes a URI");
         PeerClient::new("c".to_owned(), process("q"), connection)
     }
 }

@@ -22,6 +22,7 @@ use super::snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotView};
 use super::turn::clocks::DurableClocks;
 use super::turn::queue::Queue;
 use super::turn::replies::{PendingReplies, Settled};
+use crate::access::peer::Peer;
 use crate::config::{Keep, NodeConfig};
 use crate::history::global::GlobalState;
 use crate::history::known::{KnownSnapshot, SnapshotStatus};
@@ -498,8 +499,9 @@ impl Handle {
         }
     }
 
-    pub(super) fn inbound(&self, acks: Acks) -> Inbound<Queue> {
+    pub(super) fn inbound(&self, acks: Acks, peer: Peer) -> Inbound<Queue> {
         Inbound {
+            peer,
             local: self.local(),
             inbox: self.shared.queue.clone(),
             links: self.shared.links.clone(),

@@ -1,8 +1,12 @@
-//! Outgoing connections to other nodes: the one place where they are configured, and where TLS would be.
+//! Outgoing connections to other nodes: the one place where they are configured, with TLS if the node has it.
 
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
+
+use crate::process::ids::ProcessId;
+use crate::tls::connector::connector;
+use crate::tls::node::Tls;
 
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 const KEEPALIVE: Duration = Duration::from_secs(2);
@@ -14,19 +18,37 @@ const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 #[error("no address to connect to; write host:port")]
 pub struct BadAddress;
 
-/// A connection to the node at `address` (`host:port`), established on first use and again after each failure.
+/// The node at the other end.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'a> {
+    /// `host:port`.
+    pub address: &'a str,
+    /// The process that its certificate must name; `None` if any process of the cluster may answer.
+    pub process: Option<&'a ProcessId>,
+}
+
+/// A connection to a node, established on first use and again after each failure.
 ///
 /// # Errors
 /// [`BadAddress`] if the address is not a valid URI.
-pub fn connect(address: &str) -> Result<Channel, BadAddress> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| BadAddress)?;
-    Ok(endpoint
+pub fn connect(to: Destination<'_>, tls: Option<&Tls>) -> Result<Channel, BadAddress> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{}", to.address));
+    let endpoint = endpoint
+        .map_err(|_| BadAddress)?
         .connect_timeout(CONNECT_MAX)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
-        .tcp_nodelay(true)
-        .connect_lazy())
+        .tcp_nodelay(true);
+    Ok(match tls {
+        None => endpoint.connect_lazy(),
+        Some(tls) => {
+            let (tls, process) = (tls.clone(), to.process.cloned());
+            let connector = connector(move || tls.client(process.as_ref()));
+            endpoint.connect_with_connector_lazy(connector)
+        }
+    })
 }

@@ -202,6 +202,7 @@ impl PeerService for Receiver {
     ) -> Result<Response<Self::ChannelStream>, Status> {
         let (acks, stream) = mpsc::channel(64);
         let inbound = Inbound {
+            peer: crate::access::peer::Peer::Unproven,
             local: local("q", 2),
             inbox: self.turn.clone(),
             links: self.links.clone(),

@@ -11,6 +11,7 @@ use super::link::Links;
 use super::stream::{Next, Stream, pending};
 use super::wire::{frame_from_wire, welcome_to_wire};
 use super::{Closed, Envelope, Inbox, Local, Settling, TooEarly, shown_clocks};
+use crate::access::peer::{NotThePeer, Peer};
 use crate::channel::links::LinkTable;
 use crate::channel::receiver::{Action, Event, Receiver, UNSETTLED_MAX};
 use crate::channel::{Host, Welcome};
@@ -19,6 +20,7 @@ use crate::process::clock::Hlc;
 use crate::process::ids::ProcessId;
 use crate::proto::snapledger as proto;
 use crate::proto::snapledger::ack::Body;
+use crate::proto::snapledger::frame;
 
 /// The queue of acknowledgements to the connection.
 pub type Acks = mpsc::Sender<Answer>;
@@ -27,6 +29,8 @@ type Answer = Result<proto::Ack, Status>;
 
 /// The receiving end of one stream.
 pub struct Inbound<I> {
+    /// The process at the other end, as far as it is proven.
+    pub peer: Peer,
     /// The own process, which receives.
     pub local: Local,
     /// The turn that takes the messages.
@@ -138,13 +142,39 @@ impl<I: Inbox> Inbound<I> {
                 stream.send(answer(Body::Welcome(welcome)));
                 return None;
             }
-            Next::Came(frame) => Event::Frame(frame_from_wire(&self.local, frame)),
+            Next::Came(frame) => match self.check(&frame) {
+                Ok(()) => Event::Frame(frame_from_wire(&self.local, frame)),
+                Err(why) => self.deny(&why),
+            },
             Next::Sent => Event::Sent,
             Next::Elapsed => Event::Elapsed,
             Next::Ended => Event::Closed(broken("the sender closed the stream")),
             Next::Broken(why) => Event::Closed(why),
         };
         Some(event)
+    }
+
+    // The hello is the only frame in which the sender names itself. Puts and markers name the process they begin with, which
+    // is not always the sender.
+    fn check(&self, frame: &proto::Frame) -> Result<(), NotThePeer> {
+        match &frame.body {
+            Some(frame::Body::Hello(hello)) => {
+                let sender = hello.sender.as_ref();
+                let claimed = sender.map_or("", |sender| sender.process.as_str());
+                self.peer.check(claimed)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    // Before the receiver sees the frame, so that the channel of the process that is named is not affected.
+    fn deny(&self, why: &NotThePeer) -> Event {
+        tracing::warn!("channel refused: {why}");
+        // The queue is empty before the hello is answered; without space the sender sees the end of the stream.
+        let _full = self
+            .acks
+            .try_send(Err(Status::permission_denied(why.to_string())));
+        Event::Closed(broken("the sender speaks in the name of another process"))
     }
 
     async fn welcome(&self, peer: &ProcessId, delivered: ChannelDigest) -> proto::Welcome {

@@ -343,6 +343,7 @@ impl Cluster {
             store: StoreSettings::default(),
             history: self.history.clone(),
             clock: self.clocks[id].clone(),
+            tls: None,
         }
     }
 }

@@ -137,6 +137,7 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
             "src/client/mod.rs",
             "src/bench/connect.rs",
             "src/cli/replay/members.rs",
+            "src/tls/client.rs",
         ],
     ),
     (
@@ -146,6 +147,8 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
             // Before there is a store, and the end of the threads that own it.
             "src/node/recovery.rs",
             "src/node/mod.rs",
+            // Files of certificates, not the store.
+            "src/tls/reload.rs",
             // Commands have no node.
             "src/bench/",
             "src/cli/",

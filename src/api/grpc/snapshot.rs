@@ -85,6 +85,8 @@ impl SnapshotService for Snapshots {
         &self,
         request: Request<MarkerMessage>,
     ) -> Result<Response<MarkerResponse>, Status> {
+        let sender = &request.get_ref().sender_id;
+        self.handle.check_peer(&request, sender)?;
         let received = request.into_inner();
         let from = self.caller("sender_id", &received.sender_id)?;
         self.handle.called(&from, Lamport(received.logical_clock));
@@ -118,6 +120,8 @@ impl SnapshotService for Snapshots {
         &self,
         request: Request<ApplicationMessage>,
     ) -> Result<Response<SendMessageResponse>, Status> {
+        let sender = &request.get_ref().from_process;
+        self.handle.check_peer(&request, sender)?;
         let delivered = self.receive(request.into_inner()).await?;
         Ok(Response::new(SendMessageResponse {
             success: delivered.is_ok(),

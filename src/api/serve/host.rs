@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::descriptors;
@@ -32,6 +32,8 @@ pub struct Host {
     node: Node,
     stopping: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
+    /// The reload of certificates; ends with the node.
+    _reloading: JoinSet<()>,
 }
 
 impl Host {
@@ -54,12 +56,20 @@ impl Host {
         first: impl FnOnce(&Handle),
     ) -> Result<Self, NodeError> {
         let connections_max = descriptors::connections_max(config.members.len());
-        let grpc = Listener::new(listener(sockets.grpc)?, connections_max);
-        let rest = Listener::new(listener(sockets.rest)?, connections_max);
+        let tls = config.tls.clone();
+        let listen = |socket| {
+            let listener = Listener::new(listener(socket)?, connections_max);
+            Ok::<_, io::Error>(listener.with_tls(tls.clone()))
+        };
+        let (grpc, rest) = (listen(sockets.grpc)?, listen(sockets.rest)?);
         let node = Node::start(config).await?;
         first(node.handle());
         let (stopping, stop) = watch::channel(false);
         let handle = node.handle().clone();
+        let mut reloading = JoinSet::new();
+        if let Some(tls) = tls {
+            reloading.spawn(tls.watch());
+        }
         let servers = vec![
             tokio::spawn(serve_grpc(grpc, handle.clone(), stop.clone())),
             tokio::spawn(serve(rest, rest::router(handle), told(stop))),
@@ -68,6 +78,7 @@ impl Host {
             node,
             stopping,
             servers,
+            _reloading: reloading,
         })
     }
 

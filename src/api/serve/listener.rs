@@ -8,6 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use crate::tls::node::Tls;
+
 /// The pause before the next accept when the system has no more sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -20,6 +22,7 @@ const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 pub(in crate::api) struct Listener {
     listener: TcpListener,
     permits: Arc<Semaphore>,
+    tls: Option<Tls>,
 }
 
 /// The permit of one connection, released when dropped.
@@ -30,6 +33,8 @@ pub(in crate::api) struct Accepted {
     pub(in crate::api) socket: TcpStream,
     pub(in crate::api) address: SocketAddr,
     pub(in crate::api) permit: ConnectionPermit,
+    /// What the node presents and trusts; `None`: without TLS.
+    pub(in crate::api) tls: Option<Tls>,
 }
 
 impl Listener {
@@ -38,7 +43,13 @@ impl Listener {
         Self {
             listener,
             permits: Arc::new(Semaphore::new(permits)),
+            tls: None,
         }
+    }
+
+    /// The same listener, for connections with TLS if the node has it.
+    pub(in crate::api) fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The next connection. Cancel-safe.
@@ -57,6 +68,7 @@ impl Listener {
                         socket,
                         address,
                         permit,
+                        tls: self.tls.clone(),
                     };
                 }
                 Err(error) => {

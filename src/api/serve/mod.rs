@@ -4,37 +4,23 @@
 pub mod descriptors;
 pub(super) mod host;
 pub(super) mod listener;
+mod opened;
 pub(super) mod resets;
 pub(super) mod resettable;
 pub(super) mod starting;
 
 use std::future::Future;
-use std::io::{self, Cursor};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncReadExt as _, Chain, join};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tower_http::add_extension::AddExtension;
 
-use listener::{Accepted, ConnectionPermit, Listener};
-use resets::paced;
-use resettable::Resettable;
+use listener::Listener;
+use opened::Opened;
 
-use crate::access::connection::Connection;
-
-/// The first bytes of every HTTP/2 connection (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The time limit for the first bytes of a client. A silent client would otherwise hold its permit forever.
-const FIRST_BYTES_MAX: Duration = Duration::from_secs(10);
 /// The time limit for the header of a request on HTTP/1.1.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The streams of one HTTP/2 connection; further ones wait at the client.
@@ -71,83 +57,6 @@ pub(super) async fn serve(listener: Listener, router: Router, stop: impl Future)
     graceful.shutdown().await;
 }
 
-/// A connection with a known HTTP version.
-struct Opened {
-    /// Replays the bytes that were read to detect the version.
-    read: Chain<Cursor<Vec<u8>>, OwnedReadHalf>,
-    write: OwnedWriteHalf,
-    other_end: Connection,
-    permit: ConnectionPermit,
-    is_http2: bool,
-}
-
-impl Opened {
-    async fn of(accepted: Accepted) -> io::Result<Self> {
-        let (mut read, write) = accepted.socket.into_split();
-        let first = timeout(FIRST_BYTES_MAX, first_bytes(&mut read)).await??;
-        Ok(Self {
-            is_http2: first == PREFACE,
-            read: Cursor::new(first).chain(read),
-            write,
-            other_end: Connection {
-                address: accepted.address,
-                identity: None,
-            },
-            permit: accepted.permit,
-        })
-    }
-
-    fn serve(self, router: Router, graceful: &GracefulShutdown, connections: &mut JoinSet<()>) {
-        let service = TowerToHyperService::new(AddExtension::new(router, self.other_end));
-        if self.is_http2 {
-            let (read, write) = paced(self.read, self.write);
-            let io = TokioIo::new(join(read, write));
-            let connection = graceful.watch(http2().serve_connection(io, service));
-            connections.spawn(ended(connection, self.permit));
-        } else {
-            let (write, reset) = Resettable::of(self.write);
-            let io = TokioIo::new(join(self.read, write));
-            let connection = graceful.watch(http1().serve_connection(io, service));
-            connections.spawn(ended_http1(connection, reset, self.permit));
-        }
-    }
-}
-
-async fn ended(connection: impl Future<Output = hyper::Result<()>>, _permit: ConnectionPermit) {
-    if let Err(error) = connection.await {
-        tracing::debug!(%error, "a connection ended early");
-    }
-}
-
-// A reset is the only way to signal a truncated answer on HTTP/1.0, where the end of the connection ends the answer.
-async fn ended_http1(
-    connection: impl Future<Output = hyper::Result<()>>,
-    reset: Arc<AtomicBool>,
-    permit: ConnectionPermit,
-) {
-    let noted = async {
-        // Dropping the connection at the end of this block closes the socket.
-        let mut connection = std::pin::pin!(connection);
-        let result = connection.as_mut().await;
-        let is_cut_off = result.as_ref().is_err_and(hyper::Error::is_user);
-        reset.store(is_cut_off, Ordering::Relaxed);
-        result
-    };
-    ended(noted, permit).await;
-}
-
-// As many bytes as are needed to distinguish the versions, at most the preface.
-async fn first_bytes(read: &mut OwnedReadHalf) -> io::Result<Vec<u8>> {
-    let mut first = Vec::with_capacity(PREFACE.len());
-    let mut limited = read.take(PREFACE.len() as u64);
-    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
-        if limited.read_buf(&mut first).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    Ok(first)
-}
-
 fn http1() -> http1::Builder {
     let mut builder = http1::Builder::new();
     // A client that has closed its sending side still reads.
@@ -175,7 +84,7 @@ fn http2() -> http2::Builder<TokioExecutor> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{self, Write as _};
     use std::net::TcpStream;
 
     use axum::body::Body;

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tonic::service::Routes;
 
@@ -23,6 +23,8 @@ const STOP_MAX: Duration = Duration::from_secs(1);
 pub struct StartingServers {
     stopping: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
+    /// The reload of certificates; ends with these servers.
+    _reloading: JoinSet<()>,
 }
 
 impl StartingServers {
@@ -33,13 +35,11 @@ impl StartingServers {
     pub async fn start(sockets: &Sockets, discovery: &Discovery) -> io::Result<Self> {
         let connections_max = descriptors::connections_max(0);
         let listen = |socket: &std::net::TcpListener| {
-            Ok::<_, io::Error>(Listener::new(
-                listener(socket.try_clone()?)?,
-                connections_max,
-            ))
+            let listener = Listener::new(listener(socket.try_clone()?)?, connections_max);
+            Ok::<_, io::Error>(listener.with_tls(discovery.tls().cloned()))
         };
         let (grpc, rest) = (listen(&sockets.grpc)?, listen(&sockets.rest)?);
-        let greeter = Routes::new(Greeter::service(discovery.greeting()));
+        let greeter = Routes::new(Greeter::service(discovery.greeting(), discovery.callers()));
         let services = grpc::not_ready(greeter, discovery.unanswered()).await;
         let (stopping, stop) = watch::channel(false);
         let routes = rest::not_ready(discovery.unanswered());
@@ -47,7 +47,15 @@ impl StartingServers {
             tokio::spawn(serve(grpc, services, told(stop.clone()))),
             tokio::spawn(serve(rest, routes, told(stop))),
         ];
-        Ok(Self { stopping, servers })
+        let mut reloading = JoinSet::new();
+        if let Some(tls) = discovery.tls() {
+            reloading.spawn(tls.clone().watch());
+        }
+        Ok(Self {
+            stopping,
+            servers,
+            _reloading: reloading,
+        })
     }
 
     /// Stops accepting. New connections wait in the backlog for the node.

@@ -224,6 +224,7 @@ fn planned(before: Option<&ClusterFile>, nodes: &[LocalNode], args: &Args) -> Cl
         store: StoreBlock::default(),
         history: HistoryBlock::default(),
         clock: ClockBlock::default(),
+        tls: None,
     });
     file.processes = nodes
         .iter()

@@ -237,6 +237,7 @@ fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
         store: StoreBlock::default(),
         history: HistoryBlock::default(),
         clock: ClockBlock::default(),
+        tls: None,
     }
 }
 

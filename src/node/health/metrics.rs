@@ -13,6 +13,7 @@ use super::wall::micros_as_seconds;
 use crate::process::ids::ProcessId;
 use crate::process::record::Turn;
 use crate::store::{Unreadable, Usage};
+use crate::tls::node::Tls;
 
 const READY: &str = "ready";
 const READY_HELP: &str = "1 if the node is ready, as in /readyz, else 0";
@@ -145,6 +146,14 @@ impl Metrics {
         for (name, help, figures) in clocks {
             self.registry.register(name, help, figures.clone());
         }
+    }
+
+    /// Adds the metrics of TLS.
+    pub(in crate::node) fn with_tls(mut self, tls: Option<&Tls>) -> Self {
+        if let Some(tls) = tls {
+            tls.register(&mut self.registry);
+        }
+        self
     }
 
     /// Sets the numbers of unreadable revisions and blocks of the history.

@@ -9,13 +9,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
+use tonic::transport::Channel;
 
+use super::callers::PeersOnly;
 use crate::config::{Member, Transport, reachable};
 use crate::node::health::metrics::of_waiting;
 use crate::process::ids::{Malformed, ProcessId};
 use crate::proto::snapledger::{Greeting, Identity};
 use crate::store::{Addresses, MetProcess};
-use crate::transport::endpoint::connect;
+use crate::tls::node::Tls;
+use crate::transport::endpoint::{BadAddress, Destination, connect};
 use crate::transport::peer_client::greet;
 use crate::transport::peer_error::PeerError;
 
@@ -99,6 +102,8 @@ pub struct AskingNode {
     pub me: Member,
     /// The ids in use, the own one included.
     pub known: Vec<ProcessId>,
+    /// What the node presents and trusts; `None`: without TLS.
+    pub tls: Option<Tls>,
 }
 
 impl AskingNode {
@@ -181,6 +186,18 @@ impl Discovery {
         self.asker.greeting()
     }
 
+    /// What the node presents and trusts; `None`: without TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Tls> {
+        self.asker.tls.as_ref()
+    }
+
+    /// The callers that this node answers meanwhile.
+    #[must_use]
+    pub fn callers(&self) -> PeersOnly {
+        PeersOnly::new(&self.asker.cluster, self.tls())
+    }
+
     /// The addresses that are waited for.
     #[must_use]
     pub fn unanswered(&self) -> UnansweredAddresses {
@@ -257,14 +274,19 @@ impl Probe {
     /// Sends greetings until there is an answer; only one if the process is remembered.
     async fn ask(self) -> Result<Member, DiscoverError> {
         let address = &self.address;
-        let Ok(connection) = connect(address) else {
+        let Ok(connection) = self.connect(None) else {
             let address = address.clone();
             return Err(DiscoverError::Address { address });
         };
         let mut pause = PAUSE_MIN;
         let mut reported: Option<Instant> = None;
         loop {
-            let reason = match greet(&connection, self.asker.greeting(), ATTEMPT_MAX).await {
+            let greeted = greet(&connection, self.asker.greeting(), ATTEMPT_MAX).await;
+            let greeted = match greeted {
+                Ok(greeting) => self.confirmed(greeting).await,
+                Err(error) => Err(error),
+            };
+            let reason = match greeted {
                 Ok(greeting) => return self.answered(greeting),
                 Err(PeerError::Refused(reason)) => {
                     let address = address.clone();
@@ -285,6 +307,25 @@ impl Probe {
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    fn connect(&self, process: Option<&ProcessId>) -> Result<Channel, BadAddress> {
+        let address = &self.address;
+        let to = Destination { address, process };
+        connect(to, self.asker.tls.as_ref())
+    }
+
+    // With TLS any process of the cluster has answered, in whatever name. The greeting counts if it comes again over a
+    // connection whose certificate is that of the process it names.
+    async fn confirmed(&self, greeting: Greeting) -> Result<Greeting, PeerError> {
+        let identity = greeting.identity.as_ref();
+        let named = identity.map(|identity| ProcessId::parse(&identity.process));
+        let (Some(_), Some(Ok(named))) = (&self.asker.tls, named) else {
+            return Ok(greeting);
+        };
+        let connection = self.connect(Some(&named));
+        let connection = connection.map_err(|error| PeerError::Failed(error.to_string()))?;
+        greet(&connection, self.asker.greeting(), ATTEMPT_MAX).await
     }
 
     fn answered(self, greeting: Greeting) -> Result<Member, DiscoverError> {

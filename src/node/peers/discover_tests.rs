@@ -29,6 +29,7 @@ fn party(id: &str, cluster: &str) -> Party {
         cluster: cluster.to_owned(),
         me,
         known: vec![id],
+        tls: None,
     };
     Party {
         listener,
@@ -55,7 +56,10 @@ impl Party {
         let listener = self.listener.try_clone().expect("it is bound");
         listener.set_nonblocking(true).expect("a socket");
         let listener = tokio::net::TcpListener::from_std(listener).expect("a runtime");
-        let server = Server::builder().add_service(Greeter::service(self.asker.greeting()));
+        let server = Server::builder().add_service(Greeter::service(
+            self.asker.greeting(),
+            PeersOnly::new("c", None),
+        ));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     }
 }

@@ -1,8 +1,10 @@
 //! The `PeerService` of a node that is still discovering its peers. It answers greetings, so that nodes that start together
 //! discover each other, and refuses everything else with a request to retry.
 
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::callers::PeersOnly;
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
@@ -15,10 +17,13 @@ use crate::proto::snapledger::{
 pub struct Greeter(Greeting);
 
 impl Greeter {
-    /// The service that answers with this greeting.
+    /// The service that answers these callers with this greeting.
     #[must_use]
-    pub fn service(greeting: Greeting) -> PeerServiceServer<Self> {
-        PeerServiceServer::new(Self(greeting))
+    pub fn service(
+        greeting: Greeting,
+        callers: PeersOnly,
+    ) -> InterceptedService<PeerServiceServer<Self>, PeersOnly> {
+        InterceptedService::new(PeerServiceServer::new(Self(greeting)), callers)
     }
 }
 

@@ -47,6 +47,7 @@ fn config(dir: &Path) -> NodeConfig {
             ahead_max: std::time::Duration::from_micros(1),
             ..ClockSettings::default()
         },
+        tls: None,
     }
 }
 

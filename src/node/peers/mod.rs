@@ -6,6 +6,7 @@
 //!
 //! Over 500 lines: the watch over one peer and the view of all of them share every state.
 
+pub mod callers;
 pub mod discover;
 pub(super) mod first_contact;
 pub mod greeter;
@@ -39,7 +40,7 @@ use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::topology::Topology;
 use crate::process::wall::ClockReading;
 use crate::proto::snapledger::Greeting;
-use crate::transport::endpoint::connect;
+use crate::transport::endpoint::{Destination, connect};
 use crate::transport::link::Links;
 use crate::transport::peer_client::PeerClient;
 use crate::transport::peer_error::PeerError;
@@ -125,7 +126,11 @@ impl Peers {
             .filter(|member| member.id != config.me)
         {
             views.insert(member.id.clone(), view(member, &remembered));
-            let connection = connect(&member.grpc);
+            let to = Destination {
+                address: &member.grpc,
+                process: Some(&member.id),
+            };
+            let connection = connect(to, config.tls.as_ref());
             let connection = connection.map_err(|_| NodeError::Address(member.grpc.clone()))?;
             let id = member.id.clone();
             match member.transport {

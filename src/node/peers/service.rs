@@ -7,8 +7,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::callers::PeersOnly;
 use crate::history::past::{JournalPosition, PastPoint};
 use crate::node::error::{Unanswered, Unavailable};
 use crate::node::handle::Handle;
@@ -50,13 +52,16 @@ pub struct Peering {
 impl Peering {
     /// The tonic service.
     #[must_use]
-    pub fn service(handle: Handle) -> PeerServiceServer<Self> {
+    pub fn service(handle: Handle) -> InterceptedService<PeerServiceServer<Self>, PeersOnly> {
+        let config = handle.config();
+        let callers = PeersOnly::new(&config.cluster, config.tls.as_ref());
         let comparisons = Comparisons::new(handle.clone());
         let peering = Self {
             handle,
             comparisons,
         };
-        PeerServiceServer::new(peering).max_decoding_message_size(FRAME_BYTES_MAX)
+        let service = PeerServiceServer::new(peering).max_decoding_message_size(FRAME_BYTES_MAX);
+        InterceptedService::new(service, callers)
     }
 
     fn check_cluster(&self, cluster: &str) -> Result<(), Status> {
@@ -97,7 +102,9 @@ impl PeerService for Peering {
         request: Request<Streaming<Frame>>,
     ) -> Result<Response<Self::ChannelStream>, Status> {
         let (acks, stream) = mpsc::channel(ACKS_WAITING);
-        let inbound = self.handle.inbound(acks);
+        let peer = request.extensions().get().cloned();
+        let peer = peer.expect("the interceptor has added it");
+        let inbound = self.handle.inbound(acks, peer);
         let handle = self.handle.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -109,6 +116,9 @@ impl PeerService for Peering {
     }
 
     async fn greet(&self, request: Request<Greeting>) -> Result<Response<Greeting>, Status> {
+        let identity = request.get_ref().identity.as_ref();
+        let claimed = identity.map_or("", |identity| identity.process.as_str());
+        self.handle.check_peer(&request, claimed)?;
         self.handle.shared.peers.greeted(request.into_inner());
         Ok(Response::new(self.handle.greeting()))
     }

@@ -1,0 +1,50 @@
+//! Outgoing connections over TLS, as tonic makes them.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tower::{Service, ServiceExt as _, service_fn};
+
+use super::refusals::sentence;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// A connector for `tonic::transport::Endpoint`. `config` is called for each connection.
+pub fn connector<F>(
+    config: F,
+) -> impl Service<http::Uri, Response = TokioIo<TlsStream<TcpStream>>, Error = Failure, Future: Send>
++ Clone
++ Send
++ 'static
+where
+    F: Fn() -> Arc<ClientConfig> + Clone + Send + Sync + 'static,
+{
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    service_fn(move |uri: http::Uri| {
+        let (tcp, config) = (tcp.clone(), config());
+        async move {
+            let name = name(&uri)?;
+            let socket = tcp.oneshot(uri).await?.into_inner();
+            let connected = TlsConnector::from(config).connect(name, socket).await;
+            let connected = connected.map_err(|error| sentence(&error));
+            Ok(TokioIo::new(connected?))
+        }
+    })
+}
+
+fn name(uri: &http::Uri) -> io::Result<ServerName<'static>> {
+    let host = uri.host().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    ServerName::try_from(bare.to_owned())
+        .map_err(|_| io::Error::other(format!("{host:?} is neither a host name nor an IP address")))
+}
