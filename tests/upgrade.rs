@@ -1,24 +1,33 @@
 //! From one store format to the next: a kill in the middle leaves one format or the other, wholly, and continuing from
-//! there gives the same result as an undisturbed upgrade. Without this, the first user who loses power during an
-//! upgrade would lose a store.
+//! there gives the same result as an undisturbed upgrade. Files of older formats are read as they are. Without this, the
+//! first user who loses power during an upgrade would lose a store.
 
 mod teller;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use assert_cmd::cargo::cargo_bin;
-use snapledger::process::ids::{Lsn, ProcessId};
+use snapledger::api::ProofDocument;
+use snapledger::history::part::Run;
+use snapledger::process::Process;
+use snapledger::process::clock::Hlc;
+use snapledger::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
+use snapledger::process::input::{Input, Operation};
 use snapledger::process::topology::Topology;
-use snapledger::store::{Store, StoreError};
+use snapledger::store::{Disclosure, Export, Store, StoreError};
 use teller::fixtures::{CLUSTER, Values, export, fixture_of, import, number};
 use teller::images;
 use tempfile::TempDir;
 
 /// The format that this version writes.
 const NEWEST: u32 = 7;
+/// The kinds of framed chunks.
+const PLAIN: u8 = 3;
+const SALTED: u8 = 18;
 /// Positions in the engine's log at which the upgrade is cut off, in addition to the first; `SNAPLEDGER_IMAGES` sets
 /// another number.
 const IMAGES: usize = 10;
@@ -174,6 +183,116 @@ fn goes_on(upgrade: &Upgrade, dir: &TempDir) {
     drop((process, store));
     let found = Contents::of(dir.path()).values;
     assert!(found == upgrade.upgraded, "nothing of format 1 is left");
+}
+
+/// A store of format 6 that goes on in this program.
+struct Continued {
+    store: Store,
+    process: Process,
+}
+
+impl Continued {
+    fn open(dir: &Path) -> Self {
+        let store = Store::open(dir, CLUSTER, &p()).expect("the store opens");
+        let ids = ["p", "q"].map(|id| ProcessId::parse(id).expect("a valid id"));
+        let topology = Topology::full(&ids).expect("two processes");
+        let (process, _) = store.recover(&p(), &topology, 4).expect("it is whole");
+        Self { store, process }
+    }
+
+    /// Deposits, then records a state; returns its runs and whether all of them are salted, which none or all are.
+    fn record(&mut self, account: &str, amount: i64) -> (Vec<Run>, bool) {
+        let account = AccountId::parse(account).expect("a valid id");
+        let operation = Operation::Deposit { account, amount };
+        let request = None;
+        let mut runs = None;
+        for input in [Input::Operation { request, operation }, Input::Checkpoint] {
+            self.process.begin_turn(1_000_000, Hlc::default());
+            self.process.step(input);
+            let turn = self.process.end_turn();
+            self.store.commit(&turn).expect("there is room");
+            for sealed in self.process.take_sealed() {
+                let state = self.store.states().write(sealed);
+                runs = Some(state.expect("there is room").runs);
+            }
+        }
+        let runs = runs.expect("a state was recorded");
+        let mut kinds = BTreeSet::new();
+        for hash in runs.iter().flat_map(|run| &run.index) {
+            kinds.insert(self.store.chunks().framed(hash).expect("it is here")[1]);
+        }
+        assert!(kinds == BTreeSet::from([PLAIN]) || kinds == BTreeSet::from([SALTED]));
+        (runs, kinds.contains(&SALTED))
+    }
+}
+
+/// Without this, an upgraded node records what older nodes cannot read, its proofs go on showing the balances of others, or
+/// a published part comes back as another one after a crash.
+#[test]
+fn an_upgraded_store_salts_all_of_its_states_once_the_others_can_read_them() {
+    let dir = import(&fixture_of(6));
+    let snapshot = SnapshotId::parse("p-golden").expect("a valid id");
+    let alice = AccountId::parse("alice").expect("a valid id");
+    let mut before = Continued::open(dir.path());
+    let golden = before.store.history().published(&snapshot).expect("whole");
+    assert!(!before.record("alice", 1).1, "older processes can read it");
+    before.store.allow_salted_chunks();
+    let (salted, is_salted) = before.record("bob", 2);
+    assert!(is_salted, "also the base, which did not change");
+    assert_eq!(salted.len(), 1);
+    let cells = before.store.states().cells(&salted, None).expect("whole");
+    let cells = cells
+        .collect::<Result<Vec<_>, _>>()
+        .expect("they are whole");
+    assert!(cells.len() > 2, "nothing is lost: {cells:?}");
+    drop(before);
+    let image = tempfile::tempdir().expect("a temporary directory");
+    images::await_release(dir.path());
+    images::copy(dir.path(), image.path());
+    // After the next start it is known without asking the others, and the same state is the same chunks.
+    let mut after = Continued::open(dir.path());
+    let (once, is_salted) = after.record("alice", 3);
+    assert!(is_salted);
+    let (again, _) = Continued::open(image.path()).record("alice", 3);
+    assert_eq!(once, again);
+    let history = after.store.history();
+    assert_eq!(history.published(&snapshot).expect("it is whole"), golden);
+    let proof = history
+        .prove(&snapshot, 1, &p(), &alice)
+        .expect("it is whole");
+    let proof = proof.expect("p is in it");
+    assert_eq!(proof.discloses(), Disclosure::WholeChunks);
+    assert!(proof.of(&p(), &alice).is_ok(), "what was said stays said");
+    drop(after);
+    let checked = Store::check(dir.path());
+    checked.expect("the store is whole");
+}
+
+/// Proofs and exports as releases have written them. Those of the newest format are there for the next one.
+#[test]
+fn files_of_any_format_still_verify() {
+    let file = |name: String| {
+        let path = format!("tests/fixtures/files/{name}");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+    };
+    let disclosed = |format, name| {
+        let proof = fs::read(file(format!("{name}-{format}.proof"))).expect("it is in the source");
+        let proof: ProofDocument = serde_json::from_slice(&proof).expect("it is a proof");
+        let checked = proof.check().expect("it holds");
+        let balance = (name == "bob").then_some(1001);
+        assert_eq!(checked.proven.balance, balance, "{name} in format {format}");
+        checked.discloses
+    };
+    for name in ["bob", "nobody"] {
+        assert_eq!(disclosed(1, name), Disclosure::WholeChunks);
+    }
+    assert_eq!(disclosed(2, "bob"), Disclosure::Nothing);
+    assert_eq!(disclosed(2, "nobody"), Disclosure::NeighbourIds);
+    for format in [1, 2] {
+        let export = Export::open(&file(format!("kept-{format}.snapledger")));
+        let audit = export.expect("it is whole").audit().expect("it is whole");
+        assert_eq!((audit.wrong.len(), audit.recomputed.parts.len()), (0, 2));
+    }
 }
 
 fn store_command(command: &str, dir: &Path) -> Output {

@@ -45,7 +45,17 @@ pub(super) fn pass(store: &Store, at: u64) {
 
 /// A store of p in which the snapshot is published.
 pub(super) fn store(dir: &Path) -> (Store, GlobalState) {
-    let store = open(dir);
+    published_in(open(dir))
+}
+
+/// The same without salts, as before format 7.
+pub(super) fn plain_store(dir: &Path) -> (Store, GlobalState) {
+    let mut store = open(dir);
+    store.chunks.salting = None;
+    published_in(store)
+}
+
+fn published_in(store: Store) -> (Store, GlobalState) {
     let mut state = GlobalState::begun(snapshot(), process("p"), Hlc::at(1_000), Lamport(3));
     state.revision = 1;
     state.completeness = Completeness::Complete;
@@ -77,7 +87,7 @@ fn p(store: &Store) -> Part {
 
 fn q(store: &Store) -> Part {
     let runs = vec![run(store, &[holds("d", 5)])];
-    let mut writer = MessageWriter::default();
+    let mut writer = MessageWriter::new(store.chunks.secret_now());
     let messages = (1..).map(Seq).zip([transfer(7), marker(), put()]);
     let messages = messages.map(|(seq, message)| RecordedMessage { seq, message });
     let pushed = writer.push(&store.chunks, messages.collect());
@@ -138,7 +148,9 @@ fn recorded(
 }
 
 fn run(store: &Store, cells: &[Cell]) -> Run {
-    let written = store.chunks.write_run(cells.iter().cloned().map(Ok));
+    let written = store
+        .chunks
+        .write_run(cells.iter().cloned().map(Ok), store.chunks.secret_now());
     written.expect("the disk has room").0
 }
 

@@ -50,7 +50,10 @@ pub use error::StoreError;
 pub use export::{Export, ExportError};
 pub use gaps::Gaps;
 pub use history::parts::Parts;
-pub use history::proof::{Proof, Proven, RunProof, Unproven};
+pub use history::proof::{
+    AbsentCell, Branch, CellPlace, Disclosure, FoundCell, Neighbour, NeighbourName, Proof, Proven,
+    RunProof, Unproven, WholeChunks,
+};
 pub use history::{Due, History, Limits, Published, SnapshotSummary, Unreadable};
 pub use journal::Journal;
 pub use opening::Migrated;
@@ -199,6 +202,13 @@ impl Store {
         Ok(Committed {
             position: turn.position,
         })
+    }
+
+    /// All other processes can read salted chunks: the next recorded state is salted, and all after it.
+    pub fn allow_salted_chunks(&self) {
+        if let Some(salting) = &self.chunks.salting {
+            salting.allow();
+        }
     }
 
     /// Makes everything else written so far durable.

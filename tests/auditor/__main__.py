@@ -3,7 +3,8 @@
 It feeds a file of operations to a cluster of three while snapshots are taken, and computes from the file and the
 statements what random accounts held at random instants and in every snapshot. Then it asks each node; then one node while
 the two others are dead, as far as the history there reaches; then all again after a restart: every answer must be the one
-that was computed, and the answers the same bytes wherever and whenever they were given.
+that was computed, and the answers the same bytes wherever and whenever they were given. Last, it verifies the proofs of these
+balances.
 
 usage: python3 tests/auditor --program target/release/snapledger --orders FILE [--repeat K] [--seed S] …
 """
@@ -19,12 +20,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from urllib.parse import quote
 
 import orders
+import proofs
 from nodes import IDS, Cluster, account, until
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 SHOWN_MAX = 5
+# Accounts: a hash takes a millisecond here.
+PROVEN_MAX = 25
 # Between two snapshots, so that they are spread over the operations.
 PAUSE_S = 0.06
 
@@ -146,6 +151,46 @@ class Audit:
         print(f"{one}: {len(questions)} balances asked, {self.differences - before} differ{said}; sha256 {digest}")
         return digest
 
+    def prove(self):
+        """Proofs of balances in every snapshot: verified here against the root that another node states, and forged."""
+        before, runs, shown, refused, checked = self.differences, 0, 0, 0, 0
+        roots = {one["snapshot_id"]: one["root"] for one in self.complete("n2")}
+        for (process, name), entries in list(self.statements.items())[:PROVEN_MAX]:
+            for snapshot, cut in self.cuts.items():
+                balance = until_cut(entries, cut[process][0])
+                expected = balance["balance"] if balance["existed"] else None
+                path = f"/v1/snapshots/{snapshot}/balances/{quote(process, safe='')}/{quote(name, safe='')}/proof"
+                proof = self.cluster.read("n1", path)
+                try:
+                    found, others = proofs.verified(proof, roots[snapshot], process, name)
+                except proofs.Invalid as why:
+                    self.differs(f"the proof {path}: {why}")
+                    continue
+                checked += 1
+                runs += len(proof["proof"]["runs"])
+                shown += len(others)
+                if found != expected or others and proof["discloses"] == "nothing":
+                    self.differs(f"the proof {path}: {found} instead of {expected}, beside {others}")
+                if found is not None:
+                    proof["proof"]["runs"][-1]["found"]["balance"] += 1
+                else:
+                    proof["proof"]["runs"] = proof["proof"]["runs"][:-1]
+                refused += not is_valid(proof, roots[snapshot], process, name)
+        print(
+            f"{checked} proofs verified over {runs} runs: {self.differences - before} differ, {shown} neighbours "
+            f"named, {refused} forgeries refused"
+        )
+        if refused != checked:
+            self.differs("a forged proof was taken for a valid one")
+
+
+def is_valid(proof: dict, root: str, process: str, name: str) -> bool:
+    try:
+        proofs.verified(proof, root, process, name)
+    except proofs.Invalid:
+        return False
+    return True
+
 
 def known(past: list[dict]) -> dict:
     return {"balance": past[-1]["balance_after"] if past else 0, "existed": bool(past)}
@@ -202,6 +247,7 @@ def audited(arguments: argparse.Namespace, cluster: Cluster) -> int:
     cluster.start("n2", "n3")
     print("all are back")
     again = {audit.ask(one) for one in IDS}
+    audit.prove()
     if len(first | again) != 1:
         audit.differs("the same questions had different answers")
     if alone != alone_again:

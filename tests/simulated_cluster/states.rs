@@ -15,9 +15,12 @@ use snapledger::process::channel::Flow;
 use snapledger::process::ids::{AccountId, Hash, Lsn, ProcessId};
 use snapledger::process::recording::{ChannelRecording, Recording};
 use snapledger::process::registers::{Registers, Sealed};
-use snapledger::store::codec::{decode_chunk, encode_chunk};
+use snapledger::store::codec::{Secret, check_chunk, decode_chunk, encode_chunk};
 
 use crate::disk::{Disk, StoredState};
+
+/// All disks salt their chunks alike, so that the same content is the same chunk everywhere.
+const SECRET: [u8; 32] = [7; 32];
 
 impl Disk {
     /// Recovers the process after the newest entry: the newest intact state, with the journal replayed from there. Also returns
@@ -143,7 +146,7 @@ impl Disk {
 
     /// Stores a chunk of another process.
     pub(crate) fn adopt_chunk(&mut self, hash: Hash, stored: Vec<u8>) -> Result<(), String> {
-        decode_chunk(&hash, &stored).map_err(|error| error.to_string())?;
+        check_chunk(&hash, &stored).map_err(|error| error.to_string())?;
         if !self.chunks.contains_key(&hash) {
             let written = self.written(stored);
             self.chunks.insert(hash, written);
@@ -152,7 +155,7 @@ impl Disk {
     }
 
     fn put_chunk(&mut self, chunk: &Chunk) -> Hash {
-        let (stored, hash) = encode_chunk(chunk);
+        let (stored, hash) = encode_chunk(chunk, Some(&Secret::new(SECRET)));
         if !self.chunks.contains_key(&hash) {
             let written = self.written(stored);
             self.chunks.insert(hash, written);

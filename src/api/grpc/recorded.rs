@@ -212,7 +212,7 @@ mod tests {
         let store = Store::open(dir.path(), "c", &me).expect("a new store");
         let enough = ANSWER_BYTES_MAX / VALUE_BYTES_MAX + 1;
         let messages: Vec<_> = (1..=enough as u64).map(|seq| put(Seq(seq))).collect();
-        let (stored, hash) = encode_chunk(&Chunk::Messages(messages));
+        let (stored, hash) = encode_chunk(&Chunk::Messages(messages), None);
         let adopted = store.chunks().adopt([(hash, stored)]);
         adopted.expect("it is whole");
         let channel = RecordedChannel {

@@ -1,4 +1,5 @@
-//! Cache headers: a complete revision may be cached forever, everything else not at all.
+//! Cache headers: a client may cache a complete revision forever, everything else not at all. Balances are private, so caches
+//! that several clients share keep nothing.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +16,9 @@ const DIFFERENCE: u32 = 4;
 /// root alone (the published interface), so its bytes never change. 2: `unfinished_channels`.
 const PARTIAL: &str = "-2";
 
+/// The version of the representation of a proof, part of its ETag likewise. Before 2 it was a document of whole chunks.
+const PROOF: &str = "-proof-2";
+
 /// How long an answer about a snapshot is valid, and its ETag.
 pub(super) struct CachePolicy {
     etag: Option<String>,
@@ -30,6 +34,14 @@ impl CachePolicy {
         Self {
             etag: view.root.map(|root| format!("\"{root}{version}{mark}\"")),
             immutable: view.root.is_some() && is_complete,
+        }
+    }
+
+    /// For the proof of a balance in a revision.
+    pub(super) fn of_proof(view: &SnapshotView) -> Self {
+        Self {
+            etag: view.root.map(|root| format!("\"{root}{PROOF}\"")),
+            ..Self::of(view, Format::Json)
         }
     }
 
@@ -92,7 +104,7 @@ impl CachePolicy {
     /// Sets the headers of an answer.
     pub(super) fn mark(self, mut response: Response) -> Response {
         let control = match self.immutable {
-            true => "public, max-age=31536000, immutable",
+            true => "private, max-age=31536000, immutable",
             false => "no-store",
         };
         let headers = response.headers_mut();

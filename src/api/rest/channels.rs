@@ -160,7 +160,7 @@ mod tests {
         let me = ProcessId::parse("p").expect("a valid id");
         let store = Store::open(dir.path(), "c", &me).expect("a new store");
         let chunk = |messages: Vec<RecordedMessage>| {
-            let (stored, hash) = encode_chunk(&Chunk::Messages(messages));
+            let (stored, hash) = encode_chunk(&Chunk::Messages(messages), None);
             let adopted = store.chunks().adopt([(hash, stored)]);
             adopted.expect("it is whole");
             hash

@@ -70,7 +70,7 @@ pub(super) async fn proof(
     if view.root.is_none() {
         return Err(Failure::InProgress(view.state.snapshot.clone()));
     }
-    let freshness = CachePolicy::of(&view, Format::Json).of_named(revision);
+    let freshness = CachePolicy::of_proof(&view).of_named(revision);
     if let Err(not_recorded) = state_of(&view.state, &process) {
         // Distinguishes an unknown process.
         Membership::of(&app.handle, &process).await?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::export::{destination, file_name, unwritable};
-use super::proven::{NO_PROOF, sentence};
+use super::proven::{NO_PROOF, disclosed, sentence};
 use super::{Revision, path_of};
 use crate::api::ProofDocument;
 use crate::cli::CliError;
@@ -58,7 +58,8 @@ pub(super) fn run(args: &ProofArgs) -> Result<(), CliError> {
     };
     let document: ProofDocument =
         serde_json::from_str(&answer.text).map_err(|_| strange(NO_PROOF.to_owned()))?;
-    let proven = sentence(&document.check().map_err(strange)?);
+    let checked = document.check().map_err(strange)?;
+    let (proven, disclosed) = (sentence(&checked), disclosed(checked.discloses));
     keep(&out, &answer.text)?;
     if answer.json["existed"] == false {
         let (account, process) = (&args.account, cell(answer.json.get("process")));
@@ -73,7 +74,7 @@ pub(super) fn run(args: &ProofArgs) -> Result<(), CliError> {
     }
     let file = out.display();
     print(&format!(
-        "{file}: {proven}\ncheck it anywhere with: snapledger snapshot verify --proof {file}"
+        "{file}: {proven}\n{disclosed}\ncheck it anywhere with: snapledger snapshot verify --proof {file}"
     ))
 }
 

@@ -1,5 +1,7 @@
 //! `snapshot verify --proof`: verifies offline that a balance belongs to a snapshot.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::json;
@@ -11,17 +13,29 @@ use crate::cli::CliError;
 use crate::cli::OutputFormat;
 use crate::cli::output::print;
 use crate::process::ids::Hash;
+use crate::store::Disclosure;
 
 /// The error for a document without the fields of a proof.
 pub(super) const NO_PROOF: &str = "it is not a proof file of `snapledger snapshot proof`";
 
+/// A proof is far smaller, also one with whole chunks.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// Verifies a proof and prints what it proves.
 pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Result<(), CliError> {
-    let bytes = std::fs::read(file).map_err(|source| CliError::Unreadable {
+    let failed = |why: String| CliError::CheckFailed(format!("{}: {why}", file.display()));
+    let unreadable = |source| CliError::Unreadable {
         path: file.to_path_buf(),
         source,
-    })?;
-    let failed = |why: String| CliError::CheckFailed(format!("{}: {why}", file.display()));
+    };
+    let mut bytes = Vec::new();
+    let opened = File::open(file).map_err(unreadable)?;
+    let mut opened = opened.take(FILE_BYTES_MAX + 1);
+    opened.read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let problem = format!("{NO_PROOF}: it has more than {FILE_BYTES_MAX} bytes");
+        return Err(no_proof(file, failed(problem)));
+    }
     let document: ProofDocument =
         serde_json::from_slice(&bytes).map_err(|_| no_proof(file, failed(NO_PROOF.to_owned())))?;
     let checked = document.check().map_err(failed)?;
@@ -42,14 +56,29 @@ pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Resu
                 "account": checked.account.as_str(),
                 "existed": balance.is_some(),
                 "balance": balance.unwrap_or(0),
+                "discloses": checked.discloses.name(),
             })
         ));
     }
     print(&sentence(&checked))?;
+    print(disclosed(checked.discloses))?;
     if root.is_none() {
         print(ROOT_UNCHECKED)?;
     }
     Ok(())
+}
+
+/// What a proof shows of other accounts, as a sentence.
+pub(super) fn disclosed(discloses: Disclosure) -> &'static str {
+    match discloses {
+        Disclosure::Nothing => "it shows nothing of other accounts",
+        Disclosure::NeighbourIds => {
+            "of other accounts it shows the ids next to this one, and no balance"
+        }
+        Disclosure::WholeChunks => {
+            "it shows ids and balances of other accounts: the snapshot was recorded before store format 7"
+        }
+    }
 }
 
 /// What a proof proves, as a sentence.

@@ -128,6 +128,7 @@ impl AskingNode {
             // The clock is compared when the store is open.
             wall_us: 0,
             believed_us: 0,
+            salted_chunks: false,
         }
     }
 }

@@ -16,7 +16,7 @@ mod remembered;
 pub mod service;
 pub(super) mod tasks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -104,6 +104,8 @@ pub(super) struct Peers {
     views: Mutex<BTreeMap<ProcessId, PeerView>>,
     links: Links,
     wall: Arc<Clock>,
+    /// The peers whose program reads salted chunks, as they have said since this node started.
+    salt_readers: watch::Sender<BTreeSet<ProcessId>>,
     /// The number of changes that all peers must be told of at once.
     told: watch::Sender<u64>,
     /// The number of changes of peers' histories that were reported here.
@@ -150,6 +152,7 @@ impl Peers {
             views: Mutex::new(views),
             links,
             wall,
+            salt_readers: watch::Sender::default(),
             told: watch::Sender::new(0),
             heard: watch::Sender::new(0),
         })
@@ -217,6 +220,15 @@ impl Peers {
     pub(super) fn view(&self, process: &ProcessId) -> Option<PeerView> {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         views.get(process).map(|view| self.with_links(view))
+    }
+
+    /// Waits until every other process that runs this program has said that it reads salted chunks.
+    pub(super) async fn all_read_salted_chunks(&self) {
+        let mut readers = self.salt_readers.subscribe();
+        let all =
+            |readers: &BTreeSet<ProcessId>| self.clients.keys().all(|id| readers.contains(id));
+        // The sender lives as long as this value.
+        let _ended = readers.wait_for(all).await;
     }
 
     /// Whether waiting for this process is useless at present: several greetings in a row were unanswered.
@@ -355,6 +367,10 @@ impl Peers {
             Err(error) => Some(error.to_string()),
         };
         let up = error.is_none();
+        if up && answer.salted_chunks {
+            self.salt_readers
+                .send_if_modified(|readers| readers.insert(process.clone()));
+        }
         let mut stopped = stopped_from_wire(process, answer.stopped).unwrap_or_default();
         stopped.retain(|(channel, _)| self.topology.has_channel(&channel.from, &channel.to));
         let now_us = self.wall.wall_us();

@@ -37,9 +37,44 @@ fn met() -> Peers {
         views: Mutex::new(BTreeMap::from([(peer.id, view)])),
         links: Links::default(),
         wall: Arc::new(Clock::new(&ClockSettings::default(), Hlc::default())),
+        salt_readers: watch::Sender::default(),
         told: watch::Sender::new(0),
         heard: watch::Sender::new(0),
     }
+}
+
+// Without this, a node that is upgraded first records states that the others cannot read.
+#[tokio::test]
+async fn salted_chunks_are_written_when_the_last_peer_has_said_that_it_reads_them() {
+    let mut peers = met();
+    let other = id("r");
+    for peer in [id("q"), other.clone()] {
+        let to = Destination {
+            address: "127.0.0.1:1",
+            process: None,
+        };
+        let connection = connect(to, None).expect("an address");
+        let client = PeerClient::new("c".to_owned(), peer.clone(), connection);
+        peers.clients.insert(peer, client);
+    }
+    let asked = peers.wall.reading();
+    let identity = Identity {
+        store: [7; 16],
+        boot: 1,
+        run: 3,
+    };
+    let reader = |process: &ProcessId, reads| Greeting {
+        identity: Some(identity_to_wire("c", process, identity)),
+        salted_chunks: reads,
+        ..Greeting::default()
+    };
+    let all = || timeout(Duration::ZERO, peers.all_read_salted_chunks());
+    peers.heard(&id("q"), reader(&id("q"), true), asked);
+    peers.heard(&other, reader(&other, false), asked);
+    peers.heard(&other, reader(&id("q"), true), asked);
+    assert!(all().await.is_err(), "r has an older program");
+    peers.heard(&other, reader(&other, true), asked);
+    assert!(all().await.is_ok());
 }
 
 fn id(text: &str) -> ProcessId {

@@ -421,6 +421,7 @@ impl Handle {
             leaving: *self.watch_closing().borrow(),
             wall_us,
             believed_us: believed_us.unwrap_or_default(),
+            salted_chunks: true,
         }
     }
 

@@ -19,6 +19,11 @@ pub(in crate::node) fn spawn(
     outboxes: &BTreeMap<ProcessId, Arc<Outbox>>,
 ) {
     let shared = &node.shared;
+    let asked = node.clone();
+    tasks.spawn(async move {
+        asked.shared.peers.all_read_salted_chunks().await;
+        asked.store().allow_salted_chunks();
+    });
     let is_peer = |member: &&Member| member.id != shared.config.me;
     for peer in shared.config.members.iter().filter(is_peer) {
         let greeter = node.clone();

@@ -174,13 +174,13 @@ mod tests {
             metrics: Arc::new(Metrics::new()),
             clocks: Arc::default(),
         };
-        let (cells, chunk) = encode_chunk(&Chunk::Cells(Vec::new()));
+        let (cells, chunk) = encode_chunk(&Chunk::Cells(Vec::new()), None);
         let entry = IndexEntry {
             kind: 1,
             name: "rent".into(),
             chunk,
         };
-        let (index, indexed) = encode_chunk(&Chunk::Index(vec![entry]));
+        let (index, indexed) = encode_chunk(&Chunk::Index(vec![entry]), None);
         let mut part = part_of(&snapshot(), &process("q"), &process("p"));
         part.state.runs = vec![Run {
             index: vec![indexed],

@@ -11,7 +11,7 @@ use crate::process::ids::{Hash, Seq};
 use crate::store::chunks::unpack;
 use crate::store::engine::schema;
 use crate::store::error::StoreError;
-use crate::store::stored::codec::decode_chunk;
+use crate::store::stored::codec::audit_chunk;
 use crate::store::stored::frame::{Damage, Kind};
 
 /// Summaries of all chunks of a store.
@@ -81,7 +81,7 @@ impl Contents {
         );
         let framed = stored.framed.map_err(damaged)?;
         let bytes = framed.len() as u64;
-        let content = match decode_chunk(&hash, &unpack(&hash, framed)?)? {
+        let content = match audit_chunk(&hash, &unpack(&hash, framed)?)? {
             Chunk::Cells(cells) => {
                 ascending(&cells).ok_or_else(|| odd("its cells do not ascend"))?
             }

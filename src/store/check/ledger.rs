@@ -281,7 +281,7 @@ mod tests {
             account: AccountId::parse("cash").expect("a valid id"),
             balance,
         };
-        let written = store.chunks.write_run([Ok(cash(5))].into_iter());
+        let written = store.chunks.write_run([Ok(cash(5))].into_iter(), None);
         let (base, _) = written.expect("there is room");
         for (balance, is_whole) in [(5, true), (6, false)] {
             let mut ledger = Ledger::at(vec![base.clone()]);

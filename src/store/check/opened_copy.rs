@@ -58,7 +58,7 @@ impl OpenedCopy {
                 .map(|name| text(name))
                 .collect(),
         };
-        let chunks = Chunks::new(trees.chunks.clone());
+        let chunks = Chunks::new(trees.chunks.clone(), None);
         let packed = Packed::read(&trees)?;
         let opened = Self {
             trees,

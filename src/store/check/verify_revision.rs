@@ -14,6 +14,10 @@ use crate::store::error::StoreError;
 use crate::store::states::merge::Cells;
 use crate::store::stored::frame::{Damage, Kind};
 
+/// The most runs of a state. Runs are merged by size, so that a state has eight of each size class at most; one chunk of
+/// each is in memory while they are read.
+const RUNS_MAX: usize = 256;
+
 /// The result of an audit.
 #[derive(Debug, Clone)]
 pub struct GlobalStateAudit {
@@ -298,8 +302,12 @@ fn contradiction(check: &Check) -> Option<Wrong> {
     })
 }
 
-// An untrusted file may contain any figures; these bounds keep sums from overflowing and are far above valid values.
-fn check_bounds(state: &GlobalState) -> Result<(), StoreError> {
+/// Checks the bounds of figures. An untrusted file may contain any; these bounds keep sums from overflowing, and readers
+/// from opening too many runs at once, and are far above valid values.
+///
+/// # Errors
+/// [`StoreError::Damaged`]: a figure is out of its range, or a state has more than [`RUNS_MAX`] runs.
+pub(in crate::store) fn check_bounds(state: &GlobalState) -> Result<(), StoreError> {
     let mut sums = Vec::new();
     let mut counts = Vec::new();
     for part in state.parts.values() {
@@ -318,12 +326,18 @@ fn check_bounds(state: &GlobalState) -> Result<(), StoreError> {
             counts.extend([channel.first.0, channel.last.0, channel.transfers]);
         }
     }
+    let runs = state.parts.values().map(|part| part.state.runs.len());
+    let what = || format!("revision {} of {}", state.revision, state.snapshot);
+    if let Some(runs) = runs.max().filter(|runs| *runs > RUNS_MAX) {
+        let problem =
+            format!("a state in it has {runs} runs; a store never has more than {RUNS_MAX}");
+        return Err(StoreError::damaged(what(), Damage::Contradiction(problem)));
+    }
     let sum = sums.iter().find(|sum| sum.unsigned_abs() > 1 << 120);
     let count = counts.iter().find(|count| **count > 1 << 56);
     let Some(figure) = sum.copied().or(count.map(|count| i128::from(*count))) else {
         return Ok(());
     };
     let problem = format!("its figure {figure} is outside of the valid range");
-    let what = format!("revision {} of {}", state.revision, state.snapshot);
-    Err(StoreError::damaged(what, Damage::Contradiction(problem)))
+    Err(StoreError::damaged(what(), Damage::Contradiction(problem)))
 }

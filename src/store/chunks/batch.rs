@@ -5,7 +5,7 @@ use super::Chunks;
 use crate::history::part::Chunk;
 use crate::process::ids::Hash;
 use crate::store::error::StoreError;
-use crate::store::stored::codec::{check_chunk, encode_chunk};
+use crate::store::stored::codec::{Secret, check_chunk, encode_chunk};
 use crate::store::stored::compression;
 use crate::store::stored::frame;
 use crate::store::stored::frame::Kind;
@@ -30,9 +30,13 @@ impl<'a> ChunkBatch<'a> {
         }
     }
 
-    /// Adds a chunk unless the store has it; returns its hash and the number of new bytes.
-    pub(in crate::store) fn put(&mut self, chunk: &Chunk) -> Result<(Hash, u64), StoreError> {
-        let (framed, hash) = encode_chunk(chunk);
+    /// Adds a chunk unless the store has it, salted if there is a secret; returns its hash and the number of new bytes.
+    pub(in crate::store) fn put(
+        &mut self,
+        chunk: &Chunk,
+        secret: Option<&Secret>,
+    ) -> Result<(Hash, u64), StoreError> {
+        let (framed, hash) = encode_chunk(chunk, secret);
         self.chunks.leases.touch(&hash);
         let waits = self.waiting.iter().any(|(waiting, _)| *waiting == hash);
         if waits || self.chunks.has(&hash, &framed)? {
@@ -86,10 +90,14 @@ impl<'a> ChunkBatch<'a> {
 }
 
 impl Chunks {
-    /// Stores a chunk unless it is present; returns its hash and the number of new bytes.
-    pub(in crate::store) fn put(&self, chunk: &Chunk) -> Result<(Hash, u64), StoreError> {
+    /// Stores a chunk unless it is present, salted if there is a secret; returns its hash and the number of new bytes.
+    pub(in crate::store) fn put(
+        &self,
+        chunk: &Chunk,
+        secret: Option<&Secret>,
+    ) -> Result<(Hash, u64), StoreError> {
         let mut batch = ChunkBatch::new(self);
-        let put = batch.put(chunk)?;
+        let put = batch.put(chunk, secret)?;
         batch.finish()?;
         Ok(put)
     }
@@ -131,10 +139,15 @@ mod tests {
     #[test]
     fn all_are_here_when_it_has_finished_and_none_is_written_twice() {
         let chunks = chunks();
+        let secret = Secret::new([7; 32]);
         let mut batch = ChunkBatch::new(&chunks);
         let many: Vec<_> = (1..40)
             .chain(1..40)
-            .map(|number| batch.put(&cells(number * 100)).expect("there is room"))
+            .map(|number| {
+                batch
+                    .put(&cells(number * 100), Some(&secret))
+                    .expect("there is room")
+            })
             .collect();
         batch.finish().expect("there is room");
         let (first, again) = many.split_at(many.len() / 2);
@@ -149,9 +162,12 @@ mod tests {
     #[test]
     fn a_chunk_that_is_here_unpacked_is_not_written_again() {
         let chunks = chunks();
-        let (framed, hash) = encode_chunk(&cells(1000));
+        let (framed, hash) = encode_chunk(&cells(1000), None);
         frame::put(&chunks.tree, &hash.0, &framed).expect("there is room");
-        assert_eq!(chunks.put(&cells(1000)).expect("there is room"), (hash, 0));
+        assert_eq!(
+            chunks.put(&cells(1000), None).expect("there is room"),
+            (hash, 0)
+        );
         assert_eq!(chunks.framed(&hash).expect("it is here"), framed);
     }
 
@@ -159,7 +175,7 @@ mod tests {
     #[test]
     fn those_before_one_that_is_not_what_its_hash_says_are_here() {
         let chunks = chunks();
-        let [one, two, other, four] = [1, 2, 3, 4].map(|count| encode_chunk(&cells(count)));
+        let [one, two, other, four] = [1, 2, 3, 4].map(|count| encode_chunk(&cells(count), None));
         let wrong = (other.0, Hash([7; 32]));
         let came = [&one, &two, &wrong, &four].map(|(framed, hash)| (*hash, framed.clone()));
         let adopted = chunks.adopt(came);
@@ -172,7 +188,7 @@ mod tests {
     #[test]
     fn nothing_is_left_of_a_damaged_chunk_that_was_longer() {
         let chunks = chunks();
-        let (framed, hash) = encode_chunk(&cells(1000));
+        let (framed, hash) = encode_chunk(&cells(1000), None);
         let mut damaged = framed.clone();
         damaged[100] ^= 1;
         frame::put(&chunks.tree, &hash.0, &damaged).expect("there is room");
@@ -180,7 +196,7 @@ mod tests {
         chunks.adopt([(hash, framed)]).expect("there is room");
         chunks.get(&hash).expect("it is whole");
         assert!(keys(&chunks) < before);
-        let (_, written) = chunks.put(&cells(1000)).expect("there is room");
+        let (_, written) = chunks.put(&cells(1000), None).expect("there is room");
         assert_eq!(written, 0);
         let stored = frame::get(&chunks.tree, &hash.0).expect("it is readable");
         assert_eq!(

@@ -12,15 +12,16 @@ use std::sync::Arc;
 
 use super::engine::schema::name;
 use super::error::StoreError;
-use super::stored::codec::decode_chunk;
+use super::stored::codec::{Secret, decode_chunk};
 use super::stored::compression;
 use super::stored::frame;
 use super::stored::frame::{Damage, Kind};
 use crate::history::part::{Chunk, IndexEntry, Part, RecordedChannel, Run};
-use crate::process::ids::{Hash, SnapshotId};
+use crate::process::ids::{Hash, Lsn, SnapshotId};
 use leases::{Leases, WriteLease};
 use messages::Messages;
 use run_cache::RunCache;
+use salting::Salting;
 
 /// The chunks of a store.
 pub struct Chunks {
@@ -29,15 +30,28 @@ pub struct Chunks {
     pub(super) leases: Arc<Leases>,
     /// The runs whose chunks are known to be present.
     pub(super) known: RunCache,
+    /// `None` if nothing is written, or nothing salted.
+    pub(super) salting: Option<Salting>,
 }
 
 impl Chunks {
-    pub(super) fn new(tree: sled::Tree) -> Self {
+    pub(super) fn new(tree: sled::Tree, salting: Option<Salting>) -> Self {
         Self {
             tree,
             leases: Arc::default(),
             known: RunCache::default(),
+            salting,
         }
+    }
+
+    /// The secret for what is recorded at this cut; `None` if it is not salted.
+    pub(super) fn secret_at(&self, cut: Lsn) -> Option<&Secret> {
+        self.salting.as_ref()?.at(cut)
+    }
+
+    /// The secret for what is stored now without a cut.
+    pub(super) fn secret_now(&self) -> Option<&Secret> {
+        self.salting.as_ref()?.now()
     }
 
     /// Begins writing chunks, or relying on stored ones, for a value that does not refer to them yet.
@@ -89,6 +103,12 @@ impl Chunks {
             self.known.forget();
         }
         framed
+    }
+
+    /// Whether the chunk is salted. Checks nothing else.
+    pub(super) fn is_salted(&self, hash: &Hash) -> Result<bool, StoreError> {
+        let framed = self.framed(hash)?;
+        Ok(frame::is_of(Kind::SaltedChunk, &framed))
     }
 
     fn stored(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
@@ -224,7 +244,7 @@ pub(super) mod tests {
     pub(in super::super) fn chunks() -> Chunks {
         let db = sled::Config::new().temporary(true).open();
         let tree = db.expect("a new engine").open_tree("chunks");
-        Chunks::new(tree.expect("a new tree"))
+        Chunks::new(tree.expect("a new tree"), None)
     }
 
     /// A channel with messages of these numbers, one chunk per range.
@@ -234,7 +254,7 @@ pub(super) mod tests {
     ) -> (RecordedChannel, Vec<Hash>) {
         let put = |range: &Range<u64>| {
             let messages = range.clone().map(Seq).map(marker).collect();
-            let put = chunks.put(&Chunk::Messages(messages));
+            let put = chunks.put(&Chunk::Messages(messages), None);
             put.expect("there is room").0
         };
         let hashes: Vec<Hash> = ranges.iter().map(put).collect();
@@ -267,7 +287,7 @@ pub(super) mod tests {
             account,
             balance: 1,
         };
-        let written = chunks.write_run(std::iter::once(Ok(cell)));
+        let written = chunks.write_run(std::iter::once(Ok(cell)), None);
         written.expect("there is room").0
     }
 

@@ -54,23 +54,38 @@ pub(in crate::store) fn messages(
     }
 }
 
+/// Where a chunk of cells stands in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct ChunkPlace {
+    /// The number of its index chunk, from 0.
+    pub(in crate::store) index: usize,
+    /// The number of its entry in the index chunk, from 0.
+    pub(in crate::store) entry: usize,
+    /// Its hash.
+    pub(in crate::store) chunk: Hash,
+}
+
 /// The only chunk of a run that can contain a cell with this key; `None` if the run begins after it. Reads index chunks
 /// only, by binary search.
 pub(in crate::store) fn place(
     source: &dyn ChunkSource,
     run: &Run,
     key: CellKey<'_>,
-) -> Result<Option<Hash>, StoreError> {
+) -> Result<Option<ChunkPlace>, StoreError> {
     let (mut from, mut to) = (0, run.index.len());
     let mut found = None;
     while from < to {
         let middle = from + (to - from) / 2;
         let entries = index(source, &run.index[middle])?;
         let behind = entries.partition_point(|entry| key_of(entry) <= key);
-        match behind.checked_sub(1).and_then(|last| entries.get(last)) {
+        match behind.checked_sub(1) {
             None => to = middle,
             Some(entry) => {
-                found = Some(entry.chunk);
+                found = Some(ChunkPlace {
+                    index: middle,
+                    entry,
+                    chunk: entries[entry].chunk,
+                });
                 // The next index chunk can begin at or before the key only if the key is at or after the last entry of
                 // this one.
                 if behind < entries.len() {

@@ -6,6 +6,7 @@ use crate::history::part::{Chunk, IndexEntry, RecordedMessage, Run};
 use crate::process::cell::{Cell, CellKey};
 use crate::process::ids::Hash;
 use crate::store::error::StoreError;
+use crate::store::stored::codec::Secret;
 use crate::store::stored::frame;
 use crate::store::stored::v1::Frozen;
 use crate::store::stored::v1::part::RecordedMessageV1;
@@ -16,12 +17,13 @@ use crate::store::stored::v1::turn::RefusalV1;
 const CHUNK_BYTES_TARGET: usize = 60 * 1024;
 
 impl Chunks {
-    /// Writes sorted cells as a run; returns the number of new bytes.
-    pub(in crate::store) fn write_run(
-        &self,
+    /// Writes sorted cells as a run, salted if there is a secret; returns the number of new bytes.
+    pub(in crate::store) fn write_run<'a>(
+        &'a self,
         cells: impl Iterator<Item = Result<Cell, StoreError>>,
+        secret: Option<&'a Secret>,
     ) -> Result<(Run, u64), StoreError> {
-        let mut writer = RunWriter::new(self);
+        let mut writer = RunWriter::new(self, secret);
         for cell in cells {
             writer.push(cell?)?;
         }
@@ -30,14 +32,24 @@ impl Chunks {
 }
 
 /// Writes the recorded messages of one channel as chunks, with one chunk in memory.
-#[derive(Default)]
-pub(in crate::store) struct MessageWriter {
+pub(in crate::store) struct MessageWriter<'a> {
+    secret: Option<&'a Secret>,
     hashes: Vec<Hash>,
     pending: Vec<RecordedMessage>,
     pending_bytes: usize,
 }
 
-impl MessageWriter {
+impl<'a> MessageWriter<'a> {
+    /// A writer of messages that are salted if there is a secret.
+    pub(in crate::store) fn new(secret: Option<&'a Secret>) -> Self {
+        Self {
+            secret,
+            hashes: Vec::new(),
+            pending: Vec::new(),
+            pending_bytes: 0,
+        }
+    }
+
     /// Adds the next messages of the channel.
     pub(in crate::store) fn push(
         &mut self,
@@ -64,7 +76,7 @@ impl MessageWriter {
         self.pending_bytes = 0;
         if !self.pending.is_empty() {
             let chunk = Chunk::Messages(std::mem::take(&mut self.pending));
-            self.hashes.push(chunks.put(&chunk)?.0);
+            self.hashes.push(chunks.put(&chunk, self.secret)?.0);
         }
         Ok(())
     }
@@ -72,6 +84,7 @@ impl MessageWriter {
 
 struct RunWriter<'a> {
     batch: ChunkBatch<'a>,
+    secret: Option<&'a Secret>,
     run: Run,
     new_bytes: u64,
     cells: Vec<Cell>,
@@ -81,9 +94,10 @@ struct RunWriter<'a> {
 }
 
 impl<'a> RunWriter<'a> {
-    fn new(chunks: &'a Chunks) -> Self {
+    fn new(chunks: &'a Chunks, secret: Option<&'a Secret>) -> Self {
         Self {
             batch: ChunkBatch::new(chunks),
+            secret,
             run: Run::default(),
             new_bytes: 0,
             cells: Vec::new(),
@@ -114,7 +128,7 @@ impl<'a> RunWriter<'a> {
         self.cell_bytes = 0;
         let (chunk, new_bytes) = self
             .batch
-            .put(&Chunk::Cells(std::mem::take(&mut self.cells)))?;
+            .put(&Chunk::Cells(std::mem::take(&mut self.cells)), self.secret)?;
         self.new_bytes += new_bytes;
         let entry = IndexEntry { kind, name, chunk };
         let bytes = entry_bytes(&entry);
@@ -134,7 +148,7 @@ impl<'a> RunWriter<'a> {
         self.index_bytes = 0;
         let (hash, new_bytes) = self
             .batch
-            .put(&Chunk::Index(std::mem::take(&mut self.index)))?;
+            .put(&Chunk::Index(std::mem::take(&mut self.index)), self.secret)?;
         self.new_bytes += new_bytes;
         self.run.index.push(hash);
         Ok(())

@@ -5,7 +5,7 @@
 //! | journal | position, 8 bytes big-endian | previous entry's hash, then [`crate::store::stored::v1::turn::TurnV1`] |
 //! | turns | position of the first turn, 8 bytes big-endian | [`crate::store::stored::v6::TurnsV6`], then old turns, compressed together |
 //! | states-2 | position of the cut, 8 bytes big-endian | [`crate::store::stored::v6::StateV6`], compressed; before format 6 [`crate::store::stored::v2::StateV2`] |
-//! | chunks | hash, 32 bytes | [`crate::store::stored::v1::part::ChunkV1`], compressed as in `crate::store::stored::compression` |
+//! | chunks | hash, 32 bytes | [`crate::store::stored::v1::part::ChunkV1`], since format 7 as in `crate::store::stored::salted`; compressed as in `crate::store::stored::compression` |
 //! | parts | snapshot id, a zero byte | [`crate::store::stored::v1::part::PartV1`] |
 //! | history | snapshot id, a zero byte, revision, 4 bytes big-endian | [`crate::store::stored::v1::global::GlobalStateV1`] |
 //! | stretches | position of a segment's last turn, 8 bytes big-endian, 0 | [`crate::store::stored::v1::stretch::StretchV1`] |
@@ -283,7 +283,9 @@ pub(in crate::store) fn name(kind: Kind, key: &[u8]) -> String {
             };
             format!("{what} {position}")
         }
-        Kind::Chunk | Kind::PackedChunk => format!("chunk {}", hex::encode(key)),
+        Kind::Chunk | Kind::PackedChunk | Kind::SaltedChunk => {
+            format!("chunk {}", hex::encode(key))
+        }
         Kind::Part | Kind::Global => {
             let snapshot = key.split(|byte| *byte == 0).next().unwrap_or_default();
             let what = if kind == Kind::Part {

@@ -4,7 +4,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 17 | `snapledger export` |
-//! | 4 | format of the file, little-endian |
+//! | 4 | format of the file, little-endian: 2 with salted chunks, 1 without |
 //! | blocks | kind, 1 byte; length, 4 bytes little-endian; content of that length |
 //!
 //! The order of blocks: the name of the cluster; the revision; each chunk once, in the order in which the revision
@@ -28,8 +28,10 @@ use crate::history::global::GlobalState;
 use crate::process::ids::Hash;
 
 const MAGIC: &[u8; 17] = b"snapledger export";
-/// The format that this program writes and reads.
-const FORMAT: u32 = 1;
+/// The format of files without salted chunks, which older programs read.
+const FORMAT_PLAIN: u32 = 1;
+/// The format of files with salted chunks.
+const FORMAT_SALTED: u32 = 2;
 const HEAD_BYTES: usize = 5;
 const END_BYTES: usize = 8 + 32;
 

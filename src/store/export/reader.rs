@@ -6,22 +6,29 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Block, END_BYTES, ExportError, FORMAT, HEAD_BYTES, MAGIC, each_chunk};
+use super::{
+    Block, END_BYTES, ExportError, FORMAT_PLAIN, FORMAT_SALTED, HEAD_BYTES, MAGIC, each_chunk,
+};
 use crate::history::global::GlobalState;
 use crate::history::part::Chunk;
 use crate::process::ids::Hash;
-use crate::store::check::verify_revision::GlobalStateAudit;
+use crate::store::check::verify_revision::{GlobalStateAudit, check_bounds};
 use crate::store::chunks::source::ChunkSource;
 use crate::store::engine::schema;
 use crate::store::error::StoreError;
 use crate::store::history::{self, Published};
-use crate::store::stored::codec::decode_chunk;
-use crate::store::stored::frame;
+use crate::store::stored::codec::{FramedChunk, decode_chunk};
 use crate::store::stored::frame::{Damage, Kind};
 
 /// A larger length is damage; revisions and chunks are far smaller.
 const BLOCK_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How often chunks are read on average. An audit and a restore read each a few times, and once more for each process
+/// with the same content.
+const READS_PER_CHUNK_MAX: u64 = 64;
+/// So many reads are allowed beside that, for small files.
+const READS_BESIDE: u64 = 100_000;
 
 /// An export with intact bytes. [`Export::audit`] checks whether its figures are right.
 pub struct Export {
@@ -29,6 +36,8 @@ pub struct Export {
     cluster: String,
     published: Published,
     places: HashMap<Hash, Place>,
+    /// How many chunks were read. A file can name the same chunks again and again in few bytes.
+    reads: AtomicU64,
 }
 
 struct Place {
@@ -85,6 +94,7 @@ impl Export {
             cluster,
             published,
             places,
+            reads: AtomicU64::new(0),
         })
     }
 
@@ -112,6 +122,7 @@ impl Export {
     /// [`ExportError`]: a chunk is missing, unreadable, of the wrong kind, or not needed.
     pub fn audit(&self) -> Result<GlobalStateAudit, ExportError> {
         let state: &GlobalState = &self.published.state;
+        check_bounds(state)?;
         let mut named = HashSet::new();
         each_chunk(self, state, |hash| {
             named.insert(*hash);
@@ -138,6 +149,11 @@ impl ChunkSource for Export {
             let what = schema::name(Kind::Chunk, &hash.0);
             StoreError::damaged(what, Damage::Contradiction(problem))
         };
+        let reads = self.reads.fetch_add(1, Ordering::Relaxed);
+        if reads > READS_BESIDE + READS_PER_CHUNK_MAX * self.places.len() as u64 {
+            let problem = "the file names its chunks more often than a snapshot does";
+            return Err(damaged(problem.to_owned()));
+        }
         let place = self.places.get(hash);
         let place = place.ok_or_else(|| damaged("it is not in the file".to_owned()))?;
         let mut stored = vec![0; place.length];
@@ -149,8 +165,9 @@ impl ChunkSource for Export {
 }
 
 fn hash_of_chunk(found: &ReadBlock) -> Result<Hash, Damage> {
-    let bytes = frame::unwrap(Kind::Chunk, &found.bytes)?;
-    Ok(Hash(*blake3::hash(bytes).as_bytes()))
+    let chunk = FramedChunk::of(&found.bytes)?;
+    chunk.check()?;
+    Ok(chunk.address())
 }
 
 /// A block that was read.
@@ -191,9 +208,13 @@ impl<'a> Blocks<'a> {
             let problem = "this is not an export of a snapshot";
             return Err(ExportError::damaged("the header", problem));
         }
-        if format != FORMAT.to_le_bytes() {
+        if ![FORMAT_PLAIN, FORMAT_SALTED]
+            .map(u32::to_le_bytes)
+            .iter()
+            .any(|known| known == format)
+        {
             let problem = format!(
-                "its format is {format:?}, this program reads {FORMAT}; use another program"
+                "its format is {format:?}, this program reads {FORMAT_PLAIN} and {FORMAT_SALTED}; use a newer program"
             );
             return Err(ExportError::damaged("the header", problem));
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{Block, Export, ExportError, FORMAT, MAGIC};
+use super::{Block, Export, ExportError, FORMAT_SALTED, MAGIC};
 use crate::history::global::GlobalState;
 use crate::process::ids::Seq;
 use crate::store::fixture::{self, process};
@@ -68,7 +68,7 @@ impl Exported {
         let mut state = self.state.clone();
         change(&mut state);
         let mut bytes = Vec::new();
-        let mut writer = Blocks::begin(&mut bytes, MAGIC, FORMAT).expect("memory");
+        let mut writer = Blocks::begin(&mut bytes, MAGIC, FORMAT_SALTED).expect("memory");
         let mut write = |kind: Block, bytes: &[u8]| {
             let written = writer.block(kind as u8, &[bytes]);
             written.expect("memory");

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::io::Write;
 
-use super::{Block, ExportError, FORMAT, MAGIC, each_chunk};
+use super::{Block, ExportError, FORMAT_PLAIN, FORMAT_SALTED, MAGIC, each_chunk};
+use crate::history::global::GlobalState;
 use crate::process::ids::{Hash, SnapshotId};
 use crate::store::engine::schema;
 use crate::store::engine::schema::revision_key;
@@ -37,7 +38,11 @@ impl History<'_> {
         let state = published
             .map_err(|damage| StoreError::damaged(what(), damage))?
             .state;
-        let mut out = Blocks::begin(out, MAGIC, FORMAT)?;
+        let format = match self.has_salted_chunks(&state)? {
+            true => FORMAT_SALTED,
+            false => FORMAT_PLAIN,
+        };
+        let mut out = Blocks::begin(out, MAGIC, format)?;
         out.block(Block::Cluster as u8, &[cluster.as_bytes()])?;
         out.block(Block::Revision as u8, &[&stored])?;
         let mut written: HashSet<Hash> = HashSet::new();
@@ -51,5 +56,19 @@ impl History<'_> {
         })?;
         let count = (written.len() as u64).to_le_bytes();
         Ok(out.end(Block::End as u8, &[&count])?)
+    }
+
+    // The cells of a run are of the kind of its index.
+    fn has_salted_chunks(self, state: &GlobalState) -> Result<bool, StoreError> {
+        for part in state.parts.values() {
+            let runs = part.state.runs.iter().flat_map(|run| run.index.first());
+            let messages = part.channels.iter().flat_map(|channel| &channel.chunks);
+            for hash in runs.chain(messages) {
+                if self.store.chunks.is_salted(hash)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 }

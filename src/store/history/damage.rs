@@ -212,13 +212,13 @@ mod tests {
             };
             let states = states.into_iter().map(stored).collect();
             // An unreferenced chunk.
-            let unneeded =
-                store
-                    .chunks
-                    .write_run(std::iter::once(Ok(crate::process::cell::Cell::Account {
-                        account: fixture::account("unneeded"),
-                        balance: 1,
-                    })));
+            let unneeded = store.chunks.write_run(
+                std::iter::once(Ok(crate::process::cell::Cell::Account {
+                    account: fixture::account("unneeded"),
+                    balance: 1,
+                })),
+                None,
+            );
             unneeded.expect("there is room");
             store.sync().expect("there is room");
             drop(store);

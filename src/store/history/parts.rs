@@ -7,6 +7,7 @@ use crate::process::recording::{ChannelRecording, Recording};
 use crate::store::Store;
 use crate::store::chunks::writers::MessageWriter;
 use crate::store::error::StoreError;
+use crate::store::stored::codec::Secret;
 
 /// The parts: what a process has recorded for a snapshot.
 #[derive(Clone, Copy)]
@@ -123,7 +124,10 @@ impl<'a> Parts<'a> {
         let mut drafts = Vec::with_capacity(recordings.len());
         for recording in recordings {
             match self.store.states().at(recording.cut) {
-                Ok(Some(state)) => drafts.push(PartDraft::new(recording, state)),
+                Ok(Some(state)) => {
+                    let secret = self.store.chunks.secret_at(recording.cut);
+                    drafts.push(PartDraft::new(recording, state, secret));
+                }
                 Ok(None) => {}
                 // The part was stored meanwhile, and the state has been deleted since.
                 Err(StoreError::Damaged { .. }) if self.is_stored(&recording.snapshot) => {}
@@ -132,7 +136,7 @@ impl<'a> Parts<'a> {
         }
         self.write_messages(&mut drafts)?;
         let finish = |draft: PartDraft<'_>| {
-            let finish = |(channel, writer): (RecordedChannel, MessageWriter)| {
+            let finish = |(channel, writer): (RecordedChannel, MessageWriter<'_>)| {
                 let chunks = writer.finish(&self.store.chunks)?;
                 Ok(RecordedChannel { chunks, ..channel })
             };
@@ -187,13 +191,13 @@ struct PartDraft<'a> {
     recording: &'a Recording,
     state: RecordedState,
     /// Each closed channel with the writer of its messages.
-    channels: Vec<(RecordedChannel, MessageWriter)>,
+    channels: Vec<(RecordedChannel, MessageWriter<'a>)>,
     /// A turn at or after the delivery of the last recorded message; the cut if there are none.
     end: Lsn,
 }
 
 impl<'a> PartDraft<'a> {
-    fn new(recording: &'a Recording, state: RecordedState) -> Self {
+    fn new(recording: &'a Recording, state: RecordedState, secret: Option<&'a Secret>) -> Self {
         let closed = |(from, channel): (&ProcessId, &ChannelRecording)| {
             let (closed, position) = channel.closed?;
             let recorded = RecordedChannel {
@@ -214,7 +218,7 @@ impl<'a> PartDraft<'a> {
             recording,
             state,
             channels: channels
-                .map(|(channel, _)| (channel, MessageWriter::default()))
+                .map(|(channel, _)| (channel, MessageWriter::new(secret)))
                 .collect(),
             end: end.unwrap_or(recording.cut),
         }

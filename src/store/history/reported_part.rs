@@ -55,7 +55,10 @@ impl Parts<'_> {
             .into_values()
             .map(|write| Cell::Key(Arc::new(write)));
         let cells = accounts_first.chain(keys);
-        let (run, new_bytes) = self.store.chunks.write_run(cells.map(Ok))?;
+        let (run, new_bytes) = self
+            .store
+            .chunks
+            .write_run(cells.map(Ok), self.store.chunks.secret_now())?;
         let part = Part {
             snapshot: told.snapshot,
             process: told.process,
@@ -96,7 +99,7 @@ impl Parts<'_> {
         let last = Seq(messages.len() as u64);
         let numbered = (1..).map(Seq).zip(messages);
         let numbered = numbered.map(|(seq, message)| RecordedMessage { seq, message });
-        let mut writer = MessageWriter::default();
+        let mut writer = MessageWriter::new(self.store.chunks.secret_now());
         writer.push(&self.store.chunks, numbered.collect())?;
         Ok(RecordedChannel {
             from: from.clone(),

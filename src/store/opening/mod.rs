@@ -11,6 +11,7 @@ use super::Store;
 use super::account_index::AccountIndex;
 use super::backup::Standstill;
 use super::chunks::Chunks;
+use super::chunks::salting::Salting;
 use super::engine::files;
 use super::engine::schema;
 use super::engine::schema::{BOOT, OWNER, RUN, Trees};
@@ -112,6 +113,7 @@ impl Store {
         identity: Identity,
     ) -> Result<Self, StoreError> {
         let blocks = RevisionBlocks::new(trees.heads, trees.bodies);
+        let salting = Salting::open(trees.meta.clone(), journal.head().position)?;
         let history = HistoryTrees::open(me, trees.history, trees.parts, blocks, &journal)?;
         let store = Self {
             account_index: AccountIndex::open(trees.stretches, &journal)?,
@@ -121,7 +123,7 @@ impl Store {
             caught_up: CaughtUp::open(&trees.meta)?,
             starts: Starts::open(&trees.meta)?,
             meta: trees.meta,
-            chunks: Chunks::new(trees.chunks),
+            chunks: Chunks::new(trees.chunks, Some(salting)),
             history,
             retention: RetentionTree::open(trees.retention)?,
             underway: Underway::default(),

@@ -279,7 +279,10 @@ mod tests {
                 balance: 1,
             })
         });
-        let (run, _) = store.chunks.write_run(cells).expect("the disk has room");
+        let (run, _) = store
+            .chunks
+            .write_run(cells, None)
+            .expect("the disk has room");
         assert!(run.bytes > 10 * 64 * 1024, "there are many chunks");
         // Neither account is in the state; the chunks around their keys show it.
         let paid = turn(1, &[(7, 5), (150, 6)]);

@@ -13,6 +13,7 @@ use super::chunks::Chunks;
 use super::engine::schema;
 use super::engine::schema::{position_key, position_of};
 use super::error::StoreError;
+use super::stored::codec::Secret;
 use super::stored::compression;
 use super::stored::frame;
 use super::stored::frame::{Damage, Kind};
@@ -73,6 +74,11 @@ impl<'a> States<'a> {
     /// [`StoreError`].
     pub fn write(self, sealed: Sealed) -> Result<RecordedState, StoreError> {
         let _writing = self.store.chunks.writing();
+        if let Some(salting) = &self.store.chunks.salting {
+            salting.begin(sealed.registers.position, || {
+                self.store.engine.make_durable()
+            })?;
+        }
         let journal = self.store.journal.hash_up_to(sealed.registers.position)?;
         let recorded = self
             .store
@@ -234,12 +240,17 @@ impl StateTree {
         }
         let newest = self.newest().clone();
         let mut runs = newest.map(|(_, runs)| runs).unwrap_or_default();
+        let secret = chunks.secret_at(cut);
         let cells = sealed.cells.sorted();
-        let (run, mut new_bytes) = chunks.write_run(cells.into_iter().map(Ok))?;
+        let (run, mut new_bytes) = chunks.write_run(cells.into_iter().map(Ok), secret)?;
+        let is_unsalted = secret.is_some() && has_plain_base(chunks, &runs)?;
         if run.cells > 0 {
             runs.push(run);
         }
-        new_bytes += merge(chunks, &mut runs)?;
+        if is_unsalted {
+            new_bytes += merge_all(chunks, &mut runs, secret)?;
+        }
+        new_bytes += merge(chunks, &mut runs, secret)?;
         let registers = sealed.registers;
         let recorded = RecordedState {
             position: cut,
@@ -311,28 +322,46 @@ fn flows<C>(
 
 // Merges all runs into the base when they exceed a quarter of it, and before that small runs with each other, so that a
 // state never has many runs. Returns the bytes written.
-fn merge(chunks: &Chunks, runs: &mut Vec<Run>) -> Result<u64, StoreError> {
+fn merge(chunks: &Chunks, runs: &mut Vec<Run>, secret: Option<&Secret>) -> Result<u64, StoreError> {
     let Some((base, rest)) = runs.split_first() else {
         return Ok(0);
     };
     let above_base: u64 = rest.iter().map(|run| run.bytes).sum();
     if above_base * 4 > base.bytes {
-        let kept = Cells::new(chunks, runs, None)?
-            .filter(|cell| !matches!(cell, Ok(cell) if cell.is_forgotten()));
-        let (merged, new_bytes) = chunks.write_run(kept)?;
-        *runs = vec![merged];
-        // A base from before format 6 may have contained nothing but snapshots, which are not kept.
-        runs.retain(|run| run.cells > 0);
-        return Ok(new_bytes);
+        return merge_all(chunks, runs, secret);
     }
     let mut new_bytes = 0;
     while let Some(from) = mergeable(runs) {
-        let (merged, bytes) = chunks.write_run(Cells::new(chunks, &runs[from..], None)?)?;
+        let (merged, bytes) = chunks.write_run(Cells::new(chunks, &runs[from..], None)?, secret)?;
         runs.truncate(from);
         runs.push(merged);
         new_bytes += bytes;
     }
     Ok(new_bytes)
+}
+
+// Merges all runs into a base. Returns the bytes written.
+fn merge_all(
+    chunks: &Chunks,
+    runs: &mut Vec<Run>,
+    secret: Option<&Secret>,
+) -> Result<u64, StoreError> {
+    let kept = Cells::new(chunks, runs, None)?
+        .filter(|cell| !matches!(cell, Ok(cell) if cell.is_forgotten()));
+    let (merged, new_bytes) = chunks.write_run(kept, secret)?;
+    *runs = vec![merged];
+    // A base from before format 6 may have contained nothing but snapshots, which are not kept.
+    runs.retain(|run| run.cells > 0);
+    Ok(new_bytes)
+}
+
+// Whether the state was recorded before its store salted chunks. All of its runs are of one kind, since the first salted
+// state merges them.
+fn has_plain_base(chunks: &Chunks, runs: &[Run]) -> Result<bool, StoreError> {
+    match runs.first().and_then(|base| base.index.first()) {
+        Some(index) => Ok(!chunks.is_salted(index)?),
+        None => Ok(false),
+    }
 }
 
 // The index of the first of the newest runs that are at most of the size class of the newest, if there are enough of

@@ -2,6 +2,8 @@
 //! has the same content as a real one. The store uses only this code to read and write them.
 
 use super::frame::{self, Damage, Kind};
+pub use super::salted::Secret;
+use super::salted::{self, SaltedChunk};
 use super::v1::Frozen;
 use super::v1::part::ChunkV1;
 use super::v1::turn::{TurnHeadV1, TurnV1};
@@ -121,9 +123,13 @@ impl Entry {
     }
 }
 
-/// A framed chunk and its hash.
+/// A framed chunk and its hash: salted, or without a secret as before format 7.
 #[must_use]
-pub fn encode_chunk(chunk: &Chunk) -> (Vec<u8>, Hash) {
+pub fn encode_chunk(chunk: &Chunk, secret: Option<&Secret>) -> (Vec<u8>, Hash) {
+    if let Some(secret) = secret {
+        let (bytes, hash) = salted::encode(chunk, secret);
+        return (frame::wrap(Kind::SaltedChunk, &bytes), hash);
+    }
     let bytes = frame::encode(&ChunkV1::freeze(chunk));
     (frame::wrap(Kind::Chunk, &bytes), hash_of(&bytes))
 }
@@ -133,24 +139,92 @@ pub fn encode_chunk(chunk: &Chunk) -> (Vec<u8>, Hash) {
 /// # Errors
 /// [`StoreError::Damaged`].
 pub fn decode_chunk(hash: &Hash, framed: &[u8]) -> Result<Chunk, StoreError> {
-    let bytes = check_chunk(hash, framed)?;
-    let decoded = frame::decode::<ChunkV1>(bytes);
-    let decoded = decoded.map_err(|damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage));
-    Ok(decoded?.thaw())
+    FramedChunk::of(framed)
+        .and_then(|framed| framed.addressed(hash)?.decode())
+        .map_err(|damage| damaged_chunk(hash, damage))
 }
 
-/// Checks a framed chunk against its hash, which covers every cell in it. Returns the encoding without the frame.
+/// As [`decode_chunk`], for a chunk whose writer is not trusted: of a salted chunk also each leaf is compared.
 ///
 /// # Errors
 /// [`StoreError::Damaged`].
-pub fn check_chunk<'a>(hash: &Hash, framed: &'a [u8]) -> Result<&'a [u8], StoreError> {
-    let damaged = |damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage);
-    let bytes = frame::unwrap(Kind::Chunk, framed).map_err(damaged)?;
-    if hash_of(bytes) != *hash {
-        let problem = "its content does not match its hash".to_owned();
-        return Err(damaged(Damage::Contradiction(problem)));
+pub(in crate::store) fn audit_chunk(hash: &Hash, framed: &[u8]) -> Result<Chunk, StoreError> {
+    let audited = FramedChunk::of(framed)
+        .and_then(|framed| framed.addressed(hash))
+        .and_then(|framed| {
+            let chunk = framed.decode()?;
+            if let FramedChunk::Salted(salted) = &framed {
+                salted.tree(&chunk)?;
+            }
+            Ok(chunk)
+        });
+    audited.map_err(|damage| damaged_chunk(hash, damage))
+}
+
+/// Checks a framed chunk of another store without decoding more of it than needed: its hash covers every byte, and each
+/// cell if it is salted.
+///
+/// # Errors
+/// [`StoreError::Damaged`].
+pub fn check_chunk(hash: &Hash, framed: &[u8]) -> Result<(), StoreError> {
+    FramedChunk::of(framed)
+        .and_then(|framed| framed.addressed(hash)?.check())
+        .map_err(|damage| damaged_chunk(hash, damage))
+}
+
+fn damaged_chunk(hash: &Hash, damage: Damage) -> StoreError {
+    StoreError::damaged(name(Kind::Chunk, &hash.0), damage)
+}
+
+/// A chunk without its frame.
+pub(in crate::store) enum FramedChunk<'a> {
+    /// As before format 7: addressed by the hash of its encoding.
+    Plain(&'a [u8]),
+    Salted(SaltedChunk<'a>),
+}
+
+impl<'a> FramedChunk<'a> {
+    /// Checks the frame only.
+    pub(in crate::store) fn of(framed: &'a [u8]) -> Result<Self, Damage> {
+        if frame::is_of(Kind::SaltedChunk, framed) {
+            let bytes = frame::unwrap(Kind::SaltedChunk, framed)?;
+            return SaltedChunk::split(bytes).map(Self::Salted);
+        }
+        frame::unwrap(Kind::Chunk, framed).map(Self::Plain)
     }
-    Ok(bytes)
+
+    /// The hash by which the chunk is addressed.
+    pub(in crate::store) fn address(&self) -> Hash {
+        match self {
+            Self::Plain(bytes) => hash_of(bytes),
+            Self::Salted(salted) => salted.address(),
+        }
+    }
+
+    /// Checks the content against its hash.
+    pub(in crate::store) fn addressed(self, hash: &Hash) -> Result<Self, Damage> {
+        if self.address() == *hash {
+            return Ok(self);
+        }
+        let problem = "its content does not match its hash".to_owned();
+        Err(Damage::Contradiction(problem))
+    }
+
+    /// The content.
+    pub(in crate::store) fn decode(&self) -> Result<Chunk, Damage> {
+        match self {
+            Self::Plain(encoded) => Ok(frame::decode::<ChunkV1>(encoded)?.thaw()),
+            Self::Salted(salted) => salted.decode(),
+        }
+    }
+
+    /// Checks what the address of a salted chunk covers but does not follow from: the root of its cells.
+    pub(in crate::store) fn check(&self) -> Result<(), Damage> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Salted(salted) => salted.tree(&self.decode()?).map(drop),
+        }
+    }
 }
 
 fn hash_of(bytes: &[u8]) -> Hash {

@@ -9,6 +9,9 @@ use super::frame::{self, Damage, HEADER_BYTES, Kind, VALUE_BYTES_MAX};
 /// The length prefix: the uncompressed length, frame included.
 const LENGTH_BYTES: usize = 4;
 
+/// LZ4 makes at most 255 bytes out of one.
+const EXPANSION_MAX: usize = 255;
+
 /// Compresses, with the length prefix.
 pub(in crate::store) fn compress(bytes: &[u8]) -> Vec<u8> {
     lz4_flex::block::compress_prepend_size(bytes)
@@ -26,6 +29,11 @@ pub(in crate::store) fn decompress(packed: &[u8]) -> Result<Vec<u8>, Damage> {
     if length > HEADER_BYTES + VALUE_BYTES_MAX {
         return Err(Damage::Encoding(format!("{length} bytes exceed the limit")));
     }
+    // Memory follows the bytes received, not the length that they state.
+    if length > EXPANSION_MAX * (1 + packed.len()) {
+        let problem = format!("{length} bytes do not come out of {}", packed.len());
+        return Err(Damage::Encoding(problem));
+    }
     lz4_flex::block::decompress(packed, length).map_err(|error| Damage::Encoding(error.to_string()))
 }
 
@@ -41,7 +49,7 @@ pub(in crate::store) fn pack(kind: Kind, framed: Vec<u8>) -> Vec<u8> {
 
 /// The framed value, unchecked. Values that did not shrink, and values of older formats, are stored uncompressed.
 pub(in crate::store) fn unpack(kind: Kind, stored: Vec<u8>) -> Result<Vec<u8>, Damage> {
-    if stored.get(1) != Some(&(kind as u8)) {
+    if !frame::is_of(kind, &stored) {
         return Ok(stored);
     }
     decompress(frame::unwrap(kind, &stored)?)
@@ -81,6 +89,19 @@ mod tests {
             let stored = frame::wrap(Kind::PackedChunk, payload);
             assert!(unpack(Kind::PackedChunk, stored).is_err(), "{payload:?}");
         }
+    }
+
+    #[test]
+    fn the_most_compressible_value_comes_back_and_a_longer_claim_is_damage() {
+        let framed = frame::wrap(Kind::Chunk, &[0; 1 << 20]);
+        let packed = compress(&framed);
+        assert_eq!(decompress(&packed).expect("it was just packed"), framed);
+        let claimed = u32::try_from(2 * framed.len()).expect("it fits");
+        let longer = [&claimed.to_le_bytes(), &packed[LENGTH_BYTES..]].concat();
+        let refused = decompress(&longer)
+            .expect_err("it is not so long")
+            .to_string();
+        assert!(refused.contains("do not come out of"), "{refused}");
     }
 
     // Without this an incompressible chunk takes more space than in earlier formats.

@@ -45,6 +45,7 @@ pub(in crate::store) enum Kind {
     PackedState = 15,
     Turns = 16,
     Secret = 17,
+    SaltedChunk = 18,
 }
 
 /// Damage of a stored value.
@@ -146,6 +147,11 @@ pub(in crate::store) fn wrap(kind: Kind, payload: &[u8]) -> Vec<u8> {
     let checksum = checksum(&framed);
     framed[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
     framed
+}
+
+/// Whether the frame states this kind; the frame is unchecked.
+pub(in crate::store) fn is_of(kind: Kind, framed: &[u8]) -> bool {
+    framed.get(1) == Some(&(kind as u8))
 }
 
 /// Removes the frame after checking it.

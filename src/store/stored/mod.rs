@@ -3,6 +3,7 @@
 pub mod codec;
 pub(super) mod compression;
 pub(super) mod frame;
+pub(super) mod salted;
 pub(super) mod state;
 pub(super) mod stream;
 pub(super) mod untrusted;

@@ -4,7 +4,7 @@ use super::codec::{self, Entry};
 use super::frame::{self, Kind};
 use super::v1::Frozen as _;
 use super::v1::part::PartV1;
-use crate::process::ids::{Hash, Lsn};
+use crate::process::ids::Lsn;
 use crate::store::{history, states};
 
 /// Reads the bytes as framed values, and as the contents of whole frames.
@@ -21,9 +21,13 @@ fn read_framed(framed: impl Fn(Kind) -> Vec<u8>) {
     for kind in [Kind::State, Kind::State6, Kind::PackedState] {
         let _ = states::decode(framed(kind));
     }
-    let chunk = framed(Kind::Chunk);
-    let content = frame::unwrap(Kind::Chunk, &chunk).unwrap_or_default();
-    let _ = codec::decode_chunk(&Hash(*blake3::hash(content).as_bytes()), &chunk);
+    for kind in [Kind::Chunk, Kind::SaltedChunk] {
+        let framed = framed(kind);
+        let hash = codec::FramedChunk::of(&framed).map(|chunk| chunk.address());
+        let hash = hash.unwrap_or_default();
+        let _ = codec::decode_chunk(&hash, &framed);
+        let _ = codec::check_chunk(&hash, &framed);
+    }
     let part = framed(Kind::Part);
     let part = frame::unwrap(Kind::Part, &part).and_then(frame::decode::<PartV1>);
     let _ = part.map(PartV1::thaw);

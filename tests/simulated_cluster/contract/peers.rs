@@ -11,7 +11,7 @@ use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::ids::{Amount, Hash, Lsn, ProcessId, Seq, SnapshotId};
 use snapledger::process::input::Input;
 use snapledger::process::message::{Body, Marker, Message, Transfer};
-use snapledger::store::codec::encode_chunk;
+use snapledger::store::codec::{Secret, encode_chunk};
 
 use super::host::{account, process_id, topology};
 
@@ -86,7 +86,7 @@ impl PeerPart {
     pub(super) fn new(snapshot: &SnapshotId, name: &str, balance: i64) -> Self {
         let mut chunks = BTreeMap::new();
         let mut put = |chunk: Chunk| {
-            let (framed, hash) = encode_chunk(&chunk);
+            let (framed, hash) = encode_chunk(&chunk, Some(&Secret::new([7; 32])));
             chunks.insert(hash, framed);
             hash
         };

@@ -35,6 +35,7 @@ const SUBJECTS: &[&str] = &[
     include_str!("differences.json"),
     include_str!("events.json"),
     include_str!("file.json"),
+    include_str!("proof.json"),
     include_str!("pins.json"),
     include_str!("cluster.json"),
     include_str!("audit.json"),
