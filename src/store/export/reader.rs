@@ -22,8 +22,10 @@ use crate::store::history::{self, Published};
 use crate::store::stored::codec::{FramedChunk, decode_chunk};
 use crate::store::stored::frame::{Damage, Kind};
 
-/// A larger length is damage; revisions and chunks are far smaller.
+/// A larger length is damage; revisions are far smaller.
 const BLOCK_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The same for a chunk, of which many are in memory at once. Stores close them at 64 KiB.
+const CHUNK_BYTES_MAX: usize = 256 * 1024;
 /// How often chunks are read on average. An audit and a restore read each a few times, and once more for each process
 /// with the same content.
 const READS_PER_CHUNK_MAX: u64 = 64;
@@ -236,8 +238,12 @@ impl<'a> Blocks<'a> {
         let kind = kind.into_iter().find(|kind| *kind as u8 == head[0]);
         let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
         let offset = self.offset;
-        if length > BLOCK_BYTES_MAX {
-            let problem = format!("it states {length} bytes; the limit is {BLOCK_BYTES_MAX}");
+        let limit = match kind {
+            Some(Block::Chunk) => CHUNK_BYTES_MAX,
+            _ => BLOCK_BYTES_MAX,
+        };
+        if length > limit {
+            let problem = format!("it states {length} bytes; the limit is {limit}");
             return Err(ExportError::damaged(
                 format!("{what} (at byte {offset})"),
                 problem,

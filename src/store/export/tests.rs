@@ -146,6 +146,21 @@ fn a_file_that_was_cut_off_or_goes_on_is_refused() {
     assert!(wrong.is_some_and(|wrong| wrong.contains("bytes follow it")));
 }
 
+// Without this, a file could fill the memory of its reader with a few lengths.
+#[test]
+fn a_length_beyond_the_limit_is_refused_before_it_is_read() {
+    let exported = Exported::new();
+    for (kind, limit) in [(Block::Revision, "67108864"), (Block::Chunk, "262144")] {
+        let blocks = exported.blocks();
+        let block = blocks.iter().find(|(found, ..)| *found == Some(kind));
+        let (_, at, _) = block.expect("it has one");
+        let mut bytes = exported.bytes.clone();
+        bytes[at + 1..at + 5].copy_from_slice(&u32::MAX.to_le_bytes());
+        let wrong = exported.wrong(&bytes).expect("it is too long");
+        assert!(wrong.contains(&format!("the limit is {limit}")), "{wrong}");
+    }
+}
+
 #[test]
 fn a_figure_that_was_changed_is_named_with_both_values() {
     let exported = Exported::new();
