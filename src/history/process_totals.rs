@@ -175,7 +175,6 @@ impl ProcessTotals {
             | Record::Checkpointed
             | Record::Answered { .. }
             | Record::AnswersForgotten { .. }
-            | Record::Decided(_)
             | Record::Unfollowed { .. }
             | Record::ClockAdvanced => {}
         }

@@ -168,7 +168,6 @@ fn ends<'a>(
         | Record::Checkpointed
         | Record::Answered { .. }
         | Record::AnswersForgotten { .. }
-        | Record::Decided(_)
         | Record::Recognized { .. }
         | Record::Unfollowed { .. }
         | Record::Forgotten { .. }

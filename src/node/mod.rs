@@ -7,7 +7,6 @@
 #[cfg(test)]
 mod alone;
 mod background;
-mod decisions;
 mod error;
 mod fetch_error;
 #[cfg(test)]
@@ -139,7 +138,6 @@ impl Node {
         peers::tasks::spawn(&mut tasks, &handle, &outboxes);
         replication::spawn(&mut tasks, &handle);
         retention::spawn(&mut tasks, &handle);
-        decisions::spawn(&mut tasks, &handle);
         snapshots::tasks::spawn(&mut tasks, &handle, unfinished, started);
         Ok(Self {
             handle,

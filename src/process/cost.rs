@@ -25,7 +25,6 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
-            | Self::Decided(_)
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }
             | Self::Forgotten { .. }

@@ -78,7 +78,6 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
-            | Self::Decided(_)
             | Self::Unfollowed { .. }
             | Self::Forgotten { .. }
             | Self::ClockAdvanced => None,

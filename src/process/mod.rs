@@ -14,7 +14,6 @@ pub mod clock;
 pub mod command;
 mod cost;
 mod decide;
-pub mod decision;
 mod delivery;
 pub mod effects;
 pub mod handshake;

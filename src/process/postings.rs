@@ -103,7 +103,6 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
-            | Self::Decided(_)
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }
             | Self::ClockAdvanced => Postings::default(),
@@ -131,7 +130,6 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
-            | Self::Decided(_)
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }
             | Self::ClockAdvanced => 0,
@@ -157,7 +155,6 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
-            | Self::Decided(_)
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }
             | Self::Forgotten { .. }

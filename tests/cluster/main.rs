@@ -19,7 +19,6 @@ mod commands;
 mod contract;
 mod copies;
 mod deadline;
-mod decisions;
 mod differences;
 mod diverged;
 mod documented;

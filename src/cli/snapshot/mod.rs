@@ -127,9 +127,6 @@ struct DiffArgs {
 struct PinArgs {
     /// The snapshot, or `latest`.
     id: String,
-    /// Only show whether it is pinned, and who pinned or unpinned it last.
-    #[arg(long)]
-    show: bool,
     #[command(flatten)]
     rest: RestOptions,
 }
@@ -223,11 +220,7 @@ fn pin(
     say: impl Fn(&RestClient, &str) -> Result<RestAnswer, CliError>,
 ) -> Result<(), CliError> {
     let client = args.rest.client()?;
-    let path = format!("{}/pin", path_of(&args.id));
-    let answer = match args.show {
-        true => client.get(&path, &[])?,
-        false => say(&client, &path)?,
-    };
+    let answer = say(&client, &format!("{}/pin", path_of(&args.id)))?;
     match args.rest.output {
         OutputFormat::Json => print(&answer.text),
         OutputFormat::Table => view::pin(&answer.json).print(),

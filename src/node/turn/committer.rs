@@ -95,7 +95,6 @@ impl Committer {
                 | Record::Checkpointed
                 | Record::Answered { .. }
                 | Record::AnswersForgotten { .. }
-                | Record::Decided(_)
                 | Record::Recognized { .. }
                 | Record::Unfollowed { .. }
                 | Record::Forgotten { .. }

@@ -87,7 +87,6 @@ impl<'a> Trial<'a> {
             | Record::PartStored { .. }
             | Record::Answered { .. }
             | Record::AnswersForgotten { .. }
-            | Record::Decided(_)
             | Record::Recognized { .. }
             | Record::Unfollowed { .. }
             | Record::Forgotten { .. }

@@ -113,7 +113,6 @@ impl Recordings {
                 | Record::Checkpointed
                 | Record::Answered { .. }
                 | Record::AnswersForgotten { .. }
-                | Record::Decided(_)
                 | Record::Recognized { .. }
                 | Record::Unfollowed { .. }
                 | Record::ClockAdvanced => {}

@@ -243,12 +243,11 @@ impl StateTree {
         let secret = chunks.secret_at(cut);
         let cells = sealed.cells.sorted();
         let (run, mut new_bytes) = chunks.write_run(cells.into_iter().map(Ok), secret)?;
-        let is_unsalted = secret.is_some() && has_plain_base(chunks, &runs)?;
         if run.cells > 0 {
             runs.push(run);
         }
-        if is_unsalted {
-            new_bytes += merge_all(chunks, &mut runs, secret)?;
+        if let Some(secret) = secret {
+            new_bytes += salt_all(chunks, &mut runs, secret)?;
         }
         new_bytes += merge(chunks, &mut runs, secret)?;
         let registers = sealed.registers;
@@ -355,12 +354,23 @@ fn merge_all(
     Ok(new_bytes)
 }
 
-// Whether the state was recorded before its store salted chunks. All of its runs are of one kind, since the first salted
-// state merges them.
-fn has_plain_base(chunks: &Chunks, runs: &[Run]) -> Result<bool, StoreError> {
-    match runs.first().and_then(|base| base.index.first()) {
-        Some(index) => Ok(!chunks.is_salted(index)?),
-        None => Ok(false),
+// Merges all runs if the base is from before its store salted chunks, so that no chunk without salts is left. Damage in it
+// does not keep the state from being written. Returns the bytes written.
+fn salt_all(chunks: &Chunks, runs: &mut Vec<Run>, secret: &Secret) -> Result<u64, StoreError> {
+    let Some(base) = runs.first().and_then(|base| base.index.first()) else {
+        return Ok(0);
+    };
+    let salted = match chunks.is_salted(base) {
+        Ok(true) => Ok(0),
+        Ok(false) => merge_all(chunks, runs, Some(secret)),
+        Err(error) => Err(error),
+    };
+    match salted {
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::warn!(%error, "a recorded state keeps chunks without salts");
+            Ok(0)
+        }
+        salted => salted,
     }
 }
 
@@ -375,4 +385,43 @@ fn mergeable(runs: &[Run]) -> Option<usize> {
         .take_while(|run| class(run) <= newest)
         .count();
     (same >= FAN_IN).then(|| runs.len() - same)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::cell::Cell;
+    use crate::process::ids::AccountId;
+    use crate::store::chunks::tests::chunks;
+
+    // Without this, a store whose base is damaged records no state any more, and its node ends.
+    #[test]
+    fn a_base_without_salts_is_merged_and_a_damaged_one_keeps_nothing_back() {
+        let chunks = chunks();
+        let run = |account: &str, secret: Option<&Secret>| {
+            let account = AccountId::parse(account).expect("a valid id");
+            let cell = Cell::Account {
+                account,
+                balance: 1,
+            };
+            let written = chunks.write_run(std::iter::once(Ok(cell)), secret);
+            written.expect("there is room").0
+        };
+        let secret = Secret::new([7; 32]);
+        let before = vec![run("a", None), run("b", Some(&secret))];
+        let salted = || {
+            let mut runs = before.clone();
+            let written = salt_all(&chunks, &mut runs, &secret).expect("there is room");
+            (runs, written)
+        };
+        let (mut runs, _) = salted();
+        assert_eq!((runs.len(), runs[0].cells), (1, 2));
+        assert!(chunks.is_salted(&runs[0].index[0]).expect("it is here"));
+        assert_eq!(
+            salt_all(&chunks, &mut runs, &secret).expect("nothing is left"),
+            0
+        );
+        chunks.spoil(&before[0].index[0]);
+        assert_eq!(salted(), (before.clone(), 0));
+    }
 }

@@ -9,7 +9,6 @@ use snapledger::history::global::GlobalState;
 use snapledger::history::part::Part;
 use snapledger::history::pin::Pin;
 use snapledger::process::clock::Hlc;
-use snapledger::process::decision::Actor;
 use snapledger::process::ids::{AccountId, Lsn, ProcessId, Seq, SnapshotId};
 use snapledger::process::input::{Input, Operation};
 use snapledger::process::message::Marker;
@@ -336,7 +335,6 @@ impl Run {
             pinned,
             at: now,
             by: process_id("q"),
-            actor: Actor::default(),
         };
         let told = [
             self.model.store.note_pin(&id, pin.clone()),
