@@ -3,6 +3,8 @@
 //! The store gets a secret, from which the salts of its chunks are derived. A new store salts from its first state on. A
 //! store of an older format begins when all other processes can read salted chunks.
 //!
+//! The journal and the pins name the person who decided something about the history.
+//!
 //! Stored data does not change: older chunks are read as they are, and the first salted state leaves none of them in the
 //! states that follow. Older programs cannot read salted chunks, and refuse the store by its number.
 

@@ -16,6 +16,7 @@ use snapledger::history::part::Part;
 use snapledger::process::Process;
 use snapledger::process::channel::ChannelDigest;
 use snapledger::process::clock::{Clocks, Hlc, Lamport};
+use snapledger::process::decision::{Actor, Change, Decision};
 use snapledger::process::handshake::{Claim, Handshake};
 use snapledger::process::identity::Identity;
 use snapledger::process::ids::{
@@ -194,8 +195,16 @@ fn arrivals() -> [Input; 3] {
 // Inputs that only formats since the given one can store.
 fn script_since(format: u64) -> Vec<Input> {
     let time = Hlc::at(20_000);
-    let since_3 = vec![Input::AdvanceClock { time }];
-    if format < 3 { Vec::new() } else { since_3 }
+    let decision = Decision {
+        actor: Actor::of_request(Some("ops"), Some("r-1")),
+        change: Change::Pinned(snapshot()),
+    };
+    let since = [
+        (3, Input::AdvanceClock { time }),
+        (7, Input::Decide(Box::new(decision))),
+    ];
+    let since = since.into_iter().filter(|(first, _)| *first <= format);
+    since.map(|(_, input)| input).collect()
 }
 
 // Turns that only a process retaining more answers than these would accept.
@@ -405,7 +414,7 @@ fn a_leftover_of_an_interrupted_start_is_removed() {
     let store = open(dir.path()).expect("the store opens");
     assert!(!leftover.exists());
     let process = recover(&store).expect("the store is whole");
-    assert_eq!(process.registers().position, Lsn(17));
+    assert_eq!(process.registers().position, Lsn(18));
 }
 
 #[test]

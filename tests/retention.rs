@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use snapledger::history::global::{Completeness, GlobalState, Missing, Reason};
 use snapledger::process::clock::{Hlc, Lamport};
+use snapledger::process::decision::Actor;
 use snapledger::process::ids::{Lsn, ProcessId, SnapshotId};
 use snapledger::process::input::Input;
 use snapledger::store::{Medium, Published, Store, StoreError, Trimmed};
@@ -118,6 +119,13 @@ impl Medium for Crashing {
         self.step(true);
         Ok(())
     }
+}
+
+fn pin(store: &Store, snapshot: &SnapshotId, pinned: bool) {
+    let pin = store
+        .retention()
+        .pin(snapshot, pinned, &me(), Actor::default(), Hlc::at(1));
+    assert!(pin.expect("there is room").is_some());
 }
 
 /// A store with snapshots that are added and deleted.
@@ -243,11 +251,7 @@ impl Scene {
         let published = published.expect("it was just published");
         self.staying.insert(snapshot.clone(), published);
         if self.random.below(4) == 0 {
-            let pinned = self
-                .store
-                .retention()
-                .pin(snapshot, true, &me(), Hlc::at(1));
-            assert!(pinned.expect("there is room").is_some());
+            pin(&self.store, snapshot, true);
             self.pinned.insert(snapshot.clone());
         }
     }
@@ -255,11 +259,7 @@ impl Scene {
     fn unpin_some(&mut self) {
         for snapshot in std::mem::take(&mut self.pinned) {
             if self.random.below(3) == 0 {
-                let unpinned = self
-                    .store
-                    .retention()
-                    .pin(&snapshot, false, &me(), Hlc::at(1));
-                assert!(unpinned.expect("there is room").is_some());
+                pin(&self.store, &snapshot, false);
             } else {
                 self.pinned.insert(snapshot);
             }
@@ -452,11 +452,7 @@ fn what_is_let_go_gives_its_bytes_back() {
     let going = newest_first.into_iter().skip(2);
     let going: Vec<_> = going.map(|((_, snapshot), _)| snapshot).collect();
     scene.pinned.iter().for_each(|snapshot| {
-        let unpinned = scene
-            .store
-            .retention()
-            .pin(snapshot, false, &me(), Hlc::at(1));
-        assert!(unpinned.expect("there is room").is_some());
+        pin(&scene.store, snapshot, false);
     });
     scene
         .store

@@ -13,6 +13,7 @@ use std::path::Path;
 use snapledger::history::global::GlobalState;
 use snapledger::history::pin::Pin;
 use snapledger::process::clock::{Hlc, Lamport};
+use snapledger::process::decision::Actor;
 use snapledger::process::ids::SnapshotId;
 use snapledger::store::{Report, Store, StoreError};
 use teller::images;
@@ -78,9 +79,13 @@ fn publish(store: &Store, teller: &Teller) {
 // Pins one snapshot that is here, and some of other processes that nothing else in this store mentions.
 fn pin(store: &Store, teller: &Teller) {
     let snapshot = &teller.unconfirmed[0].snapshot;
-    let pinned = store
-        .retention()
-        .pin(snapshot, true, &process_id("p"), Hlc::at(1));
+    let pinned = store.retention().pin(
+        snapshot,
+        true,
+        &process_id("p"),
+        Actor::default(),
+        Hlc::at(1),
+    );
     pinned.expect("there is room").expect("it is here");
     let heard = ["q-7", "r-9"].map(|name| {
         let snapshot = SnapshotId::parse(name).expect("a valid id");
@@ -88,6 +93,7 @@ fn pin(store: &Store, teller: &Teller) {
             pinned: true,
             at: Hlc::at(2),
             by: process_id("q"),
+            actor: Actor::of_request(Some("ops"), None),
         };
         (snapshot, pin)
     });

@@ -7,3 +7,4 @@ pub mod connection;
 pub mod identity;
 pub mod peer;
 pub mod private_file;
+pub mod system_user;

@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use crate::process::clock::Hlc;
+use crate::process::decision::Actor;
 use crate::process::ids::ProcessId;
 
 /// How often an update is made again while other nodes make contrary ones.
@@ -23,6 +24,8 @@ pub struct Pin {
     pub at: Hlc,
     /// The process that set it.
     pub by: ProcessId,
+    /// The person who asked that process.
+    pub actor: Actor,
 }
 
 impl Pin {
@@ -104,6 +107,7 @@ mod tests {
             pinned: true,
             at: Hlc::at(at),
             by: ProcessId::parse(by).expect("a valid id"),
+            actor: Actor::default(),
         }
     }
 

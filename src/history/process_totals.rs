@@ -175,6 +175,7 @@ impl ProcessTotals {
             | Record::Checkpointed
             | Record::Answered { .. }
             | Record::AnswersForgotten { .. }
+            | Record::Decided(_)
             | Record::Unfollowed { .. }
             | Record::ClockAdvanced => {}
         }

@@ -168,6 +168,7 @@ fn ends<'a>(
         | Record::Checkpointed
         | Record::Answered { .. }
         | Record::AnswersForgotten { .. }
+        | Record::Decided(_)
         | Record::Recognized { .. }
         | Record::Unfollowed { .. }
         | Record::Forgotten { .. }

@@ -28,7 +28,8 @@ use crate::history::global::GlobalState;
 use crate::history::known::{KnownSnapshot, SnapshotStatus};
 use crate::history::part::Part;
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::command::{Command, Commands};
+use crate::process::command::{Command, Commands, Decide};
+use crate::process::decision::{Actor, Change, Decision};
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::query::Query;
 use crate::store::{Store, StoreError};
@@ -365,7 +366,7 @@ impl Handle {
         self.shared.parts.own(id).await
     }
 
-    /// Pins or unpins a snapshot. When this returns, the update is durable here and known to a majority of the live peers.
+    /// Pins or unpins a snapshot. The journal names the actor first. When this returns, the update is durable here and known to a majority of the live peers.
     /// Returns those that do not know it yet; they receive it with the next greeting. `None` if the snapshot is not in the own
     /// history.
     ///
@@ -375,11 +376,22 @@ impl Handle {
         &self,
         id: &SnapshotId,
         pinned: bool,
+        actor: Actor,
     ) -> Result<Option<Vec<ProcessId>>, Unavailable> {
-        match self.find(id).await? {
-            Some(_) => self.shared.pins.set(id, pinned).await,
-            None => Ok(None),
+        if self.find(id).await?.is_none() {
+            return Ok(None);
         }
+        let change = match pinned {
+            true => Change::Pinned(id.clone()),
+            false => Change::Unpinned(id.clone()),
+        };
+        let decision = Decision {
+            actor: actor.clone(),
+            change,
+        };
+        // Also on a nearly full disk: to unpin a snapshot frees space.
+        self.shared.queue.ask_from_within(Decide(decision)).await?;
+        self.shared.pins.set(id, pinned, &actor).await
     }
 
     /// The views of all other processes.

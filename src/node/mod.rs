@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod alone;
 mod background;
+mod decisions;
 mod error;
 mod fetch_error;
 #[cfg(test)]
@@ -138,6 +139,7 @@ impl Node {
         peers::tasks::spawn(&mut tasks, &handle, &outboxes);
         replication::spawn(&mut tasks, &handle);
         retention::spawn(&mut tasks, &handle);
+        decisions::spawn(&mut tasks, &handle);
         snapshots::tasks::spawn(&mut tasks, &handle, unfinished, started);
         Ok(Self {
             handle,

@@ -23,6 +23,7 @@ impl Process {
             | Record::Withdrawn { .. }
             | Record::Moved { .. }
             | Record::ClockAdvanced
+            | Record::Decided(_)
             | Record::Unfollowed { .. } => {}
             Record::Written(write) => self.keys.write(write),
             Record::Sent { to, seq, message } | Record::Carried { to, seq, message } => {

@@ -7,6 +7,7 @@ use super::Process;
 use super::answer::Answer;
 use super::channel::ChannelDigest;
 use super::clock::Hlc;
+use super::decision::Decision;
 use super::handshake::Handshake;
 use super::ids::{ProcessId, RequestId, Seq, SnapshotId};
 use super::input::{Input, Operation};
@@ -271,6 +272,22 @@ impl Command for Advance {
     }
 }
 
+/// [`Input::Decide`]
+#[derive(Debug)]
+pub struct Decide(pub Decision);
+
+impl Command for Decide {
+    type Reply = ();
+
+    fn into_input(self) -> Input {
+        Input::Decide(Box::new(self.0))
+    }
+
+    fn reply(reply: Reply) -> Option<()> {
+        (reply == Reply::Nothing).then_some(())
+    }
+}
+
 /// [`Input::PartStored`]
 #[derive(Debug)]
 pub struct FinishPart {
@@ -295,6 +312,7 @@ impl Command for FinishPart {
 mod tests {
     use super::*;
     use crate::process::clock::{Clocks, Lamport};
+    use crate::process::decision::{Actor, Change};
     use crate::process::handshake::Claim;
     use crate::process::identity::Identity;
     use crate::process::ids::AccountId;
@@ -325,6 +343,10 @@ mod tests {
         process.execute(Advance {
             time: Hlc::default(),
         });
+        process.execute(Decide(Decision {
+            actor: Actor::default(),
+            change: Change::Unpinned(SnapshotId::parse("s").expect("a valid id")),
+        }));
         let operated = process.execute(Operate {
             request: None,
             operation: Operation::Deposit {

@@ -25,6 +25,7 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
+            | Self::Decided(_)
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }
             | Self::Forgotten { .. }

@@ -43,6 +43,7 @@ impl Process {
                 self.quietly(ended.then_some(Record::PartStored { snapshot }))
             }
             Input::Checkpoint => self.quietly(Some(Record::Checkpointed)),
+            Input::Decide(decision) => self.quietly(Some(Record::Decided(decision))),
             Input::AdvanceClock { time } => {
                 let is_past = self.registers.time > time || !self.turn.records.is_empty();
                 self.quietly((!is_past).then_some(Record::ClockAdvanced))

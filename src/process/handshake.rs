@@ -78,6 +78,7 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
+            | Self::Decided(_)
             | Self::Unfollowed { .. }
             | Self::Forgotten { .. }
             | Self::ClockAdvanced => None,

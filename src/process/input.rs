@@ -1,6 +1,7 @@
 //! The inputs of a process, from clients, peers and its own node.
 
 use super::clock::Hlc;
+use super::decision::Decision;
 use super::handshake::Handshake;
 use super::ids::{AccountId, Key, ProcessId, RequestId, Seq, SnapshotId};
 use super::message::Message;
@@ -54,6 +55,8 @@ pub enum Input {
         /// The peer.
         peer: ProcessId,
     },
+    /// A person decides something about the history.
+    Decide(Box<Decision>),
     /// The part of this snapshot is stored; its recording is no longer needed.
     PartStored {
         /// The snapshot id.

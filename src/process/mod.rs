@@ -14,6 +14,7 @@ pub mod clock;
 pub mod command;
 mod cost;
 mod decide;
+pub mod decision;
 mod delivery;
 pub mod effects;
 pub mod handshake;

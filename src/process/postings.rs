@@ -103,6 +103,7 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
+            | Self::Decided(_)
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }
             | Self::ClockAdvanced => Postings::default(),
@@ -130,6 +131,7 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
+            | Self::Decided(_)
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }
             | Self::ClockAdvanced => 0,
@@ -155,6 +157,7 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
+            | Self::Decided(_)
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }
             | Self::Forgotten { .. }

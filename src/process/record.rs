@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::answer::Outcome;
 use super::clock::{Hlc, Lamport};
+use super::decision::Decision;
 use super::identity::Identity;
 use super::ids::{AccountId, Amount, Lsn, ProcessId, RequestId, Seq, SnapshotId};
 use super::message::{Message, Way, Write};
@@ -99,6 +100,8 @@ pub enum Record {
         /// The answer.
         outcome: Outcome,
     },
+    /// A person decided something about the history.
+    Decided(Box<Decision>),
     /// The oldest answers were forgotten to keep the memory for answers within its limit.
     AnswersForgotten {
         /// The number of answers.

@@ -19,6 +19,7 @@ mod commands;
 mod contract;
 mod copies;
 mod deadline;
+mod decisions;
 mod differences;
 mod diverged;
 mod documented;

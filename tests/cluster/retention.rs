@@ -118,7 +118,16 @@ async fn of_pins_by_several_operators_the_word_answered_last_stands() {
         let last = round % 2 == 0;
         let method = if last { "PUT" } else { "DELETE" };
         let answer = say(&rests[round % 3], method, "s").await;
-        assert_eq!(answer.json(), json!({"snapshot_id": "s", "pinned": last}));
+        let shown = answer.json();
+        assert_eq!(
+            (&shown["snapshot_id"], &shown["pinned"]),
+            (&json!("s"), &json!(last))
+        );
+        assert_eq!(
+            shown["by"]["actor"],
+            Value::Null,
+            "nobody proves a name here"
+        );
         for rest in &rests {
             let shown = say(rest, "GET", "s").await.json();
             assert_eq!(shown["pinned"], last, "round {round}");

@@ -8,6 +8,7 @@ use snapledger::history::global::GlobalState;
 use snapledger::history::part::Part;
 use snapledger::history::pin::Pin;
 use snapledger::process::clock::Hlc;
+use snapledger::process::decision::Actor;
 use snapledger::process::ids::{ProcessId, SnapshotId};
 
 use crate::disk::Disk;
@@ -193,6 +194,7 @@ impl Disk {
             pinned,
             at: newest.unwrap_or_default().tick(now.wall_us()),
             by: by.clone(),
+            actor: Actor::default(),
         };
         self.pins.insert(snapshot.clone(), pin.clone());
         self.pins_arrived += 1;

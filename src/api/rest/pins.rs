@@ -3,8 +3,11 @@
 //! A pin is not part of the snapshot: a revision has the same bytes on all nodes under its strong ETag. A pin therefore
 //! has its own URL, and lists, which are not cached, show it with each snapshot.
 
-use axum::extract::State;
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, State};
 use axum::http::header;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -12,17 +15,65 @@ use super::AppState;
 use super::body::Segments;
 use super::json::Json;
 use super::negotiation::Plain;
+use crate::access::connection::Connection;
+use crate::access::identity::Holder;
 use crate::api::error::{Failure, id};
 use crate::api::recorded::{absent, view};
+use crate::api::time::rfc3339;
+use crate::history::pin::Pin;
+use crate::process::decision::Actor;
 use crate::process::ids::{ProcessId, SnapshotId};
 
 #[derive(Serialize)]
 struct Pinned<'a> {
     snapshot_id: &'a str,
     pinned: bool,
+    /// Who pinned or unpinned it last, as far as this node knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<By>,
     /// Live processes that may not have received the pin yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     not_known_by: Option<Vec<ProcessId>>,
+}
+
+/// The newest update of a pin.
+#[derive(Serialize)]
+struct By {
+    /// The process that was asked.
+    process: ProcessId,
+    at: String,
+    /// The name that the caller has proven.
+    actor: Option<String>,
+    request_id: Option<Box<str>>,
+}
+
+impl By {
+    fn of(pin: Pin) -> Self {
+        Self {
+            process: pin.by,
+            at: rfc3339(pin.at.wall_us()),
+            actor: pin.actor.name.shown(),
+            request_id: pin.actor.request,
+        }
+    }
+}
+
+/// The actor of a request.
+pub(super) struct Acting(Actor);
+
+impl<S: Sync> FromRequestParts<S> for Acting {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let id = parts.headers.get("x-request-id");
+        let id = id.and_then(|id| id.to_str().ok());
+        let connection = parts.extensions.get::<Connection>();
+        let name = connection.and_then(|connection| match &connection.identity.as_ref()?.holder {
+            Holder::Process(id) => Some(id.as_str()),
+            Holder::Client(name) => Some(name.as_str()),
+        });
+        Ok(Self(Actor::of_request(name, id)))
+    }
 }
 
 /// `GET /v1/snapshots/{id}/pin`
@@ -33,42 +84,52 @@ pub(super) async fn show(
 ) -> Result<Response, Failure> {
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
     view(&app.handle, snapshot.clone()).await?;
-    let pinned = app.handle.store().retention().is_pinned(&snapshot);
-    Ok(answer(&snapshot, pinned, Vec::new()))
+    let pin = app.handle.store().retention().pin_of(&snapshot);
+    Ok(answer(&Pinned {
+        snapshot_id: snapshot.as_str(),
+        pinned: pin.as_ref().is_some_and(|pin| pin.pinned),
+        by: pin.map(By::of),
+        not_known_by: None,
+    }))
 }
 
 /// `PUT /v1/snapshots/{id}/pin`
 pub(super) async fn pin(
     _: Plain,
     State(app): State<AppState>,
+    acting: Acting,
     Segments(text): Segments<String>,
 ) -> Result<Response, Failure> {
-    set(&app, &text, true).await
+    set(&app, &text, true, acting.0).await
 }
 
 /// `DELETE /v1/snapshots/{id}/pin`
 pub(super) async fn unpin(
     _: Plain,
     State(app): State<AppState>,
+    acting: Acting,
     Segments(text): Segments<String>,
 ) -> Result<Response, Failure> {
-    set(&app, &text, false).await
+    set(&app, &text, false, acting.0).await
 }
 
-async fn set(app: &AppState, text: &str, pinned: bool) -> Result<Response, Failure> {
+async fn set(app: &AppState, text: &str, pinned: bool, actor: Actor) -> Result<Response, Failure> {
     let snapshot = id("snapshot_id", text, SnapshotId::parse)?;
-    match app.handle.pin(&snapshot, pinned).await? {
-        Some(ignorant) => Ok(answer(&snapshot, pinned, ignorant)),
+    match app.handle.pin(&snapshot, pinned, actor).await? {
+        Some(ignorant) => {
+            let pin = app.handle.store().retention().pin_of(&snapshot);
+            let not_known_by = Some(ignorant).filter(|ignorant| !ignorant.is_empty());
+            Ok(answer(&Pinned {
+                snapshot_id: snapshot.as_str(),
+                pinned,
+                by: pin.map(By::of),
+                not_known_by,
+            }))
+        }
         None => Err(absent(&app.handle, snapshot).await?),
     }
 }
 
-fn answer(snapshot: &SnapshotId, pinned: bool, ignorant: Vec<ProcessId>) -> Response {
-    let snapshot_id = snapshot.as_str();
-    let shown = Json(Pinned {
-        snapshot_id,
-        pinned,
-        not_known_by: Some(ignorant).filter(|ignorant| !ignorant.is_empty()),
-    });
-    ([(header::CACHE_CONTROL, "no-store")], shown).into_response()
+fn answer(pinned: &Pinned<'_>) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(pinned)).into_response()
 }

@@ -127,6 +127,9 @@ struct DiffArgs {
 struct PinArgs {
     /// The snapshot, or `latest`.
     id: String,
+    /// Only show whether it is pinned, and who pinned or unpinned it last.
+    #[arg(long)]
+    show: bool,
     #[command(flatten)]
     rest: RestOptions,
 }
@@ -220,7 +223,11 @@ fn pin(
     say: impl Fn(&RestClient, &str) -> Result<RestAnswer, CliError>,
 ) -> Result<(), CliError> {
     let client = args.rest.client()?;
-    let answer = say(&client, &format!("{}/pin", path_of(&args.id)))?;
+    let path = format!("{}/pin", path_of(&args.id));
+    let answer = match args.show {
+        true => client.get(&path, &[])?,
+        false => say(&client, &path)?,
+    };
     match args.rest.output {
         OutputFormat::Json => print(&answer.text),
         OutputFormat::Table => view::pin(&answer.json).print(),

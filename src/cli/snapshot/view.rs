@@ -161,11 +161,18 @@ const DIFFERENCES: [(&str, Columns); 3] = [
 /// Whether a snapshot is pinned.
 pub(super) fn pin(answer: &Value) -> Report {
     let mut report = Report::default();
-    let pinned = vec!["pinned".to_owned(), cell(answer.get("pinned"))];
-    report.table(
-        &["snapshot", &cell(answer.get("snapshot_id"))],
-        vec![pinned],
-    );
+    let row = |name: &str, value: Option<&Value>| vec![name.to_owned(), cell(value)];
+    let mut rows = vec![row("pinned", answer.get("pinned"))];
+    if let Some(by) = answer.get("by") {
+        let shown = [
+            ("by", "actor"),
+            ("request", "request_id"),
+            ("at", "at"),
+            ("process asked", "process"),
+        ];
+        rows.extend(shown.map(|(name, key)| row(name, by.get(key))));
+    }
+    report.table(&["snapshot", &cell(answer.get("snapshot_id"))], rows);
     report
 }
 

@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use super::Look;
+use crate::api::time::rfc3339;
 use crate::cli::CliError;
 use crate::cli::OutputFormat;
 use crate::cli::output::{Report, print};
-use crate::store::{Examination, Report as Checked, Store, StoreError};
+use crate::store::{DecisionLine, Examination, Report as Checked, Store, StoreError};
 
 /// Checks, prints the report, and fails if something is wrong.
 pub(super) fn run(look: &Look) -> Result<(), CliError> {
@@ -69,11 +70,33 @@ fn table(examined: &Examination) -> Report {
         report.line(&format!("note: {note}"));
     }
     counts(&mut report, checked);
+    decisions(&mut report, checked);
     report.line(&format!(
         "after the last entry that could be applied: {} accounts, {} minor units in total",
         checked.accounts, checked.balance_total
     ));
     report
+}
+
+fn decisions(report: &mut Report, checked: &Checked) {
+    if checked.decisions.is_empty() {
+        return;
+    }
+    let row = |line: &DecisionLine| {
+        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        vec![
+            line.position.to_string(),
+            rfc3339(line.at_us),
+            line.change.to_owned(),
+            line.subject.clone(),
+            text(&line.actor),
+            text(&line.request_id),
+        ]
+    };
+    report.table(
+        &["position", "time", "decision", "of", "by", "request"],
+        checked.decisions.iter().map(row).collect(),
+    );
 }
 
 fn counts(report: &mut Report, checked: &Checked) {

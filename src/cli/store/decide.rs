@@ -3,9 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::access::system_user;
 use crate::cli::CliError;
 use crate::cli::OutputFormat;
 use crate::cli::output::{Report, print};
+use crate::process::decision::Actor;
 use crate::process::ids::{Lsn, ProcessId};
 use crate::process::reply::Settlement;
 use crate::store::{Forgotten, Migrated, Store};
@@ -52,7 +54,8 @@ pub(super) fn migrate(args: &Migrate) -> Result<(), CliError> {
 
 /// Writes the decision and prints what it cost.
 pub(super) fn forget(Forget { dir, peer, again }: &Forget) -> Result<(), CliError> {
-    let forgotten = Store::forget(dir, peer, again.map(Lsn));
+    let actor = Actor::of_system(&system_user::name());
+    let forgotten = Store::forget(dir, peer, again.map(Lsn), actor);
     let forgotten = forgotten.map_err(|error| CliError::of_store(dir, &error))?;
     let forgotten = forgotten.map_err(|refusal| CliError::Refused(refusal.to_string()))?;
     let process = &forgotten.process;

@@ -23,6 +23,7 @@ use crate::node::error::Unavailable;
 use crate::node::fetch_error::FetchError;
 use crate::node::peers::Peers;
 use crate::node::snapshots::parts::Parts;
+use crate::process::decision::Actor;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::transport::peer_client::PeerClient;
 use crate::transport::peer_error::PeerError;
@@ -148,15 +149,16 @@ impl Pins {
         &self,
         id: &SnapshotId,
         pinned: bool,
+        actor: &Actor,
     ) -> Result<Option<Vec<ProcessId>>, Unavailable> {
         let mut rounds = 0;
         loop {
-            let (snapshot, me) = (id.clone(), self.config.me.clone());
+            let (snapshot, me, actor) = (id.clone(), self.config.me.clone(), actor.clone());
             let now = self.peers.wall().now();
             let pin = self
                 .parts
                 .worker
-                .run(move |store| store.retention().pin(&snapshot, pinned, &me, now));
+                .run(move |store| store.retention().pin(&snapshot, pinned, &me, actor, now));
             let Some(pin) = pin.await? else {
                 return Ok(None);
             };

@@ -95,6 +95,7 @@ impl Committer {
                 | Record::Checkpointed
                 | Record::Answered { .. }
                 | Record::AnswersForgotten { .. }
+                | Record::Decided(_)
                 | Record::Recognized { .. }
                 | Record::Unfollowed { .. }
                 | Record::Forgotten { .. }

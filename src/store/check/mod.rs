@@ -8,6 +8,7 @@
 
 mod account_index;
 mod contents;
+mod decisions;
 mod findings;
 mod ledger;
 mod opened_copy;
@@ -29,6 +30,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+pub use decisions::DecisionLine;
 pub(super) use opened_copy::OpenedCopy;
 pub use stats::{Bytes, Stats};
 pub(super) use working_copy::LockedDirectory;
@@ -86,6 +88,8 @@ pub struct Report {
     pub accounts: u64,
     /// The sum of their balances in minor units.
     pub balance_total: i128,
+    /// The newest decisions of persons in the journal, oldest first; at most 1,000.
+    pub decisions: Vec<DecisionLine>,
 }
 
 /// The result of a check.

@@ -87,6 +87,7 @@ impl<'a> Trial<'a> {
             | Record::PartStored { .. }
             | Record::Answered { .. }
             | Record::AnswersForgotten { .. }
+            | Record::Decided(_)
             | Record::Recognized { .. }
             | Record::Unfollowed { .. }
             | Record::Forgotten { .. }

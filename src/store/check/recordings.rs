@@ -113,6 +113,7 @@ impl Recordings {
                 | Record::Checkpointed
                 | Record::Answered { .. }
                 | Record::AnswersForgotten { .. }
+                | Record::Decided(_)
                 | Record::Recognized { .. }
                 | Record::Unfollowed { .. }
                 | Record::ClockAdvanced => {}

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::CheckProgress;
 use super::Examiner;
 use super::account_index::Indexed;
+use super::decisions;
 use super::ledger::{self, Ledger};
 use super::opened_copy::{Stored, TreeWalk};
 use super::plausible::implausible;
@@ -222,6 +223,7 @@ impl Replay {
             return;
         }
         examiner.report.records += turn.records.len() as u64;
+        decisions::note(&mut examiner.report.decisions, turn);
         self.remember(turn);
         let (opened, findings) = (&examiner.opened, &mut examiner.findings);
         self.recordings.turn(opened, findings, &self.process, turn);

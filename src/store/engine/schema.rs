@@ -1,4 +1,4 @@
-//! Every tree and every key of a store. The values are the types of `v1` to `v6`, each in its frame.
+//! Every tree and every key of a store. The values are the types of `v1` to `v7`, each in its frame.
 //!
 //! | tree | key | value |
 //! |---|---|---|
@@ -12,7 +12,7 @@
 //! | stretches | the same, number of a bucket, 1 to 16 | [`crate::store::stored::v1::stretch::TouchesV1`] |
 //! | index | number of a block, 8 bytes big-endian | [`crate::store::stored::v5::HeadV5`], compressed |
 //! | blocks | the same | revisions in their frames, compressed together |
-//! | retention | snapshot id, a zero byte | [`crate::store::stored::v3::KeptV3`] |
+//! | retention | snapshot id, a zero byte | [`crate::store::stored::v7::KeptV7`]; before format 7 [`crate::store::stored::v3::KeptV3`] |
 //! | meta | `format`, `boot`, `run`, `states-from`, `journal-from`, `journal-since`, `turns-packed` | a number each |
 //! | meta | `created-dir`, `created-log` | the creation times of these files ([`crate::store::opening::birth`]) |
 //! | meta | `unbooked` | an amount, 16 bytes, if the store was made from a snapshot and not all could be booked |
@@ -23,6 +23,7 @@
 //! | meta | `agreed-` and a peer | the boot in which the peer last agreed with this store |
 //! | meta | `chunk-secret` | 32 random bytes ([`crate::store::chunks::salting`]) |
 //! | meta | `salted-from` | the cut from which states are salted; absent until all other processes can read them |
+//! | meta | `limits-age`, `limits-count` | the limits of the history that the journal names: microseconds and a count, 0 for none |
 //! | meta | `owner` | [`crate::store::stored::v1::state::OwnerV1`] |
 //!
 //! A value is stored under the keys `key ‖ fragment number`, 2 bytes big-endian.
@@ -74,6 +75,10 @@ pub(in crate::store) const BOOKED: &[u8] = b"booked";
 pub(in crate::store) const CHUNK_SECRET: &[u8] = b"chunk-secret";
 /// The cut from which states are salted.
 pub(in crate::store) const SALTED_FROM: &[u8] = b"salted-from";
+/// The age limit of the history that the journal names, in microseconds; 0 for none.
+pub(in crate::store) const LIMITS_AGE: &[u8] = b"limits-age";
+/// The limit of their number that the journal names; 0 for none.
+pub(in crate::store) const LIMITS_COUNT: &[u8] = b"limits-count";
 pub(in crate::store) const OWNER: &[u8] = b"owner";
 
 impl Trees {
@@ -302,7 +307,7 @@ pub(in crate::store) fn name(kind: Kind, key: &[u8]) -> String {
                 bucket => format!("index of the turns up to {last}, bucket {bucket}"),
             }
         }
-        Kind::Kept => {
+        Kind::Kept | Kind::Kept7 => {
             let snapshot = key.split(|byte| *byte == 0).next().unwrap_or_default();
             format!(
                 "the retention record of snapshot {:?}",

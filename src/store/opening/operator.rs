@@ -9,7 +9,8 @@ use super::Stopped;
 use crate::process::Process;
 use crate::process::channel::Flow;
 use crate::process::clock::Hlc;
-use crate::process::command::Forget;
+use crate::process::command::{Decide, Forget};
+use crate::process::decision::{Actor, Change, Decision};
 use crate::process::ids::{Lsn, ProcessId};
 use crate::process::registers::Registers;
 use crate::process::reply::Settlement;
@@ -86,7 +87,7 @@ pub struct InUse {
 impl Store {
     /// Decides in the store of a stopped node that the store of a peer is lost, so that its channels start again at 1. If
     /// that was decided before and the two have continued since, `again` must be the position of that decision: a
-    /// repeated command must not give up the successor of the lost store.
+    /// repeated command must not give up the successor of the lost store. The journal names the actor.
     ///
     /// # Errors
     /// [`StoreError`]; [`NotForgotten`].
@@ -94,6 +95,7 @@ impl Store {
         dir: &Path,
         peer: &ProcessId,
         again: Option<Lsn>,
+        actor: Actor,
     ) -> Result<Result<Forgotten, NotForgotten>, StoreError> {
         let Stopped {
             engine,
@@ -127,6 +129,8 @@ impl Store {
         let wall_us = since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0));
         process.begin_turn(wall_us, Hlc::default());
         let settled = process.execute(Forget { peer: peer.clone() });
+        let change = Change::StoreForgotten(peer.clone());
+        process.execute(Decide(Decision { actor, change }));
         let turn = process.end_turn();
         let Ok(settlement) = settled else {
             return Ok(Err(NotForgotten::Unknown(peer.clone())));

@@ -3,6 +3,7 @@
 //!
 //! The state of a pin is that of the greatest stamp anywhere in the cluster, so all nodes converge.
 
+pub(super) mod known_limits;
 pub(super) mod pin;
 pub(super) mod sweep;
 pub(super) mod trim;
@@ -17,11 +18,13 @@ use super::engine::schema;
 use super::engine::schema::snapshot_key;
 use super::error::StoreError;
 use super::history::{Due, Limits};
+use super::stored::frame;
 use super::stored::frame::{Damage, Kind};
 use super::stored::v1::Frozen;
-use super::stored::v3::KeptV3;
+use super::stored::v7::{KeptV7, read_kept};
 use crate::history::pin::Pin;
 use crate::process::clock::Hlc;
+use crate::process::decision::Actor;
 use crate::process::ids::{ProcessId, SnapshotId};
 use pin::RetentionEntry;
 
@@ -90,8 +93,8 @@ impl RetentionTree {
         snapshot: &SnapshotId,
         kept: RetentionEntry,
     ) -> Result<(), StoreError> {
-        let (key, stored) = (snapshot_key(snapshot), KeptV3::freeze(&kept));
-        schema::put(&self.tree, &key, Kind::Kept, &stored)?;
+        let (key, stored) = (snapshot_key(snapshot), KeptV7::freeze(&kept));
+        schema::put(&self.tree, &key, Kind::Kept7, &stored)?;
         marks.note(snapshot, kept);
         Ok(())
     }
@@ -102,8 +105,13 @@ impl RetentionTree {
 }
 
 fn read(tree: &sled::Tree, snapshot: &SnapshotId) -> Result<Option<RetentionEntry>, StoreError> {
-    let stored = schema::get::<KeptV3>(tree, &snapshot_key(snapshot), Kind::Kept)?;
-    Ok(stored.map(Frozen::thaw))
+    let key = snapshot_key(snapshot);
+    let Some(framed) = frame::get(tree, &key)? else {
+        return Ok(None);
+    };
+    let kept = read_kept(&framed);
+    let damaged = |damage| StoreError::damaged(schema::name(Kind::Kept7, &key), damage);
+    kept.map(Some).map_err(damaged)
 }
 
 /// Whether a snapshot was deleted, for a store that is not open.
@@ -130,6 +138,7 @@ impl Retention<'_> {
         snapshot: &SnapshotId,
         pinned: bool,
         by: &ProcessId,
+        actor: Actor,
         now: Hlc,
     ) -> Result<Option<Pin>, StoreError> {
         let pin = {
@@ -143,6 +152,7 @@ impl Retention<'_> {
                 pinned,
                 at: marks.newest.tick(now.wall_us()),
                 by: by.clone(),
+                actor,
             };
             kept.pin = Some(pin.clone());
             self.store.retention.put(&mut marks, snapshot, kept)?;

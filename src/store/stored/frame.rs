@@ -46,6 +46,7 @@ pub(in crate::store) enum Kind {
     Turns = 16,
     Secret = 17,
     SaltedChunk = 18,
+    Kept7 = 19,
 }
 
 /// Damage of a stored value.

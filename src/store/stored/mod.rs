@@ -12,3 +12,4 @@ pub(super) mod v2;
 pub(super) mod v3;
 pub(super) mod v5;
 pub(super) mod v6;
+pub(super) mod v7;

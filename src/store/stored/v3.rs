@@ -1,44 +1,59 @@
-//! The stored types added in format 3. Frozen like those of format 1.
+//! The stored types added in format 3; since format 7 those of [`super::v7`] are written. Frozen like those of format 1.
 
-use super::v1::frozen_struct;
+use serde::{Deserialize, Serialize};
+
 use crate::history::pin::Pin;
 use crate::process::clock::Hlc;
+use crate::process::decision::Actor;
 use crate::process::ids::ProcessId;
 use crate::store::retention::pin::RetentionEntry;
 
-frozen_struct!(
-    KeptV3 = RetentionEntry {
-        pin: Option<PinV3>,
-        deleted: Option<Hlc>,
-    }
-);
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::store) struct KeptV3 {
+    pub(in crate::store) pin: Option<PinV3>,
+    pub(in crate::store) deleted: Option<Hlc>,
+}
 
-frozen_struct!(
-    PinV3 = Pin {
-        pinned: bool,
-        at: Hlc,
-        by: ProcessId,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::store) struct PinV3 {
+    pub(in crate::store) pinned: bool,
+    pub(in crate::store) at: Hlc,
+    pub(in crate::store) by: ProcessId,
+}
+
+impl KeptV3 {
+    /// What is kept; who pinned it was not recorded.
+    pub(in crate::store) fn thaw(self) -> RetentionEntry {
+        let pin = self.pin.map(|PinV3 { pinned, at, by }| Pin {
+            pinned,
+            at,
+            by,
+            actor: Actor::default(),
+        });
+        RetentionEntry {
+            pin,
+            deleted: self.deleted,
+        }
     }
-);
+}
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::frame;
-    use super::super::v1::Frozen;
+    use super::super::frame::{self, Kind};
+    use super::super::v7::read_kept;
     use super::*;
 
     proptest! {
         // A wrongly decoded pin would keep or delete the wrong snapshot.
         #[test]
-        fn what_is_kept_comes_back(pin in any::<Option<(bool, u64)>>(), deleted in any::<Option<u64>>()) {
+        fn what_an_older_version_kept_is_read(pin in any::<Option<(bool, u64)>>(), deleted in any::<Option<u64>>()) {
             let by = ProcessId::parse("n1").expect("a valid id");
-            let pin = pin.map(|(pinned, at)| Pin { pinned, at: Hlc(at), by });
-            let kept = RetentionEntry { pin, deleted: deleted.map(Hlc) };
-            let bytes = frame::encode(&KeptV3::freeze(&kept));
-            let read: KeptV3 = frame::decode(&bytes).expect("it was just written");
-            prop_assert_eq!(read.thaw(), kept);
+            let pin = pin.map(|(pinned, at)| PinV3 { pinned, at: Hlc(at), by });
+            let kept = KeptV3 { pin, deleted: deleted.map(Hlc) };
+            let framed = frame::wrap(Kind::Kept, &frame::encode(&kept));
+            prop_assert_eq!(read_kept(&framed).expect("it was just written"), kept.thaw());
         }
     }
 }

@@ -3,7 +3,9 @@
 use crate::history::known::{KnownSnapshot, RevisionArrival, SnapshotStatus};
 use crate::history::pin::Pin;
 use crate::process::clock::{Hlc, Lamport};
+use crate::process::decision::{Actor, Name};
 use crate::process::ids::{ProcessId, SnapshotId};
+use crate::proto::snapledger as wire;
 use crate::proto::snapledger::{FoundSnapshot, ListedPin, ListedRevision};
 
 /// Encodes what is known of a snapshot.
@@ -80,6 +82,34 @@ pub fn pin_to_wire(snapshot: &SnapshotId, pin: &Pin) -> ListedPin {
         pinned: pin.pinned,
         time: pin.at.0,
         process: pin.by.to_string(),
+        actor: Some(actor_to_wire(&pin.actor)),
+    }
+}
+
+fn actor_to_wire(actor: &Actor) -> wire::Actor {
+    let (client, system_user) = match &actor.name {
+        Name::Unproven => ("", ""),
+        Name::Client(name) => (&**name, ""),
+        Name::System(name) => ("", &**name),
+    };
+    wire::Actor {
+        client: client.to_owned(),
+        system_user: system_user.to_owned(),
+        request_id: actor.request.as_deref().unwrap_or_default().to_owned(),
+    }
+}
+
+fn actor_from_wire(actor: &wire::Actor) -> Actor {
+    let given = |text: &'_ String| Some(text.clone()).filter(|text| !text.is_empty());
+    let (client, request) = (given(&actor.client), given(&actor.request_id));
+    match given(&actor.system_user) {
+        Some(user) => Actor {
+            request: request
+                .as_deref()
+                .and_then(|id| Actor::of_request(None, Some(id)).request),
+            ..Actor::of_system(&user)
+        },
+        None => Actor::of_request(client.as_deref(), request.as_deref()),
     }
 }
 
@@ -91,6 +121,12 @@ pub fn pin_from_wire(listed: &ListedPin) -> Option<(SnapshotId, Pin)> {
         // A stamp of a runaway clock is capped, so that a later stamp is possible.
         at: Hlc::default().receive(Hlc(listed.time)),
         by: ProcessId::parse(&listed.process).ok()?,
+        // An older version names none.
+        actor: listed
+            .actor
+            .as_ref()
+            .map(actor_from_wire)
+            .unwrap_or_default(),
     };
     Some((SnapshotId::parse(&listed.snapshot_id).ok()?, pin))
 }
@@ -98,6 +134,29 @@ pub fn pin_from_wire(listed: &ListedPin) -> Option<(SnapshotId, Pin)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Without this, another node names somebody else, or nobody, for a pin.
+    #[test]
+    fn a_pin_travels_with_the_person_who_set_it() {
+        let snapshot = SnapshotId::parse("s").expect("a valid id");
+        for actor in [
+            Actor::default(),
+            Actor::of_request(None, Some("r-1")),
+            Actor::of_request(Some("ops"), Some("r-1")),
+            Actor::of_system("root"),
+        ] {
+            let by = ProcessId::parse("n1").expect("a valid id");
+            let at = Hlc::at(7);
+            let pin = Pin {
+                pinned: true,
+                at,
+                by,
+                actor,
+            };
+            let listed = pin_to_wire(&snapshot, &pin);
+            assert_eq!(pin_from_wire(&listed), Some((snapshot.clone(), pin)));
+        }
+    }
 
     #[test]
     fn what_is_known_of_a_snapshot_travels() {

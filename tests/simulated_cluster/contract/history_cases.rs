@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use snapledger::history::global::GlobalState;
 use snapledger::history::pin::Pin;
 use snapledger::process::clock::Hlc;
+use snapledger::process::decision::Actor;
 use snapledger::process::ids::{Hash, SnapshotId};
 
 use super::cases::{CRASHES, POWER_CUTS, adopt_chunks, record};
@@ -279,6 +280,7 @@ fn pins<S: StoreContract>(host: &mut Host<S>) {
         pinned: true,
         at: began(99),
         by: process_id("q"),
+        actor: Actor::default(),
     };
     host.store.note_pin(&snapshot("unknown"), ahead.clone());
     let third = host.store.pin(&s, true, began(1)).expect("it is here");
@@ -305,6 +307,7 @@ fn pins_and_deletions<S: StoreContract>(host: &mut Host<S>) {
         pinned: true,
         at: unpinned.at.tick(0),
         by: process_id("q"),
+        actor: Actor::default(),
     };
     assert!(host.store.note_pin(&s, elsewhere), "it is wanted again");
     for crash in CRASHES {

@@ -9,6 +9,7 @@ use snapledger::history::global::GlobalState;
 use snapledger::history::part::Part;
 use snapledger::history::pin::Pin;
 use snapledger::process::clock::Hlc;
+use snapledger::process::decision::Actor;
 use snapledger::process::ids::{AccountId, Lsn, ProcessId, Seq, SnapshotId};
 use snapledger::process::input::{Input, Operation};
 use snapledger::process::message::Marker;
@@ -335,6 +336,7 @@ impl Run {
             pinned,
             at: now,
             by: process_id("q"),
+            actor: Actor::default(),
         };
         let told = [
             self.model.store.note_pin(&id, pin.clone()),

@@ -10,6 +10,7 @@ use snapledger::history::pin::Pin;
 use snapledger::process::Process;
 use snapledger::process::cell::Cell;
 use snapledger::process::clock::Hlc;
+use snapledger::process::decision::Actor;
 use snapledger::process::ids::{AccountId, Hash, Lsn, SnapshotId};
 use snapledger::process::record::Turn;
 use snapledger::process::recording::Recording;
@@ -265,7 +266,10 @@ impl StoreContract for RealStore {
     }
 
     fn pin(&mut self, snapshot: &SnapshotId, pinned: bool, now: Hlc) -> Option<Pin> {
-        let pin = self.store().retention().pin(snapshot, pinned, &me(), now);
+        let pin = self
+            .store()
+            .retention()
+            .pin(snapshot, pinned, &me(), Actor::default(), now);
         pin.expect("the disk has room")
     }
 

@@ -13,6 +13,7 @@ use super::stretch::{StretchV1, TouchesV1};
 use super::turn::{TurnHeadV1, TurnV1};
 use crate::process::answer::{Outcome, Receipt};
 use crate::process::clock::{Hlc, Lamport};
+use crate::process::decision::{Actor, Change, Decision};
 use crate::process::identity::Identity;
 use crate::process::ids::{
     AccountId, Amount, ChannelId, Hash, Key, Lsn, Malformed, ProcessId, RequestId, Seq, SnapshotId,
@@ -183,6 +184,14 @@ fn of_answers() -> impl Strategy<Value = Record> {
     any::<u32>().prop_map(|count| Record::AnswersForgotten { count })
 }
 
+fn of_persons() -> impl Strategy<Value = Record> {
+    (text(), option::of(text()), id(SnapshotId::parse)).prop_map(|(name, request, snapshot)| {
+        let actor = Actor::of_request(Some(&name), request.as_deref());
+        let change = Change::Pinned(snapshot);
+        Record::Decided(Box::new(Decision { actor, change }))
+    })
+}
+
 fn of_channels() -> impl Strategy<Value = Record> {
     prop_oneof![
         (process(), seq(), message()).prop_map(|(to, seq, message)| Record::Sent {
@@ -236,7 +245,13 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
-    let record = prop_oneof![of_accounts(), of_answers(), of_channels(), of_snapshots()];
+    let record = prop_oneof![
+        of_accounts(),
+        of_answers(),
+        of_persons(),
+        of_channels(),
+        of_snapshots()
+    ];
     (any::<[u64; 3]>(), vec(record, 0..8)).prop_map(|([position, time, clock], records)| Turn {
         position: Lsn(position),
         time: Hlc(time),

@@ -9,6 +9,7 @@ use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
 use crate::process::record::{Record, Turn};
 use crate::process::refusal::{Diverged, OtherRun, OtherStore, Refusal};
 use crate::store::stored::v2::identity::IdentityV2;
+use crate::store::stored::v7::DecisionV7;
 
 frozen_struct!(TurnV1 = Turn {
     position: Lsn,
@@ -57,6 +58,8 @@ frozen_enum!(RecordV1 = Record {
     AnswersForgotten { count: u32 },
     // Since format 6.
     Unfollowed { peer: ProcessId, time: Hlc },
+    // Since format 7.
+    Decided(decision: Box<DecisionV7>),
 });
 
 frozen_struct!(
