@@ -60,7 +60,7 @@ impl Accounts {
     pub(super) async fn connect(nodes: &[Address], count: u64) -> Result<Self, CliError> {
         let mut clients = Vec::new();
         for node in nodes {
-            clients.push(LedgerServiceClient::new(connect(&node.grpc).await?));
+            clients.push(LedgerServiceClient::new(connect(node).await?));
         }
         Ok(Self {
             nodes: clients,

@@ -58,7 +58,7 @@ async fn measure_with(
     load.deposit(numbers).await?;
     let (fill_seconds, until_us) = (filling.elapsed().as_secs_f64(), wall_us());
     let asker = Asker {
-        rest: RestClient::new(&format!("http://{}", nodes[0].rest))?,
+        rest: nodes[0].rest_client()?,
         operations: parameters.operations,
         accounts: parameters.accounts,
         between_us: (from_us, until_us.max(from_us + 1)),

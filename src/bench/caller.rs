@@ -6,8 +6,10 @@ use http::request::Parts;
 use http::{Method, Request, Version};
 use prost::Message;
 use prost::bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::children::Address;
 use super::connect::until_it_listens;
 use crate::cli::CliError;
 
@@ -24,10 +26,28 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Connects to `address` as soon as it listens; `method` is, for example, `/package.Service/Method`.
-    pub(super) async fn connect(address: &str, method: &str) -> Result<Self, CliError> {
-        let socket = until_it_listens(address, async || TcpStream::connect(address).await).await?;
-        socket.set_nodelay(true).map_err(failed)?;
+    /// Connects to a server as soon as it listens; `method` is, for example, `/package.Service/Method`.
+    pub(super) async fn connect(server: &Address, method: &str) -> Result<Self, CliError> {
+        let address = &server.grpc;
+        let url = format!("{}{method}", server.grpc_url());
+        match &server.tls {
+            None => {
+                let connect = async || TcpStream::connect(address).await;
+                let socket = until_it_listens(address, connect).await?;
+                socket.set_nodelay(true).map_err(failed)?;
+                Self::over(socket, url).await
+            }
+            Some(tls) => {
+                let socket = until_it_listens(address, async || tls.open(address).await).await?;
+                Self::over(socket, url).await
+            }
+        }
+    }
+
+    async fn over<S>(socket: S, url: String) -> Result<Self, CliError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let connected = h2::client::Builder::new()
             .initial_connection_window_size(WINDOW_BYTES)
             .handshake(socket)
@@ -38,7 +58,7 @@ impl Caller {
         let request = Request::builder()
             .method(Method::POST)
             .version(Version::HTTP_2)
-            .uri(format!("http://{address}{method}"))
+            .uri(url)
             .header("content-type", "application/grpc")
             .header("te", "trailers");
         let (head, ()) = request.body(()).map_err(failed)?.into_parts();

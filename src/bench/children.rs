@@ -12,9 +12,17 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Bench;
 use super::ports::free_ports;
+use crate::access::identity::Holder;
+use crate::access::private_file::replace_private;
 use crate::cli::CliError;
 use crate::cli::rest::RestClient;
+use crate::process::ids::ProcessId;
+use crate::tls::client::{ClientFiles, ClientTls};
+use crate::tls::issue::Authority;
 
+const CLUSTER: &str = "bench";
+/// Longer than any measurement.
+const VALID_DAYS: u32 = 2;
 const READY_POLL: Duration = Duration::from_millis(2);
 const READY_MAX: Duration = Duration::from_secs(30);
 const STOP_MAX: Duration = Duration::from_secs(20);
@@ -27,6 +35,25 @@ pub(super) struct Address {
     pub(super) id: String,
     pub(super) grpc: String,
     pub(super) rest: String,
+    /// How clients connect; `None`: without TLS.
+    pub(super) tls: Option<ClientTls>,
+}
+
+impl Address {
+    /// The URL of the gRPC port.
+    pub(super) fn grpc_url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.grpc)
+    }
+
+    /// A client of the REST port.
+    pub(super) fn rest_client(&self) -> Result<RestClient, CliError> {
+        let client = RestClient::new(&self.rest)?;
+        Ok(match &self.tls {
+            None => client,
+            Some(tls) => client.with_tls(tls.clone()),
+        })
+    }
 }
 
 /// A cluster of nodes without scheduled snapshots, with stores in one directory.
@@ -45,11 +72,21 @@ impl Plan {
             id: format!("n{}", index + 1),
             grpc: format!("127.0.0.1:{}", ports[index]),
             rest: format!("127.0.0.1:{}", ports[count + index]),
+            tls: None,
         });
-        let nodes: Vec<Address> = nodes.collect();
+        let mut nodes: Vec<Address> = nodes.collect();
         let dir = bench.dir.path();
+        let mut text = cluster_file(dir, &nodes);
+        if bench.is_secured {
+            let certs = dir.join("certs");
+            let tls = certify(&certs, &nodes)?;
+            nodes
+                .iter_mut()
+                .for_each(|node| node.tls = Some(tls.clone()));
+            text += &tls_table(&certs);
+        }
         let file = dir.join("cluster.toml");
-        std::fs::write(&file, cluster_file(dir, &nodes)).map_err(CliError::Runtime)?;
+        std::fs::write(&file, text).map_err(CliError::Runtime)?;
         Ok(Self { file, nodes })
     }
 }
@@ -94,13 +131,18 @@ impl Children {
         Ok(())
     }
 
-    /// Starts the echo server and returns its address.
-    pub(super) fn echo(&mut self, bench: &Bench) -> Result<String, CliError> {
+    /// Starts the echo server, which has no TLS.
+    pub(super) fn echo(&mut self, bench: &Bench) -> Result<Address, CliError> {
         let port = free_ports(1)?[0];
         let mut command = program()?;
         command.args(["bench", "echo-server", "--port", &port.to_string()]);
         self.spawn(command.args(&bench.logs))?;
-        Ok(format!("127.0.0.1:{port}"))
+        Ok(Address {
+            id: "echo".to_owned(),
+            grpc: format!("127.0.0.1:{port}"),
+            rest: String::new(),
+            tls: None,
+        })
     }
 
     /// Stops all servers in order, by kill after a time limit.
@@ -136,7 +178,7 @@ impl Children {
 
     async fn ready(&mut self, node: &Address) -> Result<(), CliError> {
         let started = Instant::now();
-        let client = RestClient::new(&format!("http://{}", node.rest))?;
+        let client = node.rest_client()?;
         loop {
             let asked = client.clone();
             let answer = tokio::task::spawn_blocking(move || asked.get("/readyz", &[])).await;
@@ -188,8 +230,8 @@ fn program() -> Result<Command, CliError> {
 }
 
 fn cluster_file(dir: &Path, nodes: &[Address]) -> String {
-    let mut text = String::from("cluster = \"bench\"\n");
-    for Address { id, grpc, rest } in nodes {
+    let mut text = format!("cluster = \"{CLUSTER}\"\n");
+    for Address { id, grpc, rest, .. } in nodes {
         let store = toml::Value::String(dir.join(id).to_string_lossy().into_owned());
         let _ = write!(
             text,
@@ -200,10 +242,38 @@ fn cluster_file(dir: &Path, nodes: &[Address]) -> String {
     text + "[snapshot]\ninterval = \"off\"\ndeadline = \"60s\"\n"
 }
 
+/// Makes a CA and the certificates of the nodes; returns the TLS of their clients.
+fn certify(dir: &Path, nodes: &[Address]) -> Result<ClientTls, CliError> {
+    let failed = |error: &dyn std::fmt::Display| CliError::CheckFailed(error.to_string());
+    std::fs::create_dir(dir).map_err(CliError::Runtime)?;
+    let (authority, ca) = Authority::new(CLUSTER, VALID_DAYS).map_err(|error| failed(&error))?;
+    let path = |name: &str| dir.join(name);
+    std::fs::write(path("ca.crt"), ca.certificate).map_err(CliError::Runtime)?;
+    for Address { id, .. } in nodes {
+        let process = ProcessId::parse(id).map_err(|error| failed(&error))?;
+        let hosts = ["127.0.0.1".to_owned()];
+        let issued = authority.issue(Holder::Process(process), &hosts, VALID_DAYS);
+        let issued = issued.map_err(|error| failed(&error))?;
+        let key = path(&format!("{id}.key"));
+        replace_private(&key, issued.key.as_bytes()).map_err(CliError::Runtime)?;
+        std::fs::write(path(&format!("{id}.crt")), issued.certificate)
+            .map_err(CliError::Runtime)?;
+    }
+    let files = ClientFiles::trusting(&path("ca.crt"));
+    ClientTls::load(&files).map_err(|error| failed(&error))
+}
+
+fn tls_table(certs: &Path) -> String {
+    let path = |name: &str| toml::Value::String(certs.join(name).to_string_lossy().into_owned());
+    format!(
+        "[tls]\ncert = {}\nkey = {}\nca = {}\n",
+        path("{id}.crt"),
+        path("{id}.key"),
+        path("ca.crt")
+    )
+}
+
 /// REST clients of the nodes, in the same order.
 pub(super) fn rests(nodes: &[Address]) -> Result<Vec<RestClient>, CliError> {
-    let clients = nodes
-        .iter()
-        .map(|node| RestClient::new(&format!("http://{}", node.rest)));
-    clients.collect()
+    nodes.iter().map(Address::rest_client).collect()
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tonic::transport::{Channel, Endpoint};
 
+use super::children::Address;
 use crate::cli::CliError;
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -12,11 +13,15 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const CONNECT_POLL: Duration = Duration::from_millis(20);
 
 /// Connects to a server of this measurement as soon as it listens.
-pub(super) async fn connect(address: &str) -> Result<Channel, CliError> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+pub(super) async fn connect(server: &Address) -> Result<Channel, CliError> {
+    let endpoint = Endpoint::from_shared(server.grpc_url())
         .map_err(|error| CliError::Usage(error.to_string()))?
         .connect_timeout(CONNECT_MAX);
-    until_it_listens(address, async || endpoint.connect().await).await
+    let connect = async || match &server.tls {
+        None => endpoint.connect().await,
+        Some(tls) => tls.connect(&endpoint).await,
+    };
+    until_it_listens(&server.grpc, connect).await
 }
 
 /// Retries a connection to a starting server.

@@ -42,7 +42,7 @@ async fn measure_with(
 ) -> Result<[Subject; 5], CliError> {
     let echo = children.echo(bench)?;
     let nodes = children.cluster(bench, 1).await?;
-    let node = Caller::connect(&nodes[0].grpc, DEPOSIT).await?;
+    let node = Caller::connect(&nodes[0], DEPOSIT).await?;
     let echo = Caller::connect(&echo, DEPOSIT).await?;
     let calls = |name: &str, caller: &Caller, in_flight: u16| {
         let load = Load {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Bench;
 use super::arguments::{Listed, seconds};
 use super::caller::Caller;
-use super::children::Children;
+use super::children::{Address, Children};
 use super::load::{DEPOSIT, Load, scattered};
 use super::report::{Outcome, Ratio};
 use super::streamed::{Streamed, batches, deposit};
@@ -45,7 +45,7 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
 }
 
 // Single calls, then batches, as calls and as a stream.
-async fn subjects(parameters: &Parameters, address: &str) -> Result<Vec<Subject>, CliError> {
+async fn subjects(parameters: &Parameters, address: &Address) -> Result<Vec<Subject>, CliError> {
     let caller = Caller::connect(address, DEPOSIT).await?;
     let calls = parameters.in_flight.iter().map(|in_flight| {
         let load = Load {

@@ -112,7 +112,7 @@ async fn life(
 }
 
 fn client(node: &Address) -> Result<RestClient, CliError> {
-    RestClient::new(&format!("http://{}", node.rest))
+    node.rest_client()
 }
 
 fn disk(store: &Path) -> Result<f64, CliError> {

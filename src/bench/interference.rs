@@ -189,7 +189,7 @@ async fn streams(
         let requests = batches(parameters.batch, |number| {
             deposit(hit.account(number, node_index))
         });
-        streams.push(Streamed::connect(&node.grpc, requests, parameters.in_flight).await?);
+        streams.push(Streamed::connect(node, requests, parameters.in_flight).await?);
     }
     Ok(streams)
 }

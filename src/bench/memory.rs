@@ -12,7 +12,6 @@ use super::figures::Spread;
 use super::report::{LINES, Line, Outcome, Ratio};
 use super::taken::{POLL, take};
 use crate::cli::CliError;
-use crate::cli::rest::RestClient;
 
 /// The idle time before memory is read.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -53,7 +52,7 @@ async fn life(bench: &Bench, accounts: u64, children: &mut Children) -> Result<L
     let load = Accounts::connect(&plan.nodes, accounts).await?;
     load.deposit(0..accounts).await?;
     let loaded = resident(children, "VmRSS").await?;
-    let rest = RestClient::new(&format!("http://{}", plan.nodes[0].rest))?;
+    let rest = plan.nodes[0].rest_client()?;
     take(&rest, "recorded", POLL).await?;
     let recorded = resident(children, "VmRSS").await?;
     let peak = resident(children, "VmHWM").await?;

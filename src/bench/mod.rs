@@ -29,6 +29,7 @@ mod raw;
 mod report;
 mod restart;
 mod rounds;
+mod secured;
 mod simulate;
 mod snapshot;
 mod space;
@@ -75,6 +76,8 @@ enum Command {
     Transfers(Measurement<transfers::Parameters>),
     /// The cost of a long history of an idle cluster: memory, disk, start-up and query time
     History(Measurement<history::Parameters>),
+    /// The cost of TLS: deposits, streams and snapshots with it and without it, alternately
+    Tls(Measurement<secured::Parameters>),
     /// Memory of a node with many accounts
     Memory(Measurement<memory::Parameters>),
     /// Snapshots of a large ring in the simulator
@@ -128,6 +131,7 @@ impl Command {
             Self::Asof(of) => ("asof", &of.common),
             Self::Transfers(of) => ("transfers", &of.common),
             Self::History(of) => ("history", &of.common),
+            Self::Tls(of) => ("tls", &of.common),
             Self::Memory(of) => ("memory", &of.common),
             Self::Simulate(of) => ("simulate", &of.common),
             Self::Compare(of) => ("compare", &of.common),
@@ -148,6 +152,7 @@ impl Command {
             Self::Asof(of) => asof::measure(bench, &of.parameters).await,
             Self::Transfers(of) => transfers::measure(bench, &of.parameters).await,
             Self::History(of) => history::measure(bench, &of.parameters).await,
+            Self::Tls(of) => secured::measure(bench, &of.parameters).await,
             Self::Memory(of) => memory::measure(bench, &of.parameters).await,
             Self::Simulate(of) => simulate::measure(bench, &of.parameters).await,
             Self::Compare(of) => compare::measure(bench, &of.parameters).await,
@@ -214,6 +219,8 @@ struct Bench {
     /// The options with which children log as this command does.
     logs: [String; 4],
     output: OutputFormat,
+    /// Whether the nodes speak TLS.
+    is_secured: bool,
 }
 
 impl Bench {
@@ -235,6 +242,7 @@ impl Bench {
             runs: common.runs,
             logs,
             output: common.output,
+            is_secured: false,
         })
     }
 
@@ -247,6 +255,15 @@ impl Bench {
             runs: self.runs,
             logs: self.logs.clone(),
             output: self.output,
+            is_secured: self.is_secured,
+        })
+    }
+
+    /// The same with nodes that speak TLS.
+    fn secured(&self) -> Result<Self, CliError> {
+        Ok(Self {
+            is_secured: true,
+            ..self.anew()?
         })
     }
 }

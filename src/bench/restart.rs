@@ -81,7 +81,7 @@ async fn measure_one(
 async fn fill(nodes: &[Address], accounts: u64, operations: u64) -> Result<u64, CliError> {
     let load = Accounts::connect(nodes, accounts).await?;
     load.deposit(0..accounts).await?;
-    let rest = RestClient::new(&format!("http://{}", nodes[0].rest))?;
+    let rest = nodes[0].rest_client()?;
     take(&rest, "recorded", POLL).await?;
     let numbers = (0..operations).map(|number| scattered(number) % accounts);
     load.deposit(numbers).await?;
@@ -101,7 +101,7 @@ async fn restart(bench: &Bench, plan: &Plan, before: u64) -> Result<f64, CliErro
         let started = Instant::now();
         children.start(bench, plan).await?;
         let ready_ms = started.elapsed().as_secs_f64() * 1000.0;
-        let rest = RestClient::new(&format!("http://{}", plan.nodes[0].rest))?;
+        let rest = plan.nodes[0].rest_client()?;
         let position = position(rest).await?;
         children.kill().await?;
         Ok((ready_ms, position))

@@ -46,7 +46,7 @@ async fn measure_with(
     let requests = batches(parameters.batch, |number| {
         deposit(scattered(number) % parameters.accounts)
     });
-    let streamed = Streamed::connect(&nodes[0].grpc, requests, parameters.in_flight).await?;
+    let streamed = Streamed::connect(&nodes[0], requests, parameters.in_flight).await?;
     streamed.run(warm_up(parameters.seconds)).await?;
     let mut series = Series::new();
     for _ in 0..bench.runs {

@@ -11,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+use super::children::Address;
 use super::connect::connect;
 use super::encoded::{self, Encoded};
 use super::figures::Run;
@@ -55,12 +56,12 @@ pub(super) fn deposit(number: u64) -> Body {
 
 impl Streamed {
     pub(super) async fn connect(
-        grpc: &str,
+        server: &Address,
         requests: Vec<ApplyRequest>,
         in_flight: u16,
     ) -> Result<Self, CliError> {
         Ok(Self {
-            channel: connect(grpc).await?,
+            channel: connect(server).await?,
             requests: requests.iter().map(Encoded::of).collect(),
             batch: requests
                 .first()

@@ -115,7 +115,7 @@ async fn streams(parameters: &Parameters, nodes: &[Address]) -> Result<Vec<Strea
                 amount: 1,
             })
         });
-        streams.push(Streamed::connect(&node.grpc, requests, parameters.in_flight).await?);
+        streams.push(Streamed::connect(node, requests, parameters.in_flight).await?);
     }
     Ok(streams)
 }

@@ -4,6 +4,7 @@
 //! A command fails with a [`CliError`], which has a sentence and an exit code.
 
 pub mod account;
+mod agent;
 pub mod audit;
 pub mod backup;
 pub mod cert;

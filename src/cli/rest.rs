@@ -8,14 +8,14 @@ use serde_json::Value;
 use ureq::http::Response;
 use ureq::{Agent, Body, BodyReader, Timeout};
 
+use super::agent::{BODY_TIME_MAX, agent};
 use super::{CliError, OutputFormat};
 use crate::config::parse_duration;
+use crate::tls::client::ClientTls;
 
 /// Lists have at most 1000 rows of a few hundred bytes; a larger body is not an answer of a node.
 const BODY_MAX: u64 = 64 << 20;
 const BLOCK_BYTES: usize = 64 * 1024;
-/// The limit for receiving the body of an answer that has begun.
-const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 /// The time after which a node itself gives up on a request: `TIMEOUT` of `api/rest/admission.rs`.
 const QUESTION_MAX: Duration = Duration::from_secs(30);
 /// The limit between two reads of an event stream; twice the period of axum's `KeepAlive`, which sends comments.
@@ -73,6 +73,7 @@ pub struct RestClient {
     /// The longest wait for a response to begin.
     timeout: Duration,
     agent: Agent,
+    tls: Option<ClientTls>,
 }
 
 /// A successful answer.
@@ -108,8 +109,20 @@ impl RestClient {
         Ok(Self {
             base: format!("http://{host}"),
             timeout: TIMEOUT,
-            agent: agent(TIMEOUT),
+            agent: agent(TIMEOUT, None),
+            tls: None,
         })
+    }
+
+    /// Connects with TLS.
+    #[must_use]
+    pub fn with_tls(self, tls: ClientTls) -> Self {
+        Self {
+            base: self.base.replacen("http://", "https://", 1),
+            agent: agent(self.timeout, Some(&tls)),
+            tls: Some(tls),
+            ..self
+        }
     }
 
     /// Replaces the response timeout.
@@ -117,7 +130,7 @@ impl RestClient {
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self {
             timeout,
-            agent: agent(timeout),
+            agent: agent(timeout, self.tls.as_ref()),
             ..self
         }
     }
@@ -438,23 +451,6 @@ fn is_grpc(response: &Response<Body>) -> bool {
     let kind = response.headers().get("content-type");
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("");
     kind.starts_with("application/grpc")
-}
-
-/// An agent for direct connections to nodes. It ignores proxy settings, which are for outside hosts. `timeout` limits
-/// the wait for a response.
-pub(super) fn agent(timeout: Duration) -> Agent {
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .max_redirects(0)
-        .timeout_resolve(Some(timeout))
-        .timeout_connect(Some(timeout))
-        .timeout_per_write(Some(timeout))
-        .timeout_recv_response(Some(timeout))
-        .timeout_per_read(Some(timeout))
-        .timeout_recv_body(Some(BODY_TIME_MAX))
-        .build()
-        .into()
 }
 
 /// `title: detail` of an RFC 9457 problem.

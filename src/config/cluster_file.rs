@@ -45,7 +45,7 @@ pub struct ClusterFile {
     pub clock: ClockBlock,
     /// The `[tls]` table. If absent, without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TlsBlock>,
+    pub tls: Option<Spanned<TlsBlock>>,
 }
 
 /// A `[[process]]` block.
@@ -164,6 +164,7 @@ pub struct Cluster {
 }
 
 /// The text of a cluster file, kept so that faults can name lines.
+#[derive(Debug, Clone)]
 pub struct Source {
     path: PathBuf,
     text: String,
@@ -227,7 +228,7 @@ impl Source {
     }
 
     /// Locates `fault` at the line where `span` begins.
-    fn fault(&self, span: Range<usize>, fault: Fault) -> ConfigError {
+    pub(super) fn fault(&self, span: Range<usize>, fault: Fault) -> ConfigError {
         let before = self.text.bytes().take(span.start);
         ConfigError::InFile {
             path: self.path.clone(),

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use crate::process::ids::{Malformed, ProcessId};
 use crate::process::topology::TopologyError;
-use crate::tls::error::TlsError;
 
 /// A configuration error with its location.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +38,6 @@ pub enum ConfigError {
         /// What is wrong with its value.
         fault: Fault,
     },
-    /// A file of TLS cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// The configuration as a whole is inconsistent.
     #[error(transparent)]
     Whole(#[from] Fault),
@@ -167,6 +163,9 @@ pub enum Fault {
     /// A cluster file and addresses on the command line are both given.
     #[error("the cluster file already gives the addresses; leave out either this or --config")]
     BothForms,
+    /// A file of TLS cannot be used.
+    #[error("{0}")]
+    Tls(String),
     /// TLS is asked for without all its files.
     #[error(
         "TLS needs a certificate, its key and a CA; add {0} to [tls], or give --tls-cert, --tls-key and --tls-ca"

@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use toml::Spanned;
+
 use super::address::{
     advertised, check_address, check_reachable, host_of, is_wildcard, join, port_of,
 };
@@ -44,7 +46,8 @@ pub struct NodePlan {
     pub dir: PathBuf,
     /// What the node presents and trusts; `None`: without TLS.
     pub tls: Option<Tls>,
-    table: Option<TlsBlock>,
+    // The table of the cluster file, until its files are read.
+    table: Option<(Source, Spanned<TlsBlock>)>,
     others: Vec<Member>,
     // `None`: every ordered pair, resolved when all members are known.
     topology: Option<Topology>,
@@ -82,9 +85,12 @@ impl NodePlan {
             let ahead_max = parse_duration(text).map_err(|f| f.of("--clock-ahead-max"))?;
             plan.clock.ahead_max = ahead_max;
         }
-        if let Some(files) = tls::files(&options.tls, plan.table.as_ref(), &plan.me.id)? {
-            plan.tls = Some(Tls::load(files, &plan.cluster, &plan.me.id)?);
-        }
+        let table = plan.table.take();
+        let asked = tls::Asked {
+            options: &options.tls,
+            table: table.as_ref().map(|(source, table)| (source, table)),
+        };
+        plan.tls = asked.load(&plan.cluster, &plan.me.id)?;
         Ok(plan)
     }
 
@@ -175,7 +181,7 @@ impl NodePlan {
             me,
             strangers: Vec::new(),
             tls: None,
-            table: file.tls,
+            table: file.tls.map(|table| (source, table)),
             others,
             topology: Some(topology),
             dir: dirs.remove(&id).unwrap_or_else(|| store_of(&id)),

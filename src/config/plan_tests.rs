@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::access::identity::Holder;
+use crate::access::private_file::replace_private;
+use crate::config::TlsOptions;
+use crate::tls::issue::Authority;
 
 fn options(id: &str) -> NodeOptions {
     NodeOptions {
@@ -211,4 +215,55 @@ fn options_that_contradict_each_other_are_refused() {
     let mut much = by_peers(&[]);
     much.store_free_space_min = Some("1MB".to_owned());
     assert!(sentence(&much).starts_with("--store-free-space-min: `1MB` is not a valid size"));
+}
+
+#[test]
+fn the_files_of_tls_come_from_options_and_from_the_table_for_every_process() {
+    let (dir, mut options) = by_file(&FILE.replace(
+        "[[process]]\nid = \"n1\"",
+        "[tls]\ncert = \"{id}.crt\"\nkey = \"/there/is/none/{id}.key\"\nca = \"ca.crt\"\n[[process]]\nid = \"n1\"",
+    ));
+    let (authority, ca) = Authority::new("bank", 1).expect("a CA");
+    let n1 = Holder::Process(ProcessId::parse("n1").expect("an id"));
+    let pair = authority.issue(n1, &[], 1).expect("a pair");
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("ca.crt"), &ca.certificate).expect("there is room");
+    std::fs::write(path("n1.crt"), &pair.certificate).expect("there is room");
+    replace_private(&path("n1.key"), pair.key.as_bytes()).expect("there is room");
+    options.tls.tls_ca = Some(path("ca.crt"));
+    options.tls.tls_cert = Some(path("{id}.crt"));
+    let refused = NodePlan::new(&options).expect_err("there is no such key");
+    let sentence = refused.to_string();
+    assert!(sentence.contains("cluster.toml:3: "), "{sentence}");
+    assert!(sentence.contains("/there/is/none/n1.key"), "{sentence}");
+    options.tls.tls_key = Some(path("{id}.key"));
+    let plan = NodePlan::new(&options).expect("all files");
+    assert!(plan.tls.is_some());
+    // The certificate is that of one process of one cluster.
+    options.cluster_name = Some("other".to_owned());
+    let refused = NodePlan::new(&options).expect_err("another cluster");
+    assert!(
+        refused.to_string().contains("snapledger://bank/process/n1"),
+        "{refused}"
+    );
+    options.cluster_name = None;
+    // Without one of them it is not TLS.
+    let given = TlsOptions {
+        tls_cert: Some(path("n1.crt")),
+        ..TlsOptions::default()
+    };
+    let alone = NodeOptions {
+        tls: given,
+        ..by_peers(&[])
+    };
+    let refused = NodePlan::new(&alone).expect_err("the key is missing");
+    assert!(
+        refused.to_string().contains("add key and ca to [tls]"),
+        "{refused}"
+    );
+    // Others may read the key.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(path("n1.key"), mode).expect("it is ours");
+    let refused = NodePlan::new(&options).expect_err("an open key");
+    assert!(refused.to_string().contains("chmod 600"), "{refused}");
 }

@@ -2,12 +2,16 @@
 //!
 //! A client verifies the host name of the node against the CAs it trusts, and may present a certificate.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 use ureq::tls as rest;
 
@@ -79,6 +83,19 @@ impl ClientTls {
         let config = Arc::clone(&self.config);
         let connector = connector(move || Arc::clone(&config));
         endpoint.connect_with_connector(connector).await
+    }
+
+    /// A connection to `address` (`host:port`) for gRPC without tonic.
+    ///
+    /// # Errors
+    /// The node cannot be reached, or is refused.
+    pub async fn open(&self, address: &str) -> io::Result<TlsStream<TcpStream>> {
+        let (host, _) = address.rsplit_once(':').unwrap_or((address, ""));
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let socket = TcpStream::connect(address).await?;
+        socket.set_nodelay(true)?;
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        connector.connect(name, socket).await
     }
 
     /// The configuration of an agent for REST.

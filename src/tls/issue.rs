@@ -8,6 +8,7 @@ use rcgen::{
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use sha2::{Digest as _, Sha256};
 
 use super::certificate::Certificate;
 use crate::access::identity::{Holder, Identity};
@@ -16,6 +17,8 @@ use crate::access::identity::{Holder, Identity};
 const NAME_BYTES_MAX: usize = 64;
 /// Certificates begin this much earlier, for clocks that are behind.
 const BACKDATED: Duration = Duration::from_secs(60 * 60);
+/// Bytes of the number in the name of a CA.
+const NUMBER_BYTES: usize = 4;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A certificate with its key, both in PEM.
@@ -72,10 +75,12 @@ impl Authority {
         if cluster.is_empty() || cluster.len() > NAME_BYTES_MAX {
             return Err(IssueError::Cluster(cluster.len()));
         }
-        let mut params = params(cluster, "snapledger CA", days)?;
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        // Each CA has a name of its own, so that verifiers tell an unknown CA from a damaged signature.
+        let number = hex::encode(&Sha256::digest(key.public_key_raw())[..NUMBER_BYTES]);
+        let mut params = params(cluster, &format!("snapledger CA {number}"), days)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let issued = Issued {
             certificate: params.self_signed(&key)?.pem(),
             key: key.serialize_pem(),
@@ -179,5 +184,64 @@ fn name_of(host: &str) -> Result<SanType, IssueError> {
     match is_name {
         true => Ok(SanType::DnsName(host.try_into().map_err(|_| bad())?)),
         false => Err(bad()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::ids::ProcessId;
+    use crate::tls::certificate::identity;
+
+    fn certificate(pem: &str) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate")
+    }
+
+    #[test]
+    fn a_certificate_carries_the_identity_and_the_hosts() {
+        let (_, ca) = Authority::new("bank / eu", 10).expect("a CA");
+        let authority = Authority::from_pem(&ca.certificate, &ca.key).expect("the CA again");
+        assert_eq!(authority.cluster(), "bank / eu");
+        let id = ProcessId::parse("n/1 ü").expect("an id");
+        let hosts = ["n1.example.org", "10.0.0.1", "[::1]", "*.n1.example.org"];
+        let hosts = hosts.map(str::to_owned);
+        let holder = Holder::Process(id);
+        let issued = authority.issue(holder.clone(), &hosts, 1).expect("a pair");
+        let encoded = certificate(&issued.certificate);
+        let cluster = "bank / eu".to_owned();
+        assert_eq!(identity(&encoded), Ok(Identity { cluster, holder }));
+        let described = Certificate::read(&encoded).expect("a certificate");
+        let names = ["n1.example.org", "10.0.0.1", "::1", "*.n1.example.org"];
+        assert_eq!(described.names[..4], names);
+        assert!(!described.is_authority);
+        assert_eq!(described.until - described.from, 25 * 60 * 60);
+    }
+
+    #[test]
+    fn what_makes_no_certificate_is_refused() {
+        for name in ["", &"b".repeat(65)] {
+            assert!(matches!(
+                Authority::new(name, 1),
+                Err(IssueError::Cluster(_))
+            ));
+        }
+        for days in [0, 36_501] {
+            assert!(matches!(
+                Authority::new("b", days),
+                Err(IssueError::Days(_))
+            ));
+        }
+        let (authority, ca) = Authority::new("b", 1).expect("a CA");
+        let client = || Holder::Client("c".to_owned());
+        for host in ["", "n1:7101", "n 1", "https://n1"] {
+            let refused = authority.issue(client(), &[host.to_owned()], 1);
+            assert!(matches!(refused, Err(IssueError::Host(_))), "{host}");
+        }
+        let (_, other) = Authority::new("b", 1).expect("a CA");
+        let mixed = Authority::from_pem(&ca.certificate, &other.key);
+        assert!(matches!(mixed, Err(IssueError::OtherKey)));
+        let issued = authority.issue(client(), &[], 1).expect("a pair");
+        let no_ca = Authority::from_pem(&issued.certificate, &issued.key);
+        assert!(matches!(no_ca, Err(IssueError::NotAnAuthority(_))));
     }
 }

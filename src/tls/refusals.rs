@@ -133,14 +133,18 @@ fn of_certificate(error: &CertificateError) -> &'static str {
     }
 }
 
-/// The sentence of a failed handshake, without the words of the library around those of this program.
+/// The sentence of a failed handshake. Faults of certificates are told in the words of this program.
 pub(super) fn sentence(error: &(dyn Error + 'static)) -> String {
     let mut source = Some(error);
     while let Some(inner) = source {
-        if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) =
-            inner.downcast_ref()
-        {
-            return format!("the certificate {other}");
+        match inner.downcast_ref() {
+            Some(rustls::Error::InvalidCertificate(fault)) => return of_fault(fault),
+            Some(rustls::Error::PeerIncompatible(what)) => {
+                return format!(
+                    "the other end has no version or cipher of TLS 1.2 or newer: {what:?}"
+                );
+            }
+            _ => {}
         }
         source = inner
             .downcast_ref::<io::Error>()
@@ -149,6 +153,22 @@ pub(super) fn sentence(error: &(dyn Error + 'static)) -> String {
             .or_else(|| inner.source());
     }
     error.to_string()
+}
+
+fn of_fault(fault: &CertificateError) -> String {
+    match fault {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the certificate has expired; issue a new one".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the certificate is not valid yet; compare the clocks of both machines".to_owned()
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "no trusted CA issued the certificate; compare it with the CAs of this end".to_owned()
+        }
+        CertificateError::Other(other) => format!("the certificate {other}"),
+        other => format!("the certificate is refused: {other}"),
+    }
 }
 
 #[cfg(test)]

@@ -110,6 +110,11 @@ fn deposits_stand_beside_the_transport_and_the_engine() {
 }
 
 #[test]
+fn tls_is_compared_with_none() {
+    assert_ratios(&measured("tls --seconds 0.1 --accounts 100"), 3);
+}
+
+#[test]
 fn a_stream_is_measured() {
     assert_ratios(&measured("stream --seconds 0.2 --batch 50"), 0);
 }

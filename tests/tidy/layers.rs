@@ -71,7 +71,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     // The commands start `bench`, which reports with the errors and tables of the commands.
     (
         "bench",
-        &["cli", "process", "proto", "simulate", "store", "tls"],
+        &[
+            "access", "cli", "process", "proto", "simulate", "store", "tls",
+        ],
     ),
     (
         "cli",

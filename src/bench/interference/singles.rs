@@ -68,7 +68,7 @@ impl Singles {
     pub(super) async fn connect(nodes: &[Address], hit: Hit) -> Result<Self, CliError> {
         let mut callers = Vec::new();
         for node in nodes {
-            callers.push(Caller::connect(&node.grpc, DEPOSIT).await?);
+            callers.push(Caller::connect(node, DEPOSIT).await?);
         }
         Ok(Self {
             nodes: callers,

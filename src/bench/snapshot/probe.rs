@@ -33,7 +33,7 @@ impl Probe {
     pub(super) async fn connect(nodes: &[Address]) -> Result<Self, CliError> {
         let mut clients = Vec::new();
         for node in nodes {
-            clients.push(BankServiceClient::new(connect(&node.grpc).await?));
+            clients.push(BankServiceClient::new(connect(node).await?));
         }
         Ok(Self(clients))
     }

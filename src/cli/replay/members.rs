@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::cli::CliError;
-use crate::cli::rest::agent;
+use crate::cli::agent::agent;
 use crate::client::reason;
 use crate::config::reachable;
 use crate::process::ids::ProcessId;
@@ -157,7 +157,7 @@ async fn status(endpoint: &Endpoint, within: Duration) -> MemberAnswer {
 async fn refuse_rest(endpoint: &Endpoint) -> Result<(), CliError> {
     let uri = endpoint.uri().clone();
     let asked = tokio::task::spawn_blocking(move || {
-        let answer = agent(CONNECT_MAX).get(format!("{uri}healthz")).call();
+        let answer = agent(CONNECT_MAX, None).get(format!("{uri}healthz")).call();
         (uri, answer.is_ok())
     });
     match asked.await {

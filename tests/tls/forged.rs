@@ -1,0 +1,123 @@
+//! A process with a valid certificate speaks in its own name alone.
+
+use snapledger::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
+use snapledger::proto::chandy_lamport::{ApplicationMessage, MarkerMessage};
+use snapledger::proto::snapledger::peer_service_client::PeerServiceClient;
+use snapledger::proto::snapledger::{Frame, Greeting, Hello, Identity, Tally, frame};
+use snapledger::tls::client::ClientTls;
+use tonic::{Code, Status};
+
+use crate::cluster::Cluster;
+
+fn identity(process: &str) -> Identity {
+    Identity {
+        cluster: "bank".to_owned(),
+        process: process.to_owned(),
+        store_uuid: vec![7; 16],
+        boot: 1,
+        run: 1,
+    }
+}
+
+// The status of a stream that begins with a hello in the name of a process.
+async fn hello(cluster: &Cluster, to: &str, name: &str, client: &ClientTls) -> Status {
+    let hello = Hello {
+        sender: Some(identity(name)),
+        receiver: to.to_owned(),
+        sent: Some(Tally::default()),
+        ..Hello::default()
+    };
+    let frame = Frame {
+        body: Some(frame::Body::Hello(hello)),
+    };
+    let mut peer = PeerServiceClient::new(cluster.grpc(to, client));
+    match peer.channel(tokio_stream::iter([frame])).await {
+        Err(status) => status,
+        Ok(answer) => {
+            let first = answer.into_inner().message().await;
+            first.expect_err("a forged hello is refused")
+        }
+    }
+}
+
+fn message(from: &str) -> ApplicationMessage {
+    ApplicationMessage {
+        message_id: "m".to_owned(),
+        from_process: from.to_owned(),
+        to_process: "n3".to_owned(),
+        payload: br#"{"transfer_id":"t","from_account":"a","to_account":"b","amount":5}"#.to_vec(),
+        message_type: "transfer".to_owned(),
+        sender_clock: 1,
+    }
+}
+
+fn assert_refused(status: &Status, claimed: &str) {
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    let sentence = status.message();
+    assert!(
+        sentence.contains("snapledger://bank/process/n2"),
+        "{sentence}"
+    );
+    assert!(sentence.contains(&format!("{claimed:?}")), "{sentence}");
+}
+
+#[tokio::test]
+async fn another_process_cannot_speak_for_one_whatever_the_call() {
+    let cluster = Cluster::up().await;
+    let n2 = cluster.certificates.trusting(Some("n2"));
+    assert_refused(&hello(&cluster, "n3", "n1", &n2).await, "n1");
+    let mut peer = PeerServiceClient::new(cluster.grpc("n3", &n2));
+    let greeting = Greeting {
+        identity: Some(identity("n1")),
+        leaving: true,
+        ..Greeting::default()
+    };
+    let refused = peer.greet(greeting).await.expect_err("a forged greeting");
+    assert_refused(&refused, "n1");
+    let mut snapshots = SnapshotServiceClient::new(cluster.grpc("n3", &n2));
+    let refused = snapshots
+        .send_message(message("n1"))
+        .await
+        .expect_err("a forged message");
+    assert_refused(&refused, "n1");
+    let marker = MarkerMessage {
+        snapshot_id: "s".to_owned(),
+        sender_id: "n1".to_owned(),
+        initiator_id: "n1".to_owned(),
+        logical_clock: 1,
+    };
+    let refused = snapshots
+        .receive_marker(marker)
+        .await
+        .expect_err("a forged marker");
+    assert_refused(&refused, "n1");
+    cluster.says("n3", "in the name of process \"n1\"", 0).await;
+    // The channel of the real n1 is not affected, and no money came.
+    cluster.connected().await;
+    let client = cluster.certificates.trusting(None);
+    let account = cluster
+        .get("n3", "/v1/accounts/b", &client)
+        .await
+        .expect("it answers");
+    assert_eq!(account["status"], 404, "{account}");
+}
+
+#[tokio::test]
+async fn a_client_is_no_process() {
+    let cluster = Cluster::up().await;
+    cluster.certificates.client("audit");
+    for (name, words) in [(Some("audit"), "client/audit"), (None, "no certificate")] {
+        let client = cluster.certificates.trusting(name);
+        let status = hello(&cluster, "n3", "n1", &client).await;
+        assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+        assert!(status.message().contains(words), "{status}");
+        let mut snapshots = SnapshotServiceClient::new(cluster.grpc("n3", &client));
+        let status = snapshots
+            .send_message(message("n1"))
+            .await
+            .expect_err("no process");
+        assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+        cluster.says("n3", words, 0).await;
+    }
+    cluster.connected().await;
+}
