@@ -54,7 +54,9 @@ pub(super) enum Failure {
     #[error("the node is not ready: {0}")]
     NotReady(String),
     /// A concurrency limit is reached.
-    #[error("at most {0} {1} at once; try again in a moment")]
+    #[error(
+        "at most {0} {1} at once, and three quarters of them for one address; try again in a moment"
+    )]
     Busy(usize, &'static str),
     /// A unary call came for a channel that the cluster file declares as native.
     #[error(

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::error::Unavailable;
 use super::health::disk_space::DiskSpace;
 use super::health::metrics::Metrics;
+use super::health::refusals::Refusals;
 use super::peers::handshakes::Handshakes;
 use super::peers::{PeerView, Peers};
 use super::replication::pins::Pins;
@@ -448,6 +449,12 @@ impl Handle {
     pub fn metrics(&self) -> String {
         let (is_ready, stopped) = (self.ready().is_ok(), self.stopped().len());
         self.shared.metrics.text(is_ready, stopped)
+    }
+
+    /// The counters of what was refused because of a limit.
+    #[must_use]
+    pub fn refusals(&self) -> Refusals {
+        self.shared.metrics.refusals.clone()
     }
 
     /// The state of a channel of this process.

@@ -34,6 +34,7 @@ pub use crate::history::known::SnapshotStatus;
 pub use error::{NodeError, NotBegun, Unanswered, Unavailable};
 pub use handle::Handle;
 use handle::NodeContext;
+pub use health::refusals::{RefusalReason, Refusals};
 pub use peers::{PeerState, PeerView};
 pub use snapshots::events::{Event, Happening};
 pub use snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotView};

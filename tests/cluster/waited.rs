@@ -10,8 +10,8 @@ use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::rest::Rest;
 
-/// The limit of concurrent watchers and waiters.
-const WAITING_MAX: usize = 256;
+/// The watchers and waiters of one address: three quarters of 256.
+const WAITING_MAX: usize = 192;
 const LONG: Duration = Duration::from_secs(3600);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

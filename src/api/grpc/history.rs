@@ -1,19 +1,16 @@
 //! `snapledger.v1.HistoryService`: snapshots and their contents; balances of any process, current, at instants and in
 //! snapshots; audits and statements.
 
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::super::error::Failure;
 use super::super::named::{Among, RevisionRef, named};
 use super::super::range::{Given, Range};
 use super::super::recorded;
-use super::super::rest::admission::EXPORTS_MAX;
 use super::super::rest::cursor::{QueryFingerprint, going_on};
 use super::super::rest::missing::{MISSING, from_snapshot};
 use super::super::rest::query::{LIMIT_DEFAULT, LIMIT_MAX};
+use super::super::serve::limits::{Resource, client};
 use super::super::time::Instant;
 use super::super::time_argument;
 use super::stream::{Answer, AnswerSender, stream};
@@ -35,24 +32,14 @@ use crate::proto::snapledger::{
 };
 use crate::store::{StatementQuery, States, Store, StoreError};
 
-/// The most snapshots watched at once.
-const WATCHERS_MAX: usize = 256;
-
 /// The service of one node.
 pub(super) struct History {
     handle: Handle,
-    watchers: Arc<Semaphore>,
-    /// Limits comparisons: each occupies a thread for long, and one with an instant also every other node.
-    exports: Arc<Semaphore>,
 }
 
 impl History {
     pub(super) fn new(handle: Handle) -> Self {
-        Self {
-            handle,
-            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
-            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
-        }
+        Self { handle }
     }
 
     async fn view(
@@ -265,9 +252,9 @@ impl HistoryService for History {
             snapshot: from,
             revision: going_on(asked.from_revision),
         };
-        // Before any other process is asked, as on REST.
-        let permit = self.exports.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| Failure::Busy(EXPORTS_MAX, "exports"))?;
+        // Before any other process is asked, as on REST: a comparison occupies a thread for long, and one with an
+        // instant also every other node.
+        let permit = client(&request).take(Resource::Exports, 1)?;
         let mut sides = match (asked.at_us, &*asked.to_snapshot_id) {
             (Some(at_us), "") => {
                 let time =
@@ -304,8 +291,7 @@ impl HistoryService for History {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let permit = self.watchers.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| Failure::Busy(WATCHERS_MAX, "watchers of snapshots"))?;
+        let permit = client(&request).take(Resource::Watchers, 1)?;
         let answer = watched::watch(&self.handle, request.into_inner(), permit).await?;
         Ok(Response::new(answer))
     }
@@ -422,6 +408,10 @@ fn send(
 mod tests {
     use tonic::Code;
 
+    use std::sync::Arc;
+
+    use super::super::super::serve::limits::places::Places;
+    use super::super::super::serve::limits::{EXPORTS_MAX, address_share};
     use super::*;
     use crate::node::Node;
 
@@ -431,19 +421,20 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let node = Node::alone(dir.path()).await;
         let history = History::new(node.handle().clone());
+        let usage = Places::alone();
         let asked = async |at_us, other: &str| {
-            let request = DiffRequest {
+            let mut request = Request::new(DiffRequest {
                 from_snapshot_id: "none".to_owned(),
                 to_snapshot_id: other.to_owned(),
                 at_us,
                 ..DiffRequest::default()
-            };
-            let answer = history.diff(Request::new(request)).await;
+            });
+            request.extensions_mut().insert(Arc::clone(&usage));
+            let answer = history.diff(request).await;
             answer.expect_err("there is no such snapshot").code()
         };
         for (at_us, other) in [(Some(0), ""), (None, "neither")] {
-            let count = u32::try_from(EXPORTS_MAX).expect("it is small");
-            let all = history.exports.clone().try_acquire_many_owned(count);
+            let all = usage.take(Resource::Exports, address_share(EXPORTS_MAX));
             assert_eq!(asked(at_us, other).await, Code::ResourceExhausted);
             drop(all.expect("nobody has one"));
             assert_eq!(asked(at_us, other).await, Code::NotFound);

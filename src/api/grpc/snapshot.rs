@@ -1,15 +1,16 @@
 //! `chandy_lamport.SnapshotService`: snapshots, and the unary entry into a channel.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status};
 
 use super::super::error::{Failure, id};
 use super::super::identity;
 use super::super::named::{Among, named, new_id};
 use super::super::recorded::{absent, blocking};
+use super::super::serve::limits::{Client, Permit, Resource, client};
 use super::deadline::patience;
 use super::recorded::{Reader, what_is_missing};
 use super::refused;
@@ -34,8 +35,6 @@ use crate::transport::wire::Foreign;
 
 /// The wait for a snapshot in a call without a deadline.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// The most calls that wait for snapshots at once.
-const WAITING_MAX: usize = 1024;
 /// The answer to a message whose id was used for another message.
 const REUSED: &str = "the message_id was already used for a message with other content, so this message was not \
                       applied; repeat a message unchanged, and give every new message its own id";
@@ -43,7 +42,25 @@ const REUSED: &str = "the message_id was already used for a message with other c
 /// The service of one node.
 pub(super) struct Snapshots {
     handle: Handle,
-    waiting: Semaphore,
+}
+
+/// What a call that may have to wait needs for it.
+struct Wait {
+    client: Client,
+    longest: Duration,
+}
+
+impl Wait {
+    fn of<T>(request: &Request<T>) -> Self {
+        Self {
+            client: Arc::clone(client(request)),
+            longest: patience(request, WAIT_MAX),
+        }
+    }
+
+    fn begin(&self) -> Result<Permit, Failure> {
+        self.client.take(Resource::Waits, 1)
+    }
 }
 
 #[tonic::async_trait]
@@ -136,7 +153,7 @@ impl SnapshotService for Snapshots {
         let asked = &request.get_ref().snapshot_id;
         let snapshot = named(&self.handle, "snapshot_id", asked, Among::All).await?;
         let reading = self.handle.store().retention().reading(&snapshot);
-        let part = self.part(&snapshot, patience(&request, WAIT_MAX)).await?;
+        let part = self.part(&snapshot, Wait::of(&request)).await?;
         let Some(part) = part else {
             return Ok(Response::new(GetSnapshotResponse {
                 error: format!(
@@ -161,7 +178,7 @@ impl SnapshotService for Snapshots {
     ) -> Result<Response<GetGlobalSnapshotResponse>, Status> {
         let asked = &request.get_ref().snapshot_id;
         let snapshot = named(&self.handle, "snapshot_id", asked, Among::All).await?;
-        let view = self.finished(&snapshot, patience(&request, WAIT_MAX));
+        let view = self.finished(&snapshot, Wait::of(&request));
         let Some(view) = view.await? else {
             return Ok(Response::new(GetGlobalSnapshotResponse {
                 error: absent(&self.handle, snapshot.clone()).await?.to_string(),
@@ -176,43 +193,31 @@ impl SnapshotService for Snapshots {
 
 impl Snapshots {
     pub(super) fn new(handle: Handle) -> Self {
-        Self {
-            handle,
-            waiting: Semaphore::new(WAITING_MAX),
-        }
+        Self { handle }
     }
 
-    // Waits until a snapshot is published; returns it as it is when `patience` expires.
+    // Waits until a snapshot is published; returns it as it is when the time is over.
     async fn finished(
         &self,
         snapshot: &SnapshotId,
-        patience: Duration,
+        wait: Wait,
     ) -> Result<Option<SnapshotView>, Failure> {
         let view = self.handle.find_or_assemble(snapshot).await?;
         if view.as_ref().is_some_and(|view| view.root.is_some()) {
             return Ok(view);
         }
-        let _place = self.admit()?;
-        Ok(self.handle.finished(snapshot, patience).await?)
+        let _permit = wait.begin()?;
+        Ok(self.handle.finished(snapshot, wait.longest).await?)
     }
 
     // The local part as it is, as soon as it exists.
-    async fn part(
-        &self,
-        snapshot: &SnapshotId,
-        patience: Duration,
-    ) -> Result<Option<Part>, Failure> {
+    async fn part(&self, snapshot: &SnapshotId, wait: Wait) -> Result<Option<Part>, Failure> {
         let part = self.handle.part(snapshot).await?;
         if part.is_some() {
             return Ok(part);
         }
-        let _place = self.admit()?;
-        Ok(self.handle.part_soon(snapshot, patience).await?)
-    }
-
-    fn admit(&self) -> Result<SemaphorePermit<'_>, Failure> {
-        let permit = self.waiting.try_acquire();
-        permit.map_err(|_| Failure::Busy(WAITING_MAX, "calls that wait for snapshots"))
+        let _permit = wait.begin()?;
+        Ok(self.handle.part_soon(snapshot, wait.longest).await?)
     }
 
     // Delivers an application message, or says why it is invalid.

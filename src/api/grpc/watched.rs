@@ -1,12 +1,13 @@
 //! The events of one snapshot as messages, until it is complete or partial.
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::super::error::Failure;
 use super::super::named::{Among, named};
 use super::super::recorded::absent;
+use super::super::serve::limits::Permit;
 use super::figures;
 use super::stream::{Answer, STALL};
 use crate::node::{Event, Handle, Happening, Watch};
@@ -22,7 +23,7 @@ const EVENTS_WAITING: usize = 16;
 pub(super) async fn watch(
     handle: &Handle,
     asked: WatchRequest,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 ) -> Result<Answer<SnapshotEvent>, Failure> {
     let snapshot = named(handle, "snapshot_id", &asked.snapshot_id, Among::All).await?;
     let seen = Some(&*asked.last_event_id).filter(|seen| !seen.is_empty());

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::ops::{Bound, ControlFlow};
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
@@ -20,6 +21,7 @@ use super::snapshot::Gaps;
 use super::table::{self, FORMATS, Row, TableOptions};
 use crate::api::error::{Failure, id};
 use crate::api::recorded::{balances, blocking, state_of, view_of};
+use crate::api::serve::limits::{Client, Resource};
 use crate::cluster::members::Membership;
 use crate::history::global::GlobalState;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
@@ -73,6 +75,7 @@ struct Page<'a> {
 
 /// `GET /v1/snapshots/{id}/balances`
 pub(super) async fn list(
+    Extension(client): Extension<Client>,
     State(app): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
@@ -101,7 +104,7 @@ pub(super) async fn list(
         .await?;
         Json(Page { gaps, ..page }).into_response()
     } else {
-        let permit = app.admit_export()?;
+        let permit = client.take(Resource::Exports, 1)?;
         let limit = selection.limit;
         table::stream(
             handle,

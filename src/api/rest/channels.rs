@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
@@ -17,6 +18,7 @@ use super::query::{Parameters, REVISION};
 use super::snapshot::Gaps;
 use crate::api::error::{Failure, id};
 use crate::api::recorded::view_of;
+use crate::api::serve::limits::{Client, Resource};
 use crate::history::part::{RecordedChannel, RecordedMessage};
 use crate::node::SnapshotView;
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -34,6 +36,7 @@ struct MessageResponse<'a> {
 
 /// `GET /v1/snapshots/{id}/channels`
 pub(super) async fn list(
+    Extension(client): Extension<Client>,
     State(app): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
@@ -47,7 +50,7 @@ pub(super) async fn list(
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
-    let permit = app.admit_export()?;
+    let permit = client.take(Resource::Exports, 1)?;
     let missing = missing::from_snapshot(&view.state, None);
     let write = move |store: &Store, sink: &mut Sink| write(store.chunks(), &view, sink);
     let answer = export::stream(&app.handle, Format::Json, permit, write);

@@ -3,11 +3,11 @@
 
 use std::ops::ControlFlow;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::AppState;
 use super::body::Segments;
@@ -21,6 +21,7 @@ use super::table::{self, FORMATS, Row, TableOptions};
 use crate::api::error::{Failure, id};
 use crate::api::named::RevisionRef;
 use crate::api::recorded::{blocking, view_of_revision};
+use crate::api::serve::limits::{Client, Permit, Resource};
 use crate::api::time::{Instant, rfc3339};
 use crate::api::time_argument;
 use crate::cluster::differences::{Sides, To};
@@ -121,6 +122,7 @@ struct MissingResponse {
 
 /// `GET /v1/snapshots/{id}/diff/{other}`
 pub(super) async fn list(
+    Extension(client): Extension<Client>,
     State(app): State<AppState>,
     Segments((from, to)): Segments<(String, String)>,
     uri: Uri,
@@ -158,7 +160,7 @@ pub(super) async fn list(
         return Ok(freshness.not_modified());
     }
     // Pages need a permit as well: if the unshared data is large and differs little, a page occupies a thread for long.
-    let permit = app.admit_export()?;
+    let permit = client.take(Resource::Exports, 1)?;
     // Other formats contain no sums. A doubt may be resolved later, so such an answer is not cached.
     let freshness = match format != Format::Json || sides.ask().await? {
         true => freshness,
@@ -170,6 +172,7 @@ pub(super) async fn list(
 
 /// `GET /v1/snapshots/{id}/diff?at=`
 pub(super) async fn until(
+    Extension(client): Extension<Client>,
     State(app): State<AppState>,
     Segments(from): Segments<String>,
     uri: Uri,
@@ -184,7 +187,7 @@ pub(super) async fn until(
         return Err(Failure::malformed("at", why));
     };
     // Before other processes are asked, since every request loads all of them.
-    let permit = app.admit_export()?;
+    let permit = client.take(Resource::Exports, 1)?;
     let [revision, _] = selection.revisions();
     let from = RevisionRef {
         snapshot: from,
@@ -252,7 +255,7 @@ impl Selection {
         handle: &Handle,
         sides: Sides,
         format: Format,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
     ) -> Result<Response, Failure> {
         if format == Format::Json {
             let page = blocking(handle, move |store| {

@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::AppState;
@@ -19,6 +20,7 @@ use super::snapshot::Snapshot;
 use super::wait::WAIT;
 use crate::api::error::{Failure, id};
 use crate::api::recorded::absent;
+use crate::api::serve::limits::{Client, Permit, Resource};
 use crate::api::time::rfc3339;
 use crate::node::{Event, Happening, Unavailable, Watch};
 use crate::process::ids::SnapshotId;
@@ -57,6 +59,7 @@ enum EventResponse<'a> {
 
 /// `GET /v1/snapshots/{id}/events`
 pub(super) async fn stream(
+    Extension(client): Extension<Client>,
     State(app): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
@@ -76,7 +79,7 @@ pub(super) async fn stream(
         // 204 tells clients that reconnect automatically to stop.
         return Ok((StatusCode::NO_CONTENT, never_stored).into_response());
     }
-    let permit = app.admit_watcher()?;
+    let permit = client.take(Resource::Watchers, 1)?;
     let (events, waiting) = mpsc::channel(EVENTS_WAITING);
     tokio::spawn(follow(watch, snapshot, events, permit));
     let events = Sse::new(ReceiverStream::new(waiting)).keep_alive(KeepAlive::default());
@@ -103,7 +106,7 @@ async fn follow(
     mut watch: Watch,
     snapshot: SnapshotId,
     events: mpsc::Sender<Result<Sent, Infallible>>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 ) {
     loop {
         let next = tokio::select! {

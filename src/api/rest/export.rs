@@ -8,11 +8,11 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::negotiation::Format;
 use crate::api::error::Failure;
 use crate::api::recorded;
+use crate::api::serve::limits::Permit;
 use crate::cluster::QueryError;
 use crate::node::Handle;
 use crate::store::{READING_MAX, Store, StoreError};
@@ -102,7 +102,7 @@ impl From<Broken> for io::Error {
 pub(super) fn stream(
     handle: &Handle,
     format: Format,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
     write: impl FnOnce(&Store, &mut Sink) -> io::Result<()> + Send + 'static,
 ) -> Response {
     let (blocks, body) = AnswerSender::new(BLOCKS_WAITING_MAX, STALL);

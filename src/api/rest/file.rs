@@ -1,5 +1,6 @@
 //! Files for auditors: a snapshot as one file, and the proof of one balance. Both can be verified offline.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -15,11 +16,13 @@ use super::query::{Parameters, REVISION};
 use crate::api::error::{Failure, id};
 use crate::api::proof::ProofDocument;
 use crate::api::recorded::{blocking, state_of, view_of};
+use crate::api::serve::limits::{Client, Resource};
 use crate::cluster::members::Membership;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 
 /// `GET /v1/snapshots/{id}/export`
 pub(super) async fn export(
+    Extension(client): Extension<Client>,
     State(app): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
@@ -38,7 +41,7 @@ pub(super) async fn export(
     }
     let handle = &app.handle;
     let cluster = app.handle.config().cluster.clone();
-    let permit = app.admit_export()?;
+    let permit = client.take(Resource::Exports, 1)?;
     let name = encode_segment(view.state.snapshot.as_str());
     let mut response = export::stream(handle, Format::Export, permit, move |store, sink| {
         let state = &view.state;

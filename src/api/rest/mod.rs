@@ -37,7 +37,7 @@ mod wait;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
@@ -53,15 +53,11 @@ pub use openapi::document;
 #[derive(Clone)]
 struct AppState {
     handle: Handle,
-    bounds: admission::Bounds,
 }
 
 /// All routes of one node.
 pub fn router(handle: Handle) -> Router {
-    let app = AppState {
-        handle,
-        bounds: admission::Bounds::default(),
-    };
+    let app = AppState { handle };
     let trace = TraceLayer::new_for_http()
         .make_span_with(span)
         .on_failure(DefaultOnFailure::new().level(Level::DEBUG));
@@ -72,8 +68,8 @@ pub fn router(handle: Handle) -> Router {
     // Layers on an outer router: a layer of the routes themselves would run after a route is matched.
     Router::new()
         .fallback_service(routes)
-        .layer(from_fn_with_state(app.clone(), latest::resolve))
-        .layer(from_fn_with_state(app, admission::admit))
+        .layer(from_fn_with_state(app, latest::resolve))
+        .layer(from_fn(admission::admit))
         .layer(DefaultBodyLimit::max(body::BODY_BYTES_MAX))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(trace)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -19,6 +20,7 @@ use super::wait::{WAIT, Wait};
 use crate::api::error::{Failure, id};
 use crate::api::named::{Among, LATEST, named, new_id};
 use crate::api::recorded::{self, absent, account_bytes, view, view_of};
+use crate::api::serve::limits::Client;
 use crate::config::{Keep, parse_deadline};
 use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
@@ -49,13 +51,14 @@ struct Started<'a> {
 
 /// `POST /v1/snapshots`
 pub(super) async fn initiate(
+    Extension(client): Extension<Client>,
     State(app): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
     OptionalBody(wanted): OptionalBody<ListQuery>,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Json])?;
-    let wait = Wait::of(&app, &uri)?;
+    let wait = Wait::of(&client, &uri)?;
     let deadline = wanted.deadline.as_deref().map(deadline).transpose()?;
     let wanted = wanted.snapshot_id.as_deref();
     let wanted = wanted.map(|text| new_id("snapshot_id", text)).transpose()?;
@@ -101,6 +104,7 @@ fn deadline(text: &str) -> Result<Duration, Failure> {
 
 /// `GET /v1/snapshots/{id}`
 pub(super) async fn one(
+    Extension(client): Extension<Client>,
     State(app): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
@@ -108,7 +112,7 @@ pub(super) async fn one(
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Json])?;
     let parameters = Parameters::of(&uri, &[WAIT, REVISION])?;
-    let (wait, revision) = Wait::or_revision(&app, &parameters)?;
+    let (wait, revision) = Wait::or_revision(&client, &parameters)?;
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
     let view = match revision {
         Some(_) => view_of(&app.handle, snapshot, revision).await?,
@@ -155,13 +159,14 @@ pub(super) async fn revisions(
 
 /// `GET /v1/snapshots/latest`
 pub(super) async fn latest(
+    Extension(client): Extension<Client>,
     State(app): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Json])?;
     let parameters = Parameters::of(&uri, &[STATUS, WAIT, REVISION])?;
-    let (wait, revision) = Wait::or_revision(&app, &parameters)?;
+    let (wait, revision) = Wait::or_revision(&client, &parameters)?;
     let newest = newest(&app, &parameters).await?;
     let view = match revision {
         Some(_) => {

@@ -1,6 +1,7 @@
 //! Statements: every operation of an account with the balance after it and the snapshots between, in pages of JSON or
 //! as a table.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +19,7 @@ use super::statement_table::{StatementRequest, stream};
 use super::table::FORMATS;
 use crate::api::error::Failure;
 use crate::api::range::Range;
+use crate::api::serve::limits::Client;
 use crate::api::time::rfc3339;
 use crate::cluster::statement::{page, place};
 use crate::process::clock::Hlc;
@@ -47,35 +49,43 @@ struct MarkedSnapshotResponse<'a> {
 
 /// `GET /v1/accounts/{account}/history`
 pub(super) async fn own(
+    Extension(client): Extension<Client>,
     State(app): State<AppState>,
     Segments(account): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let account_ref = AccountRef::own(&app.handle, &account)?;
-    show(&app, account_ref, &uri, &headers).await
+    show(&app, &client, account_ref, &Asked { uri, headers }).await
 }
 
 /// `GET /v1/processes/{process}/accounts/{account}/history`
 pub(super) async fn of_process(
+    Extension(client): Extension<Client>,
     State(app): State<AppState>,
     Segments((process, account)): Segments<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let account_ref = AccountRef::of(&app.handle, &process, &account).await?;
-    show(&app, account_ref, &uri, &headers).await
+    show(&app, &client, account_ref, &Asked { uri, headers }).await
+}
+
+/// What a request asks for beside the account.
+struct Asked {
+    uri: Uri,
+    headers: HeaderMap,
 }
 
 async fn show(
     app: &AppState,
+    client: &Client,
     account_ref: AccountRef,
-    uri: &Uri,
-    headers: &HeaderMap,
+    asked: &Asked,
 ) -> Result<Response, Failure> {
-    let format = negotiate(headers, &FORMATS)?;
+    let format = negotiate(&asked.headers, &FORMATS)?;
     let known = ["from", "to", "order", "limit", "cursor"];
-    let parameters = Parameters::of(uri, &known)?;
+    let parameters = Parameters::of(&asked.uri, &known)?;
     let (range, after) = parameters.range(&app.handle).await?;
     let query = StatementQuery {
         account: account_ref.account,
@@ -92,7 +102,7 @@ async fn show(
             query,
             limit,
         };
-        return stream(app, format, wanted).await;
+        return stream(app, client, format, wanted).await;
     }
     let page = page(&app.handle, &account_ref.process, query).await?;
     let never_stored = [(header::CACHE_CONTROL, "no-store")];

@@ -13,6 +13,7 @@ use super::query::LIMIT_MAX;
 use super::statement_entry::EntryResponse;
 use super::table::{self, Row, TableOptions};
 use crate::api::error::Failure;
+use crate::api::serve::limits::{Client, Resource};
 use crate::api::time::rfc3339;
 use crate::cluster::statement::{page, place};
 use crate::node::Handle;
@@ -76,10 +77,11 @@ struct Pages {
 /// The table. All refusals happen before it begins.
 pub(super) async fn stream(
     app: &AppState,
+    client: &Client,
     format: Format,
     mut wanted: StatementRequest,
 ) -> Result<Response, Failure> {
-    let permit = app.admit_export()?;
+    let permit = client.take(Resource::Exports, 1)?;
     wanted.query.limit = wanted.limit.unwrap_or(LIMIT_MAX);
     let first = page(&app.handle, &wanted.process, wanted.query.clone()).await?;
     let kept_since = first.kept_since.map(|since| rfc3339(Hlc(since).wall_us()));

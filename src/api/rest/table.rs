@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 
 use axum::response::Response;
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::export::{self, Broken, Sink};
 use super::negotiation::Format;
+use crate::api::serve::limits::Permit;
 use crate::node::Handle;
 use crate::store::Store;
 
@@ -103,7 +103,7 @@ pub(super) struct TableOptions {
 pub(super) fn stream<R: Row>(
     handle: &Handle,
     options: TableOptions,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
     write: impl FnOnce(&Store, &mut TableWriter<R, &mut Sink>) -> Result<(), Broken> + Send + 'static,
 ) -> Response {
     let TableOptions { format, limit } = options;

@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use axum::http::Uri;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::AppState;
 use super::query::{Parameters, REVISION, STATUS};
 use crate::api::error::Failure;
+use crate::api::serve::limits::{Client, Permit, Resource};
 use crate::node::{SnapshotView, Unavailable};
 use crate::process::ids::SnapshotId;
 
@@ -17,17 +17,17 @@ pub(super) const WAIT: &str = "wait";
 const SECONDS_MAX: u64 = 60;
 
 /// The end of the wait and its permit; `None` if the request does not wait.
-pub(super) struct Wait(Option<(Instant, OwnedSemaphorePermit)>);
+pub(super) struct Wait(Option<(Instant, Permit)>);
 
 impl Wait {
     /// Parses the request. Call it before anything is started, so that a refused request has no effect.
-    pub(super) fn of(app: &AppState, uri: &Uri) -> Result<Self, Failure> {
-        Self::asked(app, &Parameters::of(uri, &[WAIT])?)
+    pub(super) fn of(client: &Client, uri: &Uri) -> Result<Self, Failure> {
+        Self::asked(client, &Parameters::of(uri, &[WAIT])?)
     }
 
     /// As [`Wait::of`], for a request that may name a revision, which is never waited for.
     pub(super) fn or_revision(
-        app: &AppState,
+        client: &Client,
         parameters: &Parameters,
     ) -> Result<(Self, Option<u32>), Failure> {
         let revision = parameters.revision(REVISION)?;
@@ -35,16 +35,16 @@ impl Wait {
             let why = "give it or a revision, not both: a revision already exists, or never will";
             return Err(Failure::malformed(WAIT, why));
         }
-        Ok((Self::asked(app, parameters)?, revision))
+        Ok((Self::asked(client, parameters)?, revision))
     }
 
-    fn asked(app: &AppState, parameters: &Parameters) -> Result<Self, Failure> {
+    fn asked(client: &Client, parameters: &Parameters) -> Result<Self, Failure> {
         let patience = patience(parameters)?;
         if patience.is_zero() {
             return Ok(Self(None));
         }
         let until = Instant::now() + patience;
-        Ok(Self(Some((until, app.admit_watcher()?))))
+        Ok(Self(Some((until, client.take(Resource::Watchers, 1)?))))
     }
 
     /// The remaining time; `None` if the request does not wait.

@@ -3,15 +3,19 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::listener::ConnectionLimit;
+
 /// Descriptors reserved for everything except incoming connections: store files, the runtime, listening sockets, and a
 /// margin for short-lived files.
 const KEPT: u64 = 64;
 /// Descriptors reserved per process of the cluster: its connection, and one that is being established.
 const KEPT_PER_MEMBER: u64 = 2;
 /// The limit of connections per listener when descriptors are plentiful.
-const CONNECTIONS_MAX: usize = 1024;
+pub(super) const CONNECTIONS_MAX: usize = 1024;
 /// The minimum per listener, so that peers and one client can connect.
 const CONNECTIONS_MIN: usize = 8;
+/// The part of these connections that is reserved for peers, per process of the cluster, and at most a quarter.
+pub(super) const RESERVED_PER_MEMBER: usize = 4;
 
 /// Raises the soft limit of this program to the hard limit.
 pub fn raise() {
@@ -29,9 +33,14 @@ pub fn raise() {
 }
 
 /// The connections allowed at once on each of the two listeners of a node, in a cluster of `members` processes.
-pub(super) fn connections_max(members: usize) -> usize {
+pub(super) fn connection_limit(members: usize) -> ConnectionLimit {
     let limit = getrlimit(Resource::Nofile).current;
-    share(limit.unwrap_or(u64::MAX), members as u64)
+    let all = share(limit.unwrap_or(u64::MAX), members as u64);
+    let reserved = members.saturating_mul(RESERVED_PER_MEMBER).min(all / 4);
+    ConnectionLimit {
+        for_all: all - reserved,
+        reserved,
+    }
 }
 
 fn share(limit: u64, members: u64) -> usize {

@@ -55,15 +55,16 @@ impl Host {
         sockets: Sockets,
         first: impl FnOnce(&Handle),
     ) -> Result<Self, NodeError> {
-        let connections_max = descriptors::connections_max(config.members.len());
+        let limit = descriptors::connection_limit(config.members.len());
         let tls = config.tls.clone();
-        let listen = |socket| {
-            let listener = Listener::new(listener(socket)?, connections_max);
-            Ok::<_, io::Error>(listener.with_tls(tls.clone()))
-        };
-        let (grpc, rest) = (listen(sockets.grpc)?, listen(sockets.rest)?);
+        let (grpc, rest) = (listener(sockets.grpc)?, listener(sockets.rest)?);
         let node = Node::start(config).await?;
         first(node.handle());
+        let limited = |socket| {
+            let listener = Listener::new(socket, limit, node.handle().refusals());
+            listener.with_tls(tls.clone())
+        };
+        let (grpc, rest) = (limited(grpc), limited(rest));
         let (stopping, stop) = watch::channel(false);
         let handle = node.handle().clone();
         let mut reloading = JoinSet::new();

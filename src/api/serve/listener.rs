@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
+use super::limits::ConnectionUsage;
+use super::limits::places::Places;
+use crate::node::Refusals;
 use crate::tls::node::Tls;
 
 /// The pause before the next accept when the system has no more sockets.
@@ -18,31 +20,41 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 
-/// A listening socket with a number of connection permits.
+/// A listening socket with places for connections.
 pub(in crate::api) struct Listener {
     listener: TcpListener,
-    permits: Arc<Semaphore>,
+    places: Places,
     tls: Option<Tls>,
 }
 
-/// The permit of one connection, released when dropped.
-pub(in crate::api) type ConnectionPermit = OwnedSemaphorePermit;
+/// How many connections a listener may have.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::api) struct ConnectionLimit {
+    pub(in crate::api) for_all: usize,
+    /// In addition, for peers.
+    pub(in crate::api) reserved: usize,
+}
 
 /// An accepted connection.
 pub(in crate::api) struct Accepted {
     pub(in crate::api) socket: TcpStream,
     pub(in crate::api) address: SocketAddr,
-    pub(in crate::api) permit: ConnectionPermit,
+    pub(in crate::api) usage: Arc<ConnectionUsage>,
     /// What the node presents and trusts; `None`: without TLS.
     pub(in crate::api) tls: Option<Tls>,
 }
 
 impl Listener {
-    /// A listener with this many permits. Further connections wait in the backlog of the kernel.
-    pub(in crate::api) fn new(listener: TcpListener, permits: usize) -> Self {
+    /// A listener with so many places. Further connections are closed at once.
+    pub(in crate::api) fn new(
+        listener: TcpListener,
+        limit: ConnectionLimit,
+        refusals: Refusals,
+    ) -> Self {
+        let ConnectionLimit { for_all, reserved } = limit;
         Self {
             listener,
-            permits: Arc::new(Semaphore::new(permits)),
+            places: Places::new(for_all, reserved, refusals),
             tls: None,
         }
     }
@@ -54,12 +66,13 @@ impl Listener {
 
     /// The next connection. Cancel-safe.
     pub(in crate::api) async fn next(&self) -> Accepted {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.expect("nobody closes this semaphore");
         let mut is_told = false;
         loop {
             match self.listener.accept().await {
                 Ok((socket, address)) => {
+                    let Some(usage) = self.places.take(address.ip()) else {
+                        continue;
+                    };
                     // Without nodelay an answer in two packets waits 40 ms for an acknowledgement; an error only makes
                     // it slower.
                     let _slower = socket.set_nodelay(true);
@@ -67,7 +80,7 @@ impl Listener {
                     return Accepted {
                         socket,
                         address,
-                        permit,
+                        usage,
                         tls: self.tls.clone(),
                     };
                 }

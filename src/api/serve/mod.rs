@@ -3,6 +3,7 @@
 
 pub mod descriptors;
 pub(super) mod host;
+pub(in crate::api) mod limits;
 pub(super) mod listener;
 mod opened;
 pub(super) mod resets;
@@ -23,6 +24,12 @@ use opened::Opened;
 
 /// The time limit for the header of a request on HTTP/1.1.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest header of a request on HTTP/2, bytes.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// What a connection on HTTP/1.1 buffers in each direction; includes the header of a request. Bytes.
+const HTTP1_BYTES_MAX: usize = 64 * 1024;
+/// What an HTTP/2 stream buffers of its answer, bytes.
+const SEND_BYTES_MAX: usize = 64 * 1024;
 /// The streams of one HTTP/2 connection; further ones wait at the client.
 const STREAMS_MAX: u32 = 1024;
 /// The streams that may be cancelled before the server has handled them. A smaller limit would close connections whose
@@ -63,6 +70,7 @@ fn http1() -> http1::Builder {
     builder
         .half_close(true)
         .timer(TokioTimer::new())
+        .max_buf_size(HTTP1_BYTES_MAX)
         .header_read_timeout(HEADER_TIMEOUT);
     builder
 }
@@ -77,6 +85,8 @@ fn http2() -> http2::Builder<TokioExecutor> {
         .max_local_error_reset_streams(None)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
+        .max_header_list_size(HEADER_BYTES_MAX)
+        .max_send_buf_size(SEND_BYTES_MAX)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES);
     builder
@@ -90,7 +100,9 @@ mod tests {
     use axum::body::Body;
     use axum::routing::get;
 
+    use super::listener::ConnectionLimit;
     use super::*;
+    use crate::node::Refusals;
 
     // Without this half an answer looks whole on HTTP/1.0, which has no other end mark.
     #[tokio::test]
@@ -107,7 +119,12 @@ mod tests {
         let router = Router::new()
             .route("/broken", get(move || answer(true)))
             .route("/whole", get(move || answer(false)));
-        let serving = serve(Listener::new(listener, 9), router, stopped);
+        let limit = ConnectionLimit {
+            for_all: 9,
+            reserved: 0,
+        };
+        let listener = Listener::new(listener, limit, Refusals::default());
+        let serving = serve(listener, router, stopped);
         let serving = tokio::spawn(serving);
         let asked = |path: &'static str| {
             tokio::task::spawn_blocking(move || {

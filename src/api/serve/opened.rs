@@ -20,11 +20,16 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tower_http::add_extension::AddExtension;
 
-use super::listener::{Accepted, ConnectionPermit};
+use super::limits::ConnectionUsage;
+use super::limits::requests::Limited;
+use super::limits::watch::{Ending, watched};
+use super::listener::Accepted;
 use super::resets::paced;
 use super::resettable::Resettable;
 use super::{http1, http2};
 use crate::access::connection::Connection;
+use crate::access::identity::Holder;
+use crate::node::RefusalReason;
 use crate::tls::node::Tls;
 use crate::tls::refusals::{NotTls, TooSlow};
 
@@ -32,7 +37,7 @@ use crate::tls::refusals::{NotTls, TooSlow};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The time limit for the first bytes of a client, with TLS for the handshake as well. A silent client would otherwise hold
 /// its permit forever.
-const FIRST_BYTES_MAX: Duration = Duration::from_secs(10);
+pub(super) const FIRST_BYTES_MAX: Duration = Duration::from_secs(10);
 /// The first byte of a TLS record that begins a handshake (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 22;
 /// The answer to a request without TLS on a port with TLS.
@@ -59,7 +64,7 @@ pub(super) struct Halves<R, W> {
     /// Requests a reset at the end.
     reset: Arc<AtomicBool>,
     other_end: Connection,
-    permit: ConnectionPermit,
+    usage: Arc<ConnectionUsage>,
     is_http2: bool,
 }
 
@@ -74,11 +79,13 @@ impl Opened {
         let arrived = Arrived {
             reset,
             other_end,
-            permit: accepted.permit,
+            usage: accepted.usage,
         };
         match accepted.tls {
             None => {
-                let opened = timeout(FIRST_BYTES_MAX, arrived.opened(read, write)).await??;
+                let usage = Arc::clone(&arrived.usage);
+                let opened = timeout(FIRST_BYTES_MAX, arrived.opened(read, write)).await;
+                let opened = opened.inspect_err(|_| usage.count(RefusalReason::Silent))??;
                 Ok(Self::Plain(opened))
             }
             Some(tls) => {
@@ -109,7 +116,7 @@ impl Opened {
 struct Arrived {
     reset: Arc<AtomicBool>,
     other_end: Connection,
-    permit: ConnectionPermit,
+    usage: Arc<ConnectionUsage>,
 }
 
 impl Arrived {
@@ -125,7 +132,7 @@ impl Arrived {
             write,
             reset: self.reset,
             other_end: self.other_end,
-            permit: self.permit,
+            usage: self.usage,
         })
     }
 
@@ -162,42 +169,42 @@ where
     W: AsyncWrite + Unpin + Send + 'static,
 {
     fn serve(self, router: Router, graceful: &GracefulShutdown, connections: &mut JoinSet<()>) {
-        let service = TowerToHyperService::new(AddExtension::new(router, self.other_end));
+        let usage = self.usage;
+        let identity = self.other_end.identity.as_ref();
+        if identity.is_some_and(|identity| matches!(identity.holder, Holder::Process(_))) {
+            usage.place.is_of_peer();
+        }
+        let service = AddExtension::new(router, self.other_end);
+        let service = TowerToHyperService::new(Limited::new(service, Arc::clone(&usage)));
+        let read = Ending {
+            inner: self.read,
+            usage: Arc::clone(&usage),
+        };
         if self.is_http2 {
-            let (read, write) = paced(self.read, self.write);
+            let (read, write) = paced(read, self.write, Arc::clone(&usage));
             let io = TokioIo::new(join(read, write));
             let connection = graceful.watch(http2().serve_connection(io, service));
-            connections.spawn(ended(connection, self.permit));
+            connections.spawn(watched(connection, usage));
         } else {
-            let io = TokioIo::new(join(self.read, self.write));
+            let io = TokioIo::new(join(read, self.write));
             let connection = graceful.watch(http1().serve_connection(io, service));
-            connections.spawn(ended_http1(connection, self.reset, self.permit));
+            connections.spawn(watched(resetting(connection, self.reset), usage));
         }
-    }
-}
-
-async fn ended(connection: impl Future<Output = hyper::Result<()>>, _permit: ConnectionPermit) {
-    if let Err(error) = connection.await {
-        tracing::debug!(%error, "a connection ended early");
     }
 }
 
 // A reset is the only way to signal a truncated answer on HTTP/1.0, where the end of the connection ends the answer. With
 // TLS the notice that closes the session is absent, too.
-async fn ended_http1(
+async fn resetting(
     connection: impl Future<Output = hyper::Result<()>>,
     reset: Arc<AtomicBool>,
-    permit: ConnectionPermit,
-) {
-    let noted = async {
-        // Dropping the connection at the end of this block closes the socket.
-        let mut connection = std::pin::pin!(connection);
-        let result = connection.as_mut().await;
-        let is_cut_off = result.as_ref().is_err_and(hyper::Error::is_user);
-        reset.store(is_cut_off, Ordering::Relaxed);
-        result
-    };
-    ended(noted, permit).await;
+) -> hyper::Result<()> {
+    // Dropping the connection at the end of this function closes the socket.
+    let mut connection = std::pin::pin!(connection);
+    let result = connection.as_mut().await;
+    let is_cut_off = result.as_ref().is_err_and(hyper::Error::is_user);
+    reset.store(is_cut_off, Ordering::Relaxed);
+    result
 }
 
 // As many bytes as are needed to distinguish the versions, at most the preface.

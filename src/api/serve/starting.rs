@@ -13,6 +13,7 @@ use super::host::{Sockets, listener, told};
 use super::listener::Listener;
 use super::serve;
 use crate::api::{grpc, rest};
+use crate::node::Refusals;
 use crate::node::peers::discover::Discovery;
 use crate::node::peers::greeter::Greeter;
 
@@ -33,9 +34,10 @@ impl StartingServers {
     /// # Errors
     /// The operating system cannot duplicate a socket.
     pub async fn start(sockets: &Sockets, discovery: &Discovery) -> io::Result<Self> {
-        let connections_max = descriptors::connections_max(0);
+        let limit = descriptors::connection_limit(0);
         let listen = |socket: &std::net::TcpListener| {
-            let listener = Listener::new(listener(socket.try_clone()?)?, connections_max);
+            let listener = listener(socket.try_clone()?)?;
+            let listener = Listener::new(listener, limit, Refusals::default());
             Ok::<_, io::Error>(listener.with_tls(discovery.tls().cloned()))
         };
         let (grpc, rest) = (listen(&sockets.grpc)?, listen(&sockets.rest)?);

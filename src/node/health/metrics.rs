@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::refusals::Refusals;
 use super::wall::micros_as_seconds;
 use crate::process::ids::ProcessId;
 use crate::process::record::Turn;
@@ -36,6 +37,7 @@ pub(in crate::node) struct Metrics {
     unreadable_blocks: Gauge,
     clock_skew_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
     dated_ahead_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
+    pub(in crate::node) refusals: Refusals,
     pub(in crate::node) snapshots_complete: Counter,
     pub(in crate::node) snapshots_partial: Counter,
     pub(in crate::node) snapshot_seconds: Histogram,
@@ -58,6 +60,7 @@ impl Metrics {
             unreadable_blocks: Gauge::default(),
             clock_skew_seconds: Family::default(),
             dated_ahead_seconds: Family::default(),
+            refusals: Refusals::default(),
             snapshots_complete: Counter::default(),
             snapshots_partial: Counter::default(),
             snapshot_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
@@ -111,6 +114,11 @@ impl Metrics {
             self.unreadable_blocks.clone(),
         );
         self.register_clocks();
+        self.registry.register(
+            "refused",
+            "Connections and requests that were refused or ended because of a limit",
+            self.refusals.family(),
+        );
         let registry = &mut self.registry;
         registry.register(
             "snapshots_complete",

@@ -6,6 +6,7 @@ pub(super) mod disk_space;
 pub(super) mod disk_space_watch;
 pub(super) mod failures;
 pub(super) mod metrics;
+pub(super) mod refusals;
 pub(super) mod wall;
 pub(super) mod watchdog;
 

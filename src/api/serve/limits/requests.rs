@@ -1,0 +1,123 @@
+//! The service around all others: it charges each request for what it holds, or refuses it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, Response};
+use tower::Service;
+
+use super::answer::Owed;
+use super::refusal::Protocol;
+use super::request::{Call, Charged, RequestUsage};
+use super::usage::ConnectionUsage;
+use super::{REQUEST_BYTES, Resource};
+use crate::api::error::Failure;
+use crate::node::RefusalReason;
+
+/// The calls that only peers make: of native transport, and of unary transport.
+const PEER_CALLS: [&str; 3] = [
+    "/snapledger.v1.PeerService/",
+    "/chandy_lamport.SnapshotService/ReceiveMarker",
+    "/chandy_lamport.SnapshotService/SendMessage",
+];
+/// The calls whose clients send messages one after the other.
+const STREAMS: [&str; 3] = [
+    "/snapledger.v1.LedgerService/Stream",
+    "/snapledger.v1.PeerService/Channel",
+    "/grpc.reflection.",
+];
+/// What a header field costs beside its name and value.
+const FIELD_BYTES: usize = 64;
+
+/// Serves the requests of one connection within its limits.
+#[derive(Clone)]
+pub(in crate::api::serve) struct Limited<S> {
+    inner: S,
+    usage: Arc<ConnectionUsage>,
+}
+
+impl<S> Limited<S> {
+    pub(in crate::api::serve) fn new(inner: S, usage: Arc<ConnectionUsage>) -> Self {
+        Self { inner, usage }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Limited<S>
+where
+    S: Service<Request<Charged<B>>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Owed>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let protocol = Protocol::of(request.headers());
+        match admit(&self.usage, &request) {
+            Ok(usage) => {
+                let charged = Arc::clone(&usage);
+                let may_be_silent = is_any(&STREAMS, request.uri().path());
+                let call = Call {
+                    protocol,
+                    may_be_silent,
+                };
+                let mut request = request.map(|body| Charged::new(body, call, charged));
+                request.extensions_mut().insert(Arc::clone(&self.usage));
+                let answered = self.inner.call(request);
+                Box::pin(async move {
+                    let answer = answered.await?;
+                    let answer = match usage.failure() {
+                        Some(failure) => protocol.answer(failure),
+                        None => answer,
+                    };
+                    Ok(answer.map(|body| Owed::new(body, protocol, usage)))
+                })
+            }
+            Err(failure) => {
+                let usage = RequestUsage::new(self.usage.nothing(Resource::ClientBytes));
+                let answer = protocol.answer(failure);
+                let answer = answer.map(|body| Owed::new(body, protocol, usage));
+                Box::pin(std::future::ready(Ok(answer)))
+            }
+        }
+    }
+}
+
+fn admit<B>(
+    usage: &Arc<ConnectionUsage>,
+    request: &Request<B>,
+) -> Result<Arc<RequestUsage>, Failure> {
+    let path = request.uri().path();
+    let is_of_peer = is_any(&PEER_CALLS, path);
+    if is_of_peer {
+        usage.place.is_of_peer();
+    } else if usage.place.is_on_trial() {
+        usage.count(RefusalReason::Connections);
+        return Err(Failure::Busy(usage.place.connections_max(), "connections"));
+    }
+    let resource = match is_of_peer {
+        true => Resource::PeerBytes,
+        false => Resource::ClientBytes,
+    };
+    let bytes = REQUEST_BYTES + path.len() + size(request.headers());
+    let permit = usage.take(resource, bytes)?;
+    Ok(RequestUsage::new(permit))
+}
+
+fn is_any(calls: &[&str], path: &str) -> bool {
+    calls.iter().any(|call| path.starts_with(call))
+}
+
+fn size(headers: &HeaderMap) -> usize {
+    let fields = headers.iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES);
+    fields.sum()
+}
