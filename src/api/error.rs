@@ -3,7 +3,10 @@
 use axum::http::StatusCode;
 use tonic::Code;
 
+use super::denied::Denied;
 use super::time::rfc3339;
+use super::verdict::Verdict;
+use crate::access::caller::NotItsAccount;
 use crate::node::{NotBegun, Unavailable};
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Malformed, ProcessId, SnapshotId};
@@ -20,6 +23,9 @@ pub(super) enum Failure {
     /// A rule of the bank, the channels or the snapshots forbids it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Its sender may not do it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The node accepts no input.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -193,24 +199,6 @@ pub(super) enum Failure {
     Timeout(u64),
 }
 
-/// A row of the table.
-pub(super) struct Verdict {
-    /// Stable: the last segment of `type` in problem documents.
-    pub(super) kind: &'static str,
-    /// The REST status.
-    pub(super) http: StatusCode,
-    /// The gRPC status; `None`: OK with `success = false`.
-    pub(super) grpc: Option<Code>,
-}
-
-impl Verdict {
-    /// The kind as a title: `no-channel` becomes `No channel`.
-    pub(super) fn title(&self) -> String {
-        let words = self.kind.replace('-', " ");
-        words[..1].to_uppercase() + &words[1..]
-    }
-}
-
 impl Failure {
     /// A malformed field.
     pub(super) fn malformed(field: impl Into<String>, why: impl ToString) -> Self {
@@ -226,6 +214,7 @@ impl Failure {
         let internal = Http::INTERNAL_SERVER_ERROR;
         let (kind, http, grpc) = match self {
             Self::Refused(refusal) => return of_refusal(refusal),
+            Self::Denied(denied) => return denied.verdict(),
             Self::Malformed { .. } => ("malformed", Http::BAD_REQUEST, Code::InvalidArgument),
             Self::Unavailable(Unavailable::Full) | Self::Busy(..) => {
                 ("busy", Http::TOO_MANY_REQUESTS, Code::ResourceExhausted)
@@ -375,6 +364,12 @@ impl From<NotBegun> for Failure {
             NotBegun::Refused(refusal) => refusal.into(),
             why => Self::NotBegun(why),
         }
+    }
+}
+
+impl From<NotItsAccount> for Failure {
+    fn from(foreign: NotItsAccount) -> Self {
+        Self::Denied(foreign.into())
     }
 }
 

@@ -3,9 +3,12 @@
 //! Both use the node through its [`Handle`](crate::node::Handle) only and take failures from the one table in `error`.
 //! This module decides nothing about money or snapshots. Nothing that a client sends can cause a panic.
 
+mod browser;
 mod cut;
+mod denied;
 mod error;
 pub mod grpc;
+mod guard;
 mod identity;
 mod named;
 mod proof;
@@ -16,6 +19,7 @@ pub mod serve;
 pub(crate) mod time;
 mod time_argument;
 mod unanswered;
+mod verdict;
 
 pub(crate) use named::{ITS_ID_IS_LATEST, LATEST};
 

@@ -27,6 +27,7 @@ pub mod simulate;
 pub mod snapshot;
 pub mod status;
 pub mod store;
+pub mod token;
 
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -91,6 +92,8 @@ enum Command {
     Restore(restore::Args),
     /// Make and show certificates for TLS
     Cert(cert::Args),
+    /// Make, list and revoke tokens of clients
+    Token(token::Args),
     /// Print the completions of a shell
     Completions(completions::Args),
 }
@@ -154,6 +157,7 @@ impl Cli {
             Command::Backup(args) => backup::run(&args),
             Command::Restore(args) => restore::run(&args),
             Command::Cert(args) => cert::run(args),
+            Command::Token(args) => token::run(&args),
             Command::Completions(args) => completions::run(&args),
         }
     }

@@ -79,7 +79,7 @@ async fn learn(plan: &NodePlan, sockets: &Sockets) -> Result<Vec<Member>, CliErr
     };
     let remembered = Addresses::read(&plan.dir);
     let discovery = Discovery::new(asker, plan.strangers.clone(), remembered);
-    let waiting = StartingServers::start(sockets, &discovery).await;
+    let waiting = StartingServers::start(sockets, &discovery, plan.api()).await;
     let waiting = waiting.map_err(CliError::Runtime)?;
     let learnt = discovery.run().await;
     waiting.stop().await;

@@ -14,7 +14,8 @@ use super::duration::{parse_age, parse_duration, parse_interval};
 use super::fault::{ConfigError, Fault};
 use super::size::parse_size;
 use super::{
-    ClockSettings, HistorySettings, Keep, Member, SnapshotSettings, StoreSettings, Transport,
+    ApiBlock, ApiSettings, AuthBlock, ClockSettings, HistorySettings, Keep, Member,
+    SnapshotSettings, StoreSettings, Transport,
 };
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::topology::Topology;
@@ -46,6 +47,12 @@ pub struct ClusterFile {
     /// The `[tls]` table. If absent, without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Spanned<TlsBlock>>,
+    /// The `[api]` table.
+    #[serde(default)]
+    pub api: ApiBlock,
+    /// The `[auth]` table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthBlock>,
 }
 
 /// A `[[process]]` block.
@@ -161,6 +168,8 @@ pub struct Cluster {
     pub history: HistorySettings,
     /// The `[clock]` table, completed with defaults.
     pub clock: ClockSettings,
+    /// The `[api]` table.
+    pub api: ApiSettings,
 }
 
 /// The text of a cluster file, kept so that faults can name lines.
@@ -208,6 +217,9 @@ impl Source {
         if name.is_empty() {
             return Err(self.fault(file.cluster.span(), Fault::NoClusterName));
         }
+        if let Some(auth) = &file.auth {
+            auth.check(|name, fault| self.fault(name.span(), fault))?;
+        }
         let mut members = self.members(file)?;
         let topology = self.topology(file, &members)?;
         members.sort_by(|a, b| a.id.cmp(&b.id));
@@ -224,6 +236,9 @@ impl Source {
             store: self.store(&file.store)?,
             history: self.history(&file.history)?,
             clock: self.clock(&file.clock)?,
+            api: file
+                .api
+                .settings(|name, fault| self.fault(name.span(), fault))?,
         })
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::access::authority::AuthError;
 use crate::process::ids::{Malformed, ProcessId};
 use crate::process::topology::TopologyError;
 
@@ -38,6 +39,9 @@ pub enum ConfigError {
         /// What is wrong with its value.
         fault: Fault,
     },
+    /// Authentication cannot be set up.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// The configuration as a whole is inconsistent.
     #[error(transparent)]
     Whole(#[from] Fault),
@@ -61,6 +65,11 @@ pub enum Fault {
     /// The advertised address is neither a host nor `host:port`.
     #[error("`{0}` is not a valid address; write a host or host:port, for example n1.example.org")]
     Advertised(String),
+    /// The text is not a host name.
+    #[error(
+        "`{0}` is not a host name; write a name without scheme and port, for example ledger.example.org"
+    )]
+    Host(String),
     /// A wildcard is given where an address to connect to is needed.
     #[error(
         "`{0}` means every interface and is not a host to connect to; write a host that peers can reach"
@@ -160,6 +169,27 @@ pub enum Fault {
         "the listening address of the node is missing; give --config FILE, or --port with --peers"
     )]
     NoForm,
+    /// A client of `[auth]` is wrong.
+    #[error("{0}")]
+    Client(String),
+    /// JWTs are configured in part.
+    #[error(
+        "JWTs need a key set, an issuer and an audience; give jwt_keys, jwt_issuer and jwt_audience in [auth], or \
+         --auth-jwt-keys, --auth-jwt-issuer and --auth-jwt-audience"
+    )]
+    JwtIncomplete,
+    /// Clients are asked for tokens, but other processes prove nothing.
+    #[error(
+        "[auth] in a cluster of several processes needs [tls]: without certificates processes cannot prove who they are, and the \
+         calls between them would be open to everyone; make certificates with `snapledger cert init` and `snapledger cert node`"
+    )]
+    AuthWithoutTls,
+    /// Authentication is asked for without a way to log in.
+    #[error(
+        "no client could log in; give tokens = FILE (made by `snapledger token create`), jwt_keys or [[auth.client]] \
+         blocks in [auth], or --auth-tokens FILE"
+    )]
+    NoLogin,
     /// A cluster file and addresses on the command line are both given.
     #[error("the cluster file already gives the addresses; leave out either this or --config")]
     BothForms,

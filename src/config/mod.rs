@@ -5,11 +5,14 @@
 //! module depends on `process`, `access` and `tls` only; it does not know stores, sockets or the other commands.
 
 mod address;
+mod api;
+mod auth;
 mod clock;
 pub mod cluster_file;
 mod duration;
 mod fault;
 mod options;
+mod path;
 mod plan;
 mod size;
 mod tls;
@@ -18,12 +21,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::address::{check_address, reachable};
+pub use self::api::{ApiBlock, ApiSettings};
+pub use self::auth::{AuthBlock, AuthOptions, ClientBlock};
 pub use self::clock::{ClockSettings, WallClock};
 pub use self::duration::{parse_age, parse_deadline, parse_duration, parse_interval, parse_span};
 pub use self::fault::{ConfigError, Fault};
 pub use self::options::{NodeOptions, TlsOptions};
 pub use self::plan::{Listen, NodePlan};
 pub use self::size::{parse_size, show_size};
+use crate::access::authority::Authority;
 use crate::process::ids::ProcessId;
 use crate::process::topology::Topology;
 use crate::tls::node::Tls;
@@ -57,6 +63,10 @@ pub struct NodeConfig {
     pub clock: ClockSettings,
     /// What the node presents and trusts; `None`: without TLS.
     pub tls: Option<Tls>,
+    /// The names that clients may use for the REST port.
+    pub api: ApiSettings,
+    /// Who may do what; `None`: anyone everything.
+    pub auth: Option<Authority>,
 }
 
 impl NodeConfig {

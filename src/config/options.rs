@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Keep;
+use super::{AuthOptions, Keep};
 
 /// Options of a node. Flags override the environment; both override the cluster file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
@@ -50,6 +50,16 @@ pub struct NodeOptions {
     /// The same for the REST port [default: the host of --advertise and the listening port].
     #[arg(long, env = "SNAPLEDGER_ADVERTISE_REST", value_name = "ADDRESS")]
     pub advertise_rest: Option<String>,
+
+    /// Further host names that clients may use for the REST port, for example behind a proxy [default: the value of the
+    /// cluster file; loopback names, IP addresses and the node's own addresses are always accepted].
+    #[arg(
+        long,
+        env = "SNAPLEDGER_API_HOSTS",
+        value_name = "NAME,NAME…",
+        value_delimiter = ','
+    )]
+    pub api_hosts: Vec<String>,
 
     /// The directory of this node's store [default: data/store/ID].
     #[arg(long, env = "SNAPLEDGER_DIR")]
@@ -102,6 +112,10 @@ pub struct NodeOptions {
     /// The files of TLS.
     #[command(flatten)]
     pub tls: TlsOptions,
+
+    /// How clients prove who they are.
+    #[command(flatten)]
+    pub auth: AuthOptions,
 }
 
 /// The files of TLS. `{id}` in a path stands for the process.

@@ -11,10 +11,11 @@ use super::address::{
 use super::cluster_file::{Cluster, Source, TlsBlock};
 use super::fault::{ConfigError, Fault};
 use super::{
-    CLUSTER_DEFAULT, ClockSettings, HistorySettings, Member, NodeConfig, NodeOptions,
-    STORES_DEFAULT, SnapshotSettings, StoreSettings, Transport, parse_age, parse_duration,
-    parse_interval, parse_size, tls,
+    ApiSettings, AuthBlock, CLUSTER_DEFAULT, ClockSettings, HistorySettings, Member, NodeConfig,
+    NodeOptions, STORES_DEFAULT, SnapshotSettings, StoreSettings, Transport, auth, parse_age,
+    parse_duration, parse_interval, parse_size, tls,
 };
+use crate::access::authority::Authority;
 use crate::process::ids::ProcessId;
 use crate::process::topology::Topology;
 use crate::tls::node::Tls;
@@ -55,6 +56,9 @@ pub struct NodePlan {
     store: StoreSettings,
     history: HistorySettings,
     clock: ClockSettings,
+    api: ApiSettings,
+    auth: Option<Authority>,
+    auth_table: Option<AuthBlock>,
 }
 
 impl NodePlan {
@@ -91,6 +95,22 @@ impl NodePlan {
             table: table.as_ref().map(|(source, table)| (source, table)),
         };
         plan.tls = asked.load(&plan.cluster, &plan.me.id)?;
+        if let Some(settings) =
+            auth::settings(&options.auth, plan.auth_table.as_ref(), &plan.me.id)?
+        {
+            let has_peers = !plan.others.is_empty() || !plan.strangers.is_empty();
+            if has_peers && plan.tls.is_none() {
+                return Err(Fault::AuthWithoutTls.into());
+            }
+            plan.auth = Some(Authority::open(settings, &plan.cluster)?);
+        }
+        plan.api.override_with(options)?;
+        let listen = [&plan.listen.grpc, &plan.listen.rest];
+        let own = listen
+            .into_iter()
+            .chain([&plan.me.grpc])
+            .chain(&plan.me.rest);
+        plan.api.add_own(own);
         Ok(plan)
     }
 
@@ -123,7 +143,15 @@ impl NodePlan {
             history: self.history,
             clock: self.clock,
             tls: self.tls,
+            api: self.api,
+            auth: self.auth,
         })
+    }
+
+    /// The settings of the REST port.
+    #[must_use]
+    pub fn api(&self) -> &ApiSettings {
+        &self.api
     }
 
     /// The ids in use, that of this process included.
@@ -145,6 +173,7 @@ impl NodePlan {
             store,
             history,
             clock,
+            api,
         } = source.validate(&file)?;
         let (mine, others): (Vec<_>, Vec<_>) =
             members.into_iter().partition(|member| member.id == id);
@@ -189,6 +218,9 @@ impl NodePlan {
             store,
             history,
             clock,
+            api,
+            auth: None,
+            auth_table: file.auth,
         })
     }
 
@@ -233,6 +265,9 @@ impl NodePlan {
             store: StoreSettings::default(),
             history: HistorySettings::default(),
             clock: ClockSettings::default(),
+            api: ApiSettings::default(),
+            auth: None,
+            auth_table: None,
         })
     }
 }

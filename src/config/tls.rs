@@ -1,18 +1,16 @@
 //! The files of TLS, from the options and the `[tls]` table.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use toml::Spanned;
 
 use super::cluster_file::{Source, TlsBlock};
 use super::fault::{ConfigError, Fault};
 use super::options::TlsOptions;
+use super::path::of_process;
 use crate::process::ids::ProcessId;
-use crate::tls::files::{TlsFiles, file_name};
+use crate::tls::files::TlsFiles;
 use crate::tls::node::Tls;
-
-/// What stands for the process in a path.
-const PLACEHOLDER: &str = "{id}";
 
 /// What asks for TLS: the options, and the table of the cluster file.
 pub(super) struct Asked<'a> {
@@ -68,12 +66,5 @@ impl Asked<'_> {
                 Err(Fault::TlsIncomplete(missing.join(" and ")))
             }
         }
-    }
-}
-
-fn of_process(path: &Path, me: &ProcessId) -> PathBuf {
-    match path.to_str() {
-        Some(text) => PathBuf::from(text.replace(PLACEHOLDER, &file_name(me.as_str()))),
-        None => path.to_owned(),
     }
 }

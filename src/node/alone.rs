@@ -2,7 +2,8 @@
 
 use super::Node;
 use crate::config::{
-    ClockSettings, HistorySettings, Member, NodeConfig, SnapshotSettings, StoreSettings, Transport,
+    ApiSettings, ClockSettings, HistorySettings, Member, NodeConfig, SnapshotSettings,
+    StoreSettings, Transport,
 };
 use crate::process::ids::ProcessId;
 use crate::process::query::ProcessStatus;
@@ -30,6 +31,8 @@ impl Node {
             history: HistorySettings::default(),
             clock: ClockSettings::default(),
             tls: None,
+            api: ApiSettings::default(),
+            auth: None,
         };
         let node = Self::start(config).await.expect("a new store");
         let begun = node.handle().query(ProcessStatus).await;

@@ -20,7 +20,8 @@ use super::snapshots::in_progress::InProgress;
 use super::snapshots::parts::Parts;
 use super::turn::queue::{self, Queue};
 use crate::config::{
-    ClockSettings, HistorySettings, Member, NodeConfig, SnapshotSettings, StoreSettings, Transport,
+    ApiSettings, ClockSettings, HistorySettings, Member, NodeConfig, SnapshotSettings,
+    StoreSettings, Transport,
 };
 use crate::history::part::Part;
 use crate::node::store_worker::StoreWorker;
@@ -82,6 +83,8 @@ impl Fixture {
             history: HistorySettings::default(),
             clock: ClockSettings::default(),
             tls: None,
+            api: ApiSettings::default(),
+            auth: None,
         });
         let wall = Arc::new(Clock::new(&config.clock, Hlc::default()));
         let room = watch::channel(DiskSpace { free: 1, min: 0 }).1;

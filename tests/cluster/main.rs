@@ -10,6 +10,7 @@ mod audits;
 mod await_it;
 mod backup;
 mod began_anew;
+mod browsers;
 mod by_address;
 mod cancelled;
 mod channels;

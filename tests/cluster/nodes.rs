@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use snapledger::api::{Host, Sockets};
 use snapledger::config::{
-    ClockSettings, HistorySettings, Keep, Member, NodeConfig, SnapshotSettings, StoreSettings,
-    Transport,
+    ApiSettings, ClockSettings, HistorySettings, Keep, Member, NodeConfig, SnapshotSettings,
+    StoreSettings, Transport,
 };
 use snapledger::node::{Handle, NodeError};
 use snapledger::process::ids::{ChannelId, ProcessId};
@@ -34,6 +34,7 @@ pub(crate) struct Cluster {
     history: HistorySettings,
     interval: Option<Duration>,
     clocks: BTreeMap<String, ClockSettings>,
+    api: ApiSettings,
     /// The parent directory of the stores.
     stores: PathBuf,
     sockets: BTreeMap<String, Sockets>,
@@ -60,6 +61,7 @@ impl Cluster {
             history: HistorySettings::default(),
             interval: None,
             clocks: BTreeMap::new(),
+            api: ApiSettings::default(),
             sockets: BTreeMap::new(),
             hosts: BTreeMap::new(),
             mute: JoinSet::new(),
@@ -158,6 +160,12 @@ impl Cluster {
     pub(crate) fn with_peers_unsaid(mut self) -> Self {
         let members = self.members.iter_mut();
         members.for_each(|member| member.transport = Transport::Unsaid);
+        self
+    }
+
+    /// With this name for the REST ports of all nodes.
+    pub(crate) fn with_host_name(mut self, name: &str) -> Self {
+        self.api.hosts.push(name.to_owned());
         self
     }
 
@@ -281,6 +289,10 @@ impl Cluster {
         connection(&self.member(id).grpc)
     }
 
+    pub(crate) fn grpc_address(&self, id: &str) -> String {
+        self.member(id).grpc.clone()
+    }
+
     pub(crate) fn bank(&self, id: &str) -> BankServiceClient<Channel> {
         BankServiceClient::new(self.grpc(id))
     }
@@ -344,6 +356,8 @@ impl Cluster {
             history: self.history.clone(),
             clock: self.clocks[id].clone(),
             tls: None,
+            api: self.api.clone(),
+            auth: None,
         }
     }
 }

@@ -4,7 +4,8 @@ use tonic::{Request, Response, Status};
 
 use super::super::error::Failure;
 use super::super::identity;
-use super::{account, process_or_here, refused};
+use super::{account, own_account, process_or_here, refused};
+use crate::access::caller::Caller;
 use crate::cluster::local_query;
 use crate::node::Handle;
 use crate::process::answer::Receipt;
@@ -24,10 +25,12 @@ impl Bank {
     // The receipt, or the sentence of the refusal. A repeat with the same key gets the first answer.
     async fn perform(
         &self,
+        caller: &Caller,
         key: Option<RequestId>,
         operation: Operation,
     ) -> Result<Result<Receipt, String>, Failure> {
         let answer = local_query::operate(&self.0, key, operation).await?;
+        caller.note_position(answer.position.0);
         answer.outcome.map_or_else(
             |refusal| refused(identity::as_given(refusal)).map(Err),
             |receipt| Ok(Ok(receipt)),
@@ -41,7 +44,8 @@ impl BankService for Bank {
         &self,
         request: Request<GetBalanceRequest>,
     ) -> Result<Response<GetBalanceResponse>, Status> {
-        let account = account("account_id", &request.get_ref().account_id)?;
+        let caller = Caller::of(request.extensions());
+        let account = own_account(&caller, "account_id", &request.get_ref().account_id)?;
         let balance = local_query::balance(&self.0, account.clone()).await?;
         Ok(Response::new(match balance.units {
             Some(balance) => GetBalanceResponse {
@@ -61,71 +65,82 @@ impl BankService for Bank {
         &self,
         request: Request<TransferRequest>,
     ) -> Result<Response<TransferResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let key = identity::key_of(request.metadata().as_ref())?;
         let asked = request.into_inner();
         let operation = Operation::Transfer {
-            from_account: account("from_account", &asked.from_account)?,
+            from_account: own_account(&caller, "from_account", &asked.from_account)?,
             to_process: process_or_here("to_process", &asked.to_process)?,
             to_account: account("to_account", &asked.to_account)?,
             amount: asked.amount,
         };
-        Ok(Response::new(match self.perform(key, operation).await? {
-            Ok(receipt) => TransferResponse {
-                success: true,
-                error: String::new(),
-                from_balance: receipt.balance,
-                to_balance: receipt.to_balance.unwrap_or(0),
+        let sees_other = caller.may_touch(&asked.to_account);
+        Ok(Response::new(
+            match self.perform(&caller, key, operation).await? {
+                Ok(receipt) => TransferResponse {
+                    success: true,
+                    error: String::new(),
+                    from_balance: receipt.balance,
+                    // The balance of an account that the caller may not read.
+                    to_balance: receipt.to_balance.filter(|_| sees_other).unwrap_or(0),
+                },
+                Err(error) => TransferResponse {
+                    error,
+                    ..TransferResponse::default()
+                },
             },
-            Err(error) => TransferResponse {
-                error,
-                ..TransferResponse::default()
-            },
-        }))
+        ))
     }
 
     async fn deposit(
         &self,
         request: Request<DepositRequest>,
     ) -> Result<Response<DepositResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let key = identity::key_of(request.metadata().as_ref())?;
         let asked = request.into_inner();
         let operation = Operation::Deposit {
-            account: account("account_id", &asked.account_id)?,
+            account: own_account(&caller, "account_id", &asked.account_id)?,
             amount: asked.amount,
         };
-        Ok(Response::new(match self.perform(key, operation).await? {
-            Ok(receipt) => DepositResponse {
-                success: true,
-                new_balance: receipt.balance,
-                error: String::new(),
+        Ok(Response::new(
+            match self.perform(&caller, key, operation).await? {
+                Ok(receipt) => DepositResponse {
+                    success: true,
+                    new_balance: receipt.balance,
+                    error: String::new(),
+                },
+                Err(error) => DepositResponse {
+                    error,
+                    ..DepositResponse::default()
+                },
             },
-            Err(error) => DepositResponse {
-                error,
-                ..DepositResponse::default()
-            },
-        }))
+        ))
     }
 
     async fn withdraw(
         &self,
         request: Request<WithdrawRequest>,
     ) -> Result<Response<WithdrawResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let key = identity::key_of(request.metadata().as_ref())?;
         let asked = request.into_inner();
         let operation = Operation::Withdraw {
-            account: account("account_id", &asked.account_id)?,
+            account: own_account(&caller, "account_id", &asked.account_id)?,
             amount: asked.amount,
         };
-        Ok(Response::new(match self.perform(key, operation).await? {
-            Ok(receipt) => WithdrawResponse {
-                success: true,
-                new_balance: receipt.balance,
-                error: String::new(),
+        Ok(Response::new(
+            match self.perform(&caller, key, operation).await? {
+                Ok(receipt) => WithdrawResponse {
+                    success: true,
+                    new_balance: receipt.balance,
+                    error: String::new(),
+                },
+                Err(error) => WithdrawResponse {
+                    error,
+                    ..WithdrawResponse::default()
+                },
             },
-            Err(error) => WithdrawResponse {
-                error,
-                ..WithdrawResponse::default()
-            },
-        }))
+        ))
     }
 }

@@ -14,7 +14,8 @@ use super::super::serve::limits::{Resource, client};
 use super::super::time::Instant;
 use super::super::time_argument;
 use super::stream::{Answer, AnswerSender, stream};
-use super::{account, differences, figures, process_or_here, watched};
+use super::{differences, figures, own_account, process_or_here, watched};
+use crate::access::caller::Caller;
 use crate::cluster::audit::Cut;
 use crate::cluster::differences::Sides;
 use crate::cluster::{audit, balance, balance_at, statement};
@@ -59,8 +60,9 @@ impl HistoryService for History {
         &self,
         request: Request<BalanceAtRequest>,
     ) -> Result<Response<BalanceAtResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let asked = request.into_inner();
-        let account = account("account", &asked.account)?;
+        let account = own_account(&caller, "account", &asked.account)?;
         let process = process_or_here("process", &asked.process)?;
         let process = process.unwrap_or_else(|| self.handle.config().me.clone());
         let answer = match (asked.at_us, &*asked.snapshot_id) {
@@ -118,13 +120,14 @@ impl HistoryService for History {
         &self,
         request: Request<StatementRequest>,
     ) -> Result<Response<StatementPage>, Status> {
+        let caller = Caller::of(request.extensions());
         let asked = request.into_inner();
         let process = process_or_here("process", &asked.process)?;
         let process = process.unwrap_or_else(|| self.handle.config().me.clone());
         let [from, to] = [asked.from_us, asked.to_us].map(|us| us.map(Instant::of_us));
         let (from, to) = time_argument::range("from_us", from, "to_us", to)?;
         let query = StatementQuery {
-            account: account("account", &asked.account)?,
+            account: own_account(&caller, "account", &asked.account)?,
             from,
             to,
             after: asked.after.map(statement::place),

@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 use super::super::error::{Failure, id};
 use super::super::identity;
 use super::refused;
+use crate::access::caller::Caller;
 use crate::cluster::local_query;
 use crate::node::{Handle, PeerState};
 use crate::process::ids::{Key, ProcessId};
@@ -26,15 +27,17 @@ impl KeyValues {
     async fn write(
         &self,
         metadata: &MetadataMap,
+        caller: &Caller,
         key: &str,
         value: Option<String>,
     ) -> Result<String, Failure> {
         let repeat = identity::key_of(metadata.as_ref())?;
         let operation = Operation::Put {
-            key: id("key", key, Key::parse)?,
+            key: own_key(caller, key)?,
             value: value.map(Into::into),
         };
         let answer = local_query::operate(&self.0, repeat, operation).await?;
+        caller.note_position(answer.position.0);
         let outcome = answer.outcome.map_err(identity::as_given);
         outcome.map_or_else(refused, |_| Ok(String::new()))
     }
@@ -68,10 +71,18 @@ impl KeyValues {
     }
 }
 
+// A key that the caller may use.
+fn own_key(caller: &Caller, text: &str) -> Result<Key, Failure> {
+    let key = id("key", text, Key::parse)?;
+    caller.check(|| "key".to_owned(), key.as_str())?;
+    Ok(key)
+}
+
 #[tonic::async_trait]
 impl KeyValueService for KeyValues {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
-        let key = id("key", &request.get_ref().key, Key::parse)?;
+        let caller = Caller::of(request.extensions());
+        let key = own_key(&caller, &request.get_ref().key)?;
         let value = local_query::value(&self.0, key).await?;
         Ok(Response::new(GetResponse {
             found: value.is_some(),
@@ -81,8 +92,9 @@ impl KeyValueService for KeyValues {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        let (metadata, _, PutRequest { key, value }) = request.into_parts();
-        let error = self.write(&metadata, &key, Some(value)).await?;
+        let (metadata, extensions, PutRequest { key, value }) = request.into_parts();
+        let caller = Caller::of(&extensions);
+        let error = self.write(&metadata, &caller, &key, Some(value)).await?;
         Ok(Response::new(PutResponse {
             success: error.is_empty(),
             error,
@@ -94,9 +106,9 @@ impl KeyValueService for KeyValues {
         &self,
         request: Request<DeleteRequest>,
     ) -> Result<Response<DeleteResponse>, Status> {
-        let error = self
-            .write(request.metadata(), &request.get_ref().key, None)
-            .await?;
+        let caller = Caller::of(request.extensions());
+        let key = &request.get_ref().key;
+        let error = self.write(request.metadata(), &caller, key, None).await?;
         Ok(Response::new(DeleteResponse {
             success: error.is_empty(),
             error,

@@ -12,6 +12,7 @@ use super::super::error::{Failure, id};
 use super::super::identity;
 use super::stream::STALL;
 use super::{process_or_here, protocol};
+use crate::access::caller::Caller;
 use crate::node::{Handle, PendingReplies};
 use crate::process::answer::Answer;
 use crate::process::command::{Commands, Operate};
@@ -37,9 +38,13 @@ impl LedgerService for Ledger {
         &self,
         request: Request<ApplyRequest>,
     ) -> Result<Response<ApplyResponse>, Status> {
-        let commands = commands(request.into_inner())?;
+        let caller = Caller::of(request.extensions());
+        let asked = request.into_inner();
+        let hidden = Hidden::of(&caller, &asked);
+        let commands = commands(&caller, asked)?;
+        caller.note_operations(commands.inputs().len());
         let answers = self.0.ask_all(commands).await.map_err(Failure::from)?;
-        Ok(Response::new(results(answers)))
+        Ok(Response::new(results(&caller, &hidden, answers)))
     }
 
     type StreamStream = Pin<Box<dyn Stream<Item = Result<ApplyResponse, Status>> + Send>>;
@@ -49,15 +54,21 @@ impl LedgerService for Ledger {
         request: Request<Streaming<ApplyRequest>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
         let (batches, answers) = mpsc::channel(BATCHES_MAX);
+        let caller = Caller::of(request.extensions());
         let reader = Reader {
             handle: self.0.clone(),
+            caller: caller.clone(),
             unread: Arc::new(Semaphore::new(UNREAD_MAX)),
             batches,
         };
         tokio::spawn(reader.read(request.into_inner()));
-        let answers = ReceiverStream::new(answers).then(|batch: Result<Batch, Status>| async {
-            let batch = batch?;
-            Ok(results(batch.replies.all().await.map_err(Failure::from)?))
+        let answers = ReceiverStream::new(answers).then(move |batch: Result<Batch, Status>| {
+            let caller = caller.clone();
+            async move {
+                let batch = batch?;
+                let answers = batch.replies.all().await.map_err(Failure::from)?;
+                Ok(results(&caller, &batch.hidden, answers))
+            }
         });
         Ok(Response::new(Box::pin(answers)))
     }
@@ -66,6 +77,7 @@ impl LedgerService for Ledger {
 /// A batch whose answer is not yet sent.
 struct Batch {
     replies: PendingReplies<Operate>,
+    hidden: Hidden,
     /// Released when the answer is sent.
     _unread: OwnedSemaphorePermit,
 }
@@ -73,6 +85,7 @@ struct Batch {
 /// Accepts batches one after the other while their answers are read.
 struct Reader {
     handle: Handle,
+    caller: Caller,
     unread: Arc<Semaphore>,
     batches: mpsc::Sender<Result<Batch, Status>>,
 }
@@ -106,7 +119,9 @@ impl Reader {
     }
 
     async fn begin(&self, asked: ApplyRequest) -> Result<Batch, Status> {
-        let commands = commands(asked)?;
+        let hidden = Hidden::of(&self.caller, &asked);
+        let commands = commands(&self.caller, asked)?;
+        self.caller.note_operations(commands.inputs().len());
         let weight = u32::try_from(commands.inputs().len()).unwrap_or(u32::MAX);
         let unread = Arc::clone(&self.unread).acquire_many_owned(weight);
         let unread = tokio::time::timeout(STALL, unread).await.map_err(|_| {
@@ -116,13 +131,38 @@ impl Reader {
         let replies = self.handle.ask_in_turn(commands).await;
         Ok(Batch {
             replies: replies.map_err(Failure::from)?,
+            hidden,
             _unread: unread.map_err(|closed| Status::internal(closed.to_string()))?,
         })
     }
 }
 
+/// The operations of a batch that credit an account which the caller may not read: their results leave out its balance.
+/// Empty for a caller that is not bound to accounts.
+struct Hidden(Vec<bool>);
+
+impl Hidden {
+    fn of(caller: &Caller, asked: &ApplyRequest) -> Self {
+        if !caller.is_bound() {
+            return Self(Vec::new());
+        }
+        let hidden = asked
+            .operations
+            .iter()
+            .map(|operation| match &operation.body {
+                Some(Body::Payment(payment)) => !caller.may_touch(&payment.to_account),
+                _ => false,
+            });
+        Self(hidden.collect())
+    }
+
+    fn at(&self, index: usize) -> bool {
+        self.0.get(index).copied().unwrap_or(false)
+    }
+}
+
 // Parses the whole batch before any operation is applied, so a malformed batch changes nothing.
-fn commands(asked: ApplyRequest) -> Result<Commands<Operate>, Failure> {
+fn commands(caller: &Caller, asked: ApplyRequest) -> Result<Commands<Operate>, Failure> {
     let asked = asked.operations;
     if asked.len() > OPERATIONS_MAX {
         let why = format!(
@@ -133,22 +173,42 @@ fn commands(asked: ApplyRequest) -> Result<Commands<Operate>, Failure> {
     }
     let asked = asked.into_iter().enumerate();
     asked
-        .map(|(index, operation)| command(index, operation))
+        .map(|(index, operation)| command(caller, index, operation))
         .collect()
 }
 
-fn results(answers: impl Iterator<Item = Answer>) -> ApplyResponse {
-    ApplyResponse {
-        results: answers.map(result).collect(),
+fn results(
+    caller: &Caller,
+    hidden: &Hidden,
+    answers: impl Iterator<Item = Answer>,
+) -> ApplyResponse {
+    let results = answers.enumerate().map(|(index, answer)| {
+        let mut shown = result(answer);
+        if hidden.at(index) {
+            shown.to_balance = None;
+        }
+        shown
+    });
+    let response = ApplyResponse {
+        results: results.collect(),
+    };
+    if let Some(last) = response.results.last() {
+        caller.note_position(last.journal_position);
     }
+    response
 }
 
-fn command(index: usize, asked: Asked) -> Result<Operate, Failure> {
+fn command(caller: &Caller, index: usize, asked: Asked) -> Result<Operate, Failure> {
     let field = |name: &str| format!("operations[{index}].{name}");
     let account = |name: &str, text: &str| {
         // Allocates the field name only for an error.
         let parsed = AccountId::parse(text);
         parsed.map_err(|why| Failure::malformed(field(name), why))
+    };
+    let own = |name: &str, text: &str| {
+        let account = account(name, text)?;
+        caller.check(|| field(name), account.as_str())?;
+        Ok::<_, Failure>(account)
     };
     let request = match asked.request_id.as_str() {
         "" => None,
@@ -159,15 +219,15 @@ fn command(index: usize, asked: Asked) -> Result<Operate, Failure> {
     };
     let operation = match asked.body {
         Some(Body::Deposit(deposit)) => Operation::Deposit {
-            account: account("deposit.account", &deposit.account)?,
+            account: own("deposit.account", &deposit.account)?,
             amount: deposit.amount,
         },
         Some(Body::Withdrawal(withdrawal)) => Operation::Withdraw {
-            account: account("withdrawal.account", &withdrawal.account)?,
+            account: own("withdrawal.account", &withdrawal.account)?,
             amount: withdrawal.amount,
         },
         Some(Body::Payment(payment)) => Operation::Transfer {
-            from_account: account("payment.from_account", &payment.from_account)?,
+            from_account: own("payment.from_account", &payment.from_account)?,
             to_process: process_or_here(&field("payment.to_process"), &payment.to_process)?,
             to_account: account("payment.to_account", &payment.to_account)?,
             amount: payment.amount,
@@ -216,13 +276,13 @@ mod tests {
             request_id: String::new(),
             body: Some(Body::Deposit(deposit)),
         };
-        let failure = command(3, asked).expect_err("the account is empty");
+        let failure = command(&Caller::default(), 3, asked).expect_err("the account is empty");
         assert!(
             failure
                 .to_string()
                 .starts_with("operations[3].deposit.account: ")
         );
-        let empty = command(0, Asked::default()).expect_err("there is no body");
+        let empty = command(&Caller::default(), 0, Asked::default()).expect_err("there is no body");
         assert!(empty.to_string().starts_with("operations[0].body: "));
     }
 }

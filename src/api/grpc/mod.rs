@@ -18,7 +18,7 @@ mod stream;
 mod watched;
 
 use axum::Router;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tonic::Status;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
@@ -28,7 +28,10 @@ use tonic_reflection::server::Builder as Reflection;
 
 use sizes::{BATCH_BYTES_MAX, REQUEST_BYTES_MAX};
 
+use super::browser;
 use super::error::{Failure, id};
+use super::guard;
+use crate::access::caller::Caller;
 use crate::node::Handle;
 use crate::node::peers::discover::UnansweredAddresses;
 use crate::node::peers::service::Peering;
@@ -67,6 +70,7 @@ macro_rules! bounded {
 pub async fn router(handle: Handle) -> (Router, HealthReporter) {
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, ServingStatus::Serving).await;
+    let authority = handle.config().auth.clone();
     let snapshots = SnapshotServiceServer::new(snapshot::Snapshots::new(handle.clone()));
     let bank = BankServiceServer::new(bank::Bank(handle.clone()));
     let keys = KeyValueServiceServer::new(key_value::KeyValues(handle.clone()));
@@ -83,13 +87,18 @@ pub async fn router(handle: Handle) -> (Router, HealthReporter) {
         .add_service(bounded!(v1, REQUEST_BYTES_MAX))
         .add_service(bounded!(v1alpha, REQUEST_BYTES_MAX))
         .add_service(Peering::service(handle));
-    (within_bounds(routes.into_axum_router()), reporter)
+    let mut router = routes.into_axum_router();
+    if let Some(authority) = authority {
+        router = router.layer(from_fn_with_state(authority, guard::grpc::keep));
+    }
+    (within_bounds(router), reporter)
 }
 
 // The layers around every call.
 fn within_bounds(router: Router) -> Router {
     let router = router.layer(from_fn(deadline::keep));
-    router.layer(from_fn(protocol::keep))
+    let router = router.layer(from_fn(protocol::keep));
+    router.layer(from_fn(browser::on_grpc))
 }
 
 /// The services of a node that is not ready: `greeter` and health; every other call fails with the reason.
@@ -137,6 +146,13 @@ fn refused(refusal: Refusal) -> Result<String, Failure> {
 
 fn account(field: &str, text: &str) -> Result<AccountId, Failure> {
     id(field, text, AccountId::parse)
+}
+
+// An account that the caller may use.
+fn own_account(caller: &Caller, field: &str, text: &str) -> Result<AccountId, Failure> {
+    let account = account(field, text)?;
+    caller.check(|| field.to_owned(), account.as_str())?;
+    Ok(account)
 }
 
 // For fields in which an empty string means this process.

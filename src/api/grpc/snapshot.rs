@@ -15,6 +15,7 @@ use super::deadline::patience;
 use super::recorded::{Reader, what_is_missing};
 use super::refused;
 use super::sizes::ANSWER_BYTES_MAX;
+use crate::access::caller::Caller;
 use crate::config::{Member, Transport};
 use crate::history::part::Part;
 use crate::node::{Handle, NotBegun, SnapshotView};
@@ -84,6 +85,7 @@ impl SnapshotService for Snapshots {
                 }));
             }
         };
+        Caller::of(request.extensions()).note_snapshot(initiated.snapshot.as_str());
         let mut initiated_at = initiated.clock;
         if !initiated.fresh {
             let known = self.handle.find_or_assemble(&initiated.snapshot).await;

@@ -81,7 +81,7 @@ impl<S: Send + Sync, T: Shape> FromRequest<S> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let media_type = check_media_type(request.headers());
+        let is_json = declares_json(request.headers())?;
         let bytes = read(request, state).await?;
         if bytes.is_empty() {
             let why = format!(
@@ -90,7 +90,7 @@ impl<S: Send + Sync, T: Shape> FromRequest<S> for Body<T> {
             );
             return Err(Failure::malformed("body", why));
         }
-        media_type?;
+        check_declared(is_json)?;
         parse(&bytes).map(Self)
     }
 }
@@ -102,25 +102,34 @@ impl<S: Send + Sync, T: Shape + Default> FromRequest<S> for OptionalBody<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let media_type = check_media_type(request.headers());
+        let is_json = declares_json(request.headers())?;
         let bytes = read(request, state).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
-        media_type?;
+        check_declared(is_json)?;
         parse(&bytes).map(Self)
     }
 }
 
-fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
+// Another type than JSON is refused also without a body: it is what the form of a web page sends. A request without body
+// and without type is what simple clients send.
+fn declares_json(headers: &HeaderMap) -> Result<bool, Failure> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return Err(Failure::MediaType("of undeclared type".to_owned()));
+        return Ok(false);
     };
     let essence = value.to_str().unwrap_or("").split(';').next().unwrap_or("");
     if essence.trim().eq_ignore_ascii_case("application/json") {
-        return Ok(());
+        return Ok(true);
     }
     Err(Failure::MediaType(format!("of type {:?}", essence.trim())))
+}
+
+fn check_declared(is_json: bool) -> Result<(), Failure> {
+    match is_json {
+        true => Ok(()),
+        false => Err(Failure::MediaType("of undeclared type".to_owned())),
+    }
 }
 
 pub(super) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
@@ -191,9 +200,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let path = Path::<T>::from_request_parts(parts, state).await;
         path.map(|Path(segments)| Self(segments))
-            .map_err(|_: PathRejection| {
-                Failure::malformed("path", "is not UTF-8 in percent-encoding")
-            })
+            .map_err(|_: PathRejection| Failure::malformed("path", super::NOT_UTF_8))
     }
 }
 

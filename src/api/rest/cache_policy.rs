@@ -109,7 +109,10 @@ impl CachePolicy {
         };
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(control));
-        headers.insert(header::VARY, HeaderValue::from_static("Accept"));
+        headers.insert(
+            header::VARY,
+            HeaderValue::from_static("Accept, Authorization"),
+        );
         if let Some(etag) = self.etag.and_then(|etag| etag.parse().ok()) {
             headers.insert(header::ETAG, etag);
         }

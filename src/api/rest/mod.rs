@@ -43,11 +43,17 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 use tracing::{Level, Span};
 
+use super::browser::{self, Names};
 use super::error::Failure;
+use super::guard;
+use crate::config::ApiSettings;
 use crate::node::Handle;
 use crate::node::peers::discover::UnansweredAddresses;
 
 pub use openapi::document;
+
+/// Why a path is refused.
+pub(super) const NOT_UTF_8: &str = "is not UTF-8 in percent-encoding";
 
 /// State shared by the handlers.
 #[derive(Clone)]
@@ -61,23 +67,29 @@ pub fn router(handle: Handle) -> Router {
     let trace = TraceLayer::new_for_http()
         .make_span_with(span)
         .on_failure(DefaultOnFailure::new().level(Level::DEBUG));
-    let routes = routes()
+    let mut routes = routes();
+    if let Some(authority) = app.handle.config().auth.clone() {
+        routes = routes.route_layer(from_fn_with_state(authority, guard::rest::keep));
+    }
+    let routes = routes
         .method_not_allowed_fallback(admission::unknown_method)
         .fallback(admission::unknown_route)
         .with_state(app.clone());
     // Layers on an outer router: a layer of the routes themselves would run after a route is matched.
+    let names = Names::of(&app.handle.config().api.hosts);
     Router::new()
         .fallback_service(routes)
         .layer(from_fn_with_state(app, latest::resolve))
         .layer(from_fn(admission::admit))
         .layer(DefaultBodyLimit::max(body::BODY_BYTES_MAX))
+        .layer(from_fn_with_state(names, browser::on_rest))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(trace)
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
 }
 
 /// The routes of a node that still discovers its peers: liveness and metrics; all others fail with the reason.
-pub fn not_ready(unanswered: UnansweredAddresses) -> Router {
+pub fn not_ready(unanswered: UnansweredAddresses, api: &ApiSettings) -> Router {
     let waited_for = unanswered.clone();
     let figures = move |uri: Uri, headers: HeaderMap| async move {
         metrics::answer(&uri, &headers, || waited_for.metrics())
@@ -90,6 +102,7 @@ pub fn not_ready(unanswered: UnansweredAddresses) -> Router {
         .route("/healthz", get(health::live))
         .route("/metrics", get(figures))
         .fallback(refuse)
+        .layer(from_fn_with_state(Names::of(&api.hosts), browser::on_rest))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
 }

@@ -10,6 +10,7 @@ use super::AppState;
 use super::body::{Body, Field, Kind, Segments, Shape, Units};
 use super::json::Json;
 use super::negotiation::Plain;
+use crate::access::caller::Caller;
 use crate::api::error::{Failure, id};
 use crate::api::identity;
 use crate::api::time::rfc3339;
@@ -71,6 +72,7 @@ struct Transferred {
 pub(super) struct Call {
     app: AppState,
     key: Option<RequestId>,
+    caller: Caller,
 }
 
 impl FromRequestParts<AppState> for Call {
@@ -81,6 +83,7 @@ impl FromRequestParts<AppState> for Call {
         Ok(Self {
             app: app.clone(),
             key: identity::key_of(&parts.headers)?,
+            caller: Caller::of(&parts.extensions),
         })
     }
 }
@@ -89,6 +92,7 @@ impl Call {
     // The receipt, and the answer of the turn; a repeat gets those of the first call.
     async fn perform(&self, operation: Operation) -> Result<(Receipt, Answer), Failure> {
         let answer = local_query::operate(&self.app.handle, self.key.clone(), operation).await?;
+        self.caller.note_position(answer.position.0);
         let receipt = answer.outcome.clone().map_err(identity::as_given)?;
         Ok((receipt, answer))
     }
@@ -135,9 +139,13 @@ async fn book(call: Call, account: AccountId, operation: Operation) -> Result<Re
 
 /// `POST /v1/transfers`
 pub(super) async fn transfer(call: Call, Body(moved): Body<Moved>) -> Result<Response, Failure> {
+    let from_account = id("from_account", &moved.from_account, AccountId::parse)?;
+    call.caller
+        .check(|| "from_account".to_owned(), from_account.as_str())?;
+    let sees_other = call.caller.may_touch(&moved.to_account);
     let to_process = moved.to_process.as_deref();
     let operation = Operation::Transfer {
-        from_account: id("from_account", &moved.from_account, AccountId::parse)?,
+        from_account,
         to_process: to_process
             .map(|text| id("to_process", text, ProcessId::parse))
             .transpose()?,
@@ -148,7 +156,8 @@ pub(super) async fn transfer(call: Call, Body(moved): Body<Moved>) -> Result<Res
     Ok(uncached(Transferred {
         transfer_id: receipt.transfer_id,
         from_balance: receipt.balance,
-        to_balance: receipt.to_balance,
+        // Not the balance of an account that the caller may not read.
+        to_balance: receipt.to_balance.filter(|_| sees_other),
         journal_position: answered.position.0,
         time: rfc3339(answered.time.wall_us()),
     }))

@@ -37,6 +37,10 @@ impl IntoResponse for Failure {
             Self::Deleted { since, .. } => since.clone(),
             _ => None,
         };
+        let challenge = match &self {
+            Self::Denied(denied) => denied.challenge(),
+            _ => None,
+        };
         let problem = Problem {
             kind: format!("{TYPES}{}", verdict.kind),
             title: verdict.title(),
@@ -52,6 +56,9 @@ impl IntoResponse for Failure {
         set(header::CACHE_CONTROL, "no-store");
         if verdict.http == StatusCode::TOO_MANY_REQUESTS || verdict.kind == "not-ready" {
             set(header::RETRY_AFTER, "1");
+        }
+        if let Some(challenge) = challenge.and_then(|text| text.parse().ok()) {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

@@ -17,6 +17,7 @@ use super::negotiation::{Format, Plain, negotiate};
 use super::query::{Parameters, REVISION, STATUS};
 use super::snapshot::Snapshot;
 use super::wait::{WAIT, Wait};
+use crate::access::caller::Caller;
 use crate::api::error::{Failure, id};
 use crate::api::named::{Among, LATEST, named, new_id};
 use crate::api::recorded::{self, absent, account_bytes, view, view_of};
@@ -55,6 +56,7 @@ pub(super) async fn initiate(
     State(app): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
+    caller: Caller,
     OptionalBody(wanted): OptionalBody<ListQuery>,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Json])?;
@@ -63,6 +65,7 @@ pub(super) async fn initiate(
     let wanted = wanted.snapshot_id.as_deref();
     let wanted = wanted.map(|text| new_id("snapshot_id", text)).transpose()?;
     let initiated = app.handle.initiate(wanted, deadline, wait.left()).await??;
+    caller.note_snapshot(initiated.snapshot.as_str());
     if initiated.fresh && wait.is_asked() {
         // The snapshot has begun, so an error while waiting must not be reported as a failure to begin.
         let finished = wait.snapshot(&app, &initiated.snapshot).await;

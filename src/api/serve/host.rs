@@ -32,7 +32,7 @@ pub struct Host {
     node: Node,
     stopping: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
-    /// The reload of certificates; ends with the node.
+    /// The reload of certificates, tokens and keys; ends with the node.
     _reloading: JoinSet<()>,
 }
 
@@ -70,6 +70,9 @@ impl Host {
         let mut reloading = JoinSet::new();
         if let Some(tls) = tls {
             reloading.spawn(tls.watch());
+        }
+        if let Some(authority) = handle.config().auth.clone() {
+            reloading.spawn(authority.watch());
         }
         let servers = vec![
             tokio::spawn(serve_grpc(grpc, handle.clone(), stop.clone())),
@@ -109,6 +112,9 @@ impl Host {
                 tracing::warn!("requests in progress were aborted by the stop");
                 server.abort();
             }
+        }
+        if let Some(authority) = &self.node.handle().config().auth {
+            authority.flush();
         }
         self.node.stop().await;
     }

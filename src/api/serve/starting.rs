@@ -13,6 +13,7 @@ use super::host::{Sockets, listener, told};
 use super::listener::Listener;
 use super::serve;
 use crate::api::{grpc, rest};
+use crate::config::ApiSettings;
 use crate::node::Refusals;
 use crate::node::peers::discover::Discovery;
 use crate::node::peers::greeter::Greeter;
@@ -33,7 +34,11 @@ impl StartingServers {
     ///
     /// # Errors
     /// The operating system cannot duplicate a socket.
-    pub async fn start(sockets: &Sockets, discovery: &Discovery) -> io::Result<Self> {
+    pub async fn start(
+        sockets: &Sockets,
+        discovery: &Discovery,
+        api: &ApiSettings,
+    ) -> io::Result<Self> {
         let limit = descriptors::connection_limit(0);
         let listen = |socket: &std::net::TcpListener| {
             let listener = listener(socket.try_clone()?)?;
@@ -44,7 +49,7 @@ impl StartingServers {
         let greeter = Routes::new(Greeter::service(discovery.greeting(), discovery.callers()));
         let services = grpc::not_ready(greeter, discovery.unanswered()).await;
         let (stopping, stop) = watch::channel(false);
-        let routes = rest::not_ready(discovery.unanswered());
+        let routes = rest::not_ready(discovery.unanswered(), api);
         let servers = vec![
             tokio::spawn(serve(grpc, services, told(stop.clone()))),
             tokio::spawn(serve(rest, routes, told(stop))),

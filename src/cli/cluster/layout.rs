@@ -12,7 +12,7 @@ use crate::cli::CliError;
 use crate::config::cluster_file::{
     ClockBlock, ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, Source, StoreBlock,
 };
-use crate::config::{CLUSTER_DEFAULT, ConfigError, Fault, parse_age, parse_interval};
+use crate::config::{ApiBlock, CLUSTER_DEFAULT, ConfigError, Fault, parse_age, parse_interval};
 
 const HOST: &str = "127.0.0.1";
 
@@ -225,6 +225,8 @@ fn planned(before: Option<&ClusterFile>, nodes: &[LocalNode], args: &Args) -> Cl
         history: HistoryBlock::default(),
         clock: ClockBlock::default(),
         tls: None,
+        api: ApiBlock::default(),
+        auth: None,
     });
     file.processes = nodes
         .iter()

@@ -15,6 +15,7 @@ use super::destination::Destination;
 use super::output::Report;
 use super::snapshot::verify;
 use crate::api::{ITS_ID_IS_LATEST, LATEST};
+use crate::config::ApiBlock;
 use crate::config::cluster_file::{
     ClockBlock, ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, StoreBlock,
 };
@@ -238,6 +239,8 @@ fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
         history: HistoryBlock::default(),
         clock: ClockBlock::default(),
         tls: None,
+        api: ApiBlock::default(),
+        auth: None,
     }
 }
 

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 
 use super::refusals::Refusals;
 use super::wall::micros_as_seconds;
+use crate::access::authority::Authority;
 use crate::process::ids::ProcessId;
 use crate::process::record::Turn;
 use crate::store::{Unreadable, Usage};
@@ -66,6 +67,14 @@ impl Metrics {
             snapshot_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
         };
         metrics.registered()
+    }
+
+    /// Adds the metrics of authentication.
+    pub(in crate::node) fn with_auth(mut self, auth: Option<&Authority>) -> Self {
+        if let Some(auth) = auth {
+            auth.register(&mut self.registry);
+        }
+        self
     }
 
     fn registered(mut self) -> Self {

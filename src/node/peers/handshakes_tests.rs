@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::{
-    ClockSettings, HistorySettings, Member, SnapshotSettings, StoreSettings, Transport,
+    ApiSettings, ClockSettings, HistorySettings, Member, SnapshotSettings, StoreSettings, Transport,
 };
 use crate::node::health::failures::Failures;
 use crate::process::clock::Lamport;
@@ -48,6 +48,8 @@ fn config(dir: &Path) -> NodeConfig {
             ..ClockSettings::default()
         },
         tls: None,
+        api: ApiSettings::default(),
+        auth: None,
     }
 }
 

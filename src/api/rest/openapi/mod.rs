@@ -12,6 +12,7 @@
 //! n1, n2, n3 that has sent 250 from alice on n1 to bob on n2, and then taken the snapshots `first` and `second`.
 
 mod page;
+mod roles;
 
 use std::sync::LazyLock;
 
@@ -20,6 +21,7 @@ use serde_json::Value;
 
 use super::json::Json;
 use super::negotiation::Plain;
+use crate::access::table::of_route;
 
 pub(super) use page::{file, show};
 
@@ -52,14 +54,15 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     }
     let everywhere = read(EVERYWHERE);
     let paths = document["paths"].as_object_mut();
-    let operations = paths.into_iter().flatten().filter_map(|(_, path)| {
-        let operations = path.as_object_mut()?;
-        Some(operations.iter_mut().map(|(_, operation)| operation))
-    });
-    for operation in operations.flatten() {
-        let mut answers = everywhere.clone();
-        merge(&mut answers, operation["responses"].take());
-        operation["responses"] = answers;
+    for (path, operations) in paths.into_iter().flatten() {
+        for (method, operation) in operations.as_object_mut().into_iter().flatten() {
+            let mut answers = everywhere.clone();
+            merge(&mut answers, operation["responses"].take());
+            operation["responses"] = answers;
+            if let Some(rule) = of_route(&method.to_uppercase(), path) {
+                roles::add(operation, rule.need);
+            }
+        }
     }
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     document
@@ -161,7 +164,13 @@ mod tests {
         for reference in &used {
             assert!(document().pointer(reference).is_some(), "{reference}");
         }
-        for (kind, found) in named(document(), "components") {
+        let schemes = named(&document()["components"], "securitySchemes").keys();
+        for scheme in schemes {
+            assert!(text.contains(&format!("{{\"{scheme}\":[]}}")), "{scheme}");
+        }
+        let components = named(document(), "components").iter();
+        // Security schemes are used by name.
+        for (kind, found) in components.filter(|(kind, _)| *kind != "securitySchemes") {
             for name in found
                 .as_object()
                 .into_iter()

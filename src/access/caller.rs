@@ -1,0 +1,222 @@
+//! The caller of a request: its name, its rights, and what the audit trail notes of the call.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::Extensions;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::role::Capacity;
+
+/// By what a caller has proven its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// A token of the token file.
+    Token,
+    /// A JWT of the configured issuer.
+    Jwt,
+    /// A client certificate.
+    Certificate,
+}
+
+/// The rights of one name.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// The name.
+    pub name: String,
+    /// How it is proven.
+    pub via: Via,
+    /// In which capacity it calls.
+    pub capacity: Capacity,
+    /// The beginnings of the accounts and keys that it may use; empty: all.
+    pub accounts: Vec<String>,
+    /// When it ends.
+    pub expires: Option<Timestamp>,
+    /// Closed when the grant is withdrawn.
+    pub(super) live: watch::Receiver<()>,
+}
+
+/// The caller of a request, in its extensions. Without authentication it is anyone, with all rights.
+#[derive(Debug, Clone, Default)]
+pub struct Caller(Option<Arc<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    grant: Arc<Grant>,
+    address: Option<SocketAddr>,
+    notes: Notes,
+}
+
+/// What a call has done, for the audit trail.
+#[derive(Debug, Default)]
+pub struct Notes {
+    operations: AtomicU64,
+    position: AtomicU64,
+    snapshot: OnceLock<Box<str>>,
+}
+
+/// The caller is bound to other accounts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{name} may use only what begins with {}, and {field} does not; use another account, or a token that is not bound \
+     to these",
+    accounts.join(" or ")
+)]
+pub struct NotItsAccount {
+    /// The name of the caller.
+    pub name: String,
+    /// The field that names the account or key.
+    pub field: String,
+    /// The beginnings that are allowed.
+    pub accounts: Vec<String>,
+}
+
+impl Caller {
+    /// A caller with these rights.
+    #[must_use]
+    pub fn known(grant: Arc<Grant>, address: Option<SocketAddr>) -> Self {
+        let notes = Notes::default();
+        Self(Some(Arc::new(Known {
+            grant,
+            address,
+            notes,
+        })))
+    }
+
+    /// The caller of a request with these extensions.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// The name of the caller; `None` without authentication.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.grant().map(|grant| &*grant.name)
+    }
+
+    /// The rights of the caller; `None`: all.
+    #[must_use]
+    pub fn grant(&self) -> Option<&Grant> {
+        self.0.as_ref().map(|known| &*known.grant)
+    }
+
+    /// Where it calls from, if known.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.0.as_ref().and_then(|known| known.address)
+    }
+
+    /// Whether it is bound to some accounts.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.grant().is_some_and(|grant| !grant.accounts.is_empty())
+    }
+
+    /// Whether it may use this account or key.
+    #[must_use]
+    pub fn may_touch(&self, account: &str) -> bool {
+        let Some(grant) = self.grant() else {
+            return true;
+        };
+        let mut accounts = grant.accounts.iter();
+        grant.accounts.is_empty() || accounts.any(|prefix| account.starts_with(prefix))
+    }
+
+    /// Checks that it may use the account or key in `field`.
+    ///
+    /// # Errors
+    /// [`NotItsAccount`].
+    pub fn check(
+        &self,
+        field: impl FnOnce() -> String,
+        account: &str,
+    ) -> Result<(), NotItsAccount> {
+        if self.may_touch(account) {
+            return Ok(());
+        }
+        let grant = self.grant();
+        Err(NotItsAccount {
+            name: grant.map(|grant| grant.name.clone()).unwrap_or_default(),
+            field: field(),
+            accounts: grant
+                .map(|grant| grant.accounts.clone())
+                .unwrap_or_default(),
+        })
+    }
+
+    /// Resolves when its rights end: they expire or are withdrawn.
+    pub async fn ended(self) {
+        let Some(known) = self.0 else {
+            return std::future::pending().await;
+        };
+        let grant = Arc::clone(&known.grant);
+        drop(known);
+        let mut live = grant.live.clone();
+        let withdrawn = async { while live.changed().await.is_ok() {} };
+        tokio::select! {
+            () = withdrawn => {}
+            () = expired(grant.expires) => {}
+        }
+    }
+
+    /// Notes how many operations a call asked for.
+    pub fn note_operations(&self, count: usize) {
+        if let Some(known) = &self.0 {
+            let count = u64::try_from(count).unwrap_or(u64::MAX);
+            known.notes.operations.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes the newest journal position of a call.
+    pub fn note_position(&self, position: u64) {
+        if let Some(known) = &self.0 {
+            known.notes.position.fetch_max(position, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes the snapshot of a call; the first counts.
+    pub fn note_snapshot(&self, snapshot: &str) {
+        if let Some(known) = &self.0 {
+            let _first = known.notes.snapshot.set(snapshot.into());
+        }
+    }
+
+    /// What was noted.
+    pub(super) fn notes(&self) -> Option<&Notes> {
+        self.0.as_ref().map(|known| &known.notes)
+    }
+}
+
+impl Notes {
+    pub(super) fn operations(&self) -> Option<u64> {
+        Some(self.operations.load(Ordering::Relaxed)).filter(|count| *count > 0)
+    }
+
+    pub(super) fn position(&self) -> Option<u64> {
+        Some(self.position.load(Ordering::Relaxed)).filter(|position| *position > 0)
+    }
+
+    pub(super) fn snapshot(&self) -> Option<&str> {
+        self.snapshot.get().map(|snapshot| &**snapshot)
+    }
+}
+
+// The clock of the wall may be set, so it is read again from time to time.
+async fn expired(at: Option<Timestamp>) {
+    const LOOK_AGAIN: Duration = Duration::from_secs(5);
+    let Some(at) = at else {
+        return std::future::pending().await;
+    };
+    loop {
+        let left = at.duration_since(Timestamp::now());
+        match Duration::try_from(left) {
+            Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(LOOK_AGAIN)).await,
+            _ => return,
+        }
+    }
+}

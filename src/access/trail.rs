@@ -1,0 +1,331 @@
+//! The audit trail: one line of JSON per call that reads or changes what the bank holds, and per refused log-in. It names who
+//! did what; it never holds an amount, a balance, an account, a key or a token.
+//!
+//! Lines are written by a thread of their own, so a slow disk delays no call. The queue is bounded: what it cannot take is
+//! counted and reported, since a trail with holes must say so.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+
+use super::caller::Via;
+use super::private_file::append_private;
+
+/// Lines that wait to be written.
+const QUEUE_MAX: usize = 16 << 10;
+/// The time between two attempts to open a file that failed, and between two reports of it.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A line of the trail.
+#[derive(Debug, Clone, Serialize)]
+pub struct Line {
+    /// When the call was answered.
+    pub time: Timestamp,
+    /// The name of the caller; `None` for a refused log-in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its role, or `process`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<&'static str>,
+    /// How it proved its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
+    /// Where it called from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
+    /// The method and the pattern of the route, or the method of gRPC.
+    pub call: &'static str,
+    /// What the call does.
+    pub action: &'static str,
+    /// `ok`, `opened`, `closed`, `unauthenticated`, `forbidden`, or the status of the failure.
+    pub outcome: String,
+    /// Why, for a refused call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// The number of operations of a batch or a stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operations: Option<u64>,
+    /// The newest journal position of the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal_position: Option<u64>,
+    /// The request id of the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Refused log-ins of the address since the last line about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub also_refused: Option<u64>,
+}
+
+enum Message {
+    Line(Box<Line>),
+    Reopen,
+    Flush(SyncSender<()>),
+}
+
+/// Where lines go.
+pub struct Trail {
+    /// `Some` until dropped.
+    queue: Option<SyncSender<Message>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    lost: Counter,
+}
+
+impl Trail {
+    /// Opens the file, or writes to the log.
+    ///
+    /// # Errors
+    /// That of the operating system; the file must be its owner's alone.
+    pub fn open(path: Option<&Path>) -> io::Result<Self> {
+        let lost = Counter::default();
+        let sink = match path {
+            None => Sink::Log,
+            Some(path) => Sink::File(Box::new(LogFile {
+                file: Some(BufWriter::new(append_private(path)?)),
+                path: path.to_owned(),
+                failed: None,
+                lost: lost.clone(),
+            })),
+        };
+        let (queue, lines) = sync_channel(QUEUE_MAX);
+        let thread = std::thread::Builder::new().name("audit".to_owned());
+        let thread = thread.spawn(move || write_all(&lines, sink))?;
+        Ok(Self {
+            queue: Some(queue),
+            thread: Mutex::new(Some(thread)),
+            lost,
+        })
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "audit_lines_lost",
+            "Lines of the audit trail that could not be written; should be 0",
+            self.lost.clone(),
+        );
+    }
+
+    /// Adds a line.
+    pub fn add(&self, line: Line) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.queue().try_send(Message::Line(Box::new(line)))
+            && self.lost.inc() == 0
+        {
+            tracing::error!(
+                "the audit trail cannot keep up, and lines are lost; see the metric audit_lines_lost"
+            );
+        }
+    }
+
+    /// Opens the file again: it may have been renamed.
+    pub fn reopen(&self) {
+        let _full = self.queue().try_send(Message::Reopen);
+    }
+
+    /// Waits until the lines so far are written.
+    pub fn flush(&self) {
+        let (done, is_done) = sync_channel(1);
+        if self.queue().send(Message::Flush(done)).is_ok() {
+            let _stopped = is_done.recv_timeout(Duration::from_secs(5));
+        }
+    }
+
+    fn queue(&self) -> &SyncSender<Message> {
+        self.queue.as_ref().expect("only the end takes it")
+    }
+}
+
+impl Drop for Trail {
+    fn drop(&mut self) {
+        self.queue = None;
+        let thread = self.thread.get_mut().map(Option::take);
+        if let Ok(Some(thread)) = thread {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+enum Sink {
+    Log,
+    File(Box<LogFile>),
+}
+
+struct LogFile {
+    path: PathBuf,
+    /// `None` after a failure.
+    file: Option<BufWriter<File>>,
+    /// When it was last reported.
+    failed: Option<Instant>,
+    lost: Counter,
+}
+
+fn write_all(messages: &Receiver<Message>, mut sink: Sink) {
+    loop {
+        let message = match messages.try_recv() {
+            Ok(message) => message,
+            Err(TryRecvError::Disconnected) => return sink.flush(),
+            Err(TryRecvError::Empty) => {
+                sink.flush();
+                match messages.recv() {
+                    Ok(message) => message,
+                    Err(_) => return,
+                }
+            }
+        };
+        match message {
+            Message::Line(line) => sink.write(&line),
+            Message::Reopen => sink.reopen(),
+            Message::Flush(done) => {
+                sink.flush();
+                let _gone = done.send(());
+            }
+        }
+    }
+}
+
+impl Sink {
+    fn write(&mut self, line: &Line) {
+        let text = serde_json::to_string(line).expect("names and numbers can be written");
+        match self {
+            Self::Log => tracing::info!(target: "audit", "{text}"),
+            Self::File(file) => file.write(&text),
+        }
+    }
+
+    fn flush(&mut self) {
+        if let Self::File(file) = self {
+            let flushed = file.file.as_mut().map_or(Ok(()), BufWriter::flush);
+            flushed.unwrap_or_else(|error| file.fail(&error));
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.flush();
+        if let Self::File(file) = self {
+            file.failed = None;
+            file.open();
+        }
+    }
+}
+
+impl LogFile {
+    fn open(&mut self) {
+        match append_private(&self.path) {
+            Ok(file) => {
+                self.file = Some(BufWriter::new(file));
+                self.failed = None;
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        if self.file.is_none() && self.failed.is_none_or(|at| at.elapsed() >= RETRY) {
+            self.open();
+        }
+        let Some(file) = &mut self.file else {
+            self.lost.inc();
+            return;
+        };
+        if let Err(error) = writeln!(file, "{text}") {
+            self.lost.inc();
+            self.fail(&error);
+        }
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        // The buffered rest would fail again when dropped.
+        if let Some(file) = self.file.take() {
+            let (_file, _unwritten) = file.into_parts();
+        }
+        if self.failed.is_none_or(|at| at.elapsed() >= RETRY) {
+            let path = self.path.display();
+            tracing::error!(%error, "the audit trail {path} cannot be written, and lines are lost until it can");
+        }
+        self.failed = Some(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(outcome: &str) -> Line {
+        Line {
+            time: Timestamp::UNIX_EPOCH,
+            name: Some("audit-2026".to_owned()),
+            role: Some("auditor"),
+            via: Some(Via::Token),
+            address: None,
+            call: "POST /v1/snapshots",
+            action: "take snapshot",
+            outcome: outcome.to_owned(),
+            reason: None,
+            snapshot: Some("first".to_owned()),
+            operations: None,
+            journal_position: None,
+            request_id: None,
+            also_refused: None,
+        }
+    }
+
+    fn outcomes(path: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(path).expect("it is there");
+        let lines = text.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+            line["outcome"]
+                .as_str()
+                .expect("it has an outcome")
+                .to_owned()
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn a_renamed_file_is_opened_again_and_no_line_is_lost() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("audit.jsonl");
+        let trail = Trail::open(Some(&path)).expect("it is new");
+        trail.add(line("one"));
+        trail.flush();
+        let old = dir.path().join("audit.jsonl.1");
+        std::fs::rename(&path, &old).expect("it is ours");
+        trail.add(line("two"));
+        trail.reopen();
+        trail.add(line("three"));
+        drop(trail);
+        assert_eq!(outcomes(&old), ["one", "two"]);
+        assert_eq!(outcomes(&path), ["three"]);
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted_and_later_ones_are_written() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("audit.jsonl");
+        let trail = Trail::open(Some(&path)).expect("it is new");
+        std::fs::remove_file(&path).expect("it is ours");
+        // A directory cannot be opened to append.
+        std::fs::create_dir(&path).expect("the name is free");
+        trail.reopen();
+        trail.add(line("lost"));
+        trail.flush();
+        assert_eq!(trail.lost.get(), 1);
+        std::fs::remove_dir(&path).expect("it is empty");
+        trail.reopen();
+        trail.add(line("written"));
+        trail.flush();
+        assert_eq!(outcomes(&path), ["written"]);
+    }
+}

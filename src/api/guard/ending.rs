@@ -1,0 +1,97 @@
+//! Bodies that end when the rights of their caller end: a token that is removed or expires ends its running streams.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use hyper::HeaderMap;
+use hyper::body::{Body as _, Bytes, Frame, SizeHint};
+use tonic::Status;
+
+use super::Call;
+
+const ENDED: &str = "the token of this call was revoked or has expired";
+
+/// How a body tells that it is cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// By breaking off.
+    Rest,
+    /// By a status in the trailers.
+    Grpc,
+}
+
+impl Kind {
+    /// Whether the body may last.
+    pub(super) fn has_stream(self, body: &Body) -> bool {
+        !body.is_end_stream() && body.size_hint().exact().is_none()
+    }
+}
+
+/// The body of an answer.
+pub(super) struct Ending {
+    body: Body,
+    ended: Pin<Box<dyn Future<Output = ()> + Send>>,
+    call: Call,
+    /// Whether its end is a line of the audit trail.
+    closes: bool,
+}
+
+impl Ending {
+    pub(super) fn new(body: Body, call: Call, closes: bool) -> Self {
+        Self {
+            body,
+            ended: Box::pin(call.caller.clone().ended()),
+            call,
+            closes,
+        }
+    }
+}
+
+impl hyper::body::Body for Ending {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if !self.body.is_end_stream() && self.ended.as_mut().poll(context).is_ready() {
+            // Dropping the body tells the source of the answer that its receiver is gone.
+            self.body = Body::empty();
+            return Poll::Ready(Some(match self.call.kind {
+                Kind::Rest => Err(axum::Error::new(std::io::Error::other(ENDED))),
+                Kind::Grpc => {
+                    let mut trailers = HeaderMap::new();
+                    let status = Status::unauthenticated(ENDED).add_header(&mut trailers);
+                    status.expect("a sentence in ASCII can be sent");
+                    Ok(Frame::trailers(trailers))
+                }
+            }));
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if self.closes {
+            let Call {
+                authority,
+                rule,
+                caller,
+                request_id,
+                ..
+            } = &self.call;
+            authority.answered(*rule, caller, "closed".to_owned(), request_id.clone());
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Roles and tokens on real sockets: every route and method with every role, accounts of tellers, tokens that are revoked or
+//! expire, JWTs, the audit trail, and the commands. Without this a new route could be open to anyone.
+
+mod accounts;
+mod await_it;
+mod commands;
+mod documented;
+mod guarded;
+mod jwt;
+mod lives;
+#[path = "../required/mod.rs"]
+mod required;
+mod trail;
+mod walk;

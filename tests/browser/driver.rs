@@ -1,0 +1,156 @@
+//! Headless Chromium by W3C WebDriver.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use ureq::Agent;
+
+const WAIT_MAX: Duration = Duration::from_secs(20);
+const PORT_LINE: &str = "started successfully on port ";
+
+/// One session. Closes when dropped.
+pub(crate) struct Browser {
+    agent: Agent,
+    session: String,
+    driver: Child,
+    _profile: TempDir,
+}
+
+/// Reports that nothing is tested here.
+pub(crate) fn absent() {
+    crate::required::absent("chromium with chromedriver");
+}
+
+impl Browser {
+    /// Opens a browser in which `name` resolves to loopback; `None` without a browser.
+    pub(crate) fn open(name: &str) -> Option<Self> {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let output = BufReader::new(driver.stdout.take().expect("it is piped"));
+        let port = output.lines().map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.split_once(PORT_LINE)?;
+            port.trim_end_matches('.').parse::<u16>().ok()
+        });
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .timeout_global(Some(Duration::from_secs(60)))
+            .build();
+        let profile = tempfile::tempdir().expect("a temporary directory");
+        let mut browser = Self {
+            agent: agent.into(),
+            session: format!(
+                "http://127.0.0.1:{}/session",
+                port.expect("it names its port")
+            ),
+            driver,
+            _profile: profile,
+        };
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--no-proxy-server",
+            &format!("--host-resolver-rules=MAP {name} 127.0.0.1"),
+            &format!("--user-data-dir={}", browser._profile.path().display()),
+        ];
+        let session = browser.call(
+            "",
+            &json!({"capabilities": {"alwaysMatch": {
+                "browserName": "chrome",
+                "goog:chromeOptions": {"args": arguments},
+                "goog:loggingPrefs": {"browser": "ALL"},
+            }}}),
+        );
+        let id = session["sessionId"].as_str().expect("a session has an id");
+        browser.session = format!("{}/{id}", browser.session);
+        Some(browser)
+    }
+
+    // The answer of the driver, or its complaint.
+    fn try_call(&self, path: &str, body: &Value) -> Result<Value, String> {
+        let url = format!("{}{path}", self.session);
+        let answer = self.agent.post(url).send_json(body);
+        let mut answer = answer.expect("the driver answers");
+        let mut value: Value = answer.body_mut().read_json().expect("it answers in JSON");
+        match answer.status().as_u16() {
+            200 => Ok(value["value"].take()),
+            _ => Err(value["value"]["message"].to_string()),
+        }
+    }
+
+    fn call(&self, path: &str, body: &Value) -> Value {
+        let answered = self.try_call(path, body);
+        answered.unwrap_or_else(|why| unreachable!("{path}: {why}"))
+    }
+
+    /// Opens a page.
+    pub(crate) fn go(&self, url: &str) {
+        self.call("/url", &json!({"url": url}));
+    }
+
+    /// What a script returns.
+    pub(crate) fn run(&self, script: &str) -> Value {
+        self.call("/execute/sync", &json!({"script": script, "args": []}))
+    }
+
+    /// What a script gives to its last argument, a function.
+    pub(crate) fn run_async(&self, script: &str) -> Value {
+        self.call("/execute/async", &json!({"script": script, "args": []}))
+    }
+
+    /// Waits until the page has such an element.
+    pub(crate) fn finds(&self, selector: &str) {
+        self.wait(&format!("!!document.querySelector({selector:?})"), selector);
+    }
+
+    /// Waits until the page shows this text.
+    pub(crate) fn text_contains(&self, text: &str) {
+        let script = format!("document.body?.innerText?.includes({text:?})");
+        self.wait(&script, text);
+    }
+
+    /// Violations and errors that the browser has logged since the last call.
+    pub(crate) fn complaints(&self) -> Vec<Value> {
+        let logged = self.call("/se/log", &json!({"type": "browser"}));
+        let logged = logged.as_array().expect("a list").clone();
+        logged
+            .into_iter()
+            .filter(|entry| entry["level"] == "SEVERE")
+            .collect()
+    }
+
+    // The browser itself looks again and again; when it leaves the page meanwhile, the next one is looked at.
+    fn wait(&self, condition: &str, what: &str) {
+        let script = format!(
+            "const done = arguments[arguments.length - 1], end = Date.now() + 1000;
+             const look = () => {condition} ? done(true) : Date.now() > end ? done(false) : setTimeout(look, 20);
+             look()"
+        );
+        let asked = json!({"script": script, "args": []});
+        let begun = Instant::now();
+        while self.try_call("/execute/async", &asked) != Ok(Value::Bool(true)) {
+            let shown = self.run("return document.documentElement.outerHTML.slice(0, 2000)");
+            assert!(begun.elapsed() < WAIT_MAX, "no {what} in {shown}");
+        }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Ends the browser; the driver may have ended with it.
+        let _gone = self.agent.delete(&self.session).call();
+        let _ended = self.driver.kill();
+        let _reaped = self.driver.wait();
+    }
+}

@@ -1,0 +1,82 @@
+//! One node in this process, and a client of its REST port.
+
+use std::net::{SocketAddr, TcpListener};
+
+use serde_json::Value;
+use snapledger::api::{Host, Sockets};
+use snapledger::config::{NodeOptions, NodePlan};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+/// Stops when dropped.
+pub(crate) struct Node {
+    rest: SocketAddr,
+    host: Option<Host>,
+    runtime: Runtime,
+    _dir: TempDir,
+}
+
+impl Node {
+    pub(crate) fn start() -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let bind = || TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let sockets = Sockets {
+            grpc: bind(),
+            rest: bind(),
+        };
+        let port = |socket: &TcpListener| socket.local_addr().expect("it is bound").port();
+        let rest = sockets.rest.local_addr().expect("it is bound");
+        let plan = NodePlan::new(&NodeOptions {
+            id: "n1".to_owned(),
+            port: Some(port(&sockets.grpc)),
+            rest_port: Some(rest.port()),
+            dir: Some(dir.path().join("n1")),
+            snapshot_interval: Some("off".to_owned()),
+            ..NodeOptions::default()
+        });
+        let config = plan.and_then(|plan| plan.settle(Vec::new()));
+        let config = config.expect("a valid configuration");
+        let host = runtime.block_on(Host::start(config, sockets));
+        Self {
+            rest,
+            host: Some(host.expect("it starts")),
+            runtime,
+            _dir: dir,
+        }
+    }
+
+    /// The address of its REST port.
+    pub(crate) fn rest(&self) -> SocketAddr {
+        self.rest
+    }
+
+    /// The JSON of an answer.
+    pub(crate) fn get(&self, path: &str) -> Value {
+        let mut answer = self.answer(path);
+        answer.body_mut().read_json().expect("JSON")
+    }
+
+    /// The status of an answer.
+    pub(crate) fn status(&self, path: &str) -> u16 {
+        self.answer(path).status().as_u16()
+    }
+
+    fn answer(&self, path: &str) -> ureq::http::Response<ureq::Body> {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .build();
+        let agent: ureq::Agent = agent.into();
+        let answer = agent.get(format!("http://{}{path}", self.rest)).call();
+        answer.expect("the node answers")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(host) = self.host.take() {
+            self.runtime.block_on(host.stop());
+        }
+    }
+}
