@@ -18,8 +18,8 @@ use crate::store::Disclosure;
 /// The error for a document without the fields of a proof.
 pub(super) const NO_PROOF: &str = "it is not a proof file of `snapledger snapshot proof`";
 
-/// A proof is far smaller, also one with whole chunks.
-const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A proof is far smaller, also one with whole chunks. Reading it takes some times as much memory.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Verifies a proof and prints what it proves.
 pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Result<(), CliError> {
