@@ -433,7 +433,11 @@ fn a_file_that_is_something_else_is_called_by_its_name() {
     assert_fails(&mut verify(&["--proof", "export"]), 2, export);
     let long = std::fs::File::create(dir.path().join("long")).expect("there is room");
     long.set_len(17 << 20).expect("it needs no room");
-    assert_fails(&mut verify(&["--proof", "long"]), 1, "more than 16777216 bytes");
+    assert_fails(
+        &mut verify(&["--proof", "long"]),
+        1,
+        "more than 16777216 bytes",
+    );
     assert_fails(&mut verify(&["json"]), 1, "this is some JSON");
 
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
