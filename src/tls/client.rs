@@ -72,7 +72,10 @@ impl ClientTls {
     #[must_use]
     pub fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
         let config = Arc::clone(&self.config);
-        endpoint.connect_with_connector_lazy(connector(move || Arc::clone(&config)))
+        endpoint.connect_with_connector_lazy(connector(
+            move || Arc::clone(&config),
+            |_: Result<(), &str>| {},
+        ))
     }
 
     /// A gRPC connection to `endpoint`, with an `https://` URI.
@@ -81,7 +84,7 @@ impl ClientTls {
     /// The node cannot be reached, or is refused.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, tonic::transport::Error> {
         let config = Arc::clone(&self.config);
-        let connector = connector(move || Arc::clone(&config));
+        let connector = connector(move || Arc::clone(&config), |_: Result<(), &str>| {});
         endpoint.connect_with_connector(connector).await
     }
 

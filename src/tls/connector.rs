@@ -17,26 +17,30 @@ use super::refusals::sentence;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// A connector for `tonic::transport::Endpoint`. `config` is called for each connection.
-pub fn connector<F>(
+/// A connector for `tonic::transport::Endpoint`. `config` is called for each connection, `done` after each handshake with why
+/// it failed.
+pub fn connector<F, D>(
     config: F,
+    done: D,
 ) -> impl Service<http::Uri, Response = TokioIo<TlsStream<TcpStream>>, Error = Failure, Future: Send>
 + Clone
 + Send
 + 'static
 where
     F: Fn() -> Arc<ClientConfig> + Clone + Send + Sync + 'static,
+    D: Fn(Result<(), &str>) + Clone + Send + Sync + 'static,
 {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     service_fn(move |uri: http::Uri| {
-        let (tcp, config) = (tcp.clone(), config());
+        let (tcp, config, done) = (tcp.clone(), config(), done.clone());
         async move {
             let name = name(&uri)?;
             let socket = tcp.oneshot(uri).await?.into_inner();
             let connected = TlsConnector::from(config).connect(name, socket).await;
             let connected = connected.map_err(|error| sentence(&error));
+            done(connected.as_ref().map(drop).map_err(String::as_str));
             Ok(TokioIo::new(connected?))
         }
     })

@@ -1,5 +1,6 @@
 //! Outgoing connections to other nodes: the one place where they are configured, with TLS if the node has it.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
@@ -47,8 +48,42 @@ pub fn connect(to: Destination<'_>, tls: Option<&Tls>) -> Result<Channel, BadAdd
         None => endpoint.connect_lazy(),
         Some(tls) => {
             let (tls, process) = (tls.clone(), to.process.cloned());
-            let connector = connector(move || tls.client(process.as_ref()));
+            let complaint = Complaint::new(to);
+            let config = move || tls.client(process.as_ref());
+            let connector = connector(config, move |handshake| complaint.note(handshake));
             endpoint.connect_with_connector_lazy(connector)
         }
     })
+}
+
+/// The log of failed handshakes with one node. Connections are tried several times a second, so a reason is logged when it is
+/// new.
+#[derive(Clone)]
+struct Complaint {
+    address: Arc<str>,
+    process: Option<ProcessId>,
+    logged: Arc<Mutex<Option<String>>>,
+}
+
+impl Complaint {
+    fn new(to: Destination<'_>) -> Self {
+        Self {
+            address: to.address.into(),
+            process: to.process.cloned(),
+            logged: Arc::default(),
+        }
+    }
+
+    fn note(&self, handshake: Result<(), &str>) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = handshake.err();
+        if let Some(why) = failed.filter(|why| logged.as_deref() != Some(*why)) {
+            let (address, process) = (&self.address, &self.process);
+            match process {
+                Some(process) => tracing::warn!(%address, peer = %process, "cannot connect: {why}"),
+                None => tracing::warn!(%address, "cannot connect: {why}"),
+            }
+        }
+        *logged = failed.map(str::to_owned);
+    }
 }

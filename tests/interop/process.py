@@ -4,7 +4,8 @@ It serves `SnapshotService` and `BankService` and calls the other processes, one
 repeated until it is answered. All it knows is in one SQLite file, and every call is one transaction: it may be killed at
 any moment. It ends with its stdin.
 
-usage: process.py PROTO FILE ID=HOST:PORT ID=HOST:PORT...     (itself first, then the others)
+usage: process.py [--tls DIR] PROTO FILE ID=HOST:PORT ID=HOST:PORT...     (itself first, then the others)
+       DIR has ca.crt, and ID.crt and ID.key of this process; without it there is no TLS
 """
 
 import importlib
@@ -285,9 +286,21 @@ def send(pb, stub, ledger, peer):
             ledger.db.execute("delete from outbox where place = ?", (place,))
 
 
+def credentials(tls: Path, me: str):
+    """Of the server, which demands certificates of its callers, and of the channels to the others."""
+    ca, key, certificate = ((tls / name).read_bytes() for name in ("ca.crt", f"{me}.key", f"{me}.crt"))
+    server = grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=True)
+    return server, grpc.ssl_channel_credentials(ca, key, certificate)
+
+
 def main():
-    proto, file, own, *others = sys.argv[1:]
+    arguments = sys.argv[1:]
+    tls = None
+    if arguments[0] == "--tls":
+        tls, arguments = Path(arguments[1]), arguments[2:]
+    proto, file, own, *others = arguments
     me, address = own.split("=")
+    served, called = credentials(tls, me) if tls else (None, None)
     peers = dict(other.split("=") for other in others)
     with tempfile.TemporaryDirectory() as out:
         pb, stubs = generate(Path(proto), out)
@@ -298,11 +311,13 @@ def main():
     for name in ("SnapshotService", "BankService"):
         servicer = type(name, (Process, getattr(stubs, f"{name}Servicer")), {})
         getattr(stubs, f"add_{name}Servicer_to_server")(servicer(pb, ledger), server)
-    if server.add_insecure_port(address) == 0:
+    port = server.add_secure_port(address, served) if served else server.add_insecure_port(address)
+    if port == 0:
         sys.exit(f"{address} is taken")
     server.start()
     for peer, at in peers.items():
-        stub = stubs.SnapshotServiceStub(grpc.insecure_channel(at))
+        channel = grpc.secure_channel(at, called) if called else grpc.insecure_channel(at)
+        stub = stubs.SnapshotServiceStub(channel)
         threading.Thread(target=send, args=(pb, stub, ledger, peer), daemon=True).start()
     print("ready", flush=True)
     sys.stdin.read()

@@ -24,6 +24,8 @@ pub(crate) struct Cluster {
     pub(crate) certificates: Certificates,
     /// The gRPC and REST port of each node.
     ports: BTreeMap<String, [u16; 2]>,
+    /// The process that another program hosts.
+    other_make: Option<String>,
     running: BTreeMap<String, Child>,
     dir: TempDir,
 }
@@ -51,6 +53,18 @@ impl Cluster {
 
     /// The same, before any node starts.
     pub(crate) fn planned() -> Self {
+        Self::planned_with(&["n1", "n2", "n3"])
+    }
+
+    /// With a process of another make.
+    pub(crate) fn planned_with_other_make(id: &str) -> Self {
+        let mut cluster = Self::planned_with(&["n1", "n2", "n3", id]);
+        cluster.other_make = Some(id.to_owned());
+        std::fs::write(cluster.file(), cluster.text()).expect("there is room");
+        cluster
+    }
+
+    fn planned_with(ids: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let certificates = Certificates::of_cluster(&dir.path().join("certs"), "bank");
         let mut listening = Vec::new();
@@ -60,12 +74,13 @@ impl Cluster {
             listening.push(listener);
             port
         };
-        let ids = ["n1", "n2", "n3"];
-        let ports = ids.map(|id| (id.to_owned(), [free(), free()])).into();
+        let ports = ids.iter().map(|id| ((*id).to_owned(), [free(), free()]));
+        let ports = ports.collect();
         ids.iter().for_each(|id| certificates.node(id));
         let cluster = Self {
             certificates,
             ports,
+            other_make: None,
             running: BTreeMap::new(),
             dir,
         };
@@ -79,9 +94,11 @@ impl Cluster {
 
     fn text(&self) -> String {
         let block = |(id, [grpc, rest]): (&String, &[u16; 2])| {
-            format!(
-                "[[process]]\nid = \"{id}\"\ngrpc = \"127.0.0.1:{grpc}\"\nrest = \"127.0.0.1:{rest}\"\ndir = \"{id}\"\n"
-            )
+            let rest = match self.other_make.as_ref() == Some(id) {
+                true => "transport = \"unary\"\n".to_owned(),
+                false => format!("rest = \"127.0.0.1:{rest}\"\ndir = \"{id}\"\n"),
+            };
+            format!("[[process]]\nid = \"{id}\"\ngrpc = \"127.0.0.1:{grpc}\"\n{rest}")
         };
         let blocks: String = self.ports.iter().map(block).collect();
         let tls =
@@ -91,20 +108,38 @@ impl Cluster {
 
     /// Starts a node. Its log is kept.
     pub(crate) fn start(&mut self, id: &str) {
+        let arguments = ["--config", "cluster.toml"].map(str::to_owned);
+        self.start_with(id, &arguments);
+    }
+
+    /// Starts a node without the cluster file: it knows the addresses of the others and not their ids.
+    pub(crate) fn start_by_address(&mut self, id: &str) {
+        let [grpc, rest] = self.ports[id];
+        let others = self.ports.keys().filter(|other| *other != id);
+        let others: Vec<String> = others.map(|other| self.grpc_address(other)).collect();
+        let arguments = [
+            format!("--port={grpc}"),
+            format!("--rest-port={rest}"),
+            format!("--peers={}", others.join(",")),
+            format!("--dir={id}"),
+            "--cluster-name=bank".to_owned(),
+            "--snapshot-interval=off".to_owned(),
+            "--tls-cert=certs/{id}.crt".to_owned(),
+            "--tls-key=certs/{id}.key".to_owned(),
+            "--tls-ca=certs/ca.crt".to_owned(),
+        ];
+        self.start_with(id, &arguments);
+    }
+
+    fn start_with(&mut self, id: &str, arguments: &[String]) {
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.log_file(id));
         let mut command = Command::new(cargo_bin("snapledger"));
         let command = command
-            .args([
-                "node",
-                "--id",
-                id,
-                "--config",
-                "cluster.toml",
-                "--stop-with-stdin",
-            ])
+            .args(["node", "--id", id, "--stop-with-stdin"])
+            .args(arguments)
             .current_dir(self.dir.path())
             .stdin(Stdio::piped())
             .stderr(log.expect("there is room"));

@@ -10,7 +10,10 @@ mod python;
 #[path = "../required/mod.rs"]
 mod required;
 
+mod by_address;
 mod forged;
+mod issued;
 mod money;
+mod other_make;
 mod rotation;
 mod strangers;

@@ -95,19 +95,34 @@ fn http2() -> http2::Builder<TokioExecutor> {
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write as _};
-    use std::net::TcpStream;
+    use std::net::{SocketAddr, TcpStream};
 
     use axum::body::Body;
     use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
 
     use super::listener::ConnectionLimit;
     use super::*;
+    use crate::access::identity::Holder;
+    use crate::access::private_file::replace_private;
     use crate::node::Refusals;
+    use crate::process::ids::ProcessId;
+    use crate::tls::client::{ClientFiles, ClientTls};
+    use crate::tls::files::TlsFiles;
+    use crate::tls::issue::Authority;
+    use crate::tls::node::Tls;
 
-    // Without this half an answer looks whole on HTTP/1.0, which has no other end mark.
-    #[tokio::test]
-    async fn an_answer_that_breaks_off_over_http_1_0_resets_the_connection() {
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    struct Served {
+        address: SocketAddr,
+        stop: oneshot::Sender<()>,
+        serving: JoinHandle<()>,
+    }
+
+    // Serves one answer that breaks off and one that is whole.
+    async fn served(tls: Option<Tls>) -> Served {
+        let (stop, stopped) = oneshot::channel::<()>();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -123,13 +138,28 @@ mod tests {
             for_all: 9,
             reserved: 0,
         };
-        let listener = Listener::new(listener, limit, Refusals::default());
-        let serving = serve(listener, router, stopped);
-        let serving = tokio::spawn(serving);
+        let listener = Listener::new(listener, limit, Refusals::default()).with_tls(tls);
+        let serving = tokio::spawn(serve(listener, router, stopped));
+        Served {
+            address,
+            stop,
+            serving,
+        }
+    }
+
+    fn request(path: &str) -> String {
+        format!("GET {path} HTTP/1.0\r\n\r\n")
+    }
+
+    // Without this half an answer looks whole on HTTP/1.0, which has no other end mark.
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_over_http_1_0_resets_the_connection() {
+        let served = served(None).await;
+        let address = served.address;
         let asked = |path: &'static str| {
             tokio::task::spawn_blocking(move || {
                 let mut socket = TcpStream::connect(address)?;
-                write!(socket, "GET {path} HTTP/1.0\r\n\r\n")?;
+                socket.write_all(request(path).as_bytes())?;
                 io::read_to_string(socket)
             })
         };
@@ -141,7 +171,46 @@ mod tests {
             .expect("it ends")
             .expect("it is whole");
         assert!(whole.ends_with("half"), "{whole}");
-        drop(stop);
-        serving.await.expect("it stops");
+        drop(served.stop);
+        served.serving.await.expect("it stops");
+    }
+
+    // With TLS the end of an answer is a notice within the session, which must be absent then.
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_over_tls_does_not_end_the_session() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| dir.path().join(name);
+        let (authority, ca) = Authority::new("c", 1).expect("a CA");
+        let n1 = ProcessId::parse("n1").expect("an id");
+        let holder = Holder::Process(n1.clone());
+        let hosts = ["127.0.0.1".to_owned()];
+        let pair = authority.issue(holder, &hosts, 1).expect("a pair");
+        std::fs::write(path("ca.crt"), ca.certificate).expect("there is room");
+        std::fs::write(path("n1.crt"), pair.certificate).expect("there is room");
+        replace_private(&path("n1.key"), pair.key.as_bytes()).expect("there is room");
+        let files = TlsFiles {
+            cert: path("n1.crt"),
+            key: path("n1.key"),
+            ca: path("ca.crt"),
+            client_ca: path("ca.crt"),
+        };
+        let tls = Tls::load(files, "c", &n1).expect("a pair");
+        let client = ClientTls::load(&ClientFiles::trusting(&path("ca.crt"))).expect("a CA");
+        let served = served(Some(tls)).await;
+        let address = served.address.to_string();
+        let asked = async |path: &str| {
+            let mut socket = client.open(&address).await?;
+            socket.write_all(request(path).as_bytes()).await?;
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await?;
+            Ok::<_, io::Error>(answer)
+        };
+        let error = asked("/broken").await.expect_err("it is not whole");
+        let kinds = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
+        assert!(kinds.contains(&error.kind()), "{error}");
+        let whole = asked("/whole").await.expect("it is whole");
+        assert!(whole.ends_with("half"), "{whole}");
+        drop(served.stop);
+        served.serving.await.expect("it stops");
     }
 }

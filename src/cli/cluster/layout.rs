@@ -193,6 +193,14 @@ fn existing(path: &Path, nodes: &[LocalNode]) -> Result<ClusterFile, CliError> {
     let source = Source::read(path)?;
     let file = source.parse()?;
     let cluster = source.validate(&file)?;
+    if file.tls.is_some() {
+        return Err(CliError::Usage(format!(
+            "--dir: {} has a [tls] table, and this command is for local clusters without TLS; start each node with \
+             `snapledger node --config {} --id ID`, or choose another --dir",
+            path.display(),
+            path.display()
+        )));
+    }
     let ids: BTreeSet<&str> = cluster
         .members
         .iter()
