@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::await_it::until;
 use crate::nodes::Cluster;
+use crate::stores::remove;
 
 /// Knows its identity and its totals, and nothing else.
 struct Older {
@@ -248,5 +249,52 @@ async fn an_id_is_not_taken_while_a_peer_that_is_up_does_not_say_whether_it_know
     assert_eq!((refused.status, &*refused.problem()), (503, "not-ready"));
     assert!(refused.body.contains("did not answer"), "{}", refused.body);
     serving.abort();
+    cluster.stop_all().await;
+}
+
+// What a proof out of a new snapshot of n1 shows of other accounts.
+async fn disclosed(cluster: &Cluster, status: &str) -> String {
+    let rest = cluster.rest("n1");
+    let id = rest.start_snapshot().await;
+    rest.snapshot(&id, status).await;
+    let route = format!("/v1/snapshots/{id}/balances/n1/a/proof");
+    let proof = rest.read(&route).await;
+    proof["discloses"].as_str().expect("text").to_owned()
+}
+
+/// Without this, the first node that is upgraded records states that the older ones cannot read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn states_are_salted_when_the_last_older_peer_is_upgraded() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    for account in ["a", "b"] {
+        cluster.deposit("n1", account, 100).await;
+    }
+    let mut older = older(&cluster).await;
+    older.greeting.salted_chunks = false;
+    let serving = serve(&mut cluster, older).await;
+    // As the store of an older format is after its upgrade.
+    cluster.stop("n1").await;
+    remove(&cluster.store("n1"), "meta", b"salted-from");
+    cluster.start("n1").await;
+    let up = || {
+        cluster
+            .handle("n1")
+            .peers()
+            .into_iter()
+            .any(|peer| peer.state == PeerState::Up)
+    };
+    until("n2 is up", async || up().then_some(())).await;
+    assert_eq!(disclosed(&cluster, "partial").await, "whole_chunks");
+
+    serving.abort();
+    // An open connection outlives the server behind it.
+    cluster.stop("n1").await;
+    cluster.start("n1").await;
+    cluster.start("n2").await;
+    until("n2 reads salted chunks", async || {
+        let disclosed = disclosed(&cluster, "complete").await;
+        (disclosed == "nothing").then_some(())
+    })
+    .await;
     cluster.stop_all().await;
 }
