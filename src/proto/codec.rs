@@ -2,6 +2,7 @@
 //! every number of the message. This codec decodes a received message from one contiguous buffer, and reserves the
 //! space of a sent message at once.
 
+use std::any::TypeId;
 use std::marker::PhantomData;
 
 use prost::Message;
@@ -9,6 +10,8 @@ use prost::bytes::Buf as _;
 use prost::encoding::decode_varint;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+
+use super::snapledger::{ApplyRequest, Frame};
 
 /// Messages up to this length are decoded whatever they are, bytes.
 const UNCHECKED_BYTES: usize = 128 * 1024;
@@ -67,7 +70,7 @@ impl<M: Message> Encoder for Of<M> {
     }
 }
 
-impl<M: Message + Default> Decoder for Of<M> {
+impl<M: Message + Default + 'static> Decoder for Of<M> {
     type Item = M;
     type Error = Status;
 
@@ -75,7 +78,7 @@ impl<M: Message + Default> Decoder for Of<M> {
         // Takes the whole message out of the buffer even if it cannot be decoded, since the next one follows. Nothing
         // is copied.
         let whole = buffer.copy_to_bytes(buffer.remaining());
-        if is_mostly_heads(&whole) {
+        if Lists::of::<M>().is_some_and(|lists| lists.are_mostly_heads(&whole)) {
             return Err(Status::resource_exhausted(TOO_MANY));
         }
         let decoded = M::decode(&whole[..]);
@@ -84,28 +87,41 @@ impl<M: Message + Default> Decoder for Of<M> {
     }
 }
 
-// Whether decoding would take many times the memory of the message, because most of it is the heads of short fields: an
-// empty message takes two bytes here and a hundred when it is decoded. Short messages are not looked at.
-fn is_mostly_heads(mut message: &[u8]) -> bool {
-    while message.len() > UNCHECKED_BYTES {
-        let mut fields = Fields(message);
-        let (mut count, mut longest) = (0, &message[..0]);
-        for content in &mut fields {
-            count += 1;
-            if content.len() > longest.len() {
-                longest = content;
-            }
-        }
-        if count > FIELDS_MAX && message.len() / count < FIELD_BYTES_MIN {
-            return true;
-        }
-        // A list in a message, as in the frames of a channel.
-        if longest.len() < message.len() / 2 {
+/// Requests that consist of a list of messages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lists {
+    /// The fields of the request.
+    Itself,
+    /// The fields of its longest field.
+    Longest,
+}
+
+impl Lists {
+    fn of<M: 'static>() -> Option<Self> {
+        let this = TypeId::of::<M>();
+        [
+            (TypeId::of::<ApplyRequest>(), Self::Itself),
+            (TypeId::of::<Frame>(), Self::Longest),
+        ]
+        .into_iter()
+        .find_map(|(request, lists)| (request == this).then_some(lists))
+    }
+
+    // Whether decoding would take many times the memory of the message, because most of it is the heads of short fields:
+    // an empty message takes two bytes here and a hundred when it is decoded. Short messages are not looked at.
+    fn are_mostly_heads(self, message: &[u8]) -> bool {
+        if message.len() <= UNCHECKED_BYTES {
             return false;
         }
-        message = longest;
+        let list = match self {
+            Self::Itself => message,
+            Self::Longest => Fields(message)
+                .max_by_key(|field| field.len())
+                .unwrap_or(&[]),
+        };
+        let count = Fields(list).count();
+        count > FIELDS_MAX && list.len() / count < FIELD_BYTES_MIN
     }
-    false
 }
 
 /// The contents of the fields of a message, up to what cannot be decoded.
@@ -155,16 +171,16 @@ mod tests {
     #[test]
     fn a_message_of_empty_messages_is_refused_and_a_long_list_is_not() {
         let empty = [10, 0].repeat(UNCHECKED_BYTES);
-        assert!(is_mostly_heads(&empty));
-        let mut nested = vec![18];
-        prost::encoding::encode_varint(empty.len() as u64, &mut nested);
-        nested.extend(&empty);
-        assert!(is_mostly_heads(&nested));
-        let entry = [&[10, 20][..], &[7; 20]].concat();
-        assert!(!is_mostly_heads(&entry.repeat(UNCHECKED_BYTES)));
-        assert!(!is_mostly_heads(&empty[..UNCHECKED_BYTES]));
-        let text = [&[10, 128, 128, 64][..], &[b'x'; 1 << 20]].concat();
-        assert!(!is_mostly_heads(&text));
+        assert!(Lists::Itself.are_mostly_heads(&empty));
+        let mut frame = vec![18];
+        prost::encoding::encode_varint(empty.len() as u64, &mut frame);
+        frame.extend(&empty);
+        assert!(Lists::Longest.are_mostly_heads(&frame));
+        let long = [&[10, 20][..], &[7; 20]].concat().repeat(UNCHECKED_BYTES);
+        assert!(!Lists::Itself.are_mostly_heads(&long));
+        assert!(!Lists::Itself.are_mostly_heads(&empty[..UNCHECKED_BYTES]));
+        assert!(Lists::of::<ApplyRequest>() == Some(Lists::Itself));
+        assert!(Lists::of::<DepositRequest>().is_none());
     }
 
     #[tokio::test]

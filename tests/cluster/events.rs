@@ -167,7 +167,8 @@ async fn a_watcher_does_not_keep_a_node_from_stopping() {
     assert_eq!(plain.status, 400);
 
     let mut watching = TcpStream::connect(rest.address()).await.expect("it serves");
-    let request = format!("GET /v1/snapshots/{id}/events HTTP/1.1\r\nhost: n1\r\n\r\n");
+    let host = rest.address();
+    let request = format!("GET /v1/snapshots/{id}/events HTTP/1.1\r\nhost: {host}\r\n\r\n");
     let asked = watching.write_all(request.as_bytes()).await;
     asked.expect("it listens");
     let mut told = String::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -210,8 +210,17 @@ impl Programs {
 
     /// Returns the node's resident memory in bytes; `None` where the system does not report it.
     pub(crate) fn resident_bytes(&self, id: &str) -> Option<u64> {
-        let path = format!("/proc/{}/status", self.pid(id));
-        let status = std::fs::read_to_string(path).ok()?;
+        Self::resident_in(&self.status_file(id))
+    }
+
+    /// Returns the file in which the system reports the memory of a node.
+    pub(crate) fn status_file(&self, id: &str) -> PathBuf {
+        format!("/proc/{}/status", self.pid(id)).into()
+    }
+
+    /// Returns the resident memory in such a file.
+    pub(crate) fn resident_in(status: &Path) -> Option<u64> {
+        let status = std::fs::read_to_string(status).ok()?;
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -2,9 +2,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
+use axum::http::Response;
 use hyper::HeaderMap;
 use hyper::body::{Bytes, Frame, SizeHint};
 
@@ -14,11 +16,14 @@ use super::request::RequestUsage;
 use super::usage::ConnectionUsage;
 use crate::api::error::Failure;
 
-/// A body whose blocks are charged to its request.
+/// A body that is charged to its request: as a whole if its size is known, else each block until the client has taken it.
 pub(in crate::api::serve) struct Owed {
     body: Body,
     protocol: Protocol,
     request: Arc<RequestUsage>,
+    is_charged: bool,
+    /// A block for which there is no room yet.
+    next: Option<Bytes>,
     /// Something that the connection has not asked for yet.
     debt: Option<Debt>,
 }
@@ -30,7 +35,7 @@ struct Debt(Arc<ConnectionUsage>);
 struct Block {
     bytes: Bytes,
     /// The bytes that were charged for it.
-    charged: usize,
+    charged: Option<usize>,
     request: Arc<RequestUsage>,
     _debt: Debt,
 }
@@ -56,35 +61,61 @@ impl AsRef<[u8]> for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.request.permit.shrink(self.charged);
+        if let Some(charged) = self.charged {
+            self.request.block_is_taken(charged);
+        }
     }
 }
 
 impl Owed {
-    pub(super) fn new(body: Body, protocol: Protocol, request: Arc<RequestUsage>) -> Self {
-        let debt = Some(Debt::new(request.permit.usage()));
-        Self {
+    /// The answer of a request. A body of known size for which there is no room becomes a refusal.
+    pub(super) fn answer(
+        answer: Response<Body>,
+        protocol: Protocol,
+        request: Arc<RequestUsage>,
+    ) -> Response<Self> {
+        let answer = match charge_whole(answer.body(), &request) {
+            Ok(()) => answer,
+            Err(failure) => protocol.answer(failure),
+        };
+        answer.map(|body| Self {
+            is_charged: body.size_hint().exact().is_some(),
             body,
             protocol,
+            debt: Some(Debt::new(request.permit.usage())),
             request,
-            debt,
-        }
+            next: None,
+        })
     }
 
-    // Short blocks are covered by the charge of the request.
-    fn block(&self, bytes: Bytes) -> Result<Bytes, Failure> {
-        let charged = match bytes.len() {
-            0..=REQUEST_BYTES => 0,
-            length => length,
-        };
-        self.request.permit.grow(charged)?;
-        let debt = Debt::new(self.request.permit.usage());
-        Ok(Bytes::from_owner(Block {
+    // The block as it is sent; pending while the client takes earlier ones. Short blocks are covered by the charge of the
+    // request.
+    fn poll_block(
+        &mut self,
+        bytes: Bytes,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Bytes, Failure>> {
+        let request = &self.request;
+        let length = Some(bytes.len()).filter(|length| !self.is_charged && *length > REQUEST_BYTES);
+        if let Some(length) = length {
+            request.wait(context.waker());
+            let is_waiting = request.blocks.load(Ordering::Acquire) > 0;
+            match request.permit.grow(length) {
+                Ok(()) => _ = request.blocks.fetch_add(1, Ordering::Relaxed),
+                Err(_) if is_waiting => {
+                    self.next = Some(bytes);
+                    return Poll::Pending;
+                }
+                Err(failure) => return Poll::Ready(Err(failure)),
+            }
+        }
+        let block = Block {
             bytes,
-            charged,
-            request: Arc::clone(&self.request),
-            _debt: debt,
-        }))
+            charged: length,
+            request: Arc::clone(request),
+            _debt: Debt::new(request.permit.usage()),
+        };
+        Poll::Ready(Ok(Bytes::from_owner(block)))
     }
 
     // The end of an answer for which there is no room.
@@ -110,26 +141,41 @@ impl hyper::body::Body for Owed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.debt = None;
-        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)) else {
-            return Poll::Ready(None);
+        let this = &mut *self;
+        this.debt = None;
+        let bytes = match this.next.take() {
+            Some(bytes) => bytes,
+            None => {
+                let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(context)) else {
+                    return Poll::Ready(None);
+                };
+                match frame?.into_data() {
+                    Ok(bytes) => bytes,
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                }
+            }
         };
-        self.debt = Some(Debt::new(self.request.permit.usage()));
-        let frame = match frame?.into_data() {
-            Ok(bytes) => self.block(bytes).map(Frame::data),
-            Err(other) => Ok(other),
-        };
-        Poll::Ready(Some(match frame {
-            Ok(frame) => Ok(frame),
-            Err(failure) => self.refused(failure),
+        let block = ready!(this.poll_block(bytes, context));
+        this.debt = Some(Debt::new(this.request.permit.usage()));
+        Poll::Ready(Some(match block {
+            Ok(bytes) => Ok(Frame::data(bytes)),
+            Err(failure) => this.refused(failure),
         }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.next.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+fn charge_whole(body: &Body, request: &RequestUsage) -> Result<(), Failure> {
+    let length = body.size_hint().exact().unwrap_or(0);
+    match usize::try_from(length).unwrap_or(usize::MAX) {
+        0..=REQUEST_BYTES => Ok(()),
+        length => request.permit.grow(length),
     }
 }

@@ -4,8 +4,9 @@
 //! a stream arrive one after the other, so the largest one is charged. A REST body is one message of unknown length.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
@@ -25,6 +26,10 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 pub(super) struct RequestUsage {
     pub(super) permit: Permit,
     refused: OnceLock<Refused>,
+    /// Blocks of the answer that were charged and wait for the client.
+    pub(super) blocks: AtomicUsize,
+    /// The answer whose next block waits for room.
+    waiting: Mutex<Option<Waker>>,
 }
 
 /// Why a body was refused.
@@ -40,7 +45,28 @@ impl RequestUsage {
         Arc::new(Self {
             permit,
             refused: OnceLock::new(),
+            blocks: AtomicUsize::new(0),
+            waiting: Mutex::default(),
         })
+    }
+
+    /// Wakes this task when a block was taken.
+    pub(super) fn wait(&self, waker: &Waker) {
+        *self.waiting() = Some(waker.clone());
+    }
+
+    /// A block of this size was taken.
+    pub(super) fn block_is_taken(&self, charged: usize) {
+        self.permit.shrink(charged);
+        self.blocks.fetch_sub(1, Ordering::Release);
+        if let Some(waker) = self.waiting().take() {
+            waker.wake();
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<Waker>> {
+        // A waker is replaced as a whole.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The failure, if the body was refused.

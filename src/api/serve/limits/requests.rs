@@ -78,13 +78,12 @@ where
                         Some(failure) => protocol.answer(failure),
                         None => answer,
                     };
-                    Ok(answer.map(|body| Owed::new(body, protocol, usage)))
+                    Ok(Owed::answer(answer, protocol, usage))
                 })
             }
             Err(failure) => {
                 let usage = RequestUsage::new(self.usage.nothing(Resource::ClientBytes));
-                let answer = protocol.answer(failure);
-                let answer = answer.map(|body| Owed::new(body, protocol, usage));
+                let answer = Owed::answer(protocol.answer(failure), protocol, usage);
                 Box::pin(std::future::ready(Ok(answer)))
             }
         }

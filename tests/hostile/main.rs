@@ -1,0 +1,113 @@
+//! Attacks on a node, each for a bounded time beside honest clients whose every call must succeed: what is asserted are
+//! counts, balances and memory, never times. Without this, one client could take the memory, the connections or the
+//! places of all others.
+//!
+//! `cargo test --test hostile` runs each attack for some seconds. Longer, all in a row, with the table at the end:
+//!
+//! ```text
+//! cargo test --release --test hostile -- --seconds 90
+//! cargo test --release --test hostile -- --seconds 10 --program target/other/snapledger    # only measures another build
+//! ```
+
+mod attack;
+#[path = "../cluster/await_it.rs"]
+mod await_it;
+mod content;
+#[path = "../cluster/contract.rs"]
+mod contract;
+mod frames;
+mod honest;
+mod memory;
+mod places;
+#[path = "../faults/programs.rs"]
+#[allow(dead_code, reason = "the tests of faults use more of it")]
+mod programs;
+#[path = "../cluster/rest.rs"]
+#[allow(dead_code, reason = "the tests of the cluster use more of it")]
+mod rest;
+mod slow;
+mod wire;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use attack::{Attack, Row, Run};
+
+/// How long an attack runs among the tests, unless it needs longer to reach its limit.
+const SHORT: Duration = Duration::from_secs(2);
+
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    tests: Arguments,
+
+    /// Instead of the tests: run each attack for so many seconds, and show the table.
+    #[arg(long)]
+    seconds: Option<u64>,
+
+    /// With `--seconds`: attack this build of the program and assert nothing.
+    #[arg(long, requires = "seconds")]
+    program: Option<PathBuf>,
+
+    /// With `--seconds`: only attacks whose name contains this.
+    #[arg(long, requires = "seconds")]
+    only: Option<String>,
+}
+
+fn attacks() -> Vec<Attack> {
+    let families = [
+        memory::attacks(),
+        frames::attacks(),
+        slow::attacks(),
+        places::attacks(),
+        content::attacks(),
+    ];
+    families.into_iter().flatten().collect()
+}
+
+fn main() -> ExitCode {
+    // Attackers open more connections than a process may by default.
+    snapledger::api::serve::descriptors::raise();
+    let options = Options::parse();
+    let Some(seconds) = options.seconds else {
+        let trials = attacks().into_iter().map(|attack| {
+            Trial::test(attack.name, move || -> Result<(), Failed> {
+                let run = Run {
+                    time: SHORT.max(attack.least),
+                    program: None,
+                };
+                println!("{}", block_on(attack.run(run)));
+                Ok(())
+            })
+        });
+        return libtest_mimic::run(&options.tests, trials.collect()).exit_code();
+    };
+    let only = options.only.unwrap_or_default();
+    let chosen = attacks()
+        .into_iter()
+        .filter(|attack| attack.name.contains(&only));
+    let mut rows = vec![Row::HEAD.to_owned()];
+    for attack in chosen {
+        eprintln!("{}", attack.name);
+        let run = Run {
+            time: Duration::from_secs(seconds).max(attack.least),
+            program: options.program.clone(),
+        };
+        rows.push(block_on(attack.run(run)).to_string());
+    }
+    println!("{}", rows.join("\n"));
+    ExitCode::SUCCESS
+}
+
+fn block_on<T>(test: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("the system has threads");
+    let done = runtime.block_on(test);
+    runtime.shutdown_background();
+    done
+}
