@@ -139,12 +139,16 @@ pub(super) async fn absent(handle: &Handle, id: SnapshotId) -> Result<Failure, F
     let peers = handle.peers();
     let initiator = peers.iter().find(|peer| peer.process == assembler);
     let rest = initiator.and_then(|peer| peer.rest.as_deref());
+    let scheme = match handle.config().tls {
+        Some(_) => "https",
+        None => "http",
+    };
     Ok(Failure::Elsewhere {
         snapshot: id,
         initiator: assembler,
         address: rest.map_or_else(
             || "its address is not known".to_owned(),
-            |at| format!("http://{at}"),
+            |at| format!("{scheme}://{at}"),
         ),
         comes: handle.config().history.keep == Keep::All,
     })

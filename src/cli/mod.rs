@@ -10,6 +10,7 @@ pub mod backup;
 pub mod cert;
 pub mod cluster;
 pub mod completions;
+pub mod connection;
 mod destination;
 mod error;
 mod instant;

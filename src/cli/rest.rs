@@ -1,4 +1,6 @@
 //! A REST client for commands: one request, one answer; a problem document becomes an error sentence.
+//!
+//! Over 500 lines: the methods of one client stay together, with the errors of its answers.
 
 use std::io::{self, BufReader, Read, Write};
 use std::time::Duration;
@@ -9,8 +11,11 @@ use ureq::http::Response;
 use ureq::{Agent, Body, BodyReader, Timeout};
 
 use super::agent::{BODY_TIME_MAX, agent};
+use super::connection::{Connection, ConnectionOptions};
 use super::{CliError, OutputFormat};
+use crate::client::Credentials;
 use crate::config::parse_duration;
+use crate::tls::advice::advice;
 use crate::tls::client::ClientTls;
 
 /// Lists have at most 1000 rows of a few hundred bytes; a larger body is not an answer of a node.
@@ -46,15 +51,19 @@ pub struct RestOptions {
         value_parser = parse_duration
     )]
     pub timeout: Duration,
+    /// How to connect.
+    #[command(flatten)]
+    pub connection: ConnectionOptions,
 }
 
 impl RestOptions {
     /// A client of the given node.
     ///
     /// # Errors
-    /// As [`RestClient::new`].
+    /// As [`RestClient::with`], and if the files of the connection cannot be used.
     pub fn client(&self) -> Result<RestClient, CliError> {
-        Ok(RestClient::new(&self.rest)?.with_timeout(self.timeout))
+        let connection = self.connection.connection()?;
+        Ok(RestClient::with(&self.rest, connection)?.with_timeout(self.timeout))
     }
 
     /// As [`RestOptions::client`], for a request that takes the node long. The node must first answer a short request.
@@ -73,7 +82,8 @@ pub struct RestClient {
     /// The longest wait for a response to begin.
     timeout: Duration,
     agent: Agent,
-    tls: Option<ClientTls>,
+    connection: Connection,
+    credentials: Credentials,
 }
 
 /// A successful answer.
@@ -88,39 +98,54 @@ pub struct RestAnswer {
 }
 
 impl RestClient {
+    /// A client of the node at `base`, without TLS and without a token.
+    ///
+    /// # Errors
+    /// As [`RestClient::with`].
+    pub fn new(base: &str) -> Result<Self, CliError> {
+        Self::with(base, Connection::default())
+    }
+
     /// A client of the node at `base`.
     ///
     /// # Errors
-    /// [`CliError::Usage`] if `base` is neither an `http://` URL nor `host:port`.
-    pub fn new(base: &str) -> Result<Self, CliError> {
+    /// [`CliError::Usage`] if `base` is neither an `http://` or `https://` URL nor `host:port`, or the connection does not
+    /// permit it.
+    pub fn with(base: &str, connection: Connection) -> Result<Self, CliError> {
         let base = base.trim();
-        let host = match base.split_once("://") {
-            Some(("http", host)) => Some(host),
-            Some(_) => None,
-            None => Some(base),
+        let (scheme, host) = match base.split_once("://") {
+            Some((scheme @ ("http" | "https"), host)) => (scheme, Some(host)),
+            Some(_) => ("", None),
+            None => ("http", Some(base)),
         };
         let host = host.map(|host| host.trim_end_matches('/'));
         let host = host.filter(|host| host.parse::<ureq::http::uri::Authority>().is_ok());
         let host = host.ok_or_else(|| {
             CliError::Usage(format!(
-                "--rest: `{base}` is not a valid address of a node; write for example http://127.0.0.1:7201, or 127.0.0.1:7201"
+                "--rest: `{base}` is not a valid address of a node; write for example http://127.0.0.1:7201, 127.0.0.1:7201, or https://n1:7201"
             ))
         })?;
+        let credentials = connection.credentials("--rest", scheme == "https", host)?;
         Ok(Self {
-            base: format!("http://{host}"),
+            base: format!("{scheme}://{host}"),
             timeout: TIMEOUT,
-            agent: agent(TIMEOUT, None),
-            tls: None,
+            agent: agent(TIMEOUT, &credentials),
+            connection,
+            credentials,
         })
     }
 
     /// Connects with TLS.
     #[must_use]
     pub fn with_tls(self, tls: ClientTls) -> Self {
+        let credentials = Credentials {
+            tls: Some(tls),
+            ..self.credentials.clone()
+        };
         Self {
             base: self.base.replacen("http://", "https://", 1),
-            agent: agent(self.timeout, Some(&tls)),
-            tls: Some(tls),
+            agent: agent(self.timeout, &credentials),
+            credentials,
             ..self
         }
     }
@@ -130,7 +155,7 @@ impl RestClient {
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self {
             timeout,
-            agent: agent(timeout, self.tls.as_ref()),
+            agent: agent(timeout, &self.credentials),
             ..self
         }
     }
@@ -185,7 +210,9 @@ impl RestClient {
                 "{asked} has no REST address of process {process:?} (yet); give it with --rest"
             ))
         })?;
-        Ok(Self::new(&format!("http://{address}"))?.with_timeout(self.timeout))
+        let scheme = self.base.split("://").next().unwrap_or("http");
+        let there = Self::with(&format!("{scheme}://{address}"), self.connection.clone())?;
+        Ok(there.with_timeout(self.timeout))
     }
 
     /// Sends a GET request.
@@ -338,6 +365,12 @@ impl RestClient {
         if !status.is_success() {
             let problem = json.unwrap_or(Value::Null);
             if problem["title"].is_null() && problem["detail"].is_null() {
+                if text.starts_with("this port speaks TLS") {
+                    let base = &self.base;
+                    return Err(CliError::Refused(format!(
+                        "{base} speaks TLS; use https:// and give its CA with --ca FILE"
+                    )));
+                }
                 // A node accepts the body type of every command; a gRPC server answers 415.
                 if status == 415 {
                     return Err(self.grpc_port());
@@ -346,10 +379,14 @@ impl RestClient {
             }
             let kind = problem["type"].as_str();
             let kind = kind.and_then(|kind| kind.rsplit('/').next());
+            let mut sentence = sentence(status.as_u16(), &problem);
+            if status == 401 {
+                sentence += "; give a token with --token-file or SNAPLEDGER_TOKEN, or a certificate with --cert and --key";
+            }
             return Err(CliError::Answered {
                 status: status.as_u16(),
                 kind: kind.map(str::to_owned),
-                sentence: sentence(status.as_u16(), &problem),
+                sentence,
             });
         }
         match json {
@@ -382,6 +419,14 @@ impl RestClient {
 
     fn unreachable(&self, error: ureq::Error) -> CliError {
         let address = self.base.clone();
+        // The library names no source.
+        let advice = match &error {
+            ureq::Error::Io(error) => advice(error),
+            error => advice(error),
+        };
+        if let Some(advice) = advice {
+            return CliError::Refused(format!("{address}: {advice}"));
+        }
         match error {
             ureq::Error::Http(_) | ureq::Error::BadUri(_) => CliError::Usage(format!(
                 "the request cannot be written: {error}; leave control characters out"
@@ -401,6 +446,13 @@ impl RestClient {
                 timeout: self.timeout,
                 option: "--rest",
             },
+            // A node that refuses a certificate closes the connection; its reason may arrive too late to be read.
+            ureq::Error::Io(error) if self.connection.has_certificate => {
+                CliError::Refused(format!(
+                    "{address}: {error}; if the node refuses the certificate of this client, give one that its client CA has \
+                 issued, with --cert and --key"
+                ))
+            }
             ureq::Error::Io(error) => self.broken_off(&error),
             error => self.broken_off(&error),
         }

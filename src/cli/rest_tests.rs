@@ -74,7 +74,7 @@ fn nobody_there_says_what_to_do() {
         .get("/", &[])
         .expect_err("nobody");
     assert!(error.to_string().contains("start the node"), "{error}");
-    for bad in ["", "https://n1", "http://", "http://a/b", "n1/b"] {
+    for bad in ["", "https://", "ftp://n1", "http://", "http://a/b", "n1/b"] {
         assert_eq!(
             RestClient::new(bad).expect_err("no url").exit_code(),
             2,

@@ -28,9 +28,11 @@
 //! # }
 //! ```
 
+mod credentials;
 mod operation;
 mod pump;
 
+pub use credentials::Credentials;
 pub use operation::{AccountRef, ClientError, Done, Operation, Reply};
 pub(crate) use pump::reason;
 
@@ -83,16 +85,40 @@ impl Ledger {
     /// # Errors
     /// [`ClientError::Url`].
     pub fn connect(url: &str, options: Options) -> Result<Self, ClientError> {
+        Self::connect_with(url, &Credentials::default(), options)
+    }
+
+    /// As [`Ledger::connect`], with TLS for a URL such as `https://n1.example.org:7101`, and with a token.
+    ///
+    /// # Errors
+    /// [`ClientError::Url`], also for `https://` without TLS or the reverse.
+    pub fn connect_with(
+        url: &str,
+        credentials: &Credentials,
+        options: Options,
+    ) -> Result<Self, ClientError> {
         let endpoint = Endpoint::from_shared(url.to_owned());
-        let endpoint = endpoint.map_err(|_| ClientError::Url(url.to_owned()))?;
-        Ok(Self::over(endpoint.connect_lazy(), options))
+        let endpoint = endpoint.ok().filter(|endpoint| {
+            let is_secure = endpoint.uri().scheme_str() == Some("https");
+            is_secure == credentials.tls.is_some()
+        });
+        let endpoint = endpoint.ok_or_else(|| ClientError::Url(url.to_owned()))?;
+        let channel = credentials.connect_lazy(&endpoint);
+        Ok(Self::over_with(channel, credentials, options))
     }
 
     /// A client over an existing connection.
     #[must_use]
     pub fn over(channel: Channel, options: Options) -> Self {
+        Self::over_with(channel, &Credentials::default(), options)
+    }
+
+    /// As [`Ledger::over`], with the token of the credentials.
+    #[must_use]
+    pub fn over_with(channel: Channel, credentials: &Credentials, options: Options) -> Self {
         let (submitted, queue) = mpsc::channel(options.in_flight.max(1));
-        tokio::spawn(Pump::new(channel, options, queue).run());
+        let connection = credentials.authorize(channel);
+        tokio::spawn(Pump::new(connection, options, queue).run());
         Self {
             submitted,
             prefix: Uuid::new_v4(),

@@ -120,7 +120,9 @@ pub struct Done {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// The text is not the URL of a node.
-    #[error("{0:?} is not a valid URL of a node; write http://host:port")]
+    #[error(
+        "{0:?} is not a valid URL of a node; write http://host:port, or https://host:port with TLS in the credentials"
+    )]
     Url(String),
     /// The operation is malformed and was not sent.
     #[error("{field}: {why}")]

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::Options;
+use super::credentials::Authorized;
 use super::operation::{ClientError, Submitted, outcome};
 use crate::proto::snapledger::ledger_service_client::LedgerServiceClient;
 use crate::proto::snapledger::{ApplyRequest, ApplyResponse};
@@ -22,7 +22,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 pub(super) struct Pump {
-    client: LedgerServiceClient<Channel>,
+    client: LedgerServiceClient<Authorized>,
     options: Options,
     queue: mpsc::Receiver<Submitted>,
     /// Batches that are sent and unanswered, in order.
@@ -35,12 +35,12 @@ pub(super) struct Pump {
 
 impl Pump {
     pub(super) fn new(
-        channel: Channel,
+        connection: Authorized,
         options: Options,
         queue: mpsc::Receiver<Submitted>,
     ) -> Self {
         Self {
-            client: LedgerServiceClient::new(channel),
+            client: LedgerServiceClient::new(connection),
             options: Options {
                 in_flight: options.in_flight.max(1),
                 ..options

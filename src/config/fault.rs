@@ -190,6 +190,9 @@ pub enum Fault {
          blocks in [auth], or --auth-tokens FILE"
     )]
     NoLogin,
+    /// Other machines can reach the node, and it is not protected.
+    #[error(transparent)]
+    Exposed(Box<Exposed>),
     /// A cluster file and addresses on the command line are both given.
     #[error("the cluster file already gives the addresses; leave out either this or --config")]
     BothForms,
@@ -204,6 +207,23 @@ pub enum Fault {
     /// The default REST port, the gRPC port + 100, exceeds 65535.
     #[error("{0} + 100 is not a valid port; give the REST port with --rest-port")]
     RestPort(u16),
+}
+
+/// A node that other machines can reach lacks protection.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "other machines can reach {address}, and {lacks} is not configured; make what is missing with these commands, name the \
+     files in [tls] and [auth] of the cluster file, as docs/security.md shows, or accept the risk with --insecure:
+  snapledger cert init --cluster {cluster}
+  snapledger cert node --id {id} --host {host}
+  snapledger token create --role operator --name admin"
+)]
+pub struct Exposed {
+    pub(super) address: String,
+    pub(super) lacks: &'static str,
+    pub(super) cluster: String,
+    pub(super) id: String,
+    pub(super) host: String,
 }
 
 impl Fault {

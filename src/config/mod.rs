@@ -10,6 +10,7 @@ mod auth;
 mod clock;
 pub mod cluster_file;
 mod duration;
+mod exposure;
 mod fault;
 mod options;
 mod path;
@@ -25,6 +26,7 @@ pub use self::api::{ApiBlock, ApiSettings};
 pub use self::auth::{AuthBlock, AuthOptions, ClientBlock};
 pub use self::clock::{ClockSettings, WallClock};
 pub use self::duration::{parse_age, parse_deadline, parse_duration, parse_interval, parse_span};
+pub use self::exposure::Unprotected;
 pub use self::fault::{ConfigError, Fault};
 pub use self::options::{NodeOptions, TlsOptions};
 pub use self::plan::{Listen, NodePlan};
@@ -67,6 +69,8 @@ pub struct NodeConfig {
     pub api: ApiSettings,
     /// Who may do what; `None`: anyone everything.
     pub auth: Option<Authority>,
+    /// What the node lacks although other machines can reach it, and its operator accepts that.
+    pub unprotected: Option<Unprotected>,
 }
 
 impl NodeConfig {

@@ -109,6 +109,14 @@ pub struct NodeOptions {
     #[arg(long, env = "SNAPLEDGER_CLOCK_AHEAD_MAX", value_name = "DURATION")]
     pub clock_ahead_max: Option<String>,
 
+    /// Start although other machines can reach the node and TLS or authentication is missing.
+    #[arg(
+        long,
+        env = "SNAPLEDGER_INSECURE",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    pub insecure: bool,
+
     /// The files of TLS.
     #[command(flatten)]
     pub tls: TlsOptions,

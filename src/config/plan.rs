@@ -12,8 +12,8 @@ use super::cluster_file::{Cluster, Source, TlsBlock};
 use super::fault::{ConfigError, Fault};
 use super::{
     ApiSettings, AuthBlock, CLUSTER_DEFAULT, ClockSettings, HistorySettings, Member, NodeConfig,
-    NodeOptions, STORES_DEFAULT, SnapshotSettings, StoreSettings, Transport, auth, parse_age,
-    parse_duration, parse_interval, parse_size, tls,
+    NodeOptions, STORES_DEFAULT, SnapshotSettings, StoreSettings, Transport, Unprotected, auth,
+    exposure, parse_age, parse_duration, parse_interval, parse_size, tls,
 };
 use crate::access::authority::Authority;
 use crate::process::ids::ProcessId;
@@ -47,6 +47,7 @@ pub struct NodePlan {
     pub dir: PathBuf,
     /// What the node presents and trusts; `None`: without TLS.
     pub tls: Option<Tls>,
+    unprotected: Option<Unprotected>,
     // The table of the cluster file, until its files are read.
     table: Option<(Source, Spanned<TlsBlock>)>,
     others: Vec<Member>,
@@ -111,6 +112,12 @@ impl NodePlan {
             .chain([&plan.me.grpc])
             .chain(&plan.me.rest);
         plan.api.add_own(own);
+        let listen = [&*plan.listen.grpc, &*plan.listen.rest];
+        plan.unprotected = exposure::lacking(listen, plan.tls.is_some(), plan.auth.is_some());
+        if let Some(lacks) = plan.unprotected.filter(|_| !options.insecure) {
+            let Member { id, grpc, .. } = &plan.me;
+            return Err(exposure::refusal(listen, grpc, &plan.cluster, id, lacks).into());
+        }
         Ok(plan)
     }
 
@@ -145,6 +152,7 @@ impl NodePlan {
             tls: self.tls,
             api: self.api,
             auth: self.auth,
+            unprotected: self.unprotected,
         })
     }
 
@@ -210,6 +218,7 @@ impl NodePlan {
             me,
             strangers: Vec::new(),
             tls: None,
+            unprotected: None,
             table: file.tls.map(|table| (source, table)),
             others,
             topology: Some(topology),
@@ -258,6 +267,7 @@ impl NodePlan {
             listen,
             strangers,
             tls: None,
+            unprotected: None,
             table: None,
             others,
             topology: None,

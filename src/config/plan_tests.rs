@@ -11,6 +11,8 @@ use crate::tls::issue::Authority;
 fn options(id: &str) -> NodeOptions {
     NodeOptions {
         id: id.to_owned(),
+        // The addresses of these tests are those of other machines.
+        insecure: true,
         ..NodeOptions::default()
     }
 }
@@ -266,4 +268,36 @@ fn the_files_of_tls_come_from_options_and_from_the_table_for_every_process() {
     std::fs::set_permissions(path("n1.key"), mode).expect("it is ours");
     let refused = NodePlan::new(&options).expect_err("an open key");
     assert!(refused.to_string().contains("chmod 600"), "{refused}");
+}
+
+// Without this a typo in one address opens the whole cluster to the network.
+#[test]
+fn a_node_that_other_machines_reach_starts_only_with_protection_or_the_word_of_its_operator() {
+    let (_dir, mut options) = by_file(FILE);
+    let plan = NodePlan::new(&options).expect("its operator accepts it");
+    let config = plan.settle(Vec::new()).expect("no strangers");
+    assert_eq!(config.unprotected, Some(Unprotected::Both));
+    options.insecure = false;
+    let refusal = sentence(&options);
+    assert!(
+        refusal.starts_with("other machines can reach 10.0.0.1:7101, and TLS and auth"),
+        "{refusal}"
+    );
+    assert!(
+        refusal.contains("--insecure:\n  snapledger cert init --cluster bank\n"),
+        "{refusal}"
+    );
+    assert!(
+        refusal.contains("cert node --id n1 --host 10.0.0.1\n"),
+        "{refusal}"
+    );
+    let mut here = by_peers(&["n2=h2:1"]);
+    here.insecure = false;
+    let plan = NodePlan::new(&here).expect("only this machine reaches it");
+    assert_eq!(
+        plan.settle(Vec::new()).expect("no strangers").unprotected,
+        None
+    );
+    here.host = Some("192.0.2.1".to_owned());
+    assert!(sentence(&here).starts_with("other machines can reach 192.0.2.1:50051"));
 }

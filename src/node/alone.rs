@@ -33,6 +33,7 @@ impl Node {
             tls: None,
             api: ApiSettings::default(),
             auth: None,
+            unprotected: None,
         };
         let node = Self::start(config).await.expect("a new store");
         let begun = node.handle().query(ProcessStatus).await;

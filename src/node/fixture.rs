@@ -85,6 +85,7 @@ impl Fixture {
             tls: None,
             api: ApiSettings::default(),
             auth: None,
+            unprotected: None,
         });
         let wall = Arc::new(Clock::new(&config.clock, Hlc::default()));
         let room = watch::channel(DiskSpace { free: 1, min: 0 }).1;

@@ -92,7 +92,9 @@ impl Node {
         let outboxes = outboxes(&worker, &process);
         let clocks = Arc::new(DurableClocks::of(&process));
         let handshakes = Arc::new(Handshakes::of(&process, &config, &worker)?);
-        let metrics = Metrics::new().with_tls(config.tls.as_ref());
+        let metrics = Metrics::new()
+            .exposed(&config)
+            .with_tls(config.tls.as_ref());
         let metrics = Arc::new(metrics.with_auth(config.auth.as_ref()));
         let wall = Arc::new(Clock::new(&config.clock, process.registers().time));
         let events = Arc::new(Events::new(store.identity().run, Arc::clone(&wall)));

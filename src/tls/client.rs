@@ -15,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 use ureq::tls as rest;
 
+use super::advice::explained;
 use super::connector::connector;
 use super::error::{TlsError, TlsFault};
 use super::files::Content;
@@ -72,10 +73,9 @@ impl ClientTls {
     #[must_use]
     pub fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
         let config = Arc::clone(&self.config);
-        endpoint.connect_with_connector_lazy(connector(
-            move || Arc::clone(&config),
-            |_: Result<(), &str>| {},
-        ))
+        let done = |_: Result<(), &str>| {};
+        let connector = connector(move || Arc::clone(&config), explained, done);
+        endpoint.connect_with_connector_lazy(connector)
     }
 
     /// A gRPC connection to `endpoint`, with an `https://` URI.
@@ -84,7 +84,8 @@ impl ClientTls {
     /// The node cannot be reached, or is refused.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, tonic::transport::Error> {
         let config = Arc::clone(&self.config);
-        let connector = connector(move || Arc::clone(&config), |_: Result<(), &str>| {});
+        let done = |_: Result<(), &str>| {};
+        let connector = connector(move || Arc::clone(&config), explained, done);
         endpoint.connect_with_connector(connector).await
     }
 

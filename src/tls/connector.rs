@@ -13,14 +13,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower::{Service, ServiceExt as _, service_fn};
 
-use super::refusals::sentence;
-
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// A connector for `tonic::transport::Endpoint`. `config` is called for each connection, `done` after each handshake with why
-/// it failed.
+/// A connector for `tonic::transport::Endpoint`. `config` is called for each connection, `explain` for each failed
+/// handshake, and `done` after each handshake with why it failed.
 pub fn connector<F, D>(
     config: F,
+    explain: fn(&(dyn Error + 'static)) -> String,
     done: D,
 ) -> impl Service<http::Uri, Response = TokioIo<TlsStream<TcpStream>>, Error = Failure, Future: Send>
 + Clone
@@ -39,7 +38,7 @@ where
             let name = name(&uri)?;
             let socket = tcp.oneshot(uri).await?.into_inner();
             let connected = TlsConnector::from(config).connect(name, socket).await;
-            let connected = connected.map_err(|error| sentence(&error));
+            let connected = connected.map_err(|error| explain(&error));
             done(connected.as_ref().map(drop).map_err(String::as_str));
             Ok(TokioIo::new(connected?))
         }

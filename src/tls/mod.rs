@@ -6,6 +6,7 @@
 //! A certificate of this program's clusters carries exactly one identity ([`crate::access::identity`]) as a URI among its
 //! subject alternative names. Between nodes the identity is verified, never the host name: a process may move.
 
+pub mod advice;
 pub mod certificate;
 pub mod client;
 pub mod connector;

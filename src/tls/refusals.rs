@@ -134,7 +134,7 @@ fn of_certificate(error: &CertificateError) -> &'static str {
 }
 
 /// The sentence of a failed handshake. Faults of certificates are told in the words of this program.
-pub(super) fn sentence(error: &(dyn Error + 'static)) -> String {
+pub fn sentence(error: &(dyn Error + 'static)) -> String {
     let mut source = Some(error);
     while let Some(inner) = source {
         match inner.downcast_ref() {

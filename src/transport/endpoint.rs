@@ -8,6 +8,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::process::ids::ProcessId;
 use crate::tls::connector::connector;
 use crate::tls::node::Tls;
+use crate::tls::refusals::sentence;
 
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 const KEEPALIVE: Duration = Duration::from_secs(2);
@@ -50,7 +51,8 @@ pub fn connect(to: Destination<'_>, tls: Option<&Tls>) -> Result<Channel, BadAdd
             let (tls, process) = (tls.clone(), to.process.cloned());
             let complaint = Complaint::new(to);
             let config = move || tls.client(process.as_ref());
-            let connector = connector(config, move |handshake| complaint.note(handshake));
+            let done = move |handshake: Result<(), &str>| complaint.note(handshake);
+            let connector = connector(config, sentence, done);
             endpoint.connect_with_connector_lazy(connector)
         }
     })

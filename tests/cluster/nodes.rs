@@ -358,6 +358,7 @@ impl Cluster {
             tls: None,
             api: self.api.clone(),
             auth: None,
+            unprotected: None,
         }
     }
 }

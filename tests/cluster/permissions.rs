@@ -7,21 +7,22 @@ use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::Receiver;
 
 use tempfile::TempDir;
 
 use crate::nodes::{address, listen};
 
 /// A directory in which everybody may look, and the umask of the commands that run there.
-struct Place {
+pub(crate) struct Place {
     dir: TempDir,
     umask: &'static str,
-    grpc: u16,
-    rest: u16,
+    pub(crate) grpc: u16,
+    pub(crate) rest: u16,
 }
 
 impl Place {
-    fn new(umask: &'static str) -> Self {
+    pub(crate) fn new(umask: &'static str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("it is ours");
         let free: [TcpListener; 2] = [listen("127.0.0.1:0"), listen("127.0.0.1:0")];
@@ -34,11 +35,11 @@ impl Place {
         }
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("sh");
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SNAPLEDGER_") {
@@ -54,12 +55,12 @@ impl Place {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("there is a shell")
     }
 
     #[track_caller]
-    fn succeeds(&self, arguments: &[&str]) {
+    pub(crate) fn succeeds(&self, arguments: &[&str]) {
         let ran = self.run(arguments);
         let stderr = String::from_utf8_lossy(&ran.stderr);
         assert!(ran.status.success(), "{arguments:?}: {stderr}");
@@ -98,14 +99,26 @@ impl Place {
             }
         }
         assert!(log.contains(ready), "{arguments:?}: {log}");
-        Server { child, log }
+        Server { child, log, heard }
     }
 
     fn node(&self, store: &str) -> Server {
+        self.node_with(store, &[])
+    }
+
+    /// Starts a node with further options and waits until it is ready.
+    pub(crate) fn node_with(&self, store: &str, more: &[&str]) -> Server {
         let (grpc, rest) = (self.grpc.to_string(), self.rest.to_string());
         let at = ["--port", &grpc, "--rest-port", &rest, "--dir", store];
         let node = ["node", "--stop-with-stdin", "--node-id", "n1"];
-        self.start(&[&node[..], &at].concat(), "ready: grpc")
+        self.start(&[&node[..], &at, more].concat(), "ready: grpc")
+    }
+
+    /// The metrics of the running node.
+    pub(crate) fn metrics(&self) -> String {
+        let url = format!("http://127.0.0.1:{}/metrics", self.rest);
+        let mut answer = ureq::get(url).call().expect("it runs");
+        answer.body_mut().read_to_string().expect("it is text")
     }
 
     /// Every file and directory that others than its owner may use.
@@ -131,17 +144,21 @@ fn look(dir: &Path, found: &mut Vec<String>) {
 }
 
 /// A running program.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     /// What it wrote until it was ready.
     log: String,
+    /// What it writes afterwards.
+    heard: Receiver<String>,
 }
 
 impl Server {
-    fn stop(mut self) -> String {
+    /// Stops it; everything that it wrote.
+    pub(crate) fn stop(mut self) -> String {
         drop(self.child.stdin.take());
         let status = self.child.wait().expect("it ends");
         assert!(status.success(), "{status}: {}", self.log);
+        self.log.extend(self.heard.iter().map(|line| line + "\n"));
         std::mem::take(&mut self.log)
     }
 }

@@ -157,7 +157,7 @@ impl Programs {
         }
         command
             .args(&line[1..])
-            .args(["node", "--config", &config, "--id", id])
+            .args(["node", "--insecure", "--config", &config, "--id", id])
             .current_dir(self.dir.path())
             .env("RUST_LOG", "info")
             .envs(seat.environment.iter().cloned())

@@ -137,6 +137,7 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
             "src/transport/endpoint.rs",
             // Clients of a node, not nodes.
             "src/client/mod.rs",
+            "src/client/credentials.rs",
             "src/bench/connect.rs",
             "src/cli/replay/members.rs",
             "src/tls/client.rs",

@@ -15,6 +15,5 @@ mod forged;
 mod issued;
 mod money;
 mod other_make;
-mod roles;
 mod rotation;
 mod strangers;

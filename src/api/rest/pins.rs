@@ -15,6 +15,7 @@ use super::AppState;
 use super::body::Segments;
 use super::json::Json;
 use super::negotiation::Plain;
+use crate::access::caller::Caller;
 use crate::access::connection::Connection;
 use crate::access::identity::Holder;
 use crate::api::error::{Failure, id};
@@ -68,11 +69,13 @@ impl<S: Sync> FromRequestParts<S> for Acting {
         let id = parts.headers.get("x-request-id");
         let id = id.and_then(|id| id.to_str().ok());
         let connection = parts.extensions.get::<Connection>();
-        let name = connection.and_then(|connection| match &connection.identity.as_ref()?.holder {
-            Holder::Process(id) => Some(id.as_str()),
-            Holder::Client(name) => Some(name.as_str()),
-        });
-        Ok(Self(Actor::of_request(name, id)))
+        let certified =
+            connection.and_then(|connection| match &connection.identity.as_ref()?.holder {
+                Holder::Process(id) => Some(id.as_str()),
+                Holder::Client(name) => Some(name.as_str()),
+            });
+        let caller = Caller::of(&parts.extensions);
+        Ok(Self(Actor::of_request(caller.name().or(certified), id)))
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::layout::{Layout, LocalNode};
 use crate::cli::CliError;
 use crate::cli::agent::agent;
+use crate::client::Credentials;
 
 const READY_POLL: Duration = Duration::from_millis(100);
 const READY_ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -162,7 +163,7 @@ fn how(ended: std::io::Result<ExitStatus>) -> String {
 /// Resolves when `/readyz` answers 200.
 async fn ready(rest: String) {
     let url = format!("http://{rest}/readyz");
-    let agent = agent(READY_ANSWER_MAX, None);
+    let agent = agent(READY_ANSWER_MAX, &Credentials::default());
     loop {
         let (agent, url) = (agent.clone(), url.clone());
         let asked = tokio::task::spawn_blocking(move || {

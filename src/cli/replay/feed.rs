@@ -46,7 +46,7 @@ impl Feed {
         let mut streams = JoinSet::new();
         for (process, orders) in by_process(orders) {
             let stream = Stream {
-                ledger: Ledger::over(self.directory.channel(&process), self.options),
+                ledger: self.directory.ledger(&process, self.options),
                 process,
                 orders,
                 run_id: self.run_id,

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
+use tonic::Code;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::cli::CliError;
 use crate::cli::agent::agent;
-use crate::client::reason;
+use crate::cli::connection::Connection;
+use crate::client::{Credentials, Ledger, Options, reason};
 use crate::config::reachable;
 use crate::process::ids::ProcessId;
 use crate::proto::chandy_lamport::key_value_service_client::KeyValueServiceClient;
@@ -18,27 +20,61 @@ use crate::proto::chandy_lamport::{GetClusterStatusRequest, GetClusterStatusResp
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A gRPC channel to each process.
+/// A gRPC channel to each process, and what the client presents on it.
 #[derive(Debug)]
-pub(super) struct Directory(BTreeMap<ProcessId, Channel>);
+pub(super) struct Directory {
+    channels: BTreeMap<ProcessId, Channel>,
+    credentials: Credentials,
+}
+
+/// The address of a node, and what the client presents there.
+#[derive(Debug, Clone)]
+struct NodeAddress {
+    endpoint: Endpoint,
+    credentials: Credentials,
+}
+
+impl NodeAddress {
+    fn new(endpoint: Endpoint, connection: &Connection) -> Result<Self, CliError> {
+        let uri = endpoint.uri();
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let is_tls = uri.scheme_str() == Some("https");
+        Ok(Self {
+            credentials: connection.credentials("--grpc", is_tls, authority)?,
+            endpoint: endpoint.connect_timeout(CONNECT_MAX),
+        })
+    }
+
+    fn connect_lazy(&self) -> Channel {
+        self.credentials.connect_lazy(&self.endpoint)
+    }
+}
 
 impl Directory {
     /// Asks the nodes at `urls` until one has answered, for at most `patience`. Stops early when no node has answered
     /// and one accepted the request but was silent for `timeout`: asking it again does not help.
     pub(super) async fn learn(
         urls: &[String],
+        connection: &Connection,
         patience: Duration,
         timeout: Duration,
     ) -> Result<Self, CliError> {
         let endpoints = urls
             .iter()
-            .map(|url| endpoint(url))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|url| NodeAddress::new(endpoint(url)?, connection))
+            .collect::<Result<Vec<_>, CliError>>()?;
         let started = Instant::now();
         loop {
-            let asked = Self::ask(&endpoints, timeout).await?;
+            let asked = Self::ask(&endpoints, connection, timeout).await?;
             if !asked.channels.is_empty() {
-                return Ok(Self(asked.channels));
+                let credentials = endpoints.into_iter().next().map(|node| node.credentials);
+                return Ok(Self {
+                    channels: asked.channels,
+                    credentials: credentials.unwrap_or_default(),
+                });
+            }
+            if let Some(refusal) = asked.refused {
+                return Err(CliError::Refused(refusal));
             }
             // Retrying does not help if the port never speaks gRPC.
             for endpoint in &endpoints {
@@ -66,40 +102,52 @@ impl Directory {
     /// A directory with one process, for tests.
     #[cfg(test)]
     pub(super) fn of(process: ProcessId, channel: Channel) -> Self {
-        Self(BTreeMap::from([(process, channel)]))
+        Self {
+            channels: BTreeMap::from([(process, channel)]),
+            credentials: Credentials::default(),
+        }
     }
 
     pub(super) fn contains(&self, process: &ProcessId) -> bool {
-        self.0.contains_key(process)
+        self.channels.contains_key(process)
     }
 
     /// The ids of the members, for messages.
     pub(super) fn names(&self) -> String {
-        let names: Vec<&str> = self.0.keys().map(ProcessId::as_str).collect();
+        let names: Vec<&str> = self.channels.keys().map(ProcessId::as_str).collect();
         names.join(", ")
     }
 
-    pub(super) fn channel(&self, process: &ProcessId) -> Channel {
-        let channel = self.0.get(process);
-        channel
-            .expect("every process of the file was found in the cluster")
-            .clone()
+    /// A client of a process of the file.
+    pub(super) fn ledger(&self, process: &ProcessId, options: Options) -> Ledger {
+        let channel = self.channels.get(process);
+        let channel = channel.expect("every process of the file was found in the cluster");
+        Ledger::over_with(channel.clone(), &self.credentials, options)
     }
 
     /// Asks all given nodes once, concurrently.
-    async fn ask(endpoints: &[Endpoint], timeout: Duration) -> Result<RoundResult, CliError> {
+    async fn ask(
+        endpoints: &[NodeAddress],
+        connection: &Connection,
+        timeout: Duration,
+    ) -> Result<RoundResult, CliError> {
         let mut asking = JoinSet::new();
         for endpoint in endpoints.iter().cloned() {
             asking.spawn(async move { (status(&endpoint, timeout).await, endpoint) });
         }
         let mut asked = RoundResult::default();
         let mut named = BTreeMap::new();
-        for (answer, endpoint) in asking.join_all().await {
+        for (answer, node) in asking.join_all().await {
+            let endpoint = &node.endpoint;
             let address = || endpoint.uri().to_string().trim_end_matches('/').to_owned();
             let status = match answer {
                 MemberAnswer::Status(status) => status,
                 MemberAnswer::Silence => {
                     asked.silent.push(address());
+                    continue;
+                }
+                MemberAnswer::Refusal(why) => {
+                    asked.refused = Some(format!("{}: {why}", address()));
                     continue;
                 }
                 MemberAnswer::Failure(reason) => {
@@ -111,15 +159,14 @@ impl Directory {
                     continue;
                 }
             };
-            let endpoint = &endpoint;
             for member in &status.members {
                 asked.channels.insert(
                     process(endpoint, &member.node_id)?,
-                    reach(endpoint, &member.address)?,
+                    reach(endpoint, &member.address, connection)?,
                 );
             }
             // The user's addresses are known to be reachable from here; those that a node reports are not.
-            named.insert(process(endpoint, &status.node_id)?, endpoint.connect_lazy());
+            named.insert(process(endpoint, &status.node_id)?, node.connect_lazy());
         }
         asked.channels.extend(named);
         Ok(asked)
@@ -134,30 +181,43 @@ struct RoundResult {
     silent: Vec<String>,
     /// The errors of the other nodes.
     failed: Vec<String>,
+    /// The refusal of a node that asks for other credentials; a retry does not help.
+    refused: Option<String>,
 }
 
 /// The result of one request.
 enum MemberAnswer {
     Status(GetClusterStatusResponse),
     Silence,
+    Refusal(String),
     Failure(String),
 }
 
-async fn status(endpoint: &Endpoint, within: Duration) -> MemberAnswer {
-    let mut client = KeyValueServiceClient::new(endpoint.connect_lazy());
+async fn status(node: &NodeAddress, within: Duration) -> MemberAnswer {
+    let connection = node.credentials.authorize(node.connect_lazy());
+    let mut client = KeyValueServiceClient::new(connection);
     let asked = client.get_cluster_status(GetClusterStatusRequest {});
     match timeout(within, asked).await {
         Ok(Ok(response)) => MemberAnswer::Status(response.into_inner()),
-        Ok(Err(status)) => MemberAnswer::Failure(reason(&status)),
+        Ok(Err(status)) => match status.code() {
+            Code::Unauthenticated => MemberAnswer::Refusal(format!(
+                "{}; give a token with --token-file or SNAPLEDGER_TOKEN, or a certificate with --cert and --key",
+                status.message()
+            )),
+            Code::PermissionDenied => MemberAnswer::Refusal(status.message().to_owned()),
+            _ => MemberAnswer::Failure(reason(&status)),
+        },
         Err(_elapsed) => MemberAnswer::Silence,
     }
 }
 
 /// Fails if the port answers in REST.
-async fn refuse_rest(endpoint: &Endpoint) -> Result<(), CliError> {
-    let uri = endpoint.uri().clone();
+async fn refuse_rest(node: &NodeAddress) -> Result<(), CliError> {
+    let uri = node.endpoint.uri().clone();
+    let credentials = node.credentials.clone();
     let asked = tokio::task::spawn_blocking(move || {
-        let answer = agent(CONNECT_MAX, None).get(format!("{uri}healthz")).call();
+        let agent = agent(CONNECT_MAX, &credentials);
+        let answer = agent.get(format!("{uri}healthz")).call();
         (uri, answer.is_ok())
     });
     match asked.await {
@@ -176,18 +236,19 @@ fn process(endpoint: &Endpoint, id: &str) -> Result<ProcessId, CliError> {
 }
 
 /// The channel to a member that `teller` reported. If the reported address is a wildcard, the host of `teller` is used.
-fn reach(teller: &Endpoint, address: &str) -> Result<Channel, CliError> {
+fn reach(teller: &Endpoint, address: &str, connection: &Connection) -> Result<Channel, CliError> {
     let known = teller.uri().authority().map_or("", |known| known.as_str());
     let address = reachable(address, known);
-    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    let scheme = teller.uri().scheme_str().unwrap_or("http");
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"));
     let endpoint = endpoint.map_err(|error| CliError::Strange {
         address: teller.uri().to_string(),
         reason: format!("a member at `{address}`: {error}"),
     })?;
-    Ok(endpoint.connect_timeout(CONNECT_MAX).connect_lazy())
+    Ok(NodeAddress::new(endpoint, connection)?.connect_lazy())
 }
 
-/// Parses `http://host:port` or `host:port`.
+/// Parses `http://host:port`, `https://host:port` or `host:port`.
 fn endpoint(url: &str) -> Result<Endpoint, CliError> {
     let usage = || {
         CliError::Usage(format!(
@@ -201,10 +262,11 @@ fn endpoint(url: &str) -> Result<Endpoint, CliError> {
         format!("http://{url}")
     };
     let uri: Uri = full.parse().map_err(|_| usage())?;
-    if uri.scheme_str() != Some("http") || uri.port().is_none() || uri.path() != "/" {
+    let is_known = matches!(uri.scheme_str(), Some("http" | "https"));
+    if !is_known || uri.port().is_none() || uri.path() != "/" {
         return Err(usage());
     }
-    Ok(Endpoint::from(uri).connect_timeout(CONNECT_MAX))
+    Ok(Endpoint::from(uri))
 }
 
 #[cfg(test)]
@@ -213,10 +275,22 @@ mod tests {
 
     #[test]
     fn a_url_may_leave_out_the_scheme() {
-        for good in ["http://n1:7101", " n1:7101", "http://127.0.0.1:7101/"] {
+        for good in [
+            "http://n1:7101",
+            "https://n1:1",
+            " n1:7101",
+            "http://127.0.0.1:7101/",
+        ] {
             assert!(endpoint(good).is_ok(), "{good}");
         }
-        for bad in ["https://n1:1", "n1", "http://n1", "http://n1:1/x", ""] {
+        for bad in [
+            "https://n1",
+            "ftp://n1:1",
+            "n1",
+            "http://n1",
+            "http://n1:1/x",
+            "",
+        ] {
             assert_eq!(endpoint(bad).expect_err("no url").exit_code(), 2, "{bad}");
         }
     }

@@ -18,6 +18,7 @@ use self::feed::Feed;
 use self::members::Directory;
 use self::orders::Order;
 use self::run_counts::RunCounts;
+use super::connection::ConnectionOptions;
 use super::progress::{PACE, bar};
 use super::{CliError, OutputFormat, print, runtime};
 use crate::client::Options;
@@ -65,6 +66,9 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     patience: Duration,
 
+    #[command(flatten)]
+    connection: ConnectionOptions,
+
     /// Exit with 0 even if operations were refused.
     #[arg(long)]
     allow_refused: bool,
@@ -111,7 +115,8 @@ pub fn run(args: &Args) -> Result<(), CliError> {
 }
 
 async fn feed(args: &Args, orders: Vec<Order>, run_id: Uuid) -> Result<RunCounts, CliError> {
-    let directory = Directory::learn(&args.grpc, args.patience, args.timeout).await?;
+    let connection = args.connection.connection()?;
+    let directory = Directory::learn(&args.grpc, &connection, args.patience, args.timeout).await?;
     orders::check_processes(&args.file, &orders, &directory)?;
     let (deposits, rest) = orders::split_leading_deposits(orders);
     let total = deposits.len() as u64 + rest.len() as u64 * u64::from(args.repeat);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::exposure;
 use super::wall::{PeerClocks, micros_as_seconds};
 use crate::config::Transport;
 use crate::node::handle::Handle;
@@ -29,6 +30,7 @@ impl Handle {
         let mut warnings = shared.peers.wall().warnings(&shared.config.me);
         warnings.extend(shared.links.warnings());
         warnings.extend(shared.replicator.warnings());
+        warnings.extend(exposure::warning(&shared.config));
         warnings
     }
 

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use super::refusals::Refusals;
 use super::wall::micros_as_seconds;
 use crate::access::authority::Authority;
+use crate::config::NodeConfig;
 use crate::process::ids::ProcessId;
 use crate::process::record::Turn;
 use crate::store::{Unreadable, Usage};
@@ -33,6 +34,7 @@ pub(in crate::node) struct Metrics {
     disk_bytes: Gauge,
     blob_files: Gauge,
     ready: Gauge,
+    insecure: Gauge,
     channels_stopped: Gauge,
     unreadable_revisions: Gauge,
     unreadable_blocks: Gauge,
@@ -56,6 +58,7 @@ impl Metrics {
             disk_bytes: Gauge::default(),
             blob_files: Gauge::default(),
             ready: Gauge::default(),
+            insecure: Gauge::default(),
             channels_stopped: Gauge::default(),
             unreadable_revisions: Gauge::default(),
             unreadable_blocks: Gauge::default(),
@@ -163,6 +166,17 @@ impl Metrics {
         for (name, help, figures) in clocks {
             self.registry.register(name, help, figures.clone());
         }
+    }
+
+    /// Shows whether the node is protected.
+    pub(in crate::node) fn exposed(mut self, config: &NodeConfig) -> Self {
+        self.registry.register(
+            "insecure",
+            "1 if other machines can reach the node and TLS or authentication is missing, else 0",
+            self.insecure.clone(),
+        );
+        self.insecure.set(config.unprotected.is_some().into());
+        self
     }
 
     /// Adds the metrics of TLS.

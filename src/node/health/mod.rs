@@ -4,6 +4,7 @@ pub(super) mod clock_jump;
 pub(super) mod clock_watch;
 pub(super) mod disk_space;
 pub(super) mod disk_space_watch;
+mod exposure;
 pub(super) mod failures;
 pub(super) mod metrics;
 pub(super) mod refusals;
@@ -30,6 +31,7 @@ pub(super) fn spawn(
     let (parts, metrics) = (shared.parts.clone(), Arc::clone(&shared.metrics));
     tasks.spawn(disk_space_watch::watch(parts, metrics, room));
     tasks.spawn(clock_watch::watch(node.clone()));
+    exposure::spawn(tasks, node);
     let deadline = shared.config.store.commit_deadline;
     let store = Arc::clone(&shared.store);
     tasks.spawn(watchdog::watch(store, deadline, failures));

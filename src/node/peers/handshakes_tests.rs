@@ -50,6 +50,7 @@ fn config(dir: &Path) -> NodeConfig {
         tls: None,
         api: ApiSettings::default(),
         auth: None,
+        unprotected: None,
     }
 }
 
