@@ -106,6 +106,11 @@ impl Cluster {
         format!("cluster = \"bank\"\n{tls}[snapshot]\ninterval = \"off\"\n{blocks}")
     }
 
+    /// Adds a table to the cluster file.
+    pub(crate) fn append(&self, table: &str) {
+        std::fs::write(self.file(), self.text() + table).expect("there is room");
+    }
+
     /// Starts a node. Its log is kept.
     pub(crate) fn start(&mut self, id: &str) {
         let arguments = ["--config", "cluster.toml"].map(str::to_owned);
@@ -208,6 +213,18 @@ impl Cluster {
         path: &str,
         client: &ClientTls,
     ) -> Result<Value, ureq::Error> {
+        let (_, answer) = self.get_with(id, path, client, None).await?;
+        Ok(answer)
+    }
+
+    /// The status of the answer and the answer to a GET, with a token if one is given.
+    pub(crate) async fn get_with(
+        &self,
+        id: &str,
+        path: &str,
+        client: &ClientTls,
+        token: Option<&str>,
+    ) -> Result<(u16, Value), ureq::Error> {
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(ANSWER_MAX))
@@ -215,20 +232,33 @@ impl Cluster {
             .build()
             .into();
         let url = format!("https://{}{path}", self.rest_address(id));
+        let token = token.map(|token| format!("Bearer {token}"));
         let asked = tokio::task::spawn_blocking(move || {
-            let mut answer = agent.get(&url).call()?;
-            let text = answer.body_mut().read_to_string()?;
-            Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+            let mut request = agent.get(&url);
+            if let Some(token) = token {
+                request = request.header("authorization", token);
+            }
+            let mut answer = request.call()?;
+            let (status, text) = (
+                answer.status().as_u16(),
+                answer.body_mut().read_to_string()?,
+            );
+            let answer = serde_json::from_str(&text).unwrap_or(Value::String(text));
+            Ok((status, answer))
         });
         asked.await.expect("the request does not panic")
     }
 
     /// Waits until every channel is open at both ends.
     pub(crate) async fn connected(&self) {
-        let client = self.certificates.trusting(None);
+        self.connected_for(&self.certificates.trusting(None)).await;
+    }
+
+    /// The same, as a client sees it that may ask.
+    pub(crate) async fn connected_for(&self, client: &ClientTls) {
         for id in self.running.keys() {
             until(&format!("open channels at {id}"), async || {
-                let cluster = self.get(id, "/v1/cluster", &client).await.ok()?;
+                let cluster = self.get(id, "/v1/cluster", client).await.ok()?;
                 let channels = cluster["channels"].as_array()?;
                 let open = channels.iter().all(|channel| channel["state"] == "open");
                 (open && channels.len() == 4).then_some(())

@@ -15,5 +15,6 @@ mod forged;
 mod issued;
 mod money;
 mod other_make;
+mod roles;
 mod rotation;
 mod strangers;

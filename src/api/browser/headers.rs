@@ -35,7 +35,7 @@ pub(super) fn secure(headers: &mut HeaderMap) {
     default(header::CACHE_CONTROL, NO_STORE);
 }
 
-/// Whether an answer is gRPC.
+/// Whether a request or an answer is gRPC.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     let media_type = headers.get(header::CONTENT_TYPE);
     media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(b"application/grpc"))

@@ -15,9 +15,10 @@ mod names;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Method, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use tonic::Status;
 
 use super::denied::Denied;
 use super::error::Failure;
@@ -40,6 +41,12 @@ pub(super) async fn on_rest(State(names): State<Names>, request: Request, next: 
 pub(super) async fn on_grpc(request: Request, next: Next) -> Response {
     let mut response = match check_origin(&request) {
         Ok(()) => next.run(request).await,
+        // What a gRPC client can read.
+        Err(denied)
+            if request.version() == Version::HTTP_2 && headers::is_grpc(request.headers()) =>
+        {
+            Status::from(Failure::from(denied)).into_http()
+        }
         Err(denied) => Failure::from(denied).into_response(),
     };
     if !headers::is_grpc(response.headers()) {
