@@ -137,20 +137,20 @@ async fn a_client_that_closes_its_sending_side_gets_its_answer() {
     let requests = [
         ("GET /healthz HTTP/1.0\r\n\r\n".to_owned(), "200"),
         (
-            "GET /v1/cluster HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+            "GET /v1/cluster HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned(),
             "200",
         ),
         (
-            format!("POST /v1/accounts/a/deposits HTTP/1.1\r\nhost: a\r\n{deposit}"),
+            format!("POST /v1/accounts/a/deposits HTTP/1.1\r\nhost: localhost\r\n{deposit}"),
             "200",
         ),
         (
-            "POST /v1/snapshots?wait=30 HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"
+            "POST /v1/snapshots?wait=30 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n"
                 .to_owned(),
             "201",
         ),
         (
-            "GET /v1/snapshots/latest HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+            "GET /v1/snapshots/latest HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned(),
             "200",
         ),
     ];

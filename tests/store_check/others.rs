@@ -15,7 +15,7 @@ use snapledger::process::record::Record;
 use snapledger::process::topology::Topology;
 use snapledger::store::Store;
 
-use crate::sample::{CLUSTER, Sample, me, paid_in};
+use crate::sample::{CLUSTER, Sample, leave_unsalted, me, paid_in};
 use crate::teller::process_id;
 use crate::{examine, findings};
 
@@ -103,6 +103,9 @@ fn kept_by_n1() -> Sample {
         tempfile::tempdir().expect("a temporary directory"),
         tempfile::tempdir().expect("a temporary directory"),
     );
+    // Balances of chunks without salts can be edited; see `Sample::without_salts`.
+    leave_unsalted(dir.path(), &me());
+    leave_unsalted(far_dir.path(), &peer());
     let mut near = Seat::new(me(), dir.path());
     let mut far = Seat::new(peer(), far_dir.path());
     near.turn(vec![pay_in("alice", 1)]);

@@ -30,6 +30,11 @@ const FRAGMENT_BYTES: usize = 4096;
 /// The second byte of a packed chunk, whose header has ten bytes.
 const PACKED_CHUNK: u8 = 11;
 const PACKED_STATE: u8 = 15;
+/// The second byte of a salted chunk; its header is followed by a salt, a root and a number of cells.
+const SALTED_CHUNK: u8 = 18;
+const SALT_BYTES: usize = 32;
+const ROOT_AND_COUNT_BYTES: usize = 32 + 4;
+const CHUNK_ADDRESS: &[u8; 32] = b"snapledger 7: chunk             ";
 
 /// Accounts that hold one unit each.
 pub(crate) const PADDING: i64 = 60;
@@ -50,7 +55,18 @@ pub(crate) struct Sample(TempDir);
 
 impl Sample {
     pub(crate) fn new() -> Self {
+        Self::filled(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    /// As after the upgrade of an older store. Its chunks have no tree over their cells, so an edited one is valid as soon
+    /// as its hash is.
+    pub(crate) fn without_salts() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
+        leave_unsalted(dir.path(), &me());
+        Self::filled(dir)
+    }
+
+    fn filled(dir: TempDir) -> Self {
         let store = Store::open(dir.path(), CLUSTER, &me()).expect("a new store");
         let topology = Topology::full(&[me(), peer()]).expect("two processes");
         let mut process = Process::new(me(), topology, 8);
@@ -101,7 +117,7 @@ impl Sample {
                 found += 1;
                 let mut new_key = key.clone();
                 if tree == "chunks" {
-                    new_key = blake3::hash(&value[10..]).as_bytes().to_vec();
+                    new_key = address(&value).to_vec();
                     renamed.push((key.clone(), new_key.clone()));
                 }
                 for stored in fragments.scan_prefix(&key).keys().flatten() {
@@ -122,6 +138,35 @@ impl Sample {
         }
         found
     }
+}
+
+/// Makes a store whose chunks are not salted, as is one of an older format until its peers are upgraded.
+pub(crate) fn leave_unsalted(dir: &Path, process: &ProcessId) {
+    let store = Store::open(dir, CLUSTER, process).expect("a new store");
+    store.sync().expect("it is durable");
+    drop(store);
+    let db = images::engine(dir);
+    let meta = db.open_tree("meta").expect("the tree is there");
+    let keys: Vec<_> = meta.scan_prefix("salted-from").keys().flatten().collect();
+    assert!(!keys.is_empty(), "a new store salts from its first state");
+    for key in keys {
+        meta.remove(key).expect("it can be removed");
+    }
+    drop((meta, db));
+    images::await_release(dir);
+}
+
+// The hash by which a chunk is addressed. The root of a salted chunk stays what it was.
+fn address(value: &[u8]) -> [u8; 32] {
+    let content = &value[10..];
+    if value[1] != SALTED_CHUNK {
+        return *blake3::hash(content).as_bytes();
+    }
+    let (salt, rest) = content.split_at(SALT_BYTES);
+    let (root_and_count, encoded) = rest.split_at(ROOT_AND_COUNT_BYTES);
+    let body = blake3::hash(&[salt, encoded].concat());
+    let covered = [root_and_count, body.as_bytes()].concat();
+    *blake3::keyed_hash(CHUNK_ADDRESS, &covered).as_bytes()
 }
 
 // Each value with its key, as before it was packed: the key of a fragment ends with its number.

@@ -11,8 +11,7 @@ use crate::teller::{images, process_id};
 use crate::{examine, findings};
 
 // The marker of turn 3 is not acknowledged, so the store begins with the state at cut 2.
-fn trimmed() -> Sample {
-    let sample = Sample::new();
+fn trimmed(sample: Sample) -> Sample {
     images::await_release(sample.path());
     let store = Store::open(sample.path(), CLUSTER, &me()).expect("it is whole");
     recovered(&store).expect("it is whole");
@@ -41,7 +40,7 @@ fn assert_named(sample: &Sample, sentence: &str) {
 
 #[test]
 fn one_that_is_whole_is_said_to_be_whole_from_its_first_turn_on() {
-    let examination = examine(trimmed().path());
+    let examination = examine(trimmed(Sample::new()).path());
     assert!(examination.findings.is_empty(), "{examination:?}");
     assert!(examination.notes.is_empty(), "{examination:?}");
     let report = examination.report;
@@ -71,14 +70,14 @@ fn what_is_left_of_an_interrupted_trim_is_told() {
 
 #[test]
 fn a_first_turn_that_is_lost_is_named() {
-    let sample = trimmed();
+    let sample = trimmed(Sample::new());
     sample.remove("journal", &3_u64.to_be_bytes());
     assert_named(&sample, "journal entry 3: it is missing");
 }
 
 #[test]
 fn a_balance_in_the_state_it_begins_with_is_added_up() {
-    let sample = trimmed();
+    let sample = trimmed(Sample::without_salts());
     sample.replace("chunks", &ALICE.to_le_bytes(), &(ALICE + 1).to_le_bytes());
     assert_named(
         &sample,
@@ -88,7 +87,7 @@ fn a_balance_in_the_state_it_begins_with_is_added_up() {
 
 #[test]
 fn another_state_in_its_place_is_not_continued_by_the_journal() {
-    let sample = trimmed();
+    let sample = trimmed(Sample::new());
     sample.edit("states-2", |states| {
         let moved = |from: u64, to: u64| {
             let keys: Vec<_> = states.scan_prefix(from.to_be_bytes()).flatten().collect();
@@ -104,7 +103,7 @@ fn another_state_in_its_place_is_not_continued_by_the_journal() {
 
 #[test]
 fn without_a_state_to_begin_with_nothing_is_made_up() {
-    let sample = trimmed();
+    let sample = trimmed(Sample::new());
     sample.remove("states-2", &2_u64.to_be_bytes());
     assert_named(
         &sample,
