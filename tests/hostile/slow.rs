@@ -12,8 +12,8 @@ use crate::attack::{Attack, HERE, Target};
 use crate::wire::{DATA, END_HEADERS, HEADERS, Http2, frame, grpc, prefix, socket};
 
 const MIB: u64 = 1 << 20;
-/// In sum less than a port has places.
-const CLIENTS: usize = 150;
+/// In sum with the bodies less than one host has places.
+const CLIENTS: usize = 60;
 /// More than REST requests are answered at once.
 const BODIES: usize = 540;
 
