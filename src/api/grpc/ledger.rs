@@ -94,9 +94,13 @@ impl Reader {
     async fn read(self, mut requests: Streaming<ApplyRequest>) {
         let (handle, listener) = (self.handle.clone(), self.batches.clone());
         tokio::select! {
-            () = self.take(&mut requests) => {}
+            // First, so that no batch is taken after the rights of the caller have ended. The body of the answer ends with
+            // them, too, but it is polled only while the client lets answers through.
+            biased;
+            () = self.caller.clone().ended() => {}
             () = handle.closing() => {}
             () = listener.closed() => {}
+            () = self.take(&mut requests) => {}
         }
     }
 
