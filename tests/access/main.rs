@@ -10,5 +10,6 @@ mod jwt;
 mod lives;
 #[path = "../required/mod.rs"]
 mod required;
+mod strangers;
 mod trail;
 mod walk;

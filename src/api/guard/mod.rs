@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::Response;
 
 use super::denied::Denied;
+use crate::access::LoginRefused;
 use crate::access::authority::Authority;
 use crate::access::caller::Caller;
 use crate::access::connection::Connection;
@@ -35,10 +36,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 /// The caller of a request, if it may make this call.
 fn admit(authority: &Authority, rule: Rule, request: &Request) -> Result<Caller, Denied> {
-    let connection = request.extensions().get::<Connection>();
-    let values = request.headers().get_all(header::AUTHORIZATION).iter();
-    let caller = authority.caller(values.map(|value| value.to_str().ok()), connection);
-    let caller = caller.map_err(|refused| {
+    let caller = identified(authority, request).map_err(|refused| {
+        let connection = request.extensions().get::<Connection>();
         let address = connection.map(|connection| connection.address);
         authority.login_refused(rule, &refused, address);
         Denied::Unauthenticated {
@@ -60,6 +59,20 @@ fn admit(authority: &Authority, rule: Rule, request: &Request) -> Result<Caller,
             Err(forbidden(authority, rule, &caller, denied))
         }
     }
+}
+
+fn identified(authority: &Authority, request: &Request) -> Result<Caller, LoginRefused> {
+    let connection = request.extensions().get::<Connection>();
+    let values = request.headers().get_all(header::AUTHORIZATION).iter();
+    authority.caller(values.map(|value| value.to_str().ok()), connection)
+}
+
+/// Whether the caller of a request may see snapshots, asked before its route is known. Nothing is reported: the guard of the
+/// route will.
+pub(super) fn may_see_snapshots(authority: &Authority, request: &Request) -> bool {
+    let caller = identified(authority, request).unwrap_or_default();
+    let grant = caller.grant();
+    grant.is_some_and(|grant| Need::Audit.allows(grant.capacity))
 }
 
 fn forbidden(authority: &Authority, rule: Rule, caller: &Caller, denied: Denied) -> Denied {

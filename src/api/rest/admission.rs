@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::Request;
-use axum::http::{Method, Uri};
+use axum::extract::{OriginalUri, Request};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::{Instant, timeout_at};
@@ -47,8 +47,8 @@ async fn with_whole_body(request: Request) -> Result<Request, Failure> {
 }
 
 /// The answer for an unknown route.
-pub(super) async fn unknown_route(uri: Uri) -> Failure {
-    Failure::UnknownRoute(uri.path().to_owned())
+pub(super) async fn unknown_route(OriginalUri(asked): OriginalUri) -> Failure {
+    Failure::UnknownRoute(asked.path().to_owned())
 }
 
 /// The answer for a known route with another method; axum adds `Allow`.

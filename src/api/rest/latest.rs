@@ -10,6 +10,7 @@ use axum::response::Response;
 use super::AppState;
 use super::encoding::{decode, encode_segment};
 use crate::api::error::Failure;
+use crate::api::guard;
 use crate::api::named::{Among, ITS_ID_IS_LATEST, LATEST, named};
 
 /// `latest` encoded so that it matches only the route of ids.
@@ -21,6 +22,13 @@ pub(super) async fn resolve(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
+    // The guard of the route refuses a caller that may not see snapshots. What the newest one is must not show before.
+    let authority = app.handle.config().auth.as_ref();
+    if names_latest(request.uri().path())
+        && authority.is_some_and(|authority| !guard::may_see_snapshots(authority, &request))
+    {
+        return Ok(next.run(request).await);
+    }
     let Some((path, passing)) = resolved(&app, request.uri().path()).await? else {
         return Ok(next.run(request).await);
     };
@@ -68,9 +76,16 @@ async fn resolved(app: &AppState, path: &str) -> Result<Option<(String, bool)>, 
     Ok(changed.then(|| (segments.join("/"), passing)))
 }
 
+fn names_latest(path: &str) -> bool {
+    let segments: Vec<&str> = path.split('/').collect();
+    let mut ids = id_segments(&segments).iter();
+    ids.any(|index| decode(segments[*index]).as_deref() == Some(LATEST))
+}
+
 // The segments that hold snapshot ids: `/v1/snapshots/{id}…` and `/v1/snapshots/{id}/diff/{other}`.
-fn id_segments(segments: &[String]) -> &'static [usize] {
-    let named = |index: usize, name: &str| segments.get(index).is_some_and(|one| one == name);
+fn id_segments<S: AsRef<str>>(segments: &[S]) -> &'static [usize] {
+    let named =
+        |index: usize, name: &str| segments.get(index).is_some_and(|one| one.as_ref() == name);
     match segments.len() {
         4.. if !named(1, "v1") || !named(2, "snapshots") => &[],
         6 if named(4, "diff") => &[3, 5],
