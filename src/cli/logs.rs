@@ -12,6 +12,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::CliError;
 use crate::api::time::rfc3339;
 
+/// The target of the audit trail and the level of its lines.
+const AUDIT: &str = "audit=info";
+
 /// Logging options.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LogOptions {
@@ -52,7 +55,7 @@ impl LogOptions {
     /// Starts logging. `default` is the level if none is given, `process` the process of a node.
     pub(super) fn start(&self, default: &str, process: Option<&str>) -> Result<(), CliError> {
         let level = self.level(default);
-        let filter = EnvFilter::try_new(&level).map_err(|_| {
+        let filter = filter(&level).ok_or_else(|| {
             CliError::Usage(format!(
                 "--log-level: `{level}` is not a valid level or filter; write error, \
                 warn, info, debug or trace"
@@ -126,6 +129,13 @@ impl LogOptions {
     }
 }
 
+// The audit trail is in the log unless it has a file, and no level leaves it out.
+fn filter(level: &str) -> Option<EnvFilter> {
+    let trail = AUDIT.parse().expect("it is a target and a level");
+    let filter = EnvFilter::try_new(level).ok()?;
+    Some(filter.add_directive(trail))
+}
+
 /// A writer to stderr that adds the process to each line.
 struct Stderr {
     opening: String,
@@ -157,5 +167,39 @@ impl Write for LogLine<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::Arc;
+
+    use super::*;
+
+    // Without this `--log-level warn` turns the audit trail off.
+    #[test]
+    fn no_level_leaves_out_the_audit_trail() {
+        for level in [
+            "off",
+            "error",
+            "warn",
+            "snapledger=debug,h2=off",
+            "audit=off",
+        ] {
+            let log = tempfile::NamedTempFile::new().expect("a temporary file");
+            let written = Arc::new(File::create(log.path()).expect("it is ours"));
+            let lines = tracing_subscriber::fmt()
+                .with_env_filter(filter(level).expect("a filter"))
+                .with_writer(written);
+            tracing::subscriber::with_default(lines.finish(), || {
+                tracing::info!(target: "audit", "who did what");
+                tracing::info!(target: "other", "chatter");
+            });
+            let lines = std::fs::read_to_string(log.path()).expect("it is ours");
+            assert!(lines.contains("who did what"), "{level}: {lines}");
+            assert!(!lines.contains("chatter"), "{level}: {lines}");
+        }
+        assert!(filter("no level, but words").is_none());
     }
 }
