@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -12,12 +11,13 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
 use super::caller::{Caller, Grant, Via};
 use super::connection::Connection;
 use super::identity::Holder;
 use super::jwt::{KeySetError, Keys};
-use super::private_file::read_private;
+use super::private_file::{PrivateFileError, read_private, read_trusted};
 use super::refusals::{LoginRefused, Refusals};
 use super::role::Capacity;
 use super::settings::AuthSettings;
@@ -38,6 +38,9 @@ pub enum AuthError {
     /// The key set cannot be used.
     #[error(transparent)]
     Keys(#[from] KeySetError),
+    /// The file of the key set cannot be used.
+    #[error("the key set (JWKS) of the issuer: {0}")]
+    KeyFile(#[from] PrivateFileError),
     /// The audit trail cannot be opened.
     #[error("cannot write the audit trail {path}: {source}; name a file that this user may write")]
     Trail {
@@ -273,7 +276,11 @@ impl Authority {
                 _ = hung_up => self.0.trail.reopen(),
                 () = tokio::time::sleep(LOOK) => {}
             }
-            self.reload();
+            let authority = self.clone();
+            // A read may hang, such as on a network file system.
+            if let Err(panicked) = spawn_blocking(move || authority.reload()).await {
+                tracing::error!(%panicked, "the tokens and keys of clients could not be read again");
+            }
         }
     }
 
@@ -328,18 +335,10 @@ impl Contents {
         let keys = settings
             .jwt
             .as_ref()
-            .map(|jwt| read_keys(&jwt.keys))
+            .map(|jwt| read_trusted(&jwt.keys))
             .transpose()?;
         Ok(Self { tokens, keys })
     }
-}
-
-// Public keys need not be private.
-fn read_keys(path: &Path) -> Result<Vec<u8>, KeySetError> {
-    std::fs::read(path).map_err(|error| KeySetError {
-        path: path.to_owned(),
-        why: error.to_string(),
-    })
 }
 
 impl Table {

@@ -1,5 +1,6 @@
 //! Private files: keys, tokens and audit trails. They are created for their owner alone, whatever the umask, and refused if
-//! anyone else can use them.
+//! anyone else can use them. Files that only say whom to trust may be read by anyone, and are refused if another than their
+//! owner can write them.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 const FOREIGN: u32 = 0o077;
 /// The same, without the group's right to read.
 const FOREIGN_BUT_GROUP_READ: u32 = 0o037;
+/// The rights of the group and of all others to write.
+const FOREIGN_WRITE: u32 = 0o022;
 /// Far above the size of any key, certificate chain or token file.
 const BYTES_MAX: u64 = 4 << 20;
 
@@ -41,6 +44,18 @@ pub enum PrivateFileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Others may write it.
+    #[error(
+        "{} can be changed by others than its owner (mode {mode:04o}), who could then choose whom this program trusts; run: \
+         chmod go-w {}",
+        path.display(), quoted(path)
+    )]
+    Changeable {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// It is larger than any file of its kind.
     #[error("{} is larger than 4 MiB; name a file of keys or tokens", path.display())]
     TooLarge {
@@ -65,7 +80,22 @@ pub fn check_private(path: &Path) -> Result<(), PrivateFileError> {
 /// # Errors
 /// As [`check_private`], and [`PrivateFileError::TooLarge`].
 pub fn read_private(path: &Path) -> Result<Vec<u8>, PrivateFileError> {
-    check_private(path)?;
+    read(path, check)
+}
+
+/// Reads a file of public keys or certificates that this program trusts. Anyone may read it, only its owner may write it.
+///
+/// # Errors
+/// [`PrivateFileError`] but [`PrivateFileError::NotPrivate`].
+pub fn read_trusted(path: &Path) -> Result<Vec<u8>, PrivateFileError> {
+    read(path, check_trusted)
+}
+
+type Check = fn(&Path, &Metadata) -> Result<(), PrivateFileError>;
+
+fn read(path: &Path, check: Check) -> Result<Vec<u8>, PrivateFileError> {
+    // The metadata come first: to open a pipe would wait for its other end.
+    check(path, &std::fs::metadata(path).map_err(unreadable(path))?)?;
     let file = File::open(path).map_err(unreadable(path))?;
     // The file that is read, should another have taken its place.
     check(path, &file.metadata().map_err(unreadable(path))?)?;
@@ -142,6 +172,18 @@ fn check(path: &Path, found: &Metadata) -> Result<(), PrivateFileError> {
     }
 }
 
+fn check_trusted(path: &Path, found: &Metadata) -> Result<(), PrivateFileError> {
+    let path = || path.to_path_buf();
+    if !found.is_file() {
+        return Err(PrivateFileError::NotAFile { path: path() });
+    }
+    let mode = found.mode() & 0o7777;
+    match mode & FOREIGN_WRITE == 0 {
+        true => Ok(()),
+        false => Err(PrivateFileError::Changeable { path: path(), mode }),
+    }
+}
+
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> PrivateFileError {
     let path = path.to_path_buf();
     move |source| PrivateFileError::Unreadable {
@@ -196,14 +238,34 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_trust_that_others_can_write_is_refused_with_the_command() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let ca = dir.path().join("ca.crt");
+        fs::write(&ca, "public").expect("there is room");
+        for mode in [0o666, 0o664, 0o646, 0o620] {
+            fs::set_permissions(&ca, Permissions::from_mode(mode)).expect("it is ours");
+            let sentence = read_trusted(&ca).expect_err("others can write it");
+            let sentence = sentence.to_string();
+            assert!(sentence.contains(&format!("mode {mode:04o}")), "{sentence}");
+            let command = format!("; run: chmod go-w {}", ca.display());
+            assert!(sentence.ends_with(&command), "{sentence}");
+        }
+        for mode in [0o644, 0o444, 0o600] {
+            fs::set_permissions(&ca, Permissions::from_mode(mode)).expect("it is ours");
+            assert_eq!(read_trusted(&ca).expect("it is good"), b"public");
+        }
+    }
+
+    #[test]
     fn what_is_no_file_of_keys_is_refused() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let pipe = dir.path().join("pipe");
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).expect("a pipe");
         for path in [&pipe, dir.path()] {
-            let refused = read_private(path);
-            assert!(matches!(refused, Err(PrivateFileError::NotAFile { .. })));
+            for refused in [read_private(path), read_trusted(path)] {
+                assert!(matches!(refused, Err(PrivateFileError::NotAFile { .. })));
+            }
         }
         let none = read_private(&dir.path().join("none")).expect_err("there is none");
         assert!(
@@ -213,8 +275,9 @@ mod tests {
         let large = dir.path().join("large");
         let file = create_private(&large).expect("it is new");
         file.set_len(BYTES_MAX + 1).expect("there is room");
-        let refused = read_private(&large);
-        assert!(matches!(refused, Err(PrivateFileError::TooLarge { .. })));
+        for refused in [read_private(&large), read_trusted(&large)] {
+            assert!(matches!(refused, Err(PrivateFileError::TooLarge { .. })));
+        }
     }
 
     #[test]

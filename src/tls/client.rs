@@ -53,10 +53,10 @@ impl ClientTls {
     /// # Errors
     /// [`TlsError`].
     pub fn load(files: &ClientFiles) -> Result<Self, TlsError> {
-        let ca = Content::read(&files.ca)?;
+        let ca = Content::read_trusted(&files.ca)?;
         let (authorities, trusted) = (ca.authorities()?, ca.certificates()?);
         let presented = files.pair.as_ref().map(|ClientPair { cert, key }| {
-            let (cert, key) = (Content::read(cert)?, Content::read_private(key)?);
+            let (cert, key) = (Content::read_trusted(cert)?, Content::read_private(key)?);
             let pair = pair(&cert, &key, cert.certificates()?)?;
             Ok::<_, TlsError>((pair, Presented { cert, key }))
         });

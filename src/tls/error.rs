@@ -7,7 +7,7 @@ use crate::access::private_file::PrivateFileError;
 /// A certificate, key or bundle cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The key is not private.
+    /// The file cannot be read, or others can use a key or change what is trusted.
     #[error(transparent)]
     Key(#[from] PrivateFileError),
     /// The content is wrong.

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::certificate::{Certificate, Described, identity};
 use super::error::{TlsError, TlsFault};
-use crate::access::private_file::read_private;
+use crate::access::private_file::{read_private, read_trusted};
 
 /// Bundles of all public CAs have some 200 KiB.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -59,7 +59,7 @@ pub fn certificates(path: &Path) -> Result<Vec<Described>, TlsError> {
 }
 
 impl Content {
-    pub(super) fn read(path: &Path) -> Result<Self, TlsError> {
+    fn read(path: &Path) -> Result<Self, TlsError> {
         let read = || {
             let mut bytes = Vec::new();
             let file = std::fs::File::open(path)?;
@@ -74,6 +74,12 @@ impl Content {
                 bytes,
             }),
         }
+    }
+
+    /// Reads certificates that this program presents or trusts. Refuses a file that others can change.
+    pub(super) fn read_trusted(path: &Path) -> Result<Self, TlsError> {
+        let (path, bytes) = (path.to_owned(), read_trusted(path)?);
+        Ok(Self { path, bytes })
     }
 
     /// Reads a key. Refuses a file that others can use.

@@ -41,10 +41,10 @@ pub(super) struct Material {
 impl Contents {
     pub(super) fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         Ok(Self {
-            cert: Content::read(&files.cert)?,
+            cert: Content::read_trusted(&files.cert)?,
             key: Content::read_private(&files.key)?,
-            ca: Content::read(&files.ca)?,
-            client_ca: Content::read(&files.client_ca)?,
+            ca: Content::read_trusted(&files.ca)?,
+            client_ca: Content::read_trusted(&files.client_ca)?,
         })
     }
 

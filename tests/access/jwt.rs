@@ -1,14 +1,18 @@
 //! JWTs of a configured issuer: the three algorithms, every claim, and the known ways to forge one.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 use serde_json::{Value, json};
+use snapledger::access::authority::Authority;
+use snapledger::access::settings::{AuthSettings, JwtSettings};
 
 use crate::await_it::until;
 use crate::guarded::Guarded;
@@ -322,4 +326,50 @@ fn a_key_set_that_cannot_serve_is_refused_at_the_start() {
             "{said}"
         );
     }
+}
+
+// Without this a pipe in the place of the key set holds up a thread of the node, or its start, for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_file_in_the_place_of_the_keys_is_refused_and_holds_nothing_up() {
+    let (first, second) = (elliptic("first"), edwards("second"));
+    let node = node(&[&first]).await;
+    let path = node.file().with_file_name("jwks.json");
+    std::fs::remove_file(&path).expect("it is ours");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).expect("a pipe");
+    let settings = AuthSettings {
+        jwt: Some(JwtSettings {
+            keys: path.clone(),
+            issuer: "https://issuer.example".to_owned(),
+            audience: "snapledger".to_owned(),
+            role_claim: "snapledger_role".to_owned(),
+        }),
+        ..AuthSettings::default()
+    };
+    let refused = Authority::open(settings.clone(), "bank").expect_err("it is a pipe");
+    assert!(
+        refused
+            .to_string()
+            .ends_with("is not a regular file; name one"),
+        "{refused}"
+    );
+    // The node looks at it meanwhile, and goes on with the keys before.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(status(&node, &signed(&first, &claims())).await.0, 200);
+    std::fs::remove_file(&path).expect("it is ours");
+    write(&path, &[&first, &second]);
+    let later = signed(&second, &claims());
+    until("the keys are read again", async || {
+        (status(&node, &later).await.0 == 200).then_some(())
+    })
+    .await;
+
+    let loose = std::fs::Permissions::from_mode(0o664);
+    std::fs::set_permissions(&path, loose).expect("it is ours");
+    let refused = Authority::open(settings, "bank").expect_err("others can write it");
+    assert!(
+        refused.to_string().contains("; run: chmod go-w "),
+        "{refused}"
+    );
+    node.stop().await;
 }
