@@ -210,7 +210,11 @@ impl Authority {
                 let table = self.table();
                 let found = table.clients.get(name);
                 let found = found.ok_or_else(|| LoginRefused::NoSuchClient(name.clone()))?;
-                Ok(Arc::clone(&found.grant))
+                // The connection may outlast the certificate.
+                Ok(Arc::new(Grant {
+                    expires: connection.and_then(|connection| connection.expires),
+                    ..Grant::clone(&found.grant)
+                }))
             }
         }
     }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::role::Capacity;
+use crate::process::ids::ID_BYTES_MAX;
 
 /// By what a caller has proven its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -179,10 +180,11 @@ impl Caller {
         }
     }
 
-    /// Notes the snapshot of a call; the first counts.
+    /// Notes the snapshot of a call; the first counts. A longer text than an id is cut.
     pub fn note_snapshot(&self, snapshot: &str) {
         if let Some(known) = &self.0 {
-            let _first = known.notes.snapshot.set(snapshot.into());
+            let id = &snapshot[..snapshot.floor_char_boundary(ID_BYTES_MAX)];
+            let _first = known.notes.snapshot.set(id.into());
         }
     }
 
@@ -218,5 +220,29 @@ async fn expired(at: Option<Timestamp>) {
             Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(LOOK_AGAIN)).await,
             _ => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_noted_up_to_the_length_of_an_id() {
+        let (live, is_live) = watch::channel(());
+        let grant = Grant {
+            name: "audit-2026".to_owned(),
+            via: Via::Token,
+            capacity: Capacity::Process,
+            accounts: Vec::new(),
+            expires: None,
+            live: is_live,
+        };
+        let caller = Caller::known(Arc::new(grant), None);
+        // The limit is inside a character of three bytes.
+        caller.note_snapshot(&"€".repeat(1000));
+        let noted = caller.notes().and_then(Notes::snapshot);
+        assert_eq!(noted, Some(&*"€".repeat(ID_BYTES_MAX / 3)));
+        drop(live);
     }
 }

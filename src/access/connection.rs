@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::identity::Identity;
 
 /// What is known of the other end of a connection.
@@ -12,4 +14,6 @@ pub struct Connection {
     pub address: SocketAddr,
     /// The identity that its certificate proves. `None` without TLS or without a certificate.
     pub identity: Option<Arc<Identity>>,
+    /// The end of validity of this certificate, which the connection may outlast.
+    pub expires: Option<Timestamp>,
 }

@@ -94,6 +94,7 @@ mod tests {
         Connection {
             address: ([127, 0, 0, 1], 1).into(),
             identity: uri.map(|uri| Arc::new(Identity::parse(uri).expect("an identity"))),
+            expires: None,
         }
     }
 

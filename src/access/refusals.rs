@@ -30,8 +30,10 @@ pub enum LoginRefused {
     /// The token is not one of this cluster.
     #[error("the token is not known here; it was revoked, or is for another cluster")]
     Unknown,
-    /// The token has ended.
-    #[error("the token has expired; ask the operator for another one")]
+    /// The token or the certificate has ended.
+    #[error(
+        "the token or the certificate of the caller has expired; ask the operator for another one"
+    )]
     Expired,
     /// The JWT is refused.
     #[error("{0}")]

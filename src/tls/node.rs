@@ -4,15 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::certificate::identity;
+use super::certificate::{Certificate, identity};
 use super::error::{TlsError, TlsFault};
 use super::files::TlsFiles;
 use super::material::{Contents, Material};
@@ -33,6 +35,24 @@ struct Shared {
     refusals: Refusals,
     expiry: Gauge,
     reload_failures: Counter,
+}
+
+/// What the certificate of a client proves.
+pub struct Proven {
+    /// Who it is.
+    pub identity: Identity,
+    /// Until when; `None`: beyond all times that can be represented.
+    pub expires: Option<Timestamp>,
+}
+
+impl Proven {
+    fn by(end: &CertificateDer<'_>) -> io::Result<Self> {
+        let described = Certificate::read(end).map_err(io::Error::other)?;
+        Ok(Self {
+            identity: identity(end).map_err(io::Error::other)?,
+            expires: Timestamp::from_second(described.until).ok(),
+        })
+    }
 }
 
 /// The result of looking at the files again.
@@ -96,7 +116,7 @@ impl Tls {
     ///
     /// # Errors
     /// The handshake failed. [`Tls::refused`] reports it.
-    pub async fn accept<S>(&self, stream: S) -> io::Result<(TlsStream<S>, Option<Arc<Identity>>)>
+    pub async fn accept<S>(&self, stream: S) -> io::Result<(TlsStream<S>, Option<Proven>)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -104,8 +124,8 @@ impl Tls {
         let stream = acceptor.accept(stream).await?;
         let certificates = stream.get_ref().1.peer_certificates();
         let end = certificates.and_then(<[_]>::first);
-        let theirs = end.map(identity).transpose().map_err(io::Error::other)?;
-        Ok((stream, theirs.map(Arc::new)))
+        let proven = end.map(Proven::by).transpose()?;
+        Ok((stream, proven))
     }
 
     /// Counts and logs a connection that was refused.

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod await_it;
+mod certified;
 mod commands;
 mod documented;
 mod guarded;

@@ -10,7 +10,7 @@ use tonic::Status;
 
 use super::Call;
 
-const ENDED: &str = "the token of this call was revoked or has expired";
+const ENDED: &str = "the token or certificate of this call was revoked or has expired";
 
 /// How a body tells that it is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

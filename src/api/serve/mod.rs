@@ -97,6 +97,7 @@ mod tests {
     use std::io::{self, Write as _};
     use std::net::{SocketAddr, TcpStream};
 
+    use axum::Extension;
     use axum::body::Body;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -105,12 +106,13 @@ mod tests {
 
     use super::listener::ConnectionLimit;
     use super::*;
+    use crate::access::connection::Connection;
     use crate::access::identity::Holder;
     use crate::access::private_file::replace_private;
     use crate::node::Refusals;
     use crate::process::ids::ProcessId;
-    use crate::tls::client::{ClientFiles, ClientTls};
-    use crate::tls::files::TlsFiles;
+    use crate::tls::client::{ClientFiles, ClientPair, ClientTls};
+    use crate::tls::files::{TlsFiles, certificates};
     use crate::tls::issue::Authority;
     use crate::tls::node::Tls;
 
@@ -133,7 +135,8 @@ mod tests {
         };
         let router = Router::new()
             .route("/broken", get(move || answer(true)))
-            .route("/whole", get(move || answer(false)));
+            .route("/whole", get(move || answer(false)))
+            .route("/expires", get(end_of_certificate));
         let limit = ConnectionLimit {
             for_all: 9,
             reserved: 0,
@@ -145,6 +148,11 @@ mod tests {
             stop,
             serving,
         }
+    }
+
+    async fn end_of_certificate(Extension(connection): Extension<Connection>) -> String {
+        let expires = connection.expires.map(|end| end.to_string());
+        expires.unwrap_or_default()
     }
 
     fn request(path: &str) -> String {
@@ -195,7 +203,15 @@ mod tests {
             client_ca: path("ca.crt"),
         };
         let tls = Tls::load(files, "c", &n1).expect("a pair");
-        let client = ClientTls::load(&ClientFiles::trusting(&path("ca.crt"))).expect("a CA");
+        let pair = ClientPair {
+            cert: path("n1.crt"),
+            key: path("n1.key"),
+        };
+        let client = ClientTls::load(&ClientFiles {
+            pair: Some(pair),
+            ..ClientFiles::trusting(&path("ca.crt"))
+        });
+        let client = client.expect("a CA and a pair");
         let served = served(Some(tls)).await;
         let address = served.address.to_string();
         let asked = async |path: &str| {
@@ -210,6 +226,12 @@ mod tests {
         assert!(kinds.contains(&error.kind()), "{error}");
         let whole = asked("/whole").await.expect("it is whole");
         assert!(whole.ends_with("half"), "{whole}");
+        let until = certificates(&path("n1.crt")).expect("it is there")[0]
+            .certificate
+            .until;
+        let until = jiff::Timestamp::from_second(until).expect("tomorrow");
+        let expires = asked("/expires").await.expect("it is whole");
+        assert!(expires.ends_with(&until.to_string()), "{expires}");
         drop(served.stop);
         served.serving.await.expect("it stops");
     }

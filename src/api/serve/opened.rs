@@ -30,7 +30,7 @@ use super::{http1, http2};
 use crate::access::connection::Connection;
 use crate::access::identity::Holder;
 use crate::node::RefusalReason;
-use crate::tls::node::Tls;
+use crate::tls::node::{Proven, Tls};
 use crate::tls::refusals::{NotTls, TooSlow};
 
 /// The first bytes of every HTTP/2 connection (RFC 9113 §3.4).
@@ -75,6 +75,7 @@ impl Opened {
         let other_end = Connection {
             address: accepted.address,
             identity: None,
+            expires: None,
         };
         let arrived = Arrived {
             reset,
@@ -147,8 +148,11 @@ impl Arrived {
             refuse_plain(read, write).await;
             return Err(io::Error::other(NotTls));
         }
-        let (stream, identity) = tls.accept(join(read, write)).await?;
-        self.other_end.identity = identity;
+        let (stream, proven) = tls.accept(join(read, write)).await?;
+        if let Some(Proven { identity, expires }) = proven {
+            self.other_end.identity = Some(Arc::new(identity));
+            self.other_end.expires = expires;
+        }
         let (read, write) = split(stream);
         self.opened(read, write).await
     }
