@@ -44,6 +44,22 @@ fn a_certificate_is_shown_as_it_was_issued() {
     }
 }
 
+// Nodes and clients refuse a CA that others can write. Without this they refuse what `cert` makes where the umask is 002.
+#[test]
+fn a_certificate_can_be_changed_by_its_owner_alone_whatever_the_umask() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let script = r#"umask 000; exec "$0" cert init --cluster bank --dir certs"#;
+    let mut shell = Command::new("sh");
+    let shell = shell.current_dir(dir.path());
+    let program = cargo_bin("snapledger");
+    shell.args(["-c", script]).arg(program).assert().success();
+    for (name, mode) in [("ca.crt", 0o644), ("ca.key", 0o600)] {
+        let metadata = dir.path().join("certs").join(name).metadata();
+        let found = metadata.expect("it was made").permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{name}: {found:o}");
+    }
+}
+
 #[test]
 fn nothing_is_overwritten_and_faults_say_what_to_do() {
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::super::{CliError, Report};
@@ -122,6 +122,8 @@ impl Pair {
         let certificate = File::options()
             .write(true)
             .create_new(true)
+            // A node refuses one that others can write.
+            .mode(0o644)
             .open(&self.cert);
         write(&self.cert, certificate, &issued.certificate)?;
         let synced = File::open(dir).and_then(|dir| dir.sync_all());
