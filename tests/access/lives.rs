@@ -98,7 +98,7 @@ async fn a_stream_that_lets_no_answer_through_books_nothing_after_the_revocation
     let (batches, asked) = mpsc::channel::<ApplyRequest>(1);
     let mut ledger = LedgerServiceClient::new(closed.connect_lazy());
     let stream = ledger.stream(with_token(&token, ReceiverStream::new(asked)));
-    let unread = stream.await.expect("it opens").into_inner();
+    let mut unread = stream.await.expect("it opens").into_inner();
     batches.send(one.clone()).await.expect("it is open");
     until("the first batch is booked", async || {
         (balance().await == Some(1)).then_some(())
@@ -115,7 +115,8 @@ async fn a_stream_that_lets_no_answer_through_books_nothing_after_the_revocation
         let sent = tokio::time::timeout(Duration::from_millis(200), batches.send(one.clone()));
         let _closed = sent.await;
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Time for batches that were sent to be booked.
+    let _nothing = tokio::time::timeout(Duration::from_millis(500), unread.message()).await;
     assert_eq!(balance().await, Some(1));
     drop(unread);
     node.stop().await;

@@ -150,8 +150,9 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
             // Before there is a store, and the end of the threads that own it.
             "src/node/recovery.rs",
             "src/node/mod.rs",
-            // Files of certificates, not the store.
+            // Files of certificates, tokens and keys, not the store.
             "src/tls/reload.rs",
+            "src/access/authority.rs",
             // Commands have no node.
             "src/bench/",
             "src/cli/",
