@@ -296,7 +296,7 @@ fn programs_are_told_of_errors_in_json() {
             "start the node",
         ),
         (
-            &["snapshot", "list", "--rest", "https://n1"],
+            &["snapshot", "list", "--rest", "ftp://n1"],
             2,
             "write for example",
         ),
@@ -337,7 +337,7 @@ fn bad_usage_is_2() {
         &["nod"],
         &["account", "deposit", "a", "0"],
         &["account", "deposit", "a", "1.5"],
-        &["snapshot", "list", "--rest", "https://n1"],
+        &["snapshot", "list", "--rest", "ftp://n1"],
         &["snapshot", "take", "--deadline", "soon"],
         &["snapshot", "take", "--deadline", "5"],
         &["snapshot", "take", "--deadline", "2h"],
