@@ -3,7 +3,9 @@
 use snapledger::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
 use snapledger::proto::chandy_lamport::{ApplicationMessage, MarkerMessage};
 use snapledger::proto::snapledger::peer_service_client::PeerServiceClient;
-use snapledger::proto::snapledger::{Frame, Greeting, Hello, Identity, Tally, frame};
+use snapledger::proto::snapledger::{
+    Actor, Frame, Greeting, Hello, Identity, ListPinsRequest, ListedPin, Tally, frame,
+};
 use snapledger::tls::client::ClientTls;
 use tonic::{Code, Status};
 
@@ -48,6 +50,25 @@ fn message(from: &str) -> ApplicationMessage {
         payload: br#"{"transfer_id":"t","from_account":"a","to_account":"b","amount":5}"#.to_vec(),
         message_type: "transfer".to_owned(),
         sender_clock: 1,
+    }
+}
+
+fn pin(by: &str) -> ListPinsRequest {
+    let actor = Actor {
+        client: "auditor".to_owned(),
+        request_id: "forged\u{1b}[31m\n".to_owned(),
+        ..Actor::default()
+    };
+    let word = ListedPin {
+        snapshot_id: "s".to_owned(),
+        pinned: true,
+        time: 1 << 12,
+        process: by.to_owned(),
+        actor: Some(actor),
+    };
+    ListPinsRequest {
+        cluster: "bank".to_owned(),
+        word: Some(word),
     }
 }
 
@@ -100,6 +121,27 @@ async fn another_process_cannot_speak_for_one_whatever_the_call() {
         .await
         .expect("it answers");
     assert_eq!(account["status"], 404, "{account}");
+}
+
+#[tokio::test]
+async fn a_process_tells_its_own_pins_alone() {
+    let cluster = Cluster::up().await;
+    let n2 = cluster.certificates.trusting(Some("n2"));
+    let mut peer = PeerServiceClient::new(cluster.grpc("n3", &n2));
+    let refused = peer.list_pins(pin("n1")).await.expect_err("a forged pin");
+    assert_refused(&refused, "n1");
+    let all = ListPinsRequest {
+        cluster: "bank".to_owned(),
+        word: None,
+    };
+    let listed = peer.list_pins(all).await.expect("anyone of it may ask");
+    let first = listed.into_inner().message().await.expect("a list");
+    assert_eq!(first, None, "nothing was stored");
+    let listed = peer.list_pins(pin("n2")).await.expect("its own name");
+    let first = listed.into_inner().message().await.expect("a list");
+    let first = first.expect("the newest pin");
+    let actor = first.actor.expect("it is named");
+    assert_eq!((&*first.process, &*actor.request_id), ("n2", "forged[31m"));
 }
 
 #[tokio::test]

@@ -292,8 +292,12 @@ impl PeerService for Peering {
         &self,
         request: Request<ListPinsRequest>,
     ) -> Result<Response<Self::ListPinsStream>, Status> {
+        self.check_cluster(&request.get_ref().cluster)?;
+        // A node tells its own updates alone. Those of others it lists when asked; they are hearsay.
+        if let Some(word) = &request.get_ref().word {
+            self.handle.check_peer(&request, &word.process)?;
+        }
         let request = request.into_inner();
-        self.check_cluster(&request.cluster)?;
         let pins = match request.word {
             Some(told) => match pin_from_wire(&told) {
                 Some((snapshot, pin)) => {

@@ -99,17 +99,20 @@ fn actor_to_wire(actor: &Actor) -> wire::Actor {
     }
 }
 
+// A peer may send any text; what people read contains no control characters.
 fn actor_from_wire(actor: &wire::Actor) -> Actor {
-    let given = |text: &'_ String| Some(text.clone()).filter(|text| !text.is_empty());
+    let given = |text: &str| {
+        let text: String = text.chars().filter(|char| !char.is_control()).collect();
+        Some(text).filter(|text| !text.is_empty())
+    };
     let (client, request) = (given(&actor.client), given(&actor.request_id));
+    let told = Actor::of_request(client.as_deref(), request.as_deref());
     match given(&actor.system_user) {
         Some(user) => Actor {
-            request: request
-                .as_deref()
-                .and_then(|id| Actor::of_request(None, Some(id)).request),
+            request: told.request,
             ..Actor::of_system(&user)
         },
-        None => Actor::of_request(client.as_deref(), request.as_deref()),
+        None => told,
     }
 }
 
@@ -156,6 +159,23 @@ mod tests {
             let listed = pin_to_wire(&snapshot, &pin);
             assert_eq!(pin_from_wire(&listed), Some((snapshot.clone(), pin)));
         }
+    }
+
+    // Without this, a peer could draw on the terminal of whoever reads the pins.
+    #[test]
+    fn a_name_that_is_received_has_no_control_characters() {
+        let told = wire::Actor {
+            client: "audit\u{9b}or".to_owned(),
+            system_user: String::new(),
+            request_id: "r-1\u{1b}[31m\n".to_owned(),
+        };
+        let clean = Actor::of_request(Some("auditor"), Some("r-1[31m"));
+        assert_eq!(actor_from_wire(&told), clean);
+        let told = wire::Actor {
+            system_user: "ro\not".to_owned(),
+            ..wire::Actor::default()
+        };
+        assert_eq!(actor_from_wire(&told), Actor::of_system("root"));
     }
 
     #[test]

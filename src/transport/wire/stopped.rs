@@ -36,6 +36,7 @@ pub fn stopped_from_wire(
             to: ProcessId::parse(&to)?,
         };
         if channel.from == *process || channel.to == *process {
+            why.retain(|char| !char.is_control());
             why.truncate(why.floor_char_boundary(WHY_BYTES_MAX));
             channels.push((channel, why));
         }
