@@ -200,6 +200,6 @@ mod tests {
             assert!(lines.contains("who did what"), "{level}: {lines}");
             assert!(!lines.contains("chatter"), "{level}: {lines}");
         }
-        assert!(filter("no level, but words").is_none());
+        assert!(filter("node=loud").is_none());
     }
 }
