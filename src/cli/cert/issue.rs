@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::super::{CliError, Report};
@@ -119,13 +119,7 @@ impl Pair {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|error| unwritable(dir, &error))?;
         write(&self.key, create_private(&self.key), &issued.key)?;
-        let certificate = File::options()
-            .write(true)
-            .create_new(true)
-            // A node refuses one that others can write.
-            .mode(0o644)
-            .open(&self.cert);
-        write(&self.cert, certificate, &issued.certificate)?;
+        write(&self.cert, create_private(&self.cert), &issued.certificate)?;
         let synced = File::open(dir).and_then(|dir| dir.sync_all());
         synced.map_err(|error| unwritable(dir, &error))
     }
