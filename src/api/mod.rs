@@ -18,6 +18,7 @@ pub mod rest;
 pub mod serve;
 pub(crate) mod time;
 mod time_argument;
+mod trailers;
 mod unanswered;
 mod verdict;
 

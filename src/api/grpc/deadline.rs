@@ -9,10 +9,11 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
-use hyper::HeaderMap;
 use hyper::body::{Body as _, Bytes, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::Status;
+
+use crate::api::trailers;
 
 /// The part of the deadline that is kept for the answer itself when a call waits.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
@@ -83,10 +84,8 @@ impl hyper::body::Body for Timed {
         if !self.body.is_end_stream() && self.end.as_mut().poll(context).is_ready() {
             // Dropping the body tells the source of the answer that its receiver is gone.
             self.body = Body::empty();
-            let mut trailers = HeaderMap::new();
-            let status = exceeded(self.allowed).add_header(&mut trailers);
-            status.expect("a sentence in ASCII can be sent");
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            let status = exceeded(self.allowed);
+            return Poll::Ready(Some(Ok(trailers::ending_with(&status))));
         }
         Pin::new(&mut self.body).poll_frame(context)
     }

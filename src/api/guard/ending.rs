@@ -4,11 +4,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
-use hyper::HeaderMap;
 use hyper::body::{Body as _, Bytes, Frame, SizeHint};
 use tonic::Status;
 
 use super::Call;
+use crate::api::trailers;
 
 const ENDED: &str = "the token or certificate of this call was revoked or has expired";
 
@@ -61,12 +61,7 @@ impl hyper::body::Body for Ending {
             self.body = Body::empty();
             return Poll::Ready(Some(match self.call.kind {
                 Kind::Rest => Err(axum::Error::new(std::io::Error::other(ENDED))),
-                Kind::Grpc => {
-                    let mut trailers = HeaderMap::new();
-                    let status = Status::unauthenticated(ENDED).add_header(&mut trailers);
-                    status.expect("a sentence in ASCII can be sent");
-                    Ok(Frame::trailers(trailers))
-                }
+                Kind::Grpc => Ok(trailers::ending_with(&Status::unauthenticated(ENDED))),
             }));
         }
         Pin::new(&mut self.body).poll_frame(context)

@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, HttpBody as _};
 use axum::http::Response;
-use hyper::HeaderMap;
 use hyper::body::{Bytes, Frame, SizeHint};
 
 use super::REQUEST_BYTES;
@@ -15,6 +14,7 @@ use super::refusal::Protocol;
 use super::request::RequestUsage;
 use super::usage::ConnectionUsage;
 use crate::api::error::Failure;
+use crate::api::trailers;
 
 /// A body that is charged to its request: as a whole if its size is known, else each block until the client has taken it.
 pub(in crate::api::serve) struct Owed {
@@ -122,12 +122,7 @@ impl Owed {
     fn refused(&mut self, failure: Failure) -> Result<Frame<Bytes>, axum::Error> {
         self.body = Body::empty();
         match self.protocol {
-            Protocol::Grpc => {
-                let mut trailers = HeaderMap::new();
-                let status = tonic::Status::from(failure).add_header(&mut trailers);
-                status.expect("a sentence in ASCII can be sent");
-                Ok(Frame::trailers(trailers))
-            }
+            Protocol::Grpc => Ok(trailers::ending_with(&failure.into())),
             Protocol::Rest => Err(axum::Error::new(failure)),
         }
     }
