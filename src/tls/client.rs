@@ -95,9 +95,18 @@ impl ClientTls {
     /// The node cannot be reached, or is refused.
     pub async fn open(&self, address: &str) -> io::Result<TlsStream<TcpStream>> {
         let (host, _) = address.rsplit_once(':').unwrap_or((address, ""));
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
+        self.secure(host, socket).await
+    }
+
+    /// The handshake with `host` on an open connection.
+    pub(crate) async fn secure(
+        &self,
+        host: &str,
+        socket: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
         connector.connect(name, socket).await
     }

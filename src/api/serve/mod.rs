@@ -101,8 +101,10 @@ mod tests {
     use axum::body::Body;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpSocket;
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
+    use tokio_rustls::client::TlsStream;
 
     use super::listener::ConnectionLimit;
     use super::*;
@@ -116,6 +118,55 @@ mod tests {
     use crate::tls::issue::Authority;
     use crate::tls::node::Tls;
 
+    const NINE: ConnectionLimit = ConnectionLimit {
+        for_all: 9,
+        reserved: 0,
+    };
+
+    /// A node with a certificate, which is also that of a peer, and the CA alone.
+    struct Certified {
+        dir: tempfile::TempDir,
+        tls: Tls,
+        peer: ClientTls,
+        stranger: ClientTls,
+    }
+
+    impl Certified {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let path = |name: &str| dir.path().join(name);
+            let (authority, ca) = Authority::new("c", 1).expect("a CA");
+            let n1 = ProcessId::parse("n1").expect("an id");
+            let holder = Holder::Process(n1.clone());
+            let hosts = ["127.0.0.1".to_owned()];
+            let pair = authority.issue(holder, &hosts, 1).expect("a pair");
+            std::fs::write(path("ca.crt"), ca.certificate).expect("there is room");
+            std::fs::write(path("n1.crt"), pair.certificate).expect("there is room");
+            replace_private(&path("n1.key"), pair.key.as_bytes()).expect("there is room");
+            let files = TlsFiles {
+                cert: path("n1.crt"),
+                key: path("n1.key"),
+                ca: path("ca.crt"),
+                client_ca: path("ca.crt"),
+            };
+            let trusting = ClientFiles::trusting(&path("ca.crt"));
+            let stranger = ClientTls::load(&trusting).expect("a CA");
+            let proving = ClientFiles {
+                pair: Some(ClientPair {
+                    cert: path("n1.crt"),
+                    key: path("n1.key"),
+                }),
+                ..trusting
+            };
+            Self {
+                tls: Tls::load(files, "c", &n1).expect("a pair"),
+                peer: ClientTls::load(&proving).expect("a pair"),
+                stranger,
+                dir,
+            }
+        }
+    }
+
     struct Served {
         address: SocketAddr,
         stop: oneshot::Sender<()>,
@@ -123,7 +174,7 @@ mod tests {
     }
 
     // Serves one answer that breaks off and one that is whole.
-    async fn served(tls: Option<Tls>) -> Served {
+    async fn served(tls: Option<Tls>, limit: ConnectionLimit) -> Served {
         let (stop, stopped) = oneshot::channel::<()>();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a free port");
@@ -137,10 +188,6 @@ mod tests {
             .route("/broken", get(move || answer(true)))
             .route("/whole", get(move || answer(false)))
             .route("/expires", get(end_of_certificate));
-        let limit = ConnectionLimit {
-            for_all: 9,
-            reserved: 0,
-        };
         let listener = Listener::new(listener, limit, Refusals::default()).with_tls(tls);
         let serving = tokio::spawn(serve(listener, router, stopped));
         Served {
@@ -162,7 +209,7 @@ mod tests {
     // Without this half an answer looks whole on HTTP/1.0, which has no other end mark.
     #[tokio::test]
     async fn an_answer_that_breaks_off_over_http_1_0_resets_the_connection() {
-        let served = served(None).await;
+        let served = served(None, NINE).await;
         let address = served.address;
         let asked = |path: &'static str| {
             tokio::task::spawn_blocking(move || {
@@ -186,33 +233,9 @@ mod tests {
     // With TLS the end of an answer is a notice within the session, which must be absent then.
     #[tokio::test]
     async fn an_answer_that_breaks_off_over_tls_does_not_end_the_session() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = |name: &str| dir.path().join(name);
-        let (authority, ca) = Authority::new("c", 1).expect("a CA");
-        let n1 = ProcessId::parse("n1").expect("an id");
-        let holder = Holder::Process(n1.clone());
-        let hosts = ["127.0.0.1".to_owned()];
-        let pair = authority.issue(holder, &hosts, 1).expect("a pair");
-        std::fs::write(path("ca.crt"), ca.certificate).expect("there is room");
-        std::fs::write(path("n1.crt"), pair.certificate).expect("there is room");
-        replace_private(&path("n1.key"), pair.key.as_bytes()).expect("there is room");
-        let files = TlsFiles {
-            cert: path("n1.crt"),
-            key: path("n1.key"),
-            ca: path("ca.crt"),
-            client_ca: path("ca.crt"),
-        };
-        let tls = Tls::load(files, "c", &n1).expect("a pair");
-        let pair = ClientPair {
-            cert: path("n1.crt"),
-            key: path("n1.key"),
-        };
-        let client = ClientTls::load(&ClientFiles {
-            pair: Some(pair),
-            ..ClientFiles::trusting(&path("ca.crt"))
-        });
-        let client = client.expect("a CA and a pair");
-        let served = served(Some(tls)).await;
+        let ours = Certified::new();
+        let client = &ours.peer;
+        let served = served(Some(ours.tls.clone()), NINE).await;
         let address = served.address.to_string();
         let asked = async |path: &str| {
             let mut socket = client.open(&address).await?;
@@ -226,7 +249,7 @@ mod tests {
         assert!(kinds.contains(&error.kind()), "{error}");
         let whole = asked("/whole").await.expect("it is whole");
         assert!(whole.ends_with("half"), "{whole}");
-        let until = certificates(&path("n1.crt")).expect("it is there")[0]
+        let until = certificates(&ours.dir.path().join("n1.crt")).expect("it is there")[0]
             .certificate
             .until;
         let until = jiff::Timestamp::from_second(until).expect("tomorrow");
@@ -234,5 +257,38 @@ mod tests {
         assert!(expires.ends_with(&until.to_string()), "{expires}");
         drop(served.stop);
         served.serving.await.expect("it stops");
+    }
+
+    // One byte of the answer to a call of a peer, from one of the addresses of this machine; 0: closed without an answer.
+    async fn called(
+        client: &ClientTls,
+        from: [u8; 4],
+        to: SocketAddr,
+    ) -> (usize, TlsStream<tokio::net::TcpStream>) {
+        let socket = TcpSocket::new_v4().expect("there are descriptors");
+        socket.bind((from, 0).into()).expect("a free port");
+        let socket = socket.connect(to).await.expect("it listens");
+        let mut socket = client.secure("127.0.0.1", socket).await.expect("TLS");
+        let request = "POST /snapledger.v1.PeerService/Greet HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let _closed = socket.write_all(request.as_bytes()).await;
+        let read = socket.read(&mut [0]).await.unwrap_or(0);
+        (read, socket)
+    }
+
+    // Without this, two hosts without certificates could keep a peer out of a node by naming the paths of peers.
+    #[tokio::test]
+    async fn strangers_of_two_addresses_leave_the_reserved_places_to_a_peer() {
+        let ours = Certified::new();
+        let reserved = ConnectionLimit {
+            for_all: 0,
+            reserved: 2,
+        };
+        let served = served(Some(ours.tls.clone()), reserved).await;
+        let (first, _first) = called(&ours.stranger, [127, 0, 0, 2], served.address).await;
+        let (second, _second) = called(&ours.stranger, [127, 0, 0, 3], served.address).await;
+        assert_eq!((first, second), (0, 0), "they are closed");
+        let (answer, _peer) = called(&ours.peer, [127, 0, 0, 1], served.address).await;
+        assert_eq!(answer, 1, "it has a place");
+        drop(served.stop);
     }
 }

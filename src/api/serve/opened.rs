@@ -20,9 +20,9 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tower_http::add_extension::AddExtension;
 
-use super::limits::ConnectionUsage;
 use super::limits::requests::Limited;
 use super::limits::watch::{Ending, watched};
+use super::limits::{ConnectionUsage, TRIAL};
 use super::listener::Accepted;
 use super::resets::paced;
 use super::resettable::Resettable;
@@ -64,6 +64,8 @@ pub(super) struct Halves<R, W> {
     /// Requests a reset at the end.
     reset: Arc<AtomicBool>,
     other_end: Connection,
+    /// Whether a peer may be at the other end; with TLS its certificate shows it.
+    may_be_peer: bool,
     usage: Arc<ConnectionUsage>,
     is_http2: bool,
 }
@@ -91,7 +93,11 @@ impl Opened {
             }
             Some(tls) => {
                 let address = accepted.address;
-                let opened = timeout(FIRST_BYTES_MAX, arrived.secured(&tls, read, write)).await;
+                let limit = match arrived.usage.place.is_on_trial() {
+                    true => TRIAL,
+                    false => FIRST_BYTES_MAX,
+                };
+                let opened = timeout(limit, arrived.secured(&tls, read, write)).await;
                 let opened = opened.unwrap_or_else(|_| Err(io::Error::other(TooSlow)));
                 opened
                     .inspect_err(|error| tls.refused(address, error))
@@ -133,6 +139,7 @@ impl Arrived {
             write,
             reset: self.reset,
             other_end: self.other_end,
+            may_be_peer: true,
             usage: self.usage,
         })
     }
@@ -149,12 +156,21 @@ impl Arrived {
             return Err(io::Error::other(NotTls));
         }
         let (stream, proven) = tls.accept(join(read, write)).await?;
+        let mut is_peer = false;
         if let Some(Proven { identity, expires }) = proven {
+            is_peer = matches!(identity.holder, Holder::Process(_));
             self.other_end.identity = Some(Arc::new(identity));
             self.other_end.expires = expires;
         }
+        if is_peer {
+            self.usage.place.is_of_peer();
+        }
         let (read, write) = split(stream);
-        self.opened(read, write).await
+        let opened = self.opened(read, write).await?;
+        Ok(Halves {
+            may_be_peer: is_peer,
+            ..opened
+        })
     }
 }
 
@@ -174,12 +190,13 @@ where
 {
     fn serve(self, router: Router, graceful: &GracefulShutdown, connections: &mut JoinSet<()>) {
         let usage = self.usage;
-        let identity = self.other_end.identity.as_ref();
-        if identity.is_some_and(|identity| matches!(identity.holder, Holder::Process(_))) {
-            usage.place.is_of_peer();
+        if !self.may_be_peer && usage.place.is_on_trial() {
+            usage.count(RefusalReason::Connections);
+            return;
         }
         let service = AddExtension::new(router, self.other_end);
-        let service = TowerToHyperService::new(Limited::new(service, Arc::clone(&usage)));
+        let service =
+            TowerToHyperService::new(Limited::new(service, Arc::clone(&usage), self.may_be_peer));
         let read = Ending {
             inner: self.read,
             usage: Arc::clone(&usage),

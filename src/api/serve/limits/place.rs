@@ -84,7 +84,7 @@ impl Place {
     }
 
     /// Whether this is a reserved place, and nothing has shown that a peer uses it.
-    pub(super) fn is_on_trial(&self) -> bool {
+    pub(in crate::api::serve) fn is_on_trial(&self) -> bool {
         self.is_reserved && !self.is_peer.load(Ordering::Relaxed)
     }
 

@@ -30,6 +30,7 @@ pub(super) struct RequestUsage {
     pub(super) blocks: AtomicUsize,
     /// The answer whose next block waits for room.
     waiting: Mutex<Option<Waker>>,
+    is_open: bool,
 }
 
 /// Why a body was refused.
@@ -40,13 +41,15 @@ enum Refused {
 }
 
 impl RequestUsage {
-    pub(super) fn new(permit: Permit) -> Arc<Self> {
-        permit.usage().progress.request_begins();
+    /// `is_open`: whether it is a stream that anyone may hold for any time.
+    pub(super) fn new(permit: Permit, is_open: bool) -> Arc<Self> {
+        permit.usage().progress.request_begins(is_open);
         Arc::new(Self {
             permit,
             refused: OnceLock::new(),
             blocks: AtomicUsize::new(0),
             waiting: Mutex::default(),
+            is_open,
         })
     }
 
@@ -96,7 +99,7 @@ impl RequestUsage {
 
 impl Drop for RequestUsage {
     fn drop(&mut self) {
-        self.permit.usage().progress.request_ends();
+        self.permit.usage().progress.request_ends(self.is_open);
     }
 }
 

@@ -30,6 +30,8 @@ const STREAMS: [&str; 3] = [
     "/snapledger.v1.PeerService/Channel",
     "/grpc.reflection.",
 ];
+/// The streams that anyone may open without a log-in and hold for any time.
+const OPEN_STREAMS: [&str; 2] = ["/grpc.health.v1.Health/Watch", "/grpc.reflection."];
 /// What a header field costs beside its name and value.
 const FIELD_BYTES: usize = 64;
 
@@ -38,11 +40,40 @@ const FIELD_BYTES: usize = 64;
 pub(in crate::api::serve) struct Limited<S> {
     inner: S,
     usage: Arc<ConnectionUsage>,
+    may_be_peer: bool,
 }
 
 impl<S> Limited<S> {
-    pub(in crate::api::serve) fn new(inner: S, usage: Arc<ConnectionUsage>) -> Self {
-        Self { inner, usage }
+    /// `may_be_peer`: whether calls of peers count as such, which a path alone does not show where peers have certificates.
+    pub(in crate::api::serve) fn new(
+        inner: S,
+        usage: Arc<ConnectionUsage>,
+        may_be_peer: bool,
+    ) -> Self {
+        Self {
+            inner,
+            usage,
+            may_be_peer,
+        }
+    }
+
+    fn admit<B>(&self, request: &Request<B>) -> Result<Arc<RequestUsage>, Failure> {
+        let (usage, path) = (&self.usage, request.uri().path());
+        let is_of_peer = self.may_be_peer && is_any(&PEER_CALLS, path);
+        if is_of_peer {
+            usage.place.is_of_peer();
+        } else if usage.place.is_on_trial() {
+            usage.count(RefusalReason::Connections);
+            return Err(Failure::Busy(usage.place.connections_max(), "connections"));
+        }
+        let resource = match is_of_peer {
+            true => Resource::PeerBytes,
+            false => Resource::ClientBytes,
+        };
+        let bytes = REQUEST_BYTES + path.len() + size(request.headers());
+        let permit = usage.take(resource, bytes)?;
+        let is_open = is_any(&OPEN_STREAMS, path);
+        Ok(RequestUsage::new(permit, is_open))
     }
 }
 
@@ -61,7 +92,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let protocol = Protocol::of(request.headers());
-        match admit(&self.usage, &request) {
+        match self.admit(&request) {
             Ok(usage) => {
                 let charged = Arc::clone(&usage);
                 let may_be_silent = is_any(&STREAMS, request.uri().path());
@@ -82,33 +113,12 @@ where
                 })
             }
             Err(failure) => {
-                let usage = RequestUsage::new(self.usage.nothing(Resource::ClientBytes));
+                let usage = RequestUsage::new(self.usage.nothing(Resource::ClientBytes), false);
                 let answer = Owed::answer(protocol.answer(failure), protocol, usage);
                 Box::pin(std::future::ready(Ok(answer)))
             }
         }
     }
-}
-
-fn admit<B>(
-    usage: &Arc<ConnectionUsage>,
-    request: &Request<B>,
-) -> Result<Arc<RequestUsage>, Failure> {
-    let path = request.uri().path();
-    let is_of_peer = is_any(&PEER_CALLS, path);
-    if is_of_peer {
-        usage.place.is_of_peer();
-    } else if usage.place.is_on_trial() {
-        usage.count(RefusalReason::Connections);
-        return Err(Failure::Busy(usage.place.connections_max(), "connections"));
-    }
-    let resource = match is_of_peer {
-        true => Resource::PeerBytes,
-        false => Resource::ClientBytes,
-    };
-    let bytes = REQUEST_BYTES + path.len() + size(request.headers());
-    let permit = usage.take(resource, bytes)?;
-    Ok(RequestUsage::new(permit))
 }
 
 fn is_any(calls: &[&str], path: &str) -> bool {
@@ -119,4 +129,57 @@ fn size(headers: &HeaderMap) -> usize {
     let fields = headers.iter();
     let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES);
     fields.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use tower::ServiceExt as _;
+
+    use super::super::places::Places;
+    use super::*;
+
+    const GREET: &str = "/snapledger.v1.PeerService/Greet";
+
+    async fn is_charged_as_peer(may_be_peer: bool) -> bool {
+        let usage = Places::alone();
+        let all = usage.take(Resource::ClientBytes, super::super::RESERVED_BYTES);
+        let share = super::super::address_share(super::super::CLIENT_BYTES_MAX);
+        let rest = usage.take(Resource::ClientBytes, share);
+        let _all = (all.expect("its reserve"), rest.expect("its share"));
+        let limited = Limited::new(Router::new(), usage, may_be_peer);
+        let request = Request::get(GREET).body(Body::empty());
+        let answer = limited.oneshot(request.expect("a request")).await;
+        answer.expect("it answers").status() == 404
+    }
+
+    // Without this, strangers could fill the memory for calls of peers by naming their paths.
+    #[tokio::test]
+    async fn a_path_makes_no_peer_where_peers_have_certificates() {
+        assert!(is_charged_as_peer(true).await);
+        assert!(!is_charged_as_peer(false).await);
+    }
+
+    // Without this, streams without a log-in would hold connections for ever.
+    #[tokio::test]
+    async fn an_open_stream_without_log_in_is_no_work_in_progress() {
+        for (path, is_work) in [
+            ("/grpc.health.v1.Health/Watch", false),
+            (
+                "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                false,
+            ),
+            ("/grpc.health.v1.Health/Check", true),
+            ("/snapledger.v1.LedgerService/Stream", true),
+        ] {
+            let usage = Places::alone();
+            let limited = Limited::new(Router::new(), Arc::clone(&usage), true);
+            let request = Request::get(path).body(Body::empty());
+            let answer = limited.oneshot(request.expect("a request")).await;
+            assert_eq!(usage.progress.is_working(true), is_work, "{path}");
+            assert!(usage.progress.is_working(false), "{path}");
+            drop(answer);
+            assert!(!usage.progress.is_working(false), "{path}");
+        }
+    }
 }

@@ -36,11 +36,12 @@ fn verdict(usage: &ConnectionUsage, age: Duration, unchanged: Duration) -> Verdi
     if usage.progress.owed.load(Ordering::Relaxed) > 0 && unchanged > STALL {
         return Verdict::Refused(RefusalReason::Stalled);
     }
-    let patience = match usage.place.is_crowded() {
+    let is_crowded = usage.place.is_crowded();
+    let patience = match is_crowded {
         true => IDLE_CROWDED,
         false => IDLE,
     };
-    match usage.progress.requests.load(Ordering::Relaxed) == 0 && unchanged > patience {
+    match !usage.progress.is_working(is_crowded) && unchanged > patience {
         true => Verdict::Idle,
         false => Verdict::GoesOn,
     }
@@ -147,7 +148,7 @@ mod tests {
         let after = |unchanged| verdict(&usage, Duration::MAX, unchanged);
         assert_eq!(after(IDLE), Verdict::GoesOn);
         assert_eq!(after(IDLE + LATER), Verdict::Idle);
-        usage.progress.request_begins();
+        usage.progress.request_begins(false);
         assert_eq!(
             after(Duration::MAX),
             Verdict::GoesOn,
@@ -175,12 +176,34 @@ mod tests {
         assert_eq!(idle, Verdict::Idle);
     }
 
+    // Without this, streams without a log-in from two addresses would take all connections for ever.
+    #[test]
+    fn in_a_crowd_open_streams_of_two_addresses_end_and_other_work_goes_on() {
+        let places = Places::new(8, 0, Refusals::default());
+        let come = |last: u8| {
+            let all = (0..8).filter_map(|_| places.take([192, 0, 2, last].into()));
+            all.inspect(|usage| usage.progress.request_begins(true))
+                .collect::<Vec<_>>()
+        };
+        let at = |usage, unchanged| verdict(usage, Duration::MAX, unchanged);
+        let first = come(1);
+        assert_eq!(first.len(), 6, "three quarters");
+        assert_eq!(at(&first[0], Duration::MAX), Verdict::GoesOn, "no crowd");
+        let second = come(2);
+        for usage in first.iter().chain(&second) {
+            assert_eq!(at(usage, IDLE_CROWDED), Verdict::GoesOn);
+            assert_eq!(at(usage, IDLE_CROWDED + LATER), Verdict::Idle);
+        }
+        first[0].progress.request_begins(false);
+        assert_eq!(at(&first[0], Duration::MAX), Verdict::GoesOn);
+    }
+
     #[test]
     fn what_moves_is_seen_at_the_next_look() {
         let usage = one_of(9);
         let mut watch = Watch::new();
         watch.since -= STALL + LATER;
-        usage.progress.request_begins();
+        usage.progress.request_begins(false);
         usage.progress.owes();
         assert_eq!(watch.look(&usage), Verdict::GoesOn, "this was a change");
         watch.since -= STALL + LATER;
