@@ -165,6 +165,15 @@ impl Caller {
         }
     }
 
+    /// Whether its rights have ended. [`Caller::ended`] may be woken a moment later.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.grant().is_some_and(|grant| {
+            let is_withdrawn = grant.live.has_changed().is_err();
+            is_withdrawn || grant.expires.is_some_and(|at| at <= Timestamp::now())
+        })
+    }
+
     /// Notes how many operations a call asked for.
     pub fn note_operations(&self, count: usize) {
         if let Some(known) = &self.0 {

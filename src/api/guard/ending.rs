@@ -46,6 +46,12 @@ impl Ending {
             closes,
         }
     }
+
+    // The end of the rights also wakes the source of the answer, perhaps first: an answer that ends for that reason must not
+    // pass as a whole one.
+    fn has_ended(&mut self, context: &mut Context<'_>) -> bool {
+        self.call.caller.has_ended() || self.ended.as_mut().poll(context).is_ready()
+    }
 }
 
 impl hyper::body::Body for Ending {
@@ -56,7 +62,7 @@ impl hyper::body::Body for Ending {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if !self.body.is_end_stream() && self.ended.as_mut().poll(context).is_ready() {
+        if !self.body.is_end_stream() && self.has_ended(context) {
             // Dropping the body tells the source of the answer that its receiver is gone.
             self.body = Body::empty();
             return Poll::Ready(Some(match self.call.kind {
