@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tonic::transport::Channel;
 
 use super::children::Address;
 use super::connect::connect;
 use super::load::{account, scattered};
 use crate::cli::CliError;
+use crate::client::Authorized;
 use crate::proto::snapledger::ledger_service_client::LedgerServiceClient;
 use crate::proto::snapledger::operation::Body;
 use crate::proto::snapledger::{ApplyRequest, Deposit, Operation};
@@ -52,7 +52,7 @@ impl Hit {
 /// Accounts by number, spread evenly over the nodes.
 #[derive(Clone)]
 pub(super) struct Accounts {
-    nodes: Vec<LedgerServiceClient<Channel>>,
+    nodes: Vec<LedgerServiceClient<Authorized>>,
     count: u64,
 }
 
@@ -127,7 +127,7 @@ impl Accounts {
 }
 
 async fn apply(
-    mut client: LedgerServiceClient<Channel>,
+    mut client: LedgerServiceClient<Authorized>,
     numbers: &[u64],
     amount: i64,
 ) -> Result<(), CliError> {

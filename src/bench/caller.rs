@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use super::children::Address;
 use super::connect::until_it_listens;
 use crate::cli::CliError;
+use crate::client::Credentials;
 
 /// The window for unread answers. With the default of 64 KiB the library takes many small answers for an attack.
 const WINDOW_BYTES: u32 = 4 << 20;
@@ -30,21 +31,21 @@ impl Caller {
     pub(super) async fn connect(server: &Address, method: &str) -> Result<Self, CliError> {
         let address = &server.grpc;
         let url = format!("{}{method}", server.grpc_url());
-        match &server.tls {
+        match &server.credentials.tls {
             None => {
                 let connect = async || TcpStream::connect(address).await;
                 let socket = until_it_listens(address, connect).await?;
                 socket.set_nodelay(true).map_err(failed)?;
-                Self::over(socket, url).await
+                Self::over(socket, url, &server.credentials).await
             }
             Some(tls) => {
                 let socket = until_it_listens(address, async || tls.open(address).await).await?;
-                Self::over(socket, url).await
+                Self::over(socket, url, &server.credentials).await
             }
         }
     }
 
-    async fn over<S>(socket: S, url: String) -> Result<Self, CliError>
+    async fn over<S>(socket: S, url: String, credentials: &Credentials) -> Result<Self, CliError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -55,12 +56,15 @@ impl Caller {
         let (streams, connection) = connected.map_err(failed)?;
         // The connection ends with its last stream. Errors are reported by the pending calls.
         tokio::spawn(async move { connection.await.ok() });
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
             .version(Version::HTTP_2)
             .uri(url)
             .header("content-type", "application/grpc")
             .header("te", "trailers");
+        if let Some(token) = &credentials.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
         let (head, ()) = request.body(()).map_err(failed)?.into_parts();
         Ok(Self { streams, head })
     }

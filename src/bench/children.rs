@@ -5,8 +5,10 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -14,8 +16,12 @@ use super::Bench;
 use super::ports::free_ports;
 use crate::access::identity::Holder;
 use crate::access::private_file::replace_private;
+use crate::access::role::Role;
+use crate::access::token::{self, TokenHash};
+use crate::access::token_file::{StoredToken, TokenFile};
 use crate::cli::CliError;
 use crate::cli::rest::RestClient;
+use crate::client::Credentials;
 use crate::process::ids::ProcessId;
 use crate::tls::client::{ClientFiles, ClientTls};
 use crate::tls::issue::Authority;
@@ -35,24 +41,23 @@ pub(super) struct Address {
     pub(super) id: String,
     pub(super) grpc: String,
     pub(super) rest: String,
-    /// How clients connect; `None`: without TLS.
-    pub(super) tls: Option<ClientTls>,
+    /// What clients present; by default nothing, without TLS.
+    pub(super) credentials: Credentials,
 }
 
 impl Address {
     /// The URL of the gRPC port.
     pub(super) fn grpc_url(&self) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let scheme = match self.credentials.tls {
+            Some(_) => "https",
+            None => "http",
+        };
         format!("{scheme}://{}", self.grpc)
     }
 
     /// A client of the REST port.
     pub(super) fn rest_client(&self) -> Result<RestClient, CliError> {
-        let client = RestClient::new(&self.rest)?;
-        Ok(match &self.tls {
-            None => client,
-            Some(tls) => client.with_tls(tls.clone()),
-        })
+        Ok(RestClient::new(&self.rest)?.with_credentials(self.credentials.clone()))
     }
 }
 
@@ -72,18 +77,22 @@ impl Plan {
             id: format!("n{}", index + 1),
             grpc: format!("127.0.0.1:{}", ports[index]),
             rest: format!("127.0.0.1:{}", ports[count + index]),
-            tls: None,
+            credentials: Credentials::default(),
         });
         let mut nodes: Vec<Address> = nodes.collect();
         let dir = bench.dir.path();
         let mut text = cluster_file(dir, &nodes);
         if bench.is_secured {
             let certs = dir.join("certs");
-            let tls = certify(&certs, &nodes)?;
-            nodes
-                .iter_mut()
-                .for_each(|node| node.tls = Some(tls.clone()));
-            text += &tls_table(&certs);
+            let tokens = dir.join("tokens.toml");
+            let credentials = Credentials {
+                tls: Some(certify(&certs, &nodes)?),
+                token: Some(token(&tokens)?),
+            };
+            for node in &mut nodes {
+                node.credentials = credentials.clone();
+            }
+            text += &security_tables(&certs, &tokens);
         }
         let file = dir.join("cluster.toml");
         std::fs::write(&file, text).map_err(CliError::Runtime)?;
@@ -131,7 +140,7 @@ impl Children {
         Ok(())
     }
 
-    /// Starts the echo server, which has no TLS.
+    /// Starts the echo server, which has neither TLS nor authentication.
     pub(super) fn echo(&mut self, bench: &Bench) -> Result<Address, CliError> {
         let port = free_ports(1)?[0];
         let mut command = program()?;
@@ -141,7 +150,7 @@ impl Children {
             id: "echo".to_owned(),
             grpc: format!("127.0.0.1:{port}"),
             rest: String::new(),
-            tls: None,
+            credentials: Credentials::default(),
         })
     }
 
@@ -263,13 +272,30 @@ fn certify(dir: &Path, nodes: &[Address]) -> Result<ClientTls, CliError> {
     ClientTls::load(&files).map_err(|error| failed(&error))
 }
 
-fn tls_table(certs: &Path) -> String {
-    let path = |name: &str| toml::Value::String(certs.join(name).to_string_lossy().into_owned());
+/// Makes a token file with one token, which may do everything; returns the token.
+fn token(file: &Path) -> Result<Arc<str>, CliError> {
+    let failed = |error: &dyn std::fmt::Display| CliError::CheckFailed(error.to_string());
+    let token = token::make().map_err(|error| failed(&error))?;
+    let stored = StoredToken {
+        name: CLUSTER.to_owned(),
+        role: Role::Operator,
+        sha256: TokenHash::of(&token),
+        accounts: Vec::new(),
+        created: Timestamp::now(),
+        expires: None,
+    };
+    TokenFile::change(file, |file| file.add(stored)).map_err(|error| failed(&error))?;
+    Ok(token.into())
+}
+
+fn security_tables(certs: &Path, tokens: &Path) -> String {
+    let text = |path: &Path| toml::Value::String(path.to_string_lossy().into_owned());
     format!(
-        "[tls]\ncert = {}\nkey = {}\nca = {}\n",
-        path("{id}.crt"),
-        path("{id}.key"),
-        path("ca.crt")
+        "[tls]\ncert = {}\nkey = {}\nca = {}\n[auth]\ntokens = {}\n",
+        text(&certs.join("{id}.crt")),
+        text(&certs.join("{id}.key")),
+        text(&certs.join("ca.crt")),
+        text(tokens)
     )
 }
 

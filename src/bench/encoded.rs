@@ -7,9 +7,9 @@ use tokio_stream::Stream;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::client::Authorized;
 use crate::proto::Contiguous;
 use crate::proto::snapledger::{ApplyRequest, ApplyResponse};
 
@@ -28,7 +28,7 @@ impl Encoded {
 
 /// Calls `LedgerService.Apply`.
 pub(super) async fn apply(
-    channel: &Channel,
+    channel: &Authorized,
     batch: Encoded,
 ) -> Result<Response<ApplyResponse>, Status> {
     let mut client = ready(channel).await?;
@@ -37,7 +37,7 @@ pub(super) async fn apply(
 
 /// Calls `LedgerService.Stream`.
 pub(super) async fn stream(
-    channel: &Channel,
+    channel: &Authorized,
     batches: impl Stream<Item = Encoded> + Send + 'static,
 ) -> Result<Response<Streaming<ApplyResponse>>, Status> {
     let mut client = ready(channel).await?;
@@ -46,7 +46,7 @@ pub(super) async fn stream(
         .await
 }
 
-async fn ready(channel: &Channel) -> Result<Grpc<Channel>, Status> {
+async fn ready(channel: &Authorized) -> Result<Grpc<Authorized>, Status> {
     let mut client = Grpc::new(channel.clone());
     let ready = client.ready().await;
     ready.map_err(|error| Status::unavailable(error.to_string()))?;

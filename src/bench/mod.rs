@@ -76,7 +76,7 @@ enum Command {
     Transfers(Measurement<transfers::Parameters>),
     /// The cost of a long history of an idle cluster: memory, disk, start-up and query time
     History(Measurement<history::Parameters>),
-    /// The cost of TLS: deposits, streams and snapshots with it and without it, alternately
+    /// The cost of TLS and tokens: deposits, streams and snapshots with both and without, alternately
     Tls(Measurement<secured::Parameters>),
     /// Memory of a node with many accounts
     Memory(Measurement<memory::Parameters>),
@@ -219,7 +219,7 @@ struct Bench {
     /// The options with which children log as this command does.
     logs: [String; 4],
     output: OutputFormat,
-    /// Whether the nodes speak TLS.
+    /// Whether the nodes speak TLS and ask for a token.
     is_secured: bool,
 }
 
@@ -259,7 +259,7 @@ impl Bench {
         })
     }
 
-    /// The same with nodes that speak TLS.
+    /// The same with nodes that speak TLS and ask for a token.
     fn secured(&self) -> Result<Self, CliError> {
         Ok(Self {
             is_secured: true,

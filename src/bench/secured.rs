@@ -1,4 +1,5 @@
-//! `bench tls`: what encryption costs. Each round measures deposits, a stream and snapshots with TLS and without it.
+//! `bench tls`: what security costs. Each round measures deposits, a stream and snapshots with TLS and a token, and without
+//! both.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub(super) struct Parameters {
     accounts: u64,
 }
 
-/// A figure with TLS and without it, of each round.
+/// A figure with TLS and a token, and without both, of each round.
 struct Pair {
     what: &'static str,
     unit: &'static str,
@@ -48,7 +49,11 @@ impl Pair {
     fn lines(&self) -> [Line; 2] {
         let [secured, plain] = self.spreads();
         [
-            Line::new(format!("{}, TLS", self.what), self.decimals, secured),
+            Line::new(
+                format!("{}, TLS and token", self.what),
+                self.decimals,
+                secured,
+            ),
             Line::new(format!("{}, without", self.what), self.decimals, plain),
         ]
     }
@@ -56,7 +61,7 @@ impl Pair {
     fn ratio(&self) -> Ratio {
         let [secured, plain] = self.spreads();
         Ratio {
-            name: format!("{}, TLS over without", self.what),
+            name: format!("{}, TLS and token over without", self.what),
             unit: self.unit,
             over: secured.median,
             under: plain.median,
@@ -109,7 +114,7 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
         rows: Line::rows(&shown),
         ratios: pairs.iter().map(Pair::ratio).collect(),
         notes: vec![
-            "clients and nodes share the machine, so the ratios count the cryptography of both ends"
+            "clients and nodes share the machine, so the ratios count the work of both ends"
                 .to_owned(),
         ],
         figures: Line::figures(&shown),

@@ -9,7 +9,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Channel;
 
 use super::children::Address;
 use super::connect::connect;
@@ -17,6 +16,7 @@ use super::encoded::{self, Encoded};
 use super::figures::Run;
 use super::load::account;
 use crate::cli::CliError;
+use crate::client::Authorized;
 use crate::proto::snapledger::operation::Body;
 use crate::proto::snapledger::{ApplyRequest, ApplyResponse, Deposit, Operation};
 
@@ -28,7 +28,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// One stream to one server.
 #[derive(Debug, Clone)]
 pub(super) struct Streamed {
-    channel: Channel,
+    channel: Authorized,
     requests: Arc<[Encoded]>,
     batch: usize,
     in_flight: usize,

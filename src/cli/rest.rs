@@ -16,7 +16,6 @@ use super::{CliError, OutputFormat};
 use crate::client::Credentials;
 use crate::config::parse_duration;
 use crate::tls::advice::advice;
-use crate::tls::client::ClientTls;
 
 /// Lists have at most 1000 rows of a few hundred bytes; a larger body is not an answer of a node.
 const BODY_MAX: u64 = 64 << 20;
@@ -135,15 +134,15 @@ impl RestClient {
         })
     }
 
-    /// Connects with TLS.
+    /// Presents these credentials; with TLS if they say so.
     #[must_use]
-    pub fn with_tls(self, tls: ClientTls) -> Self {
-        let credentials = Credentials {
-            tls: Some(tls),
-            ..self.credentials.clone()
+    pub fn with_credentials(self, credentials: Credentials) -> Self {
+        let base = match credentials.tls {
+            Some(_) => self.base.replacen("http://", "https://", 1),
+            None => self.base,
         };
         Self {
-            base: self.base.replacen("http://", "https://", 1),
+            base,
             agent: agent(self.timeout, &credentials),
             credentials,
             ..self

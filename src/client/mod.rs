@@ -32,6 +32,7 @@ mod credentials;
 mod operation;
 mod pump;
 
+pub(crate) use credentials::Authorized;
 pub use credentials::Credentials;
 pub use operation::{AccountRef, ClientError, Done, Operation, Reply};
 pub(crate) use pump::reason;

@@ -72,7 +72,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "bench",
         &[
-            "access", "cli", "process", "proto", "simulate", "store", "tls",
+            "access", "cli", "client", "process", "proto", "simulate", "store", "tls",
         ],
     ),
     (

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tonic::transport::Channel;
 
 use super::super::children::Address;
 use super::super::connect::connect;
 use crate::cli::CliError;
+use crate::client::Authorized;
 use crate::proto::chandy_lamport::DepositRequest;
 use crate::proto::chandy_lamport::bank_service_client::BankServiceClient;
 
@@ -21,7 +21,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 const ACCOUNT: &str = "account-of-probe";
 
 /// A connection to each node.
-pub(super) struct Probe(Vec<BankServiceClient<Channel>>);
+pub(super) struct Probe(Vec<BankServiceClient<Authorized>>);
 
 /// Deposits that continue until stopped.
 pub(super) struct Probing {
@@ -61,7 +61,7 @@ impl Probing {
 }
 
 async fn longest(
-    mut client: BankServiceClient<Channel>,
+    mut client: BankServiceClient<Authorized>,
     stop: Arc<AtomicBool>,
 ) -> Result<Duration, CliError> {
     let failed = |why: String| CliError::CheckFailed(format!("a deposit: {why}"));
