@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use http::Extensions;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::expiry::expired;
 use super::role::Capacity;
 use crate::process::ids::ID_BYTES_MAX;
 
@@ -214,21 +214,6 @@ impl Notes {
 
     pub(super) fn snapshot(&self) -> Option<&str> {
         self.snapshot.get().map(|snapshot| &**snapshot)
-    }
-}
-
-// The clock of the wall may be set, so it is read again from time to time.
-async fn expired(at: Option<Timestamp>) {
-    const LOOK_AGAIN: Duration = Duration::from_secs(5);
-    let Some(at) = at else {
-        return std::future::pending().await;
-    };
-    loop {
-        let left = at.duration_since(Timestamp::now());
-        match Duration::try_from(left) {
-            Ok(left) if !left.is_zero() => tokio::time::sleep(left.min(LOOK_AGAIN)).await,
-            _ => return,
-        }
     }
 }
 

@@ -14,6 +14,6 @@ pub struct Connection {
     pub address: SocketAddr,
     /// The identity that its certificate proves. `None` without TLS or without a certificate.
     pub identity: Option<Arc<Identity>>,
-    /// The end of validity of this certificate, which the connection may outlast.
+    /// The end of validity of this certificate. The connection of a client may outlast it, that of a process ends.
     pub expires: Option<Timestamp>,
 }

@@ -9,6 +9,7 @@
 pub mod authority;
 pub mod caller;
 pub mod connection;
+pub mod expiry;
 pub mod identity;
 mod jwt;
 pub mod peer;

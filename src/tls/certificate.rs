@@ -1,5 +1,8 @@
 //! What a certificate says: its holder, names, issuer and dates.
 
+use std::io;
+
+use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 use x509_parser::certificate::X509Certificate;
@@ -37,6 +40,28 @@ pub struct Described {
     pub certificate: Certificate,
     /// The identity.
     pub identity: Option<Identity>,
+}
+
+/// What the certificate of the other end of a connection proves.
+pub struct Proven {
+    /// Who it is.
+    pub identity: Identity,
+    /// Until when; `None`: beyond all times that can be represented.
+    pub expires: Option<Timestamp>,
+}
+
+impl Proven {
+    /// Reads a verified certificate.
+    ///
+    /// # Errors
+    /// It has no identity.
+    pub(super) fn by(end: &CertificateDer<'_>) -> io::Result<Self> {
+        let described = Certificate::read(end).map_err(io::Error::other)?;
+        Ok(Self {
+            identity: identity(end).map_err(io::Error::other)?,
+            expires: Timestamp::from_second(described.until).ok(),
+        })
+    }
 }
 
 /// Why a certificate does not prove who its holder is.

@@ -13,7 +13,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower::{Service, ServiceExt as _, service_fn};
 
-type Failure = Box<dyn Error + Send + Sync>;
+/// Why a connection cannot be made.
+pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// A connector for `tonic::transport::Endpoint`. `config` is called for each connection, `explain` for each failed
 /// handshake, and `done` after each handshake with why it failed.

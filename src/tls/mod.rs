@@ -13,6 +13,7 @@ pub mod connector;
 pub mod error;
 pub mod files;
 pub mod issue;
+pub mod lasting;
 mod material;
 pub mod node;
 pub mod refusals;

@@ -4,19 +4,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use rustls::ClientConfig;
-use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::certificate::{Certificate, identity};
+use super::certificate::Proven;
 use super::error::{TlsError, TlsFault};
 use super::files::TlsFiles;
+use super::lasting::Lasting;
 use super::material::{Contents, Material};
 use super::refusals::Refusals;
 use crate::access::identity::{Holder, Identity};
@@ -35,24 +34,6 @@ struct Shared {
     refusals: Refusals,
     expiry: Gauge,
     reload_failures: Counter,
-}
-
-/// What the certificate of a client proves.
-pub struct Proven {
-    /// Who it is.
-    pub identity: Identity,
-    /// Until when; `None`: beyond all times that can be represented.
-    pub expires: Option<Timestamp>,
-}
-
-impl Proven {
-    fn by(end: &CertificateDer<'_>) -> io::Result<Self> {
-        let described = Certificate::read(end).map_err(io::Error::other)?;
-        Ok(Self {
-            identity: identity(end).map_err(io::Error::other)?,
-            expires: Timestamp::from_second(described.until).ok(),
-        })
-    }
 }
 
 /// The result of looking at the files again.
@@ -112,11 +93,11 @@ impl Tls {
     }
 
     /// Accepts a connection: makes the handshake and returns the identity that the client has proven, if it presented a
-    /// certificate.
+    /// certificate. The connection of a process ends with its certificate.
     ///
     /// # Errors
     /// The handshake failed. [`Tls::refused`] reports it.
-    pub async fn accept<S>(&self, stream: S) -> io::Result<(TlsStream<S>, Option<Proven>)>
+    pub async fn accept<S>(&self, stream: S) -> io::Result<(Lasting<TlsStream<S>>, Option<Proven>)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -125,7 +106,7 @@ impl Tls {
         let certificates = stream.get_ref().1.peer_certificates();
         let end = certificates.and_then(<[_]>::first);
         let proven = end.map(Proven::by).transpose()?;
-        Ok((stream, proven))
+        Ok((Lasting::accepted(stream, proven.as_ref()), proven))
     }
 
     /// Counts and logs a connection that was refused.

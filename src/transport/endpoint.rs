@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
+use tower::ServiceExt as _;
 
 use crate::process::ids::ProcessId;
 use crate::tls::connector::connector;
+use crate::tls::lasting::Lasting;
 use crate::tls::node::Tls;
 use crate::tls::refusals::sentence;
 
@@ -53,7 +55,7 @@ pub fn connect(to: Destination<'_>, tls: Option<&Tls>) -> Result<Channel, BadAdd
             let config = move || tls.client(process.as_ref());
             let done = move |handshake: Result<(), &str>| complaint.note(handshake);
             let connector = connector(config, sentence, done);
-            endpoint.connect_with_connector_lazy(connector)
+            endpoint.connect_with_connector_lazy(connector.and_then(Lasting::connected))
         }
     })
 }

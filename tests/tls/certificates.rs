@@ -1,6 +1,7 @@
 //! Certificates as the documented commands make them, and some that no command makes.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use assert_cmd::Command;
 use assert_cmd::cargo::cargo_bin;
@@ -47,16 +48,35 @@ impl Certificates {
 
     /// Issues a certificate of a process that has expired.
     pub(crate) fn expired(&self, id: &str, name: &str) {
+        self.issue(id, name, |params| {
+            params.not_after = date_time_ymd(2020, 2, 1)
+        });
+    }
+
+    /// Issues the certificate of a node on this machine that expires soon.
+    pub(crate) fn short_lived(&self, id: &str, lifetime: Duration) {
+        let now = jiff::Timestamp::now().as_second();
+        let now = Duration::from_secs(now.try_into().expect("it is after 1970"));
+        self.issue(id, id, |params| {
+            params.not_after = date_time_ymd(1970, 1, 1) + now + lifetime;
+        });
+    }
+
+    fn issue(&self, id: &str, name: &str, end: impl FnOnce(&mut CertificateParams)) {
         let read = |name: &str| std::fs::read_to_string(self.dir.join(name)).expect("it was made");
         let key = KeyPair::from_pem(&read("ca.key")).expect("a key");
         let issuer = Issuer::from_ca_cert_pem(&read("ca.crt"), key).expect("a CA");
         let mut params = CertificateParams::default();
         let uri = format!("snapledger://bank/process/{id}");
         let uri = uri.as_str().try_into().expect("ASCII");
-        params.subject_alt_names = vec![SanType::URI(uri)];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let address = SanType::IpAddress([127, 0, 0, 1].into());
+        params.subject_alt_names = vec![SanType::URI(uri), address];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ];
         params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2020, 2, 1);
+        end(&mut params);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &issuer).expect("a certificate");
         std::fs::write(self.crt(name), certificate.pem()).expect("there is room");

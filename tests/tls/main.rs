@@ -11,6 +11,7 @@ mod python;
 mod required;
 
 mod by_address;
+mod expiry;
 mod forged;
 mod issued;
 mod money;

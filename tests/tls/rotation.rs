@@ -14,7 +14,7 @@ use crate::await_it::until;
 use crate::certificates::{Certificates, private};
 use crate::cluster::Cluster;
 
-const TAKEN: &str = "the changed TLS files are in use";
+pub(crate) const TAKEN: &str = "the changed TLS files are in use";
 
 fn files(certificates: &Certificates) -> TlsFiles {
     TlsFiles {
@@ -25,7 +25,7 @@ fn files(certificates: &Certificates) -> TlsFiles {
     }
 }
 
-fn replace(from: &Path, to: &Path) {
+pub(crate) fn replace(from: &Path, to: &Path) {
     let staged = to.with_extension("new");
     std::fs::copy(from, &staged).expect("there is room");
     std::fs::rename(&staged, to).expect("one file system");

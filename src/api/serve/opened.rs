@@ -30,7 +30,9 @@ use super::{http1, http2};
 use crate::access::connection::Connection;
 use crate::access::identity::Holder;
 use crate::node::RefusalReason;
-use crate::tls::node::{Proven, Tls};
+use crate::tls::certificate::Proven;
+use crate::tls::lasting::Lasting;
+use crate::tls::node::Tls;
 use crate::tls::refusals::{NotTls, TooSlow};
 
 /// The first bytes of every HTTP/2 connection (RFC 9113 §3.4).
@@ -48,7 +50,7 @@ const NOT_TLS: &[u8] =
 const UNREAD_BYTES_MAX: u64 = 64 * 1024;
 const UNREAD_MAX: Duration = Duration::from_secs(1);
 
-type Secured = TlsStream<Join<OwnedReadHalf, Resettable>>;
+type Secured = Lasting<TlsStream<Join<OwnedReadHalf, Resettable>>>;
 
 /// A connection with a known HTTP version.
 pub(super) enum Opened {

@@ -1,0 +1,84 @@
+//! A certificate that expires while the channels of its process are open: they end, and continue with the next certificate.
+
+use std::time::Duration;
+
+use snapledger::client::{AccountRef, Ledger, Operation, Options};
+use snapledger::tls::client::ClientTls;
+
+use crate::await_it::until;
+use crate::cluster::Cluster;
+use crate::rotation::{TAKEN, replace};
+
+const LIFETIME: Duration = Duration::from_secs(15);
+
+async fn pay(cluster: &Cluster, client: &ClientTls, [from, to]: [&str; 2]) {
+    let ledger = Ledger::over(cluster.grpc(from, client), Options::default());
+    let to = AccountRef {
+        process: to,
+        account: "b",
+    };
+    let paid = ledger.apply(Operation::transfer("a", to, 100)).await;
+    paid.expect("a transfer waits for its channel");
+}
+
+// The states of the channels between n1 and n2, in both directions.
+async fn channels(cluster: &Cluster, client: &ClientTls) -> Option<Vec<String>> {
+    let found = cluster.get("n1", "/v1/cluster", client).await.ok()?;
+    let channels = found["channels"].as_array()?.iter();
+    let of_n2 = channels.filter(|channel| channel["from"] == "n2" || channel["to"] == "n2");
+    of_n2
+        .map(|channel| channel["state"].as_str().map(str::to_owned))
+        .collect()
+}
+
+#[tokio::test]
+async fn channels_end_with_a_certificate_and_continue_with_the_next_without_a_loss() {
+    let mut cluster = Cluster::planned();
+    let certificates = cluster.certificates.clone();
+    let next = cluster.dir().join("next");
+    certificates.node_into("n2", &next);
+    let client = certificates.trusting(None);
+    for id in ["n1", "n3"] {
+        cluster.start(id);
+    }
+    cluster.says("n3", "ready: grpc", 0).await;
+    certificates.short_lived("n2", LIFETIME);
+    cluster.start("n2");
+    cluster.connected().await;
+    for id in ["n1", "n2"] {
+        let ledger = Ledger::over(cluster.grpc(id, &client), Options::default());
+        let paid = ledger.apply(Operation::deposit("a", 1000)).await;
+        paid.expect("it is accepted");
+    }
+    pay(&cluster, &client, ["n1", "n2"]).await;
+    // n1 has an accepted and an outgoing connection with n2.
+    until("the end of both connections", async || {
+        let log = cluster.log("n1");
+        let ended = "n2 ends: its certificate has expired";
+        (log.matches(ended).count() >= 2).then_some(())
+    })
+    .await;
+    until("closed channels", async || {
+        let states = channels(&cluster, &client).await?;
+        (states.len() == 2 && states.iter().all(|state| state != "open")).then_some(())
+    })
+    .await;
+    cluster
+        .says("n1", "the certificate has expired; issue a new one", 0)
+        .await;
+    pay(&cluster, &client, ["n1", "n2"]).await;
+    replace(&next.join("n2.key"), &certificates.key("n2"));
+    replace(&next.join("n2.crt"), &certificates.crt("n2"));
+    cluster.says("n2", TAKEN, 0).await;
+    cluster.connected().await;
+    pay(&cluster, &client, ["n2", "n1"]).await;
+    until("all transfers, once", async || {
+        for (id, balance) in [("n1", 100), ("n2", 200)] {
+            let path = "/v1/accounts/b";
+            let found = cluster.get(id, path, &client).await.ok()?;
+            (found["balance"] == balance).then_some(())?;
+        }
+        Some(())
+    })
+    .await;
+}
