@@ -1,6 +1,7 @@
-//! The page that sets up TLS and tokens in five minutes, as it is written: its files and commands, on three addresses of this
-//! machine. Without this the first closed cluster of a newcomer might not start.
+//! The pages that set up TLS and tokens in five minutes and renew them, as they are written: their files and commands, on three
+//! addresses of this machine. Without this the first closed cluster of a newcomer might not start, or the first renewal cut it off.
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -9,35 +10,42 @@ use crate::await_it::until;
 use crate::nodes::{address, listen};
 
 const PAGE: &str = include_str!("../../docs/security.md");
-const SECTION: &str = "## Set up TLS in five minutes";
+const SET_UP: &str = "Set up TLS in five minutes";
+const RENEW: &str = "Renew certificates, CAs and tokens";
 const PRELUDE: &str = "set -eu\nsnapledger() { \"$PROGRAM\" \"$@\"; }\n";
+const IN_USE: &str = "the changed TLS files are in use";
 
-/// The blocks of the section, each with its language.
-fn blocks() -> Vec<(&'static str, &'static str)> {
-    let section = PAGE
-        .split("\n## ")
-        .find(|section| SECTION.ends_with(section.lines().next().unwrap_or("?")));
+/// The texts of the blocks of a section.
+fn blocks(title: &str) -> Vec<String> {
+    let mut sections = PAGE.split("\n## ");
+    let section = sections.find(|section| section.lines().next() == Some(title));
     let section = section.expect("the page has the section");
     let blocks = section.split("\n```").skip(1).step_by(2);
-    blocks.filter_map(|block| block.split_once('\n')).collect()
+    let texts = blocks.filter_map(|block| block.split_once('\n'));
+    texts.map(|(_, text)| text.to_owned()).collect()
 }
 
 // Each machine is an address of its own; ports are free ones.
-fn here(text: &str) -> (String, Vec<TcpListener>) {
-    let (mut text, mut held) = (text.to_owned(), Vec::new());
+fn here(texts: &mut [String]) -> Vec<TcpListener> {
+    let mut held = Vec::new();
     for number in 1..=3 {
         let machine = format!("n{number}.example.org");
         let ip = format!("127.0.0.{number}");
         for port in [7101, 7201] {
             let free = listen(&format!("{ip}:0"));
             let there = format!("{machine}:{port}");
-            assert!(text.contains(&there), "{there}");
-            text = text.replace(&there, &address(&free).to_string());
+            assert!(texts.iter().any(|text| text.contains(&there)), "{there}");
+            let here = address(&free).to_string();
+            for text in &mut *texts {
+                *text = text.replace(&there, &here);
+            }
             held.push(free);
         }
-        text = text.replace(&machine, &ip);
+        for text in &mut *texts {
+            *text = text.replace(&machine, &ip);
+        }
     }
-    (text, held)
+    held
 }
 
 fn shell(dir: &Path, script: &str) -> Output {
@@ -67,12 +75,17 @@ fn succeeded(output: &Output) -> String {
     stdout
 }
 
-/// Nodes, killed when dropped.
-struct Started(Vec<Child>);
+/// The cluster of the page; its nodes are killed when it is dropped.
+struct Closed {
+    dir: tempfile::TempDir,
+    nodes: Vec<Child>,
+    /// The commands that ask it.
+    ask: String,
+}
 
-impl Drop for Started {
+impl Drop for Closed {
     fn drop(&mut self) {
-        for child in &mut self.0 {
+        for child in &mut self.nodes {
             // It may have ended already.
             let _ended = child.kill();
             let _ended = child.wait();
@@ -80,60 +93,148 @@ impl Drop for Started {
     }
 }
 
+impl Closed {
+    async fn set_up() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut texts = blocks(SET_UP);
+        let held = here(&mut texts);
+        let [make, file, nodes, ask] = &texts[..] else {
+            unreachable!("the section has four blocks, not {}", texts.len());
+        };
+        succeeded(&shell(dir.path(), make));
+        std::fs::write(dir.path().join("cluster.toml"), file).expect("there is room");
+        drop(held);
+        let start = |(index, line): (usize, &str)| {
+            let mut words = line.split_whitespace();
+            assert_eq!(words.next(), Some("snapledger"));
+            let log = File::create(dir.path().join(format!("n{}.log", index + 1)));
+            command(env!("CARGO_BIN_EXE_snapledger"), dir.path())
+                .args(words)
+                .env("RUST_LOG", "info")
+                .stderr(log.expect("there is room"))
+                .spawn()
+                .expect("the program runs")
+        };
+        let nodes = nodes.lines().enumerate().map(start).collect();
+        let closed = Self {
+            dir,
+            nodes,
+            ask: ask.clone(),
+        };
+        let first = closed
+            .ask
+            .lines()
+            .nth(1)
+            .expect("commands after the variables");
+        until("a node that answers", async || {
+            let asked = closed.asks(first);
+            let shown = String::from_utf8_lossy(&asked.stdout);
+            let lacks = ["down", "never_seen"]
+                .iter()
+                .any(|word| shown.contains(word));
+            (asked.status.success() && !lacks).then_some(())
+        })
+        .await;
+        closed
+    }
+
+    /// The variables of the page for its commands.
+    fn variables(&self) -> &str {
+        self.ask.lines().next().expect("the variables come first")
+    }
+
+    /// Runs commands with these variables.
+    fn asks(&self, commands: &str) -> Output {
+        self.runs(&format!("{}\n{commands}", self.variables()))
+    }
+
+    fn runs(&self, script: &str) -> Output {
+        shell(self.dir.path(), script)
+    }
+
+    /// How often each node has taken changed files.
+    fn taken(&self) -> [usize; 3] {
+        ["n1.log", "n2.log", "n3.log"].map(|log| {
+            let log = std::fs::read_to_string(self.dir.path().join(log)).expect("it was made");
+            log.matches(IN_USE).count()
+        })
+    }
+
+    // Makes a step of the page, and waits until the nodes with these indices use what it changed.
+    async fn renews(&self, step: &str, nodes: &[usize]) {
+        let before = self.taken();
+        succeeded(&self.runs(step));
+        until("the changed files are in use", async || {
+            let taken = self.taken();
+            let have = nodes.iter().all(|index| taken[*index] > before[*index]);
+            have.then_some(())
+        })
+        .await;
+        succeeded(&self.asks("snapledger account deposit alice 1"));
+    }
+
+    #[track_caller]
+    fn refuses(&self, script: &str, why: &str) {
+        let refused = self.runs(script);
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(why), "{stderr}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_makes_a_closed_cluster_of_three() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    // One text, so that all blocks name the same addresses.
-    let whole: Vec<String> = blocks()
-        .iter()
-        .map(|(_, text)| (*text).to_owned())
-        .collect();
-    let (whole, held) = here(&whole.join("\u{0}"));
-    let texts: Vec<&str> = whole.split('\u{0}').collect();
-    let [make, file, nodes, ask] = texts[..] else {
-        unreachable!("the section has four blocks, not {}", texts.len());
-    };
-    succeeded(&shell(dir.path(), make));
-    std::fs::write(dir.path().join("cluster.toml"), file).expect("there is room");
-    drop(held);
-    let start = |line: &str| {
-        let mut words = line.split_whitespace();
-        assert_eq!(words.next(), Some("snapledger"));
-        let mut node = command(env!("CARGO_BIN_EXE_snapledger"), dir.path());
-        node.args(words)
-            .env("RUST_LOG", "warn")
-            .spawn()
-            .expect("the program runs")
-    };
-    let _nodes = Started(nodes.lines().map(start).collect());
-    let lines: Vec<&str> = ask.lines().collect();
-    let [variables, first, ..] = lines[..] else {
-        unreachable!("the last block sets variables and asks");
-    };
-    until("a node that answers", async || {
-        let asked = shell(dir.path(), &format!("{variables}\n{first}"));
-        (asked.status.success()
-            && !["down", "never_seen"]
-                .iter()
-                .any(|word| String::from_utf8_lossy(&asked.stdout).contains(word)))
-        .then_some(())
-    })
-    .await;
-    let shown = succeeded(&shell(dir.path(), ask));
+    let cluster = Closed::set_up().await;
+    let shown = succeeded(&cluster.runs(&cluster.ask));
     for expected in ["complete", "admin"] {
         assert!(shown.contains(expected), "`{expected}` in: {shown}");
     }
     // Nobody else gets in.
     let token = "SNAPLEDGER_TOKEN_FILE=admin.token";
-    assert!(variables.contains(token), "{variables}");
-    let refused = shell(
-        dir.path(),
-        &format!("{}\nsnapledger status", variables.replace(token, "")),
-    );
-    let stderr = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(1), "{stderr}");
-    assert!(
-        stderr.contains("give a token with --token-file"),
-        "{stderr}"
-    );
+    assert!(cluster.variables().contains(token));
+    let stranger = cluster.variables().replace(token, "");
+    let script = format!("{stranger}\nsnapledger status");
+    cluster.refuses(&script, "give a token with --token-file");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_renews_certificates_the_ca_and_a_token_without_a_restart() {
+    let cluster = Closed::set_up().await;
+    let mut texts = blocks(RENEW);
+    for (number, text) in texts.iter_mut().enumerate() {
+        for machine in 1..=3 {
+            *text = text.replace(
+                &format!("n{machine}.example.org"),
+                &format!("127.0.0.{machine}"),
+            );
+        }
+        assert!(!text.contains("example"), "block {number}: {text}");
+    }
+    let [certificate, both, pairs, new, token] = &texts[..] else {
+        unreachable!("the section has five blocks, not {}", texts.len());
+    };
+    let old_ca = "cp certs/ca.crt before.crt";
+    succeeded(&cluster.runs(old_ca));
+    cluster.renews(certificate, &[0]).await;
+    cluster.renews(both, &[0, 1, 2]).await;
+    cluster.renews(pairs, &[0, 1, 2]).await;
+    cluster.renews(new, &[0, 1, 2]).await;
+    let shown = succeeded(&cluster.asks("snapledger snapshot take --id renewed"));
+    assert!(shown.contains("complete"), "{shown}");
+    // Who still trusts the old CA alone connects no more.
+    let variables = cluster.variables().replace("certs/ca.crt", "before.crt");
+    let script = format!("{variables}\nsnapledger status");
+    cluster.refuses(&script, "certificate");
+
+    succeeded(&cluster.runs(token));
+    let new_token = cluster
+        .variables()
+        .replace("admin.token", "admin-2027.token");
+    let deposit = "snapledger account deposit alice 1";
+    until("the new token counts and the old one ends", async || {
+        let new = cluster.runs(&format!("{new_token}\n{deposit}"));
+        let old = cluster.asks(deposit);
+        (new.status.success() && !old.status.success()).then_some(())
+    })
+    .await;
 }
