@@ -53,7 +53,7 @@ fn message(from: &str) -> ApplicationMessage {
     }
 }
 
-fn pin(by: &str) -> ListPinsRequest {
+fn pin(by: &str, time: u64) -> ListPinsRequest {
     let actor = Actor {
         client: "auditor".to_owned(),
         request_id: "forged\u{1b}[31m\n".to_owned(),
@@ -62,7 +62,7 @@ fn pin(by: &str) -> ListPinsRequest {
     let word = ListedPin {
         snapshot_id: "s".to_owned(),
         pinned: true,
-        time: 1 << 12,
+        time,
         process: by.to_owned(),
         actor: Some(actor),
     };
@@ -128,7 +128,10 @@ async fn a_process_tells_its_own_pins_alone() {
     let cluster = Cluster::up().await;
     let n2 = cluster.certificates.trusting(Some("n2"));
     let mut peer = PeerServiceClient::new(cluster.grpc("n3", &n2));
-    let refused = peer.list_pins(pin("n1")).await.expect_err("a forged pin");
+    let refused = peer
+        .list_pins(pin("n1", 1 << 12))
+        .await
+        .expect_err("a forged pin");
     assert_refused(&refused, "n1");
     let all = ListPinsRequest {
         cluster: "bank".to_owned(),
@@ -137,11 +140,35 @@ async fn a_process_tells_its_own_pins_alone() {
     let listed = peer.list_pins(all).await.expect("anyone of it may ask");
     let first = listed.into_inner().message().await.expect("a list");
     assert_eq!(first, None, "nothing was stored");
-    let listed = peer.list_pins(pin("n2")).await.expect("its own name");
+    let listed = peer
+        .list_pins(pin("n2", 1 << 12))
+        .await
+        .expect("its own name");
     let first = listed.into_inner().message().await.expect("a list");
     let first = first.expect("the newest pin");
     let actor = first.actor.expect("it is named");
     assert_eq!((&*first.process, &*actor.request_id), ("n2", "forged[31m"));
+}
+
+// Each node dates a pin later than all that it knows. Without this, one process could date all later pins of a store.
+#[tokio::test]
+async fn a_pin_far_ahead_of_the_clock_is_not_received() {
+    let cluster = Cluster::up().await;
+    let n2 = cluster.certificates.trusting(Some("n2"));
+    let mut peer = PeerServiceClient::new(cluster.grpc("n3", &n2));
+    let now = jiff::Timestamp::now().as_microsecond().cast_unsigned();
+    let in_an_hour = (now + 3_600_000_000) << 12;
+    for ahead in [in_an_hour, u64::MAX] {
+        let refused = peer.list_pins(pin("n2", ahead)).await;
+        let refused = refused.expect_err("its time has not come");
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+        let sentence = refused.message();
+        assert!(sentence.contains("clock.ahead_max"), "{sentence}");
+    }
+    let listed = peer.list_pins(pin("n2", now << 12)).await;
+    let first = listed.expect("it is dated now").into_inner();
+    let first = { first }.message().await.expect("a list");
+    assert_eq!(first.expect("the newest pin").time, now << 12);
 }
 
 #[tokio::test]

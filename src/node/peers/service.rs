@@ -15,6 +15,7 @@ use crate::history::past::{JournalPosition, PastPoint};
 use crate::node::error::{Unanswered, Unavailable};
 use crate::node::handle::Handle;
 use crate::node::past::changes::Comparisons;
+use crate::node::replication::pins::PinNotNoted;
 use crate::node::snapshots::parts::Parts;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
@@ -302,7 +303,10 @@ impl PeerService for Peering {
             Some(told) => match pin_from_wire(&told) {
                 Some((snapshot, pin)) => {
                     let noted = self.handle.shared.pins.note_update(snapshot, pin).await;
-                    noted.map_err(unavailable)?
+                    noted.map_err(|error| match error {
+                        PinNotNoted::Early(why) => Status::failed_precondition(why.to_string()),
+                        PinNotNoted::Here(error) => unavailable(error),
+                    })?
                 }
                 None => Vec::new(),
             },

@@ -5,6 +5,9 @@
 //! the update as the newest: a later update, wherever it is issued, reaches one of them and gets a greater rank. So the update
 //! answered last is valid, whatever the clocks of the nodes show.
 //!
+//! Each node dates an update later than all that it knows, so one stamp far ahead would date all later ones. An update that is
+//! more ahead of the clock than a channel accepts is therefore not received; a node that lists one is asked again.
+//!
 //! A node that was away pulls what it missed, as for the history: every greeting reports how many updates a peer has received.
 //! It receives them before it deletes anything; what it had deleted before is replicated again from a node that has it.
 
@@ -38,8 +41,34 @@ const TELL_MAX: Duration = Duration::from_secs(1);
 /// The time limit for the remaining peers, once a majority has it.
 const TELL_MORE_MAX: Duration = Duration::from_millis(200);
 
+/// By how many ticks an update may follow the newest known one, whatever the clock; each update is one tick after the newest that
+/// its node knows.
+const TICKS_MAX: u64 = 1 << 12;
+
 /// Per process: its run, and how many pin updates of that run were received here.
 type HeardUpdates = BTreeMap<ProcessId, (u64, u64)>;
+
+/// An update whose stamp is too far ahead.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the update of the pin of snapshot {snapshot:?} by {by:?} is not received: {why}; compare the clocks of both nodes"
+)]
+pub(in crate::node) struct EarlyPin {
+    snapshot: SnapshotId,
+    by: ProcessId,
+    why: String,
+}
+
+/// Why an update of a peer is not recorded.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::node) enum PinNotNoted {
+    /// Its stamp is too far ahead.
+    #[error(transparent)]
+    Early(#[from] EarlyPin),
+    /// The store is not available.
+    #[error(transparent)]
+    Here(#[from] Unavailable),
+}
 
 /// Sends pin updates to the peers, and receives theirs.
 pub(in crate::node) struct Pins {
@@ -74,6 +103,7 @@ impl Pins {
         };
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_told = false;
         loop {
             looks.tick().await;
             let Some(view) = self.peers.view(&peer) else {
@@ -83,8 +113,14 @@ impl Pins {
                 continue;
             }
             match self.hear(&client, view.pins.1).await {
-                Ok(()) => _ = self.heard().insert(peer.clone(), view.pins),
+                Ok(()) => {
+                    is_told = false;
+                    self.heard().insert(peer.clone(), view.pins);
+                }
                 Err(error) => {
+                    if error.needs_attention() && !std::mem::replace(&mut is_told, true) {
+                        tracing::warn!(%peer, %error, "cannot fetch all pins of a peer; trying again");
+                    }
                     tracing::debug!(%peer, %error, "cannot fetch the pins of a peer");
                     sleep(PAUSE).await;
                 }
@@ -113,11 +149,30 @@ impl Pins {
             return Ok(());
         }
         let mut listed = client.list_pins(None).await?;
-        let mut pins = Vec::new();
-        while let Some(pin) = listed.next().await.transpose()? {
-            pins.push(pin);
+        let (mut pins, mut refused) = (Vec::new(), None);
+        while let Some((snapshot, pin)) = listed.next().await.transpose()? {
+            match self.check(&snapshot, &pin) {
+                Ok(()) => pins.push((snapshot, pin)),
+                Err(why) => refused = Some(why),
+            }
         }
-        Ok(self.note(pins).await?)
+        self.note(pins).await?;
+        refused.map_or(Ok(()), |why| Err(FetchError::Faulty(why.to_string())))
+    }
+
+    // Whether an update may be received now. A store may have stamps of a clock that was wrong; updates that follow these closely
+    // are received.
+    fn check(&self, snapshot: &SnapshotId, pin: &Pin) -> Result<(), EarlyPin> {
+        let newest = self.parts.worker.store().retention().newest_stamp();
+        let follows = pin.at.0.saturating_sub(newest.0) <= TICKS_MAX;
+        match self.peers.wall().too_early(pin.at) {
+            Some(why) if !follows => Err(EarlyPin {
+                snapshot: snapshot.clone(),
+                by: pin.by.clone(),
+                why,
+            }),
+            _ => Ok(()),
+        }
     }
 
     async fn note(&self, pins: Vec<(SnapshotId, Pin)>) -> Result<(), Unavailable> {
@@ -133,11 +188,15 @@ impl Pins {
     }
 
     /// Records an update from a peer durably. Returns the newest one for that snapshot.
+    ///
+    /// # Errors
+    /// [`PinNotNoted`].
     pub(in crate::node) async fn note_update(
         &self,
         snapshot: SnapshotId,
         pin: Pin,
-    ) -> Result<Vec<(SnapshotId, Pin)>, Unavailable> {
+    ) -> Result<Vec<(SnapshotId, Pin)>, PinNotNoted> {
+        self.check(&snapshot, &pin)?;
         self.note(vec![(snapshot.clone(), pin)]).await?;
         let newest = self.parts.worker.store().retention().pin_of(&snapshot);
         Ok(newest.map(|pin| (snapshot, pin)).into_iter().collect())
@@ -200,6 +259,10 @@ impl Pins {
             let Ok((process, Ok(Some(newest)))) = answered else {
                 continue;
             };
+            if let Err(why) = self.check(snapshot, &newest) {
+                tracing::warn!(peer = %process, "{why}");
+                continue;
+            }
             round.answered(&process, newest);
             if round.has_majority() {
                 until = until.min(Instant::now() + TELL_MORE_MAX);

@@ -202,6 +202,12 @@ impl Retention<'_> {
             .flatten()
     }
 
+    /// The greatest stamp of all pin updates.
+    #[must_use]
+    pub fn newest_stamp(self) -> Hlc {
+        self.store.retention.marks().newest
+    }
+
     /// All known pin states, including those of unpinned snapshots.
     #[must_use]
     pub fn pins(self) -> Vec<(SnapshotId, Pin)> {
