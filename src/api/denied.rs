@@ -13,8 +13,8 @@ use crate::access::role::Need;
 pub(super) enum Denied {
     /// A browser sent it for a page of another origin.
     #[error(
-        "the request comes from a web page of another origin ({0}), which may not change anything here; send it from a \
-         page of this node, or from a program"
+        "the request comes from a web page of another origin ({0}), which may link to answers of this node, and neither \
+         load nor change anything here; send it from a page of this node, or from a program"
     )]
     ForeignOrigin(String),
     /// The request names this node by a name that it does not have.

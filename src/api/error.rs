@@ -394,7 +394,15 @@ impl From<Failure> for tonic::Status {
         };
         match failure {
             Failure::BeforeHorizon(since) => before_horizon(since, &failure.to_string()),
-            _ => Self::new(code, failure.to_string()),
+            _ => {
+                let mut status = Self::new(code, failure.to_string());
+                if let Failure::Denied(denied) = &failure
+                    && let Some(Ok(challenge)) = denied.challenge().map(|text| text.parse())
+                {
+                    status.metadata_mut().insert("www-authenticate", challenge);
+                }
+                status
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ pub(crate) mod time;
 mod time_argument;
 mod trailers;
 mod unanswered;
+mod unread;
 mod verdict;
 
 pub(crate) use named::{ITS_ID_IS_LATEST, LATEST};

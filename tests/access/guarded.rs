@@ -127,6 +127,11 @@ impl Guarded {
             .collect()
     }
 
+    /// The address of the REST port.
+    pub(crate) fn rest_address(&self) -> SocketAddr {
+        self.rest
+    }
+
     /// The address of the gRPC port.
     pub(crate) fn grpc_address(&self) -> SocketAddr {
         self.grpc

@@ -13,4 +13,5 @@ mod lives;
 mod required;
 mod strangers;
 mod trail;
+mod unread;
 mod walk;

@@ -65,6 +65,13 @@ fn a_page_of_another_origin_can_neither_change_nor_read_anything() {
         let answer = fetched(&browser, &format!("http://{rest}{path}"), &json!({}));
         assert_eq!(answer, json!(["TypeError", 0, ""]), "{path}");
     }
+    let follow = |path: &str| browser.run(&format!("location.href = 'http://{rest}{path}'"));
+    follow("/v1/backup");
+    browser.text_contains("foreign-origin");
+    browser.go(&format!("http://{EVIL}:{}/", site.port()));
+    follow("/v1/cluster");
+    browser.text_contains("\"peers\"");
+    browser.go(&format!("http://{EVIL}:{}/", site.port()));
     submit_form(&browser, &begin);
     browser.text_contains("foreign-origin");
     assert_eq!(snapshots(&node), 0, "none was started");

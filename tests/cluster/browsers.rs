@@ -117,6 +117,32 @@ const CASES: &[Case] = &[
         kind: "peers",
     },
     Case {
+        request: "GET /v1/cluster",
+        lines: &["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors"],
+        status: 403,
+        kind: "foreign-origin",
+    },
+    Case {
+        request: "GET /v1/cluster",
+        lines: &[
+            "Sec-Fetch-Site: cross-site",
+            "Sec-Fetch-Mode: navigate",
+            "Sec-Fetch-Dest: document",
+        ],
+        status: 200,
+        kind: "peers",
+    },
+    Case {
+        request: "GET /v1/backup",
+        lines: &[
+            "Sec-Fetch-Site: same-site",
+            "Sec-Fetch-Mode: navigate",
+            "Sec-Fetch-Dest: document",
+        ],
+        status: 403,
+        kind: "foreign-origin",
+    },
+    Case {
         request: "GET /healthz",
         lines: &[],
         status: 200,

@@ -4,6 +4,9 @@
 //! - A browser adds `Origin` to each request that is not GET or HEAD, and newer ones add `Sec-Fetch-Site` to all. An
 //!   unsafe request from another origin is refused. A page cannot remove these headers, and a form is a POST, so a
 //!   request without them does not come from a page. Nothing here allows cross-origin reads (no CORS).
+//! - Reads cost work and hold places, also for a page that may not see the answer. A page of another origin may link to an
+//!   answer, and load none (the resource isolation policy of Fetch Metadata). The backup has one place, so it may not
+//!   link to that either.
 //! - DNS rebinding makes a foreign name point to this node. The page then has the node's origin, but the browser still
 //!   sends the foreign name in `Host`, which the REST port refuses.
 //!
@@ -22,16 +25,22 @@ use tonic::Status;
 
 use super::denied::Denied;
 use super::error::Failure;
+use super::unread;
 pub(super) use names::Names;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// The path of the answer of which there is one at once.
+const BACKUP: &str = "/v1/backup";
 
 /// Around all routes of the REST port.
 pub(super) async fn on_rest(State(names): State<Names>, request: Request, next: Next) -> Response {
     let admitted = check_names(&request, &names).and_then(|()| check_origin(&request));
     let mut response = match admitted {
         Ok(()) => next.run(request).await,
-        Err(denied) => Failure::from(denied).into_response(),
+        Err(denied) => {
+            unread::discard(request).await;
+            Failure::from(denied).into_response()
+        }
     };
     headers::secure(response.headers_mut());
     response
@@ -69,7 +78,7 @@ fn check_names(request: &Request, names: &Names) -> Result<(), Denied> {
 
 fn check_origin(request: &Request) -> Result<(), Denied> {
     let headers = request.headers();
-    if is_safe(request.method()) || !is_foreign(headers, request.uri()) {
+    if may_be_foreign(request) || !is_foreign(headers, request.uri()) {
         return Ok(());
     }
     let origin = headers.get(header::ORIGIN);
@@ -77,8 +86,20 @@ fn check_origin(request: &Request) -> Result<(), Denied> {
     Err(Denied::ForeignOrigin(origin.unwrap_or("null").to_owned()))
 }
 
-fn is_safe(method: &Method) -> bool {
-    [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
+// Whether a page of another origin may send the request. A browser that adds no `Sec-Fetch-Site` does not tell a link from
+// what a page loads.
+fn may_be_foreign(request: &Request) -> bool {
+    let headers = request.headers();
+    let is = |name: &str, value: &str| headers.get(name).is_some_and(|given| given == value);
+    match *request.method() {
+        Method::OPTIONS => true,
+        Method::GET | Method::HEAD if request.uri().path() == BACKUP => false,
+        Method::GET | Method::HEAD => {
+            let is_link = is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document");
+            is_link || !headers.contains_key(SEC_FETCH_SITE)
+        }
+        _ => false,
+    }
 }
 
 fn is_foreign(headers: &HeaderMap, uri: &Uri) -> bool {
@@ -165,8 +186,40 @@ mod tests {
             for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "MINT"] {
                 assert!(is_refused(method, foreign), "{method} {foreign:?}");
             }
-            assert!(!is_refused("GET", foreign), "a read is not refused");
         }
+    }
+
+    #[test]
+    fn a_foreign_page_may_link_to_an_answer_and_load_none() {
+        let is_refused = |method: &str, path: &'static str, headers: &[(&str, &str)]| {
+            let mut request = request(method, headers);
+            *request.uri_mut() = Uri::from_static(path);
+            check_origin(&request).is_err()
+        };
+        let link = [
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+        ];
+        let frame = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
+        let image = [("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")];
+        for site in ["cross-site", "same-site"].map(|site| ("sec-fetch-site", site)) {
+            for method in ["GET", "HEAD"] {
+                for (kind, is_link) in [(link, true), (frame, false), (image, false)] {
+                    let headers = [&[site], &kind[..]].concat();
+                    let refused = is_refused(method, "/v1/snapshots/s/export", &headers);
+                    assert_eq!(refused, !is_link, "{headers:?}");
+                    assert!(is_refused(method, BACKUP, &headers), "{headers:?}");
+                }
+            }
+            assert!(!is_refused("OPTIONS", BACKUP, &[site]), "it does nothing");
+        }
+        for own in ["same-origin", "none"].map(|site| ("sec-fetch-site", site)) {
+            assert!(!is_refused("GET", BACKUP, &[own, image[0], image[1]]));
+        }
+        assert!(!is_refused("GET", BACKUP, &[]), "a program");
+        let older = [("origin", "http://evil.example")];
+        assert!(is_refused("GET", BACKUP, &older));
+        assert!(!is_refused("GET", "/v1/cluster", &older), "unreadable");
     }
 
     #[test]

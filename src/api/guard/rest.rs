@@ -14,6 +14,7 @@ use crate::access::table::of_route;
 use crate::api::denied::Denied;
 use crate::api::error::Failure;
 use crate::api::rest::NOT_UTF_8;
+use crate::api::unread;
 
 /// Around each route, so that its pattern is known.
 pub(in crate::api) async fn keep(
@@ -32,7 +33,10 @@ pub(in crate::api) async fn keep(
     }
     let caller = match admit(&authority, rule, &request) {
         Ok(caller) => caller,
-        Err(denied) => return Failure::from(denied).into_response(),
+        Err(denied) => {
+            unread::discard(request).await;
+            return Failure::from(denied).into_response();
+        }
     };
     let Ok(segments) = segments else {
         return Failure::malformed("path", NOT_UTF_8).into_response();
@@ -44,6 +48,7 @@ pub(in crate::api) async fn keep(
                 if let Err(foreign) = caller.check(|| name.to_owned(), value) {
                     let denied = Denied::Account(foreign);
                     let denied = forbidden(&authority, rule, &caller, denied);
+                    unread::discard(request).await;
                     return Failure::from(denied).into_response();
                 }
             }

@@ -1,4 +1,4 @@
-//! Admission of requests: limits of concurrency and time, and a decodable path.
+//! Admission of requests: a decodable path for all; limits of concurrency and time for those that the guard has let pass.
 
 use std::time::Duration;
 
@@ -13,20 +13,27 @@ use super::encoding::is_encoded;
 use super::{body, wait};
 use crate::api::error::Failure;
 use crate::api::serve::limits::{Client, Resource};
+use crate::api::unread;
 
 /// The time limit of a request, its body included, unless it waits for a snapshot.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Admits a request or refuses it.
+/// Refuses a path that cannot be decoded.
+pub(super) async fn decodable(request: Request, next: Next) -> Result<Response, Failure> {
+    if !is_encoded(request.uri().path()) {
+        let why = "a % must be followed by two hexadecimal digits; encode a literal % as %25";
+        unread::discard(request).await;
+        return Err(Failure::malformed("path", why));
+    }
+    Ok(next.run(request).await)
+}
+
+/// Reads the body of a request and admits it, or refuses it.
 pub(super) async fn admit(
     Extension(client): Extension<Client>,
     request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    if !is_encoded(request.uri().path()) {
-        let why = "a % must be followed by two hexadecimal digits; encode a literal % as %25";
-        return Err(Failure::malformed("path", why));
-    }
     let patience = TIMEOUT + wait::allowance(request.uri());
     let too_long = |_| Failure::Timeout(patience.as_secs());
     let begun = Instant::now();
@@ -47,11 +54,13 @@ async fn with_whole_body(request: Request) -> Result<Request, Failure> {
 }
 
 /// The answer for an unknown route.
-pub(super) async fn unknown_route(OriginalUri(asked): OriginalUri) -> Failure {
+pub(super) async fn unknown_route(OriginalUri(asked): OriginalUri, request: Request) -> Failure {
+    unread::discard(request).await;
     Failure::UnknownRoute(asked.path().to_owned())
 }
 
 /// The answer for a known route with another method; axum adds `Allow`.
-pub(super) async fn unknown_method(method: Method) -> Failure {
+pub(super) async fn unknown_method(method: Method, request: Request) -> Failure {
+    unread::discard(request).await;
     Failure::Method(method.to_string())
 }

@@ -67,7 +67,8 @@ pub fn router(handle: Handle) -> Router {
     let trace = TraceLayer::new_for_http()
         .make_span_with(span)
         .on_failure(DefaultOnFailure::new().level(Level::DEBUG));
-    let mut routes = routes();
+    // The guard is around the admission, so that nothing is read from a caller without rights.
+    let mut routes = routes().route_layer(from_fn(admission::admit));
     if let Some(authority) = app.handle.config().auth.clone() {
         routes = routes.route_layer(from_fn_with_state(authority, guard::rest::keep));
     }
@@ -80,7 +81,7 @@ pub fn router(handle: Handle) -> Router {
     Router::new()
         .fallback_service(routes)
         .layer(from_fn_with_state(app, latest::resolve))
-        .layer(from_fn(admission::admit))
+        .layer(from_fn(admission::decodable))
         .layer(DefaultBodyLimit::max(body::BODY_BYTES_MAX))
         .layer(from_fn_with_state(names, browser::on_rest))
         .layer(PropagateRequestIdLayer::x_request_id())
