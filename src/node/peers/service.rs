@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -35,8 +35,6 @@ use crate::transport::wire::{
 
 /// The maximum number of acknowledgements queued for the connection.
 const ACKS_WAITING: usize = 64;
-/// The maximum number of chunks queued for the connection.
-const CHUNKS_WAITING: usize = 8;
 /// The number of revisions listed together.
 const LISTED_TOGETHER: usize = 1024;
 /// The time after which an unfinished part is sent as it is.
@@ -93,7 +91,7 @@ type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl PeerService for Peering {
     type ChannelStream = ReceiverStream<Result<Ack, Status>>;
     type FetchPartStream = Outgoing<Part>;
-    type FetchChunksStream = ReceiverStream<Result<Chunk, Status>>;
+    type FetchChunksStream = Outgoing<Chunk>;
     type ListRevisionsStream = Outgoing<ListedRevision>;
     type ListPinsStream = Outgoing<ListedPin>;
     type ChangesSinceStream = ReceiverStream<Result<ChangedAccounts, Status>>;
@@ -171,23 +169,14 @@ impl PeerService for Peering {
         let reading = snapshot
             .map(|snapshot| self.leased(&snapshot))
             .transpose()?;
-        let (chunks, stream) = mpsc::channel(CHUNKS_WAITING);
         let handle = self.handle.clone();
-        self.handle.store_worker().spawn(move |store| {
-            let _reading = reading;
-            for hash in hashes {
-                let chunk = store.chunks().framed(&hash).map(|framed| Chunk {
-                    hash: hash.0.to_vec(),
-                    stored: framed,
-                });
-                let chunk = chunk.map_err(|error| unread(&handle, error));
-                let failed = chunk.is_err();
-                if chunks.blocking_send(chunk).is_err() || failed {
-                    break;
-                }
-            }
+        // Each chunk is read when the connection has room for it: a caller that reads nothing occupies no thread and little
+        // memory.
+        let chunks = tokio_stream::iter(hashes).then(move |hash| {
+            let _until_the_end = &reading;
+            read_chunk(handle.clone(), hash)
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(Box::pin(chunks)))
     }
 
     async fn fetch_revision(
@@ -368,6 +357,20 @@ fn unavailable(error: Unavailable) -> Status {
         Unavailable::Damaged(why) => Status::data_loss(why),
         error => Status::unavailable(error.to_string()),
     }
+}
+
+async fn read_chunk(handle: Handle, hash: Hash) -> Result<Chunk, Status> {
+    let read = handle
+        .store_worker()
+        .spawn(move |store| store.chunks().framed(&hash));
+    let stored = read
+        .await
+        .map_err(Unavailable::stopped)
+        .map_err(unavailable)?;
+    Ok(Chunk {
+        hash: hash.0.to_vec(),
+        stored: stored.map_err(|error| unread(&handle, error))?,
+    })
 }
 
 // A missing chunk is not a failure of the store.
