@@ -216,7 +216,7 @@ impl Failure {
             Self::Refused(refusal) => return of_refusal(refusal),
             Self::Denied(denied) => return denied.verdict(),
             Self::Malformed { .. } => ("malformed", Http::BAD_REQUEST, Code::InvalidArgument),
-            Self::Unavailable(Unavailable::Full) | Self::Busy(..) => {
+            Self::Unavailable(Unavailable::Full | Unavailable::ShareFull) | Self::Busy(..) => {
                 ("busy", Http::TOO_MANY_REQUESTS, Code::ResourceExhausted)
             }
             // 503 rather than 429, since an early retry does not help.

@@ -47,6 +47,12 @@ pub enum Unavailable {
     /// Too many inputs are waiting.
     #[error("the node is overloaded; try again in a moment")]
     Full,
+    /// What the clients of one address have submitted fills their share of the queue.
+    #[error(
+        "the operations of this address fill the part of the queue that one address may use; wait for answers before \
+         sending more"
+    )]
+    ShareFull,
     /// The disk is nearly full.
     #[error(
         "the file system of the store has {free} free, less than the required {min}; new work is refused until space \

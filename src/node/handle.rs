@@ -23,6 +23,7 @@ use super::snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotView};
 use super::turn::clocks::DurableClocks;
 use super::turn::queue::Queue;
 use super::turn::replies::{PendingReplies, Settled};
+use super::turn::share::QueueShare;
 use crate::access::peer::Peer;
 use crate::config::{Keep, NodeConfig};
 use crate::history::global::GlobalState;
@@ -46,6 +47,8 @@ const COMPARES_CLOCKS: &str =
 #[derive(Clone)]
 pub struct Handle {
     pub(super) shared: Arc<Shared>,
+    /// The part of the queue that it may use; `None`: what clients may use in sum.
+    share: Option<QueueShare>,
 }
 
 pub(super) struct Shared {
@@ -134,6 +137,16 @@ impl Handle {
         };
         Self {
             shared: Arc::new(shared),
+            share: None,
+        }
+    }
+
+    /// The handle for a client, whose inputs count to this share of the queue.
+    #[must_use]
+    pub fn within(&self, share: &QueueShare) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            share: Some(share.clone()),
         }
     }
 
@@ -145,7 +158,8 @@ impl Handle {
     pub async fn ask<C: Command>(&self, command: C) -> Result<Settled<C::Reply>, Unavailable> {
         let commands = Commands::from(command);
         self.meet_before(commands.inputs()).await?;
-        self.shared.queue.ask(commands)?.last().await
+        let share = self.share.as_ref();
+        self.shared.queue.ask(commands, share)?.last().await
     }
 
     /// Reads from the process; the answer is durable when this returns.
@@ -153,7 +167,7 @@ impl Handle {
     /// # Errors
     /// [`Unavailable`]: too much is waiting, or the node is stopping.
     pub async fn query<Q: Query>(&self, query: Q) -> Result<Settled<Q::Answer>, Unavailable> {
-        self.shared.queue.query(query).await
+        self.shared.queue.query(query, self.share.as_ref()).await
     }
 
     /// Submits several inputs, decided in this order.
@@ -165,7 +179,8 @@ impl Handle {
         commands: Commands<C>,
     ) -> Result<impl Iterator<Item = C::Reply> + use<C>, Unavailable> {
         self.meet_before(commands.inputs()).await?;
-        self.shared.queue.ask(commands)?.all().await
+        let share = self.share.as_ref();
+        self.shared.queue.ask(commands, share)?.all().await
     }
 
     /// Submits several inputs, decided in this order, and waits for space instead of being refused. Inputs submitted after this
@@ -178,7 +193,8 @@ impl Handle {
         commands: Commands<C>,
     ) -> Result<PendingReplies<C>, Unavailable> {
         self.meet_before(commands.inputs()).await?;
-        self.shared.queue.ask_in_turn(commands).await
+        let share = self.share.as_ref();
+        self.shared.queue.ask_in_turn(commands, share).await
     }
 
     /// A snapshot: its newest revision, or its progress. `None` if it is not in the own history and this process has not

@@ -40,7 +40,9 @@ pub use snapshots::events::{Event, Happening};
 pub use snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotView};
 pub use snapshots::watcher::Watch;
 pub use store_worker::StoreWorker;
+pub use turn::queue::CLIENTS_MAX;
 pub use turn::replies::{PendingReplies, Settled};
+pub use turn::share::QueueShare;
 
 use background::indexer;
 use health::disk_space::DiskSpace;

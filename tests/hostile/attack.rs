@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +19,12 @@ use crate::rest::Rest;
 /// The time between two looks at the memory.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Starts another build (`$0`) as this one is started (`$@`). Before 0.2.0 there was no option `--insecure`.
+const INSTEAD: &str = r#"shift 3
+"$0" node --help | grep -q -e --insecure && set -- --insecure "$@"
+exec "$0" node "$@"
+"#;
+
 /// An attack on the node n1 of a cluster of two.
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
@@ -30,7 +36,30 @@ pub(crate) struct Attack {
     pub(crate) reasons: &'static [&'static str],
     /// The time that it needs to reach its limit.
     pub(crate) least: Duration,
+    pub(crate) leaves: Leaves,
     pub(crate) act: Act,
+}
+
+/// What an attack leaves to honest clients, who must then never be refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaves {
+    /// All that they ask for.
+    Everything,
+    /// The connections that they have.
+    OldConnections,
+}
+
+impl Attack {
+    /// The fields that most attacks have in common.
+    pub(crate) const ORDINARY: Self = Self {
+        name: "",
+        bound: "",
+        growth_max: 0,
+        reasons: &[],
+        least: Duration::ZERO,
+        leaves: Leaves::Everything,
+        act: |_| Box::pin(std::future::ready(String::new())),
+    };
 }
 
 type Act = fn(Target) -> Pin<Box<dyn Future<Output = String> + Send>>;
@@ -62,9 +91,14 @@ impl Target {
 }
 
 /// The address of attackers that are other hosts than the honest clients.
-pub(crate) const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 9, 9, 9));
+pub(crate) const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 9, 9, 9));
+/// Two further hosts of attackers.
+pub(crate) const OTHERS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)),
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3)),
+];
 /// The address of the honest clients' own host.
-pub(crate) const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+pub(crate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The result of an attack.
 pub(crate) struct Row {
@@ -108,14 +142,14 @@ impl Attack {
         let mut programs = Programs::planned(2);
         if let Some(program) = run.program {
             let program = program.display().to_string();
-            let instead = ["sh", "-c", "shift; exec \"$0\" \"$@\"", &program];
+            let instead = ["sh", "-c", INSTEAD, &program];
             for id in programs.ids() {
                 programs.run_inside(id, &instead.map(str::to_owned));
             }
         }
         programs.start_all().await;
         let rest = programs.rest("n1");
-        let honest = Honest::begin(&programs, is_asserted).await;
+        let honest = Honest::begin(&programs, self.leaves, is_asserted).await;
         honest.goes_on(20).await;
         let refused_before = refused(&rest, self.reasons).await;
         let before = resident(&programs);

@@ -25,6 +25,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
         reasons: &[],
         least: Duration::ZERO,
         act,
+        ..Attack::ORDINARY
     };
     vec![
         attack("gzip_bombs", "16 MiB after decompression", |target| {

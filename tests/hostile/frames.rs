@@ -53,6 +53,7 @@ fn flood(
         reasons: &["frames"],
         least: Duration::ZERO,
         act,
+        ..Attack::ORDINARY
     }
 }
 

@@ -12,16 +12,24 @@
 mod attack;
 #[path = "../cluster/await_it.rs"]
 mod await_it;
+#[path = "../tls/certificates.rs"]
+#[allow(dead_code, reason = "the tests of TLS use more of it")]
+mod certificates;
+#[path = "../tls/cluster.rs"]
+#[allow(dead_code, reason = "the tests of TLS use more of it")]
+mod cluster;
 mod content;
 #[path = "../cluster/contract.rs"]
 mod contract;
 mod frames;
 mod honest;
 mod memory;
+mod peers;
 mod places;
 #[path = "../faults/programs.rs"]
 #[allow(dead_code, reason = "the tests of faults use more of it")]
 mod programs;
+mod queue;
 #[path = "../cluster/rest.rs"]
 #[allow(dead_code, reason = "the tests of the cluster use more of it")]
 mod rest;
@@ -64,6 +72,8 @@ fn attacks() -> Vec<Attack> {
         frames::attacks(),
         slow::attacks(),
         places::attacks(),
+        queue::attacks(),
+        peers::attacks(),
         content::attacks(),
     ];
     families.into_iter().flatten().collect()
@@ -84,7 +94,12 @@ fn main() -> ExitCode {
                 Ok(())
             })
         });
-        return libtest_mimic::run(&options.tests, trials.collect()).exit_code();
+        let with_tls = Trial::test("strangers_take_every_place_of_a_node_with_tls", || {
+            block_on(peers::strangers_take_every_place_of_a_node_with_tls());
+            Ok(())
+        });
+        let trials = trials.chain([with_tls]).collect();
+        return libtest_mimic::run(&options.tests, trials).exit_code();
     };
     let only = options.only.unwrap_or_default();
     let chosen = attacks()

@@ -1,8 +1,9 @@
 //! Requests and answers that are to be held in memory: headers, bodies, answers that are not read, frames without data.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::attack::{Attack, HERE, Target};
+use crate::attack::{Attack, HERE, OTHERS, Target};
 use crate::wire::{
     DATA, END_HEADERS, END_STREAM, HEADERS, Http2, INITIAL_WINDOW, frame, get, grpc, prefix,
 };
@@ -23,6 +24,16 @@ pub(crate) fn attacks() -> Vec<Attack> {
             reasons: &["client_bytes"],
             least: LOADING,
             act: |target| Box::pin(headers(target)),
+            ..Attack::ORDINARY
+        },
+        Attack {
+            name: "headers_of_two_hosts_that_never_end",
+            bound: "memory for clients in sum; the reserve of each connection",
+            growth_max: 300 * MIB,
+            reasons: &["client_bytes"],
+            least: LOADING,
+            act: |target| Box::pin(headers_of_two(target)),
+            ..Attack::ORDINARY
         },
         Attack {
             name: "bodies_that_never_end",
@@ -31,6 +42,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
             reasons: &["client_bytes"],
             least: LOADING,
             act: |target| Box::pin(bodies(target)),
+            ..Attack::ORDINARY
         },
         Attack {
             name: "lengths_that_are_only_declared",
@@ -39,6 +51,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
             reasons: &["client_bytes"],
             least: Duration::ZERO,
             act: |target| Box::pin(declared(target)),
+            ..Attack::ORDINARY
         },
         Attack {
             name: "answers_that_are_not_read",
@@ -47,6 +60,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
             reasons: &["client_bytes"],
             least: Duration::ZERO,
             act: |target| Box::pin(answers(target)),
+            ..Attack::ORDINARY
         },
         Attack {
             name: "calls_of_peers_with_headers_that_never_end",
@@ -55,25 +69,32 @@ pub(crate) fn attacks() -> Vec<Attack> {
             reasons: &["peer_bytes"],
             least: LOADING,
             act: |target| Box::pin(peers(target)),
+            ..Attack::ORDINARY
         },
     ]
 }
 
 async fn headers(target: Target) -> String {
-    many_headers(target, APPLY, 16).await
+    many_headers(target, HERE, APPLY).await
+}
+
+async fn headers_of_two(target: Target) -> String {
+    let [one, other] = OTHERS.map(|from| many_headers(target, from, APPLY));
+    let (one, other) = tokio::join!(one, other);
+    format!("{one}; {other}")
 }
 
 async fn peers(target: Target) -> String {
-    many_headers(target, "/snapledger.v1.PeerService/Channel", 16).await
+    many_headers(target, HERE, "/snapledger.v1.PeerService/Channel").await
 }
 
-async fn many_headers(target: Target, path: &str, connections: usize) -> String {
+async fn many_headers(target: Target, from: IpAddr, path: &str) -> String {
     let large = "h".repeat(14 * 1024);
     let head = grpc(path, &[("x-large", &large)]);
     let mut held = Vec::new();
     let mut streams = 0;
-    for _ in 0..connections {
-        let Ok(mut connection) = Http2::open(HERE, target.grpc, &[]).await else {
+    for _ in 0..16 {
+        let Ok(mut connection) = Http2::open(from, target.grpc, &[]).await else {
             continue;
         };
         for _ in 0..STREAMS {

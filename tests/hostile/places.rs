@@ -1,12 +1,13 @@
 //! Places that one host tries to take from all others: connections, exports, and the reserved places of peers.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 use tokio::time::{interval, timeout};
 
-use crate::attack::{Attack, ELSEWHERE, Target};
+use crate::attack::{Attack, ELSEWHERE, Leaves, OTHERS, Target};
 use crate::rest::{Rest, asked};
 use crate::wire::{Http2, socket};
 
@@ -22,6 +23,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
         reasons,
         least: Duration::from_secs(3),
         act,
+        ..Attack::ORDINARY
     };
     vec![
         attack(
@@ -30,6 +32,15 @@ pub(crate) fn attacks() -> Vec<Attack> {
             &["connections"],
             |target| Box::pin(connections(target)),
         ),
+        Attack {
+            leaves: Leaves::OldConnections,
+            ..attack(
+                "connections_of_two_hosts",
+                "all connections",
+                &["connections"],
+                |target| Box::pin(connections_of_two(target)),
+            )
+        },
         attack(
             "tables_that_are_read_slowly",
             "three quarters of the exports",
@@ -40,10 +51,20 @@ pub(crate) fn attacks() -> Vec<Attack> {
 }
 
 async fn connections(target: Target) -> String {
+    many_connections(target, ELSEWHERE).await
+}
+
+async fn connections_of_two(target: Target) -> String {
+    let [one, other] = OTHERS.map(|from| many_connections(target, from));
+    let (one, other) = tokio::join!(one, other);
+    format!("{one}; {other}")
+}
+
+async fn many_connections(target: Target, from: IpAddr) -> String {
     let (mut idle, mut speaking) = (Vec::new(), Vec::new());
     for _ in 0..CONNECTIONS {
-        idle.extend(socket(ELSEWHERE, target.rest).await);
-        speaking.extend(Http2::open(ELSEWHERE, target.grpc, &[]).await);
+        idle.extend(socket(from, target.rest).await);
+        speaking.extend(Http2::open(from, target.grpc, &[]).await);
     }
     target.end().await;
     let open = speaking.iter().filter(|connection| !connection.is_closed());

@@ -25,6 +25,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
         reasons,
         least: Duration::from_secs(seconds),
         act,
+        ..Attack::ORDINARY
     };
     vec![
         attack(

@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::super::error::Failure;
 use super::super::identity;
-use super::{account, own_account, process_or_here, refused};
+use super::{account, handle_for, own_account, process_or_here, refused};
 use crate::access::caller::Caller;
 use crate::cluster::local_query;
 use crate::node::Handle;
@@ -22,6 +22,11 @@ use crate::proto::chandy_lamport::{
 pub(super) struct Bank(pub(super) Handle);
 
 impl Bank {
+    // The service for the client of a request.
+    fn of<T>(&self, request: &Request<T>) -> Self {
+        Self(handle_for(request, &self.0))
+    }
+
     // The receipt, or the sentence of the refusal. A repeat with the same key gets the first answer.
     async fn perform(
         &self,
@@ -46,7 +51,7 @@ impl BankService for Bank {
     ) -> Result<Response<GetBalanceResponse>, Status> {
         let caller = Caller::of(request.extensions());
         let account = own_account(&caller, "account_id", &request.get_ref().account_id)?;
-        let balance = local_query::balance(&self.0, account.clone()).await?;
+        let balance = local_query::balance(&self.of(&request).0, account.clone()).await?;
         Ok(Response::new(match balance.units {
             Some(balance) => GetBalanceResponse {
                 balance,
@@ -66,6 +71,7 @@ impl BankService for Bank {
         request: Request<TransferRequest>,
     ) -> Result<Response<TransferResponse>, Status> {
         let caller = Caller::of(request.extensions());
+        let bank = self.of(&request);
         let key = identity::key_of(request.metadata().as_ref())?;
         let asked = request.into_inner();
         let operation = Operation::Transfer {
@@ -76,7 +82,7 @@ impl BankService for Bank {
         };
         let sees_other = caller.may_touch(&asked.to_account);
         Ok(Response::new(
-            match self.perform(&caller, key, operation).await? {
+            match bank.perform(&caller, key, operation).await? {
                 Ok(receipt) => TransferResponse {
                     success: true,
                     error: String::new(),
@@ -97,6 +103,7 @@ impl BankService for Bank {
         request: Request<DepositRequest>,
     ) -> Result<Response<DepositResponse>, Status> {
         let caller = Caller::of(request.extensions());
+        let bank = self.of(&request);
         let key = identity::key_of(request.metadata().as_ref())?;
         let asked = request.into_inner();
         let operation = Operation::Deposit {
@@ -104,7 +111,7 @@ impl BankService for Bank {
             amount: asked.amount,
         };
         Ok(Response::new(
-            match self.perform(&caller, key, operation).await? {
+            match bank.perform(&caller, key, operation).await? {
                 Ok(receipt) => DepositResponse {
                     success: true,
                     new_balance: receipt.balance,
@@ -123,6 +130,7 @@ impl BankService for Bank {
         request: Request<WithdrawRequest>,
     ) -> Result<Response<WithdrawResponse>, Status> {
         let caller = Caller::of(request.extensions());
+        let bank = self.of(&request);
         let key = identity::key_of(request.metadata().as_ref())?;
         let asked = request.into_inner();
         let operation = Operation::Withdraw {
@@ -130,7 +138,7 @@ impl BankService for Bank {
             amount: asked.amount,
         };
         Ok(Response::new(
-            match self.perform(&caller, key, operation).await? {
+            match bank.perform(&caller, key, operation).await? {
                 Ok(receipt) => WithdrawResponse {
                     success: true,
                     new_balance: receipt.balance,

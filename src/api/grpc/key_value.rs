@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 
 use super::super::error::{Failure, id};
 use super::super::identity;
-use super::refused;
+use super::{handle_for, refused};
 use crate::access::caller::Caller;
 use crate::cluster::local_query;
 use crate::node::{Handle, PeerState};
@@ -23,6 +23,11 @@ use crate::proto::chandy_lamport::{
 pub(super) struct KeyValues(pub(super) Handle);
 
 impl KeyValues {
+    // The service for the client of a request.
+    fn of<T>(&self, request: &Request<T>) -> Self {
+        Self(handle_for(request, &self.0))
+    }
+
     // Empty if written, otherwise the sentence of the refusal. A repeat with the same key writes nothing.
     async fn write(
         &self,
@@ -83,7 +88,7 @@ impl KeyValueService for KeyValues {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let caller = Caller::of(request.extensions());
         let key = own_key(&caller, &request.get_ref().key)?;
-        let value = local_query::value(&self.0, key).await?;
+        let value = local_query::value(&self.of(&request).0, key).await?;
         Ok(Response::new(GetResponse {
             found: value.is_some(),
             value: value.map(String::from).unwrap_or_default(),
@@ -92,9 +97,10 @@ impl KeyValueService for KeyValues {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        let keys = self.of(&request);
         let (metadata, extensions, PutRequest { key, value }) = request.into_parts();
         let caller = Caller::of(&extensions);
-        let error = self.write(&metadata, &caller, &key, Some(value)).await?;
+        let error = keys.write(&metadata, &caller, &key, Some(value)).await?;
         Ok(Response::new(PutResponse {
             success: error.is_empty(),
             error,
@@ -108,7 +114,8 @@ impl KeyValueService for KeyValues {
     ) -> Result<Response<DeleteResponse>, Status> {
         let caller = Caller::of(request.extensions());
         let key = &request.get_ref().key;
-        let error = self.write(request.metadata(), &caller, key, None).await?;
+        let keys = self.of(&request);
+        let error = keys.write(request.metadata(), &caller, key, None).await?;
         Ok(Response::new(DeleteResponse {
             success: error.is_empty(),
             error,
@@ -118,9 +125,9 @@ impl KeyValueService for KeyValues {
 
     async fn get_leader(
         &self,
-        _request: Request<GetLeaderRequest>,
+        request: Request<GetLeaderRequest>,
     ) -> Result<Response<GetLeaderResponse>, Status> {
-        let newest = local_query::status(&self.0).await?.newest;
+        let newest = local_query::status(&self.of(&request).0).await?.newest;
         Ok(Response::new(newest.map_or_else(
             GetLeaderResponse::default,
             |(_, initiator)| GetLeaderResponse {
@@ -133,9 +140,9 @@ impl KeyValueService for KeyValues {
 
     async fn get_cluster_status(
         &self,
-        _request: Request<GetClusterStatusRequest>,
+        request: Request<GetClusterStatusRequest>,
     ) -> Result<Response<GetClusterStatusResponse>, Status> {
-        let standing = local_query::status(&self.0).await?;
+        let standing = local_query::status(&self.of(&request).0).await?;
         let members = self.members(&standing);
         let channels = standing.channels.into_iter();
         let recording = standing.recording.map(|snapshot| snapshot.to_string());

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::super::error::{Failure, id};
 use super::super::identity;
 use super::stream::STALL;
-use super::{process_or_here, protocol};
+use super::{handle_for, process_or_here, protocol};
 use crate::access::caller::Caller;
 use crate::node::{Handle, PendingReplies};
 use crate::process::answer::Answer;
@@ -39,11 +39,12 @@ impl LedgerService for Ledger {
         request: Request<ApplyRequest>,
     ) -> Result<Response<ApplyResponse>, Status> {
         let caller = Caller::of(request.extensions());
+        let handle = handle_for(&request, &self.0);
         let asked = request.into_inner();
         let hidden = Hidden::of(&caller, &asked);
         let commands = commands(&caller, asked)?;
         caller.note_operations(commands.inputs().len());
-        let answers = self.0.ask_all(commands).await.map_err(Failure::from)?;
+        let answers = handle.ask_all(commands).await.map_err(Failure::from)?;
         Ok(Response::new(results(&caller, &hidden, answers)))
     }
 
@@ -56,7 +57,7 @@ impl LedgerService for Ledger {
         let (batches, answers) = mpsc::channel(BATCHES_MAX);
         let caller = Caller::of(request.extensions());
         let reader = Reader {
-            handle: self.0.clone(),
+            handle: handle_for(&request, &self.0),
             caller: caller.clone(),
             unread: Arc::new(Semaphore::new(UNREAD_MAX)),
             batches,

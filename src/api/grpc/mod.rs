@@ -19,9 +19,9 @@ mod watched;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use tonic::Status;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
+use tonic::{Request, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::Builder as Reflection;
@@ -31,6 +31,7 @@ use sizes::{BATCH_BYTES_MAX, REQUEST_BYTES_MAX};
 use super::browser;
 use super::error::{Failure, id};
 use super::guard;
+use super::serve::limits::client;
 use crate::access::caller::Caller;
 use crate::node::Handle;
 use crate::node::peers::discover::UnansweredAddresses;
@@ -133,6 +134,11 @@ async fn report(reporter: &HealthReporter, status: ServingStatus) {
     for service in std::iter::once("").chain(SERVICES) {
         reporter.set_service_status(service, status).await;
     }
+}
+
+// The handle for the client of a request.
+fn handle_for<T>(request: &Request<T>, handle: &Handle) -> Handle {
+    handle.within(client(request).queue())
 }
 
 // The sentence of a refusal that is answered with OK, or the failure.

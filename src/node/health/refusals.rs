@@ -22,6 +22,8 @@ pub enum RefusalReason {
     Waits,
     /// Backups at once.
     Backups,
+    /// The places for operations in the queue, of all clients or of one address.
+    Operations,
     /// The time of a connection without requests.
     Idle,
     /// The time in which a client must take some of an answer.
@@ -36,7 +38,7 @@ pub enum RefusalReason {
 
 impl RefusalReason {
     /// All reasons, in the order of the metric's series.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ClientBytes,
         Self::PeerBytes,
         Self::Connections,
@@ -45,6 +47,7 @@ impl RefusalReason {
         Self::Watchers,
         Self::Waits,
         Self::Backups,
+        Self::Operations,
         Self::Idle,
         Self::Stalled,
         Self::SlowBody,
@@ -64,6 +67,7 @@ impl RefusalReason {
             Self::Watchers => "watchers",
             Self::Waits => "waits",
             Self::Backups => "backups",
+            Self::Operations => "operations",
             Self::Idle => "idle",
             Self::Stalled => "stalled",
             Self::SlowBody => "slow_body",

@@ -5,6 +5,7 @@ pub(super) mod committer;
 pub(super) mod driver;
 pub(super) mod queue;
 pub(super) mod replies;
+pub(super) mod share;
 
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::clocks::DurableClocks;
-use super::replies::{PendingAnswer, PendingReplies, Settled, Waiter, stopped};
+use super::replies::{PendingAnswer, PendingReplies, Room, Settled, Waiter, stopped};
+use super::share::QueueShare;
 use crate::node::error::Unavailable;
 use crate::node::health::disk_space::DiskSpace;
 use crate::node::health::wall::Clock;
@@ -26,7 +27,7 @@ use crate::transport::{Closed, Envelope, Inbox, Settling};
 const WAITING_MAX: usize = 65_536;
 /// The maximum cost of the waiting inputs of clients. Beyond it clients are refused, so that peers always get a place and
 /// memory stays bounded.
-const CLIENTS_MAX: usize = 32_768;
+pub const CLIENTS_MAX: usize = 32_768;
 /// The part of it available to clients that wait for space; the rest is for clients that are refused instead.
 const WAITERS_MAX: usize = CLIENTS_MAX / 4 * 3;
 
@@ -94,21 +95,21 @@ impl Queue {
         (entrance, queue)
     }
 
-    /// Submits commands of a client, in order. Refused or accepted as a whole: refused at once if too many inputs wait or the
-    /// disk is too full.
+    /// Submits commands of a client, in order. Refused or accepted as a whole: refused at once if too many inputs wait, of its
+    /// address or in sum, or the disk is too full.
     pub(in crate::node) fn ask<C: Command>(
         &self,
         commands: Commands<C>,
+        share: Option<&QueueShare>,
     ) -> Result<PendingReplies<C>, Unavailable> {
         if commands.is_empty() {
             return Ok(PendingReplies::none());
         }
         let weight = self.weight(commands.inputs())?;
-        let clients = Arc::clone(&self.clients).try_acquire_many_owned(weight);
-        let clients = clients.map_err(|_| Unavailable::Full)?;
+        let room = self.room_at_once(share, weight)?;
         let place = Arc::clone(&self.places).try_acquire_many_owned(places(commands.inputs()));
         let place = place.map_err(|_| Unavailable::Full)?;
-        self.put(commands, place, [Some(clients), None])
+        self.put(commands, place, room)
     }
 
     /// Submits commands of a client that waits for space, in order. A call made after this one returns comes after it.
@@ -116,6 +117,7 @@ impl Queue {
     pub(in crate::node) async fn ask_in_turn<C: Command>(
         &self,
         commands: Commands<C>,
+        share: Option<&QueueShare>,
     ) -> Result<PendingReplies<C>, Unavailable> {
         let weight = self.weight(commands.inputs())?;
         if weight as usize > WAITERS_MAX {
@@ -124,22 +126,27 @@ impl Queue {
         if commands.is_empty() {
             return Ok(PendingReplies::none());
         }
+        // First, so that an address that has used its share keeps nobody else waiting.
+        let share = match share {
+            Some(share) => Some(share.acquire(weight).await?),
+            None => None,
+        };
         let waiters = acquire(&self.waiters, weight).await?;
         let clients = acquire(&self.clients, weight).await?;
         let place = acquire(&self.places, places(commands.inputs())).await?;
-        self.put(commands, place, [Some(clients), Some(waiters)])
+        self.put(commands, place, [Some(clients), Some(waiters), share])
     }
 
     /// Submits a query of a client. Refused at once if too many inputs wait.
     pub(in crate::node) async fn query<Q: Query>(
         &self,
         query: Q,
+        share: Option<&QueueShare>,
     ) -> Result<Settled<Q::Answer>, Unavailable> {
-        let clients = Arc::clone(&self.clients).try_acquire_owned();
-        let clients = clients.map_err(|_| Unavailable::Full)?;
+        let room = self.room_at_once(share, 1)?;
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| Unavailable::Full)?;
-        self.put_query(query, place, Some(clients))?.settled().await
+        self.put_query(query, place, room)?.settled().await
     }
 
     /// Submits a query of a peer or of the node itself, waiting for a place.
@@ -148,19 +155,35 @@ impl Queue {
         query: Q,
     ) -> Result<Q::Answer, Unavailable> {
         let place = acquire(&self.places, 1).await?;
-        Ok(self.put_query(query, place, None)?.settled().await?.reply)
+        Ok(self
+            .put_query(query, place, Room::default())?
+            .settled()
+            .await?
+            .reply)
     }
 
     fn put_query<Q: Query>(
         &self,
         query: Q,
         place: OwnedSemaphorePermit,
-        room: Option<OwnedSemaphorePermit>,
+        room: Room,
     ) -> Result<PendingAnswer<Q::Answer>, Unavailable> {
         let (waiting, answer) = Waiter::query(query, room);
         let sent = self.requests.send(Request::Query(waiting, place));
         sent.map_err(|_| stopped())?;
         Ok(answer)
+    }
+
+    // Permits of a client that is refused instead of waiting.
+    fn room_at_once(&self, share: Option<&QueueShare>, weight: u32) -> Result<Room, Unavailable> {
+        let of_address = share.map(|share| share.try_acquire(weight)).transpose()?;
+        match Arc::clone(&self.clients).try_acquire_many_owned(weight) {
+            Ok(clients) => Ok([Some(clients), None, of_address]),
+            Err(_) => Err(match share {
+                Some(share) => share.refused(Unavailable::Full),
+                None => Unavailable::Full,
+            }),
+        }
     }
 
     fn weight(&self, inputs: &[Input]) -> Result<u32, Unavailable> {
@@ -176,7 +199,7 @@ impl Queue {
         command: C,
     ) -> Result<C::Reply, Unavailable> {
         let place = acquire(&self.places, 1).await?;
-        let replies = self.put(Commands::from(command), place, [None, None])?;
+        let replies = self.put(Commands::from(command), place, Room::default())?;
         Ok(replies.last().await?.reply)
     }
 
@@ -201,7 +224,7 @@ impl Queue {
         &self,
         commands: Commands<C>,
         place: OwnedSemaphorePermit,
-        room: [Option<OwnedSemaphorePermit>; 2],
+        room: Room,
     ) -> Result<PendingReplies<C>, Unavailable> {
         let (waiter, replies) = Waiter::new(room);
         self.send(commands.into_inputs(), Some(waiter), Some(place))?;
@@ -294,7 +317,7 @@ impl Inbox for Queue {
         let arrived: Commands<_> = arrived.collect();
         let place = acquire(&self.places, places(arrived.inputs())).await;
         let place = place.map_err(|_| closed())?;
-        let replies = self.put(arrived, place, [None, None]);
+        let replies = self.put(arrived, place, Room::default());
         let replies = replies.map_err(|_| closed())?;
         Ok(Box::pin(async move {
             match replies.last().await.map_err(|_| closed())?.reply {
@@ -331,6 +354,7 @@ fn closed() -> Closed {
 mod tests {
     use super::*;
     use crate::config::ClockSettings;
+    use crate::node::health::refusals::Refusals;
     use crate::process::clock::{Hlc, Lamport};
     use crate::process::command::{Initiate, Operate};
     use crate::process::ids::Key;
@@ -369,7 +393,7 @@ mod tests {
         let (room, looks) = watch::channel(DiskSpace { free: 50, min: 400 });
         let (queue, mut requests) = queue(looks);
         let snapshot = snapshot();
-        let refused = queue.ask(Initiate { snapshot }.into()).err();
+        let refused = queue.ask(Initiate { snapshot }.into(), None).err();
         assert!(matches!(refused, Some(Unavailable::NoRoom { .. })));
         let from = ProcessId::parse("q").expect("a valid id");
         let mut delivery = Box::pin(queue.deliver(&from, vec![marker(1)]));
@@ -407,15 +431,42 @@ mod tests {
         let fits = CLIENTS_MAX / put().into_input().cost();
         for _ in 0..fits {
             // Submitted and abandoned.
-            drop(queue.ask(put().into()).expect("there is room"));
+            drop(queue.ask(put().into(), None).expect("there is room"));
         }
-        let refused = queue.ask(put().into()).err();
+        let refused = queue.ask(put().into(), None).err();
         assert_eq!(refused, Some(Unavailable::Full));
         drop(requests.recv().await);
         assert!(
-            queue.ask(put().into()).is_ok(),
+            queue.ask(put().into(), None).is_ok(),
             "there is room again for one"
         );
         assert_eq!(requests.len(), fits);
+    }
+    // Without this, one client that floods the node with batches would have those of all others refused.
+    #[tokio::test]
+    async fn what_one_address_has_submitted_leaves_room_for_others_until_it_is_done() {
+        let (_room, looks) = watch::channel(DiskSpace { free: 1, min: 0 });
+        let (queue, mut requests) = queue(looks);
+        let share = || QueueShare::new(CLIENTS_MAX / 4 * 3, Refusals::default());
+        let (one, other) = (share(), share());
+        let all = CLIENTS_MAX / put().into_input().cost();
+        let puts = |count| (0..count).map(|_| put()).collect::<Commands<_>>();
+        let flood = || puts(all / 2);
+        // Abandoned; the inputs remain.
+        drop(queue.ask(flood(), Some(&one)).expect("there is room"));
+        let refused = queue.ask(flood(), Some(&one)).err();
+        assert_eq!(refused, Some(Unavailable::ShareFull));
+        let mut waiting = Box::pin(queue.ask_in_turn(flood(), Some(&one)));
+        tokio::select! {
+            biased;
+            _ = &mut waiting => unreachable!("its address has no room"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert!(queue.ask_in_turn(puts(all / 4), Some(&other)).await.is_ok());
+        assert!(one.is_used());
+        drop(requests.recv().await);
+        assert!(waiting.await.is_ok(), "there is room again");
+        while requests.try_recv().is_ok() {}
+        assert!(!one.is_used() && !other.is_used());
     }
 }

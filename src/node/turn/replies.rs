@@ -24,11 +24,15 @@ pub struct Settled<R> {
     pub time: Hlc,
 }
 
+/// The permits of a client: for its part in the queue, for its part of what clients that wait may use, and for its part of the
+/// share of its address.
+pub(in crate::node) type Room = [Option<OwnedSemaphorePermit>; 3];
+
 /// The address for the replies to inputs submitted together, or for the answer to a query. It holds the permits of the inputs
 /// until it is dropped, even if the client has gone: clients that submit, give up and submit again must not exceed the limits.
 pub(in crate::node) struct Waiter {
     address: Address,
-    _room: [Option<OwnedSemaphorePermit>; 2],
+    _room: Room,
 }
 
 enum Address {
@@ -42,9 +46,7 @@ pub(in crate::node) type Turned = (Lsn, Hlc);
 
 impl Waiter {
     /// An address that holds these permits, and the receiver of its replies.
-    pub(in crate::node) fn new<C: Command>(
-        room: [Option<OwnedSemaphorePermit>; 2],
-    ) -> (Self, PendingReplies<C>) {
+    pub(in crate::node) fn new<C: Command>(room: Room) -> (Self, PendingReplies<C>) {
         let (replies, settled) = oneshot::channel();
         let waiter = Self {
             address: Address::Replies(replies),
@@ -57,10 +59,10 @@ impl Waiter {
         (waiter, pending)
     }
 
-    /// A query that holds this permit while it waits and its answer is not sent, and the receiver of the answer.
+    /// A query that holds these permits while it waits and its answer is not sent, and the receiver of the answer.
     pub(in crate::node) fn query<Q: Query>(
         query: Q,
-        room: Option<OwnedSemaphorePermit>,
+        room: Room,
     ) -> (WaitingQuery<Self>, PendingAnswer<Q::Answer>) {
         let (sender, settled) = oneshot::channel();
         let waiting = move |process: &Process| {
@@ -74,7 +76,7 @@ impl Waiter {
             };
             Self {
                 address: Address::Answer(Box::new(send)),
-                _room: [room, None],
+                _room: room,
             }
         };
         (Box::new(waiting), PendingAnswer(settled))
@@ -184,8 +186,8 @@ mod tests {
     async fn whoever_asks_for_several_turns_hears_of_all_of_them_at_once() {
         let room = Arc::new(Semaphore::new(2));
         let taken = || Arc::clone(&room).try_acquire_owned().ok();
-        let (first, replies) = Waiter::new::<Arrive>([taken(), None]);
-        let (second, other) = Waiter::new::<Arrive>([taken(), None]);
+        let (first, replies) = Waiter::new::<Arrive>([taken(), None, None]);
+        let (second, other) = Waiter::new::<Arrive>([taken(), None, None]);
         let turned = |number| (Lsn(number), Hlc(number));
         let mut answers = Answers::default();
         answers.take(said(&[1, 2], None), turned(1));
@@ -217,7 +219,7 @@ mod tests {
         let process = Process::new(me, topology, 1);
         let query = ValueOf(Key::parse("k").expect("a valid key"));
         let permit = Arc::clone(&room).try_acquire_owned().ok();
-        let (waiting, mut answer) = Waiter::query(query, permit);
+        let (waiting, mut answer) = Waiter::query(query, [permit, None, None]);
         let replies = Replies {
             replies: Vec::new(),
             to: Some(waiting(&process)),

@@ -41,6 +41,9 @@ pub(in crate::api) const EXPORTS_MAX: usize = 64;
 pub(in crate::api) const WATCHERS_MAX: usize = 256;
 /// The most gRPC calls that wait for a snapshot at once.
 pub(in crate::api) const WAITS_MAX: usize = 1024;
+/// The most operations and questions to the process that wait for their turn, of both ports. An address has its share on the
+/// gRPC port; over REST, its requests at once are fewer.
+pub(in crate::api) const OPERATIONS_MAX: usize = crate::node::CLIENTS_MAX;
 /// The most backups at once. A backup reads the whole store and suspends deletion.
 pub(in crate::api) const BACKUPS_MAX: usize = 1;
 
@@ -185,6 +188,7 @@ mod tests {
             ("exports and tables", EXPORTS_MAX.to_string()),
             ("snapshots watched", WATCHERS_MAX.to_string()),
             ("gRPC calls that wait", WAITS_MAX.to_string()),
+            ("operations that wait", OPERATIONS_MAX.to_string()),
             ("backups", BACKUPS_MAX.to_string()),
             ("first bytes", seconds(FIRST_BYTES_MAX)),
             (of_http1, seconds(HEADER_TIMEOUT)),

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::place::{AddressPlaces, Place, added};
 use super::progress::Progress;
-use super::{RESOURCES, Resource, address_share};
+use super::{OPERATIONS_MAX, RESOURCES, Resource, address_share};
 use crate::api::error::Failure;
-use crate::node::{RefusalReason, Refusals};
+use crate::node::{QueueShare, RefusalReason, Refusals};
 
 /// What all connections of a port use.
 pub(in crate::api) struct PortUsage {
@@ -23,6 +23,7 @@ pub(in crate::api) struct PortUsage {
 pub(super) struct AddressUsage {
     common: [AtomicUsize; RESOURCES],
     pub(super) places: Arc<AddressPlaces>,
+    queue: QueueShare,
 }
 
 /// What one connection uses. In the extensions of every request on it.
@@ -50,14 +51,15 @@ impl PortUsage {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The usage of an address, which is known while it has connections.
+    /// The usage of an address, which is known while it has connections or operations.
     pub(super) fn of(&self, address: IpAddr) -> Arc<AddressUsage> {
         let mut addresses = self.addresses();
-        addresses.retain(|_, usage| Arc::strong_count(usage) > 1);
+        addresses.retain(|_, usage| Arc::strong_count(usage) > 1 || usage.queue.is_used());
         let usage = addresses.entry(client(address)).or_insert_with(|| {
             Arc::new(AddressUsage {
                 common: Default::default(),
                 places: Arc::default(),
+                queue: QueueShare::new(address_share(OPERATIONS_MAX), self.refusals.clone()),
             })
         });
         Arc::clone(usage)
@@ -100,6 +102,11 @@ impl ConnectionUsage {
             resource,
             amount: AtomicUsize::new(0),
         }
+    }
+
+    /// The part of the queue of operations for its address.
+    pub(in crate::api) fn queue(&self) -> &QueueShare {
+        &self.address.queue
     }
 
     /// Counts a refusal in the metrics.
