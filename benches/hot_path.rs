@@ -167,6 +167,7 @@ fn input(kind: &str, number: u64, peer: &ProcessId) -> Result<Input, Box<dyn Err
             to_process: Some(peer.clone()),
             to_account: account,
             amount: 1,
+            is_blind: false,
         },
         _ => Operation::Deposit {
             account,

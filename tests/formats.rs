@@ -94,6 +94,7 @@ fn script(format: u64) -> Vec<Input> {
                 to_process: None,
                 to_account: account("alice"),
                 amount: 1,
+                is_blind: false,
             },
         ),
     };
@@ -150,6 +151,7 @@ fn transfer(to_process: Option<ProcessId>, amount: i64) -> Operation {
         to_process,
         to_account: account("bob"),
         amount,
+        is_blind: false,
     }
 }
 

@@ -346,6 +346,10 @@ fn of_refusal(refusal: &Refusal) -> Verdict {
         | Refusal::ValueTooLong(_) => (Http::CONFLICT, None),
         Refusal::RequestReused(_) => (Http::UNPROCESSABLE_ENTITY, None),
         Refusal::TooManySnapshots(_) => (Http::TOO_MANY_REQUESTS, Some(Code::ResourceExhausted)),
+        // 503 rather than 429, since an early retry does not help.
+        Refusal::TooManyAccounts(_) | Refusal::TooManyKeys(_) | Refusal::TooManyValueBytes(_) => {
+            (Http::SERVICE_UNAVAILABLE, Some(Code::ResourceExhausted))
+        }
         Refusal::OtherWay { .. }
         | Refusal::Gap { .. }
         | Refusal::OtherStore { .. }

@@ -14,6 +14,7 @@ mod named;
 mod proof;
 mod range;
 mod recorded;
+mod refused;
 pub mod rest;
 pub mod serve;
 pub(crate) mod time;

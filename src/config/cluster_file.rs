@@ -14,10 +14,11 @@ use super::duration::{parse_age, parse_duration, parse_interval};
 use super::fault::{ConfigError, Fault};
 use super::size::parse_size;
 use super::{
-    ApiBlock, ApiSettings, AuthBlock, ClockSettings, HistorySettings, Keep, Member,
+    ApiBlock, ApiSettings, AuthBlock, ClockSettings, HistorySettings, Keep, LimitsBlock, Member,
     SnapshotSettings, StoreSettings, Transport,
 };
 use crate::process::ids::{ChannelId, ProcessId};
+use crate::process::limits::Limits;
 use crate::process::topology::Topology;
 
 /// The file as written, before validation.
@@ -44,6 +45,9 @@ pub struct ClusterFile {
     /// The `[clock]` table.
     #[serde(default)]
     pub clock: ClockBlock,
+    /// The `[limits]` table.
+    #[serde(default)]
+    pub limits: LimitsBlock,
     /// The `[tls]` table. If absent, without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Spanned<TlsBlock>>,
@@ -168,6 +172,8 @@ pub struct Cluster {
     pub history: HistorySettings,
     /// The `[clock]` table, completed with defaults.
     pub clock: ClockSettings,
+    /// The `[limits]` table, completed with defaults.
+    pub limits: Limits,
     /// The `[api]` table.
     pub api: ApiSettings,
 }
@@ -236,6 +242,9 @@ impl Source {
             store: self.store(&file.store)?,
             history: self.history(&file.history)?,
             clock: self.clock(&file.clock)?,
+            limits: file
+                .limits
+                .settings(|span, fault| self.fault(span, fault))?,
             api: file
                 .api
                 .settings(|name, fault| self.fault(name.span(), fault))?,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::LIMITS_DEFAULT;
 
 const GOOD: &str = r#"cluster = "demo"
 channels = [["n2", "n1"], ["n1", "n2"]]
@@ -82,6 +83,28 @@ fn absent_tables_are_the_defaults() {
     assert_eq!(cluster.snapshot, SnapshotSettings::default());
     assert_eq!(cluster.store, StoreSettings::default());
     assert_eq!(cluster.members[0].rest, None);
+}
+
+#[test]
+fn limits_are_positive_and_the_others_stay() {
+    let text = GOOD.to_owned() + "[limits]\naccounts_max = 7\nvalues_max = \"1MiB\"\n";
+    let expected = Limits {
+        accounts: 7,
+        value_bytes: 1 << 20,
+        ..LIMITS_DEFAULT
+    };
+    assert_eq!(check(&text).expect("a good file").limits, expected);
+    for (line, fault) in [
+        ("accounts_max = 0", "the limit of accounts is 0"),
+        ("keys_max = 0", "the limit of keys is 0"),
+        ("keys_max = -1", "invalid value"),
+        ("values_max = \"1MB\"", "`1MB` is not a valid size"),
+        ("request_ids_max = 0", "the limit of request ids is 0"),
+        ("request_ids_max = 262145", "give at most 262144"),
+    ] {
+        let wrong = sentence(&format!("{GOOD}[limits]\n{line}\n"));
+        assert!(wrong.contains(fault), "{line}: {wrong}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::access::authority::AuthError;
 use crate::process::ids::{Malformed, ProcessId};
+use crate::process::requests::REQUESTS_KEPT_MAX;
 use crate::process::topology::TopologyError;
 
 /// A configuration error with its location.
@@ -123,6 +124,12 @@ pub enum Fault {
     /// The limit on kept snapshots is 0.
     #[error("the limit of kept snapshots is 0; give at least 1, or leave it out to keep all")]
     MaxCount,
+    /// A limit of what clients can store is 0.
+    #[error("the limit of {0} is 0; give at least 1, or leave it out for the default")]
+    NoneAllowed(&'static str),
+    /// More request ids are to be remembered than the store holds.
+    #[error("{0} request ids are more than a process remembers; give at most {REQUESTS_KEPT_MAX}")]
+    TooManyRequestIds(usize),
     /// Two processes have the same id.
     #[error("process {0} is named twice; give each process its own id")]
     DuplicateId(ProcessId),

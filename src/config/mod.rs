@@ -12,6 +12,7 @@ pub mod cluster_file;
 mod duration;
 mod exposure;
 mod fault;
+mod limits;
 mod options;
 mod path;
 mod plan;
@@ -28,11 +29,13 @@ pub use self::clock::{ClockSettings, WallClock};
 pub use self::duration::{parse_age, parse_deadline, parse_duration, parse_interval, parse_span};
 pub use self::exposure::Unprotected;
 pub use self::fault::{ConfigError, Fault};
+pub use self::limits::{LIMITS_DEFAULT, LimitsBlock, LimitsOptions};
 pub use self::options::{NodeOptions, TlsOptions};
 pub use self::plan::{Listen, NodePlan};
 pub use self::size::{parse_size, show_size};
 use crate::access::authority::Authority;
 use crate::process::ids::ProcessId;
+use crate::process::limits::Limits;
 use crate::process::topology::Topology;
 use crate::tls::node::Tls;
 
@@ -63,6 +66,8 @@ pub struct NodeConfig {
     pub history: HistorySettings,
     /// The limits of clocks that run ahead.
     pub clock: ClockSettings,
+    /// The limits of what clients can make the process store.
+    pub limits: Limits,
     /// What the node presents and trusts; `None`: without TLS.
     pub tls: Option<Tls>,
     /// The names that clients may use for the REST port.

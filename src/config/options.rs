@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{AuthOptions, Keep};
+use super::{AuthOptions, Keep, LimitsOptions};
 
 /// Options of a node. Flags override the environment; both override the cluster file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
@@ -116,6 +116,10 @@ pub struct NodeOptions {
         value_parser = clap::builder::FalseyValueParser::new()
     )]
     pub insecure: bool,
+
+    /// What clients can make the process store.
+    #[command(flatten)]
+    pub limits: LimitsOptions,
 
     /// The files of TLS.
     #[command(flatten)]

@@ -11,12 +11,13 @@ use super::address::{
 use super::cluster_file::{Cluster, Source, TlsBlock};
 use super::fault::{ConfigError, Fault};
 use super::{
-    ApiSettings, AuthBlock, CLUSTER_DEFAULT, ClockSettings, HistorySettings, Member, NodeConfig,
-    NodeOptions, STORES_DEFAULT, SnapshotSettings, StoreSettings, Transport, Unprotected, auth,
-    exposure, parse_age, parse_duration, parse_interval, parse_size, tls,
+    ApiSettings, AuthBlock, CLUSTER_DEFAULT, ClockSettings, HistorySettings, LIMITS_DEFAULT,
+    Member, NodeConfig, NodeOptions, STORES_DEFAULT, SnapshotSettings, StoreSettings, Transport,
+    Unprotected, auth, exposure, parse_age, parse_duration, parse_interval, parse_size, tls,
 };
 use crate::access::authority::Authority;
 use crate::process::ids::ProcessId;
+use crate::process::limits::Limits;
 use crate::process::topology::Topology;
 use crate::tls::node::Tls;
 
@@ -57,6 +58,7 @@ pub struct NodePlan {
     store: StoreSettings,
     history: HistorySettings,
     clock: ClockSettings,
+    limits: Limits,
     api: ApiSettings,
     auth: Option<Authority>,
     auth_table: Option<AuthBlock>,
@@ -90,6 +92,7 @@ impl NodePlan {
             let ahead_max = parse_duration(text).map_err(|f| f.of("--clock-ahead-max"))?;
             plan.clock.ahead_max = ahead_max;
         }
+        options.limits.replace_in(&mut plan.limits)?;
         let table = plan.table.take();
         let asked = tls::Asked {
             options: &options.tls,
@@ -149,6 +152,7 @@ impl NodePlan {
             store: self.store,
             history: self.history,
             clock: self.clock,
+            limits: self.limits,
             tls: self.tls,
             api: self.api,
             auth: self.auth,
@@ -181,6 +185,7 @@ impl NodePlan {
             store,
             history,
             clock,
+            limits,
             api,
         } = source.validate(&file)?;
         let (mine, others): (Vec<_>, Vec<_>) =
@@ -227,6 +232,7 @@ impl NodePlan {
             store,
             history,
             clock,
+            limits,
             api,
             auth: None,
             auth_table: file.auth,
@@ -275,6 +281,7 @@ impl NodePlan {
             store: StoreSettings::default(),
             history: HistorySettings::default(),
             clock: ClockSettings::default(),
+            limits: LIMITS_DEFAULT,
             api: ApiSettings::default(),
             auth: None,
             auth_table: None,

@@ -100,6 +100,7 @@ fn flags_win_over_the_file_and_the_file_over_the_defaults() {
     options.snapshot_deadline = Some("7s".to_owned());
     options.store_free_space_min = Some("1MiB".to_owned());
     options.history_max_age = Some("30d".to_owned());
+    options.limits.limits_keys_max = Some(9);
     options.dir = Some(PathBuf::from("elsewhere"));
     options.host = Some("0.0.0.0".to_owned());
     let plan = NodePlan::new(&options).expect("good options");
@@ -115,6 +116,8 @@ fn flags_win_over_the_file_and_the_file_over_the_defaults() {
     assert_eq!(config.history.max_age, Some(days));
     assert_eq!(config.history.max_count, None);
     assert_eq!(config.store.commit_deadline, Duration::from_secs(30));
+    assert_eq!(config.limits.keys, 9);
+    assert_eq!(config.limits.accounts, 50_000_000);
     assert_eq!(
         config.myself().grpc,
         "10.0.0.1:7101",
@@ -217,6 +220,9 @@ fn options_that_contradict_each_other_are_refused() {
     let mut much = by_peers(&[]);
     much.store_free_space_min = Some("1MB".to_owned());
     assert!(sentence(&much).starts_with("--store-free-space-min: `1MB` is not a valid size"));
+    let mut none = by_peers(&[]);
+    none.limits.limits_accounts_max = Some(0);
+    assert!(sentence(&none).starts_with("--limits-accounts-max: the limit of accounts is 0"));
 }
 
 #[test]

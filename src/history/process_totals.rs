@@ -168,6 +168,7 @@ impl ProcessTotals {
             Record::Deposited { .. }
             | Record::Withdrawn { .. }
             | Record::Moved { .. }
+            | Record::MovedToSuspense { .. }
             | Record::Written(_)
             | Record::Acknowledged { .. }
             | Record::StateRecorded { .. }

@@ -107,6 +107,16 @@ pub fn entries(me: &ProcessId, turn: &Turn, account: &AccountId) -> Vec<Entry> {
     entries
 }
 
+fn plain<'a>(op: Op, amount: Amount) -> TransferEnd<'a> {
+    TransferEnd {
+        op,
+        amount,
+        counterparty: None,
+        transfer_id: None,
+        meant_for: None,
+    }
+}
+
 // A transfer from an account to itself yields both ends.
 fn ends<'a>(
     me: &'a ProcessId,
@@ -115,13 +125,6 @@ fn ends<'a>(
     record: &'a Record,
     account: &AccountId,
 ) -> impl Iterator<Item = TransferEnd<'a>> {
-    let plain = |op, amount| TransferEnd {
-        op,
-        amount,
-        counterparty: None,
-        transfer_id: None,
-        meant_for: None,
-    };
     let (first, second) = match record {
         Record::Deposited {
             account: to,
@@ -135,14 +138,14 @@ fn ends<'a>(
             (end, None)
         }
         Record::Moved { from, to, amount } => {
-            let end = |op, other| TransferEnd {
-                counterparty: Some((other, me)),
-                transfer_id: Some(local_transfer_id(me, position, index)),
-                ..plain(op, *amount)
-            };
-            let out = (from == account).then(|| end(Op::TransferOut, to));
-            (out, (to == account).then(|| end(Op::TransferIn, from)))
+            Moved::new(from, to, None, *amount).ends(me, position, index, account)
         }
+        Record::MovedToSuspense {
+            from,
+            to,
+            suspense,
+            amount,
+        } => Moved::new(from, to, Some(suspense), *amount).ends(me, position, index, account),
         Record::Sent { to, message, .. } => {
             let transfer = message.body.transfer();
             let transfer = transfer.filter(|transfer| transfer.from_account == *account);
@@ -175,6 +178,54 @@ fn ends<'a>(
         | Record::ClockAdvanced => (None, None),
     };
     first.into_iter().chain(second)
+}
+
+/// A transfer within a process.
+struct Moved<'a> {
+    from: &'a AccountId,
+    /// The account that was named.
+    to: &'a AccountId,
+    /// The account that was credited instead.
+    suspense: Option<&'a AccountId>,
+    amount: Amount,
+}
+
+impl<'a> Moved<'a> {
+    fn new(
+        from: &'a AccountId,
+        to: &'a AccountId,
+        suspense: Option<&'a AccountId>,
+        amount: Amount,
+    ) -> Self {
+        Self {
+            from,
+            to,
+            suspense,
+            amount,
+        }
+    }
+
+    // The payer reads the account that was named.
+    fn ends(
+        self,
+        me: &'a ProcessId,
+        position: Lsn,
+        index: usize,
+        account: &AccountId,
+    ) -> (Option<TransferEnd<'a>>, Option<TransferEnd<'a>>) {
+        let end = |op, other, meant_for| TransferEnd {
+            op,
+            amount: self.amount,
+            counterparty: Some((other, me)),
+            transfer_id: Some(local_transfer_id(me, position, index)),
+            meant_for,
+        };
+        let credited = self.suspense.unwrap_or(self.to);
+        let meant_for = self.suspense.map(|_| self.to);
+        let out = (self.from == account).then(|| end(Op::TransferOut, self.to, None));
+        let into = (credited == account).then(|| end(Op::TransferIn, self.from, meant_for));
+        (out, into)
+    }
 }
 
 fn sent<'a>(to: &'a ProcessId, transfer: &'a Transfer) -> TransferEnd<'a> {

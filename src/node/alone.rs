@@ -2,8 +2,8 @@
 
 use super::Node;
 use crate::config::{
-    ApiSettings, ClockSettings, HistorySettings, Member, NodeConfig, SnapshotSettings,
-    StoreSettings, Transport,
+    ApiSettings, ClockSettings, HistorySettings, LIMITS_DEFAULT, Member, NodeConfig,
+    SnapshotSettings, StoreSettings, Transport,
 };
 use crate::process::ids::ProcessId;
 use crate::process::query::ProcessStatus;
@@ -30,6 +30,7 @@ impl Node {
             store: StoreSettings::default(),
             history: HistorySettings::default(),
             clock: ClockSettings::default(),
+            limits: LIMITS_DEFAULT,
             tls: None,
             api: ApiSettings::default(),
             auth: None,

@@ -20,8 +20,8 @@ use super::snapshots::in_progress::InProgress;
 use super::snapshots::parts::Parts;
 use super::turn::queue::{self, Queue};
 use crate::config::{
-    ApiSettings, ClockSettings, HistorySettings, Member, NodeConfig, SnapshotSettings,
-    StoreSettings, Transport,
+    ApiSettings, ClockSettings, HistorySettings, LIMITS_DEFAULT, Member, NodeConfig,
+    SnapshotSettings, StoreSettings, Transport,
 };
 use crate::history::part::Part;
 use crate::node::store_worker::StoreWorker;
@@ -82,6 +82,7 @@ impl Fixture {
             store: StoreSettings::default(),
             history: HistorySettings::default(),
             clock: ClockSettings::default(),
+            limits: LIMITS_DEFAULT,
             tls: None,
             api: ApiSettings::default(),
             auth: None,

@@ -31,6 +31,7 @@ impl Recovered {
         let store = Store::open(&config.dir, &config.cluster, &config.me)?;
         let open_max = config.snapshot.open_max;
         let (mut process, committed) = store.recover(&config.me, &config.topology, open_max)?;
+        process.limit(config.limits);
         process.runs_as(store.identity());
         if store.gaps().is_at_end() {
             process.put_back();

@@ -22,6 +22,7 @@ impl Process {
             Record::Deposited { .. }
             | Record::Withdrawn { .. }
             | Record::Moved { .. }
+            | Record::MovedToSuspense { .. }
             | Record::ClockAdvanced
             | Record::Decided(_)
             | Record::Unfollowed { .. } => {}

@@ -18,6 +18,7 @@ impl Record {
             Self::Deposited { .. }
             | Self::Withdrawn { .. }
             | Self::Moved { .. }
+            | Self::MovedToSuspense { .. }
             | Self::Acknowledged { .. }
             | Self::RecognizedOnce { .. }
             | Self::StateRecorded { .. }

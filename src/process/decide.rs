@@ -105,6 +105,11 @@ impl Process {
                 let answered = self.remembering(request, fingerprint, receipt);
                 effects.records.extend(answered);
             }
+            // Once there is room, a repeat succeeds.
+            Reply::Operation(Answer {
+                outcome: Err(refusal),
+                ..
+            }) if refusal.is_of_limit() => {}
             _ => {
                 effects.refused = Some(Refused {
                     request,
@@ -123,7 +128,9 @@ impl Process {
         receipt: Receipt,
     ) -> impl Iterator<Item = Record> + use<> {
         let transfer = receipt.transfer_id.as_deref();
-        let count = self.requests.too_many_for(&request, transfer);
+        let count = self
+            .requests
+            .too_many_for(&request, transfer, self.limits.requests);
         let forgotten = (count > 0).then_some(Record::AnswersForgotten { count });
         let answered = Record::Answered {
             request,
@@ -143,13 +150,15 @@ impl Process {
                 to_process: Some(to),
                 to_account,
                 amount,
+                ..
             } if to != self.me => self.send(from_account, to, to_account, amount, clock),
             Operation::Transfer {
                 from_account,
                 to_account,
                 amount,
+                is_blind,
                 ..
-            } => self.shift(from_account, to_account, amount),
+            } => self.shift(from_account, to_account, amount, is_blind),
             Operation::Put { key, value } => self.put(key, value, clock),
         };
         match performed {
@@ -173,12 +182,8 @@ impl Process {
 
     fn deposit(&self, account: AccountId, units: i64) -> Result<(Vec<Record>, Receipt), Refusal> {
         let amount = positive(units)?;
-        let balance = self
-            .bank
-            .after_credit(&account, amount)
-            .ok_or_else(|| Refusal::Overflow(account.clone()))?;
         let receipt = Receipt {
-            balance,
+            balance: self.after_credit(&account, amount)?,
             ..Receipt::default()
         };
         Ok((vec![Record::Deposited { account, amount }], receipt))
@@ -198,23 +203,31 @@ impl Process {
         from: AccountId,
         to: AccountId,
         units: i64,
+        is_blind: bool,
     ) -> Result<(Vec<Record>, Receipt), Refusal> {
         let amount = positive(units)?;
-        let mut balance = self.after_debit(&from, amount)?;
-        let to_balance = if from == to {
-            balance += amount.units();
-            balance
-        } else {
-            self.bank
-                .after_credit(&to, amount)
-                .ok_or_else(|| Refusal::Overflow(to.clone()))?
-        };
+        let balance = self.after_debit(&from, amount)?;
         let index = self.turn.records.len();
-        let receipt = Receipt {
+        let mut receipt = Receipt {
             balance,
-            to_balance: Some(to_balance),
+            to_balance: None,
             transfer_id: Some(local_transfer_id(&self.me, self.turn.position, index)),
         };
+        if from == to {
+            receipt.balance += amount.units();
+            receipt.to_balance = Some(receipt.balance);
+            return Ok((vec![Record::Moved { from, to, amount }], receipt));
+        }
+        if is_blind && let Some(suspense) = self.suspense(&to, amount) {
+            let record = Record::MovedToSuspense {
+                from,
+                to,
+                suspense: Box::new(suspense),
+                amount,
+            };
+            return Ok((vec![record], receipt));
+        }
+        receipt.to_balance = Some(self.after_credit(&to, amount)?);
         Ok((vec![Record::Moved { from, to, amount }], receipt))
     }
 
@@ -257,6 +270,18 @@ impl Process {
         }
     }
 
+    /// The balance after a credit, minor units.
+    pub(super) fn after_credit(&self, account: &AccountId, amount: Amount) -> Result<i64, Refusal> {
+        let max = self.limits.accounts;
+        match self.bank.balance(account) {
+            Some(balance) => balance
+                .checked_add(amount.units())
+                .ok_or_else(|| Refusal::Overflow(account.clone())),
+            None if self.bank.len() >= max => Err(Refusal::TooManyAccounts(max)),
+            None => Ok(amount.units()),
+        }
+    }
+
     fn after_debit(&self, account: &AccountId, amount: Amount) -> Result<i64, Refusal> {
         let Some(balance) = self.bank.balance(account) else {
             return Err(Refusal::UnknownAccount(account.clone()));
@@ -281,6 +306,7 @@ impl Process {
         if bytes > VALUE_BYTES_MAX {
             return Err(Refusal::ValueTooLong(bytes as u64));
         }
+        self.keys.check_room(&key, bytes, &self.limits)?;
         let stamp = Stamp {
             clock,
             process: self.me.clone(),

@@ -3,8 +3,8 @@
 use super::Process;
 use super::answer::Receipt;
 use super::effects::Effects;
-use super::ids::{AccountId, ProcessId, RequestId, Seq};
-use super::message::{Body, Message, Transfer, Way};
+use super::ids::{AccountId, Amount, ProcessId, RequestId, Seq};
+use super::message::{Body, Message, Way};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::reply::Reply;
@@ -115,7 +115,9 @@ impl Process {
         let mut suspense = None;
         let mut forwards = Vec::new();
         match &message.body {
-            Body::Transfer(transfer) => suspense = self.suspense(transfer),
+            Body::Transfer(transfer) => {
+                suspense = self.suspense(&transfer.to_account, transfer.amount);
+            }
             Body::Put(write) if self.keys.is_news(write) => {
                 let clock = self.registers.clock.receive(message.clock);
                 forwards = self.forward(write, clock, Some(from));
@@ -132,16 +134,15 @@ impl Process {
         std::iter::once(delivered).chain(forwards).collect()
     }
 
-    // The account for a credit that the named account cannot take without overflow.
-    fn suspense(&self, transfer: &Transfer) -> Option<AccountId> {
-        let fits = |account: &AccountId| self.bank.after_credit(account, transfer.amount).is_some();
-        if fits(&transfer.to_account) {
+    /// The account for a credit that the named account cannot take; it opens over the limit of accounts, too.
+    pub(super) fn suspense(&self, account: &AccountId, amount: Amount) -> Option<AccountId> {
+        if self.after_credit(account, amount).is_ok() {
             return None;
         }
         let numbered = (2u64..).map(|number| format!("suspense-{number}"));
         std::iter::once("suspense".to_owned())
             .chain(numbered)
             .map(|name| AccountId::parse(&name).expect("a valid id"))
-            .find(fits)
+            .find(|account| self.bank.after_credit(account, amount).is_some())
     }
 }

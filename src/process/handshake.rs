@@ -68,6 +68,7 @@ impl Record {
             Self::Deposited { .. }
             | Self::Withdrawn { .. }
             | Self::Moved { .. }
+            | Self::MovedToSuspense { .. }
             | Self::Written(_)
             | Self::Sent { .. }
             | Self::Carried { .. }

@@ -98,6 +98,9 @@ pub enum Operation {
         to_account: AccountId,
         /// Minor units; refused unless positive.
         amount: i64,
+        /// Whether the client may not learn of the credited account: where that account is on this process and cannot take
+        /// the credit, `suspense` is credited, as for a transfer from another process, instead of a refusal.
+        is_blind: bool,
     },
     /// Write or, with `None`, delete a key.
     Put {

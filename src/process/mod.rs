@@ -22,6 +22,7 @@ pub mod identity;
 pub mod ids;
 pub mod input;
 pub mod kv;
+pub mod limits;
 pub mod message;
 pub mod postings;
 pub mod query;
@@ -47,6 +48,7 @@ use identity::Identity;
 use ids::{Lsn, ProcessId, Seq, SnapshotId};
 use input::Input;
 use kv::KeyValues;
+use limits::Limits;
 use record::Turn;
 use recording::{Recording, Snapshots};
 use registers::{Registers, Sealed};
@@ -67,6 +69,7 @@ pub struct Process {
     to_meet: BTreeSet<ProcessId>,
     /// The maximum number of unfinished snapshots started by this process.
     open_snapshots_max: usize,
+    limits: Limits,
     registers: Registers,
     bank: Bank,
     keys: KeyValues,
@@ -120,6 +123,7 @@ impl Process {
             is_put_back: false,
             to_meet: BTreeSet::new(),
             open_snapshots_max,
+            limits: Limits::default(),
             registers,
             bank: Bank::default(),
             keys: KeyValues::default(),
@@ -140,6 +144,11 @@ impl Process {
     pub fn runs_as(&mut self, identity: Identity) {
         self.run = identity.run;
         self.to_meet = self.registers.peers.keys().cloned().collect();
+    }
+
+    /// Sets the most that the process stores for clients; without this call there is no limit. What it stores already stays.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Marks the store as an older copy that was put back: turns after its newest one may be lost, and all peers must be

@@ -79,6 +79,15 @@ impl Record {
                 credit: Postings::credit(to, *amount).credit,
                 ..Postings::debit(from, *amount)
             },
+            Self::MovedToSuspense {
+                from,
+                suspense,
+                amount,
+                ..
+            } => Postings {
+                credit: Postings::credit(suspense, *amount).credit,
+                ..Postings::debit(from, *amount)
+            },
             Self::Sent { message, .. } => match message.body.transfer() {
                 Some(transfer) => Postings::debit(&transfer.from_account, transfer.amount),
                 None => Postings::default(),
@@ -121,6 +130,7 @@ impl Record {
             Self::Carried { message, .. } => message.amount(),
             Self::Forgotten { written_off, .. } => -*written_off,
             Self::Moved { .. }
+            | Self::MovedToSuspense { .. }
             | Self::Sent { .. }
             | Self::Delivered { .. }
             | Self::Written(_)
@@ -148,6 +158,7 @@ impl Record {
             Self::Deposited { .. }
             | Self::Withdrawn { .. }
             | Self::Moved { .. }
+            | Self::MovedToSuspense { .. }
             | Self::Written(_)
             | Self::Delivered { .. }
             | Self::Acknowledged { .. }

@@ -35,6 +35,17 @@ pub enum Record {
         /// The amount.
         amount: Amount,
     },
+    /// Money was moved to `suspense`, because the named account could not take it and the client may not learn that.
+    MovedToSuspense {
+        /// The debited account.
+        from: AccountId,
+        /// The account that the client named.
+        to: AccountId,
+        /// The credited account. Boxed because it is rare.
+        suspense: Box<AccountId>,
+        /// The amount.
+        amount: Amount,
+    },
     /// A key was written on this process.
     Written(Arc<Write>),
     /// A message was put on a channel; a transfer is debited by this record.

@@ -48,6 +48,24 @@ pub enum Refusal {
         "{0} snapshots started by this process are still open; wait until one of them is complete"
     )]
     TooManySnapshots(u64),
+    /// The process has as many accounts as its limit allows.
+    #[error(
+        "this process has {0} accounts, its limit (accounts_max in [limits] of the cluster file, --limits-accounts-max), so \
+         none opens; use an existing account, or raise the limit and restart the node"
+    )]
+    TooManyAccounts(u64),
+    /// The process has as many keys as its limit allows.
+    #[error(
+        "this process has {0} keys, deleted ones included, its limit (keys_max in [limits] of the cluster file, \
+         --limits-keys-max); write an existing key, or raise the limit and restart the node"
+    )]
+    TooManyKeys(u64),
+    /// Keys and values would exceed their limit.
+    #[error(
+        "the keys and values of this process would exceed {0} bytes, their limit (values_max in [limits] of the cluster \
+         file, --limits-values-max); shorten or delete values, or raise the limit and restart the node"
+    )]
+    TooManyValueBytes(u64),
     /// A sequence number was skipped.
     #[error(
         "gap on the channel from {from:?}: message {arrived} arrived, {expected} was expected; the channel is stopped"
@@ -170,6 +188,15 @@ macro_rules! from_boxed {
 from_boxed!(OtherStore, Diverged, OtherRun);
 
 impl Refusal {
+    /// Whether a configured [limit](super::limits::Limits) was reached.
+    #[must_use]
+    pub fn is_of_limit(&self) -> bool {
+        matches!(
+            self,
+            Self::TooManyAccounts(_) | Self::TooManyKeys(_) | Self::TooManyValueBytes(_)
+        )
+    }
+
     /// A stable name for programs: the end of the `type` in problem documents.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -183,6 +210,9 @@ impl Refusal {
             Self::ValueTooLong(_) => "value-too-long",
             Self::RequestReused(_) => "request-id-reused",
             Self::TooManySnapshots(_) => "too-many-snapshots",
+            Self::TooManyAccounts(_) => "too-many-accounts",
+            Self::TooManyKeys(_) => "too-many-keys",
+            Self::TooManyValueBytes(_) => "too-many-value-bytes",
             Self::Gap { .. } => "gap",
             Self::OtherWay { .. } => "other-way",
             Self::OtherStore { .. } => "other-store",

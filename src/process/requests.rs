@@ -60,23 +60,36 @@ impl Requests {
         done.or_else(|| self.refusals.answers.get(request))
     }
 
-    /// The number of the oldest answers to drop, so that one more with this request id and transfer id stays within the limit.
+    /// The number of the oldest answers to drop, so that one more with this request id and transfer id stays within the limits:
+    /// that of the size, and `kept_max` answers.
     #[must_use]
-    pub fn too_many_for(&self, request: &RequestId, transfer: Option<&str>) -> u32 {
+    pub fn too_many_for(
+        &self,
+        request: &RequestId,
+        transfer: Option<&str>,
+        kept_max: usize,
+    ) -> u32 {
         // Restored answers are sorted by the next change; until then none is dropped.
         if !self.are_in_order {
             return 0;
         }
         let mut bytes = self.bytes + answer_bytes(request, transfer);
+        // `remember` keeps to the greatest number without a record.
+        let kept_max = match kept_max < REQUESTS_KEPT_MAX {
+            true => kept_max,
+            false => usize::MAX,
+        };
+        let mut left = self.order.len();
         let mut oldest = self.order.iter();
         let mut count = 0;
-        while bytes > KEPT_BYTES_MAX
+        while (bytes > KEPT_BYTES_MAX || left >= kept_max)
             && let Some((_, request)) = oldest.next()
         {
             bytes -= self
                 .answers
                 .get(request)
                 .map_or(0, |known| bytes_of(request, known));
+            left -= 1;
             count += 1;
         }
         count
@@ -205,6 +218,8 @@ impl Operation {
                 to_process,
                 to_account,
                 amount,
+                // What a client may learn is no part of what it asks for.
+                is_blind: _,
             } => fingerprint(&[
                 "transfer",
                 from_account.as_str(),

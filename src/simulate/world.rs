@@ -131,6 +131,7 @@ impl<'a> World<'a> {
             to_process: Some(channel.to.clone()),
             to_account: self.account.clone(),
             amount: tokens.units(),
+            is_blind: false,
         };
         let index = self.indices[&channel.from];
         let answer = self.step(index, operate(operation), Hlc::default())?;

@@ -7,6 +7,7 @@ mod certified;
 mod commands;
 mod documented;
 mod guarded;
+mod hidden;
 mod jwt;
 mod lives;
 #[path = "../required/mod.rs"]

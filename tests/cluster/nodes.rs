@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use snapledger::api::{Host, Sockets};
 use snapledger::config::{
-    ApiSettings, ClockSettings, HistorySettings, Keep, Member, NodeConfig, SnapshotSettings,
-    StoreSettings, Transport,
+    ApiSettings, ClockSettings, HistorySettings, Keep, LIMITS_DEFAULT, Member, NodeConfig,
+    SnapshotSettings, StoreSettings, Transport,
 };
 use snapledger::node::{Handle, NodeError};
 use snapledger::process::ids::{ChannelId, ProcessId};
@@ -355,6 +355,7 @@ impl Cluster {
             store: StoreSettings::default(),
             history: self.history.clone(),
             clock: self.clocks[id].clone(),
+            limits: LIMITS_DEFAULT,
             tls: None,
             api: self.api.clone(),
             auth: None,

@@ -15,6 +15,7 @@ use tokio::time::interval;
 use crate::honest::Honest;
 use crate::programs::Programs;
 use crate::rest::Rest;
+use crate::stores;
 
 /// The time between two looks at the memory.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -145,6 +146,11 @@ impl Attack {
             let instead = ["sh", "-c", INSTEAD, &program];
             for id in programs.ids() {
                 programs.run_inside(id, &instead.map(str::to_owned));
+            }
+        }
+        for id in programs.ids() {
+            for (name, value) in stores::LIMITS {
+                programs.set(id, name, value);
             }
         }
         programs.start_all().await;

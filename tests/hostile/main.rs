@@ -34,6 +34,7 @@ mod queue;
 #[allow(dead_code, reason = "the tests of the cluster use more of it")]
 mod rest;
 mod slow;
+mod stores;
 mod wire;
 
 use std::path::PathBuf;
@@ -75,6 +76,7 @@ fn attacks() -> Vec<Attack> {
         queue::attacks(),
         peers::attacks(),
         content::attacks(),
+        stores::attacks(),
     ];
     families.into_iter().flatten().collect()
 }

@@ -83,6 +83,7 @@ impl Bounds {
                 to_process: Some(process(to)),
                 to_account: purse(),
                 amount: 1 << transfer,
+                is_blind: false,
             },
         }
     }

@@ -3,6 +3,7 @@
 
 mod channels;
 mod keys;
+mod limits;
 mod meetings;
 mod operations;
 mod past;
@@ -105,6 +106,7 @@ fn transfer(from: &str, to: (Option<&str>, &str), units: i64) -> Operation {
         to_process: to.0.map(process),
         to_account: account(to.1),
         amount: units,
+        is_blind: false,
     }
 }
 

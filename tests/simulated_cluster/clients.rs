@@ -5,6 +5,7 @@ use snapledger::process::clock::Lamport;
 use snapledger::process::ids::{Key, RequestId, SnapshotId};
 use snapledger::process::input::{Input, Operation};
 use snapledger::process::record::Record;
+use snapledger::process::refusal::Refusal;
 use snapledger::process::reply::Reply;
 use snapledger::process::snapshot::drawn_name;
 
@@ -163,8 +164,11 @@ impl World {
         let asked = &mut client.asked[usize::try_from(number).unwrap_or(usize::MAX)];
         self.trace
             .say(|| format!("answer {place}/{number} {answer:?}"));
-        if answer.outcome.is_err() {
+        if let Err(refusal) = &answer.outcome {
             self.sometimes.saw("operation refused");
+            if let Some(limit) = of_limit(refusal) {
+                self.sometimes.saw(limit);
+            }
         }
         if asked.is_answered {
             self.sometimes.saw("request answered from memory");
@@ -214,6 +218,7 @@ impl World {
                 to_process: None,
                 to_account: other,
                 amount,
+                is_blind: random.below(2) == 0,
             },
             5 => Operation::Put {
                 key: Key::parse(["k", "l"][random.index(2)]).expect("a valid id"),
@@ -224,8 +229,18 @@ impl World {
                 to_process: Some(outgoing[random.index(outgoing.len())].clone()),
                 to_account: other,
                 amount,
+                is_blind: false,
             },
         }
+    }
+}
+
+fn of_limit(refusal: &Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::TooManyAccounts(_) => Some("account over the limit"),
+        Refusal::TooManyKeys(_) => Some("key over the limit"),
+        Refusal::TooManyValueBytes(_) => Some("value over the limit"),
+        _ => None,
     }
 }
 

@@ -295,7 +295,9 @@ impl World {
         let plan = &self.plan;
         let new = |registers| {
             let (me, topology) = (plan.ids[place].clone(), plan.topology.clone());
-            Process::restore(me, topology, plan.open_snapshots_max, registers)
+            let mut process = Process::restore(me, topology, plan.open_snapshots_max, registers);
+            process.limit(plan.limits);
+            process
         };
         let alter = |registers: &mut Registers, cells: &mut Vec<Cell>| {
             if plan.is_sabotaged(Sabotage::DeliveredApart) {

@@ -2,6 +2,7 @@
 
 use snapledger::channel::window::WindowLimits;
 use snapledger::process::ids::{AccountId, ChannelId, ProcessId};
+use snapledger::process::limits::Limits;
 use snapledger::process::topology::Topology;
 
 use crate::random::Random;
@@ -57,6 +58,8 @@ pub(crate) struct Plan {
     pub(crate) put_back: bool,
     /// Whether a client pays in as much as an account can hold.
     pub(crate) is_rich: bool,
+    /// What each process may store for clients.
+    pub(crate) limits: Limits,
     pub(crate) sabotage: Option<Sabotage>,
 }
 
@@ -114,6 +117,7 @@ impl Plan {
             wiped: None,
             put_back: false,
             is_rich: random.below(6) == 0,
+            limits: limits(random),
             sabotage,
         };
         // Without these odds, clocks are rarely wrong for long enough.
@@ -177,6 +181,22 @@ impl std::fmt::Display for Plan {
             self.sabotage
         )
     }
+}
+
+// As small as what the clients use: accounts, two keys, values of two bytes. Request ids are not limited, because a repeat
+// must be answered as the first.
+fn limits(random: &mut Random) -> Limits {
+    let mut limits = Limits::default();
+    if random.below(4) == 0 {
+        limits.accounts = 1 + random.below(3);
+    }
+    if random.below(4) == 0 {
+        limits.keys = 1;
+    }
+    if random.below(4) == 0 {
+        limits.value_bytes = 2 + random.below(3);
+    }
+    limits
 }
 
 // Smaller than the number of messages in flight, so that the journal is read and places are kept.

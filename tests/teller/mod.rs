@@ -228,6 +228,7 @@ impl Teller {
                 .clone(),
                 to_account: self.random_account(),
                 amount,
+                is_blind: false,
             },
             _ => Operation::Put {
                 key: self.random_key(),

@@ -4,6 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::super::error::Failure;
 use super::super::identity;
+use super::super::refused::told;
 use super::{account, handle_for, own_account, process_or_here, refused};
 use crate::access::caller::Caller;
 use crate::cluster::local_query;
@@ -37,7 +38,7 @@ impl Bank {
         let answer = local_query::operate(&self.0, key, operation).await?;
         caller.note_position(answer.position.0);
         answer.outcome.map_or_else(
-            |refusal| refused(identity::as_given(refusal)).map(Err),
+            |refusal| refused(told(&self.0, refusal)).map(Err),
             |receipt| Ok(Ok(receipt)),
         )
     }
@@ -74,13 +75,14 @@ impl BankService for Bank {
         let bank = self.of(&request);
         let key = identity::key_of(request.metadata().as_ref())?;
         let asked = request.into_inner();
+        let sees_other = caller.may_touch(&asked.to_account);
         let operation = Operation::Transfer {
             from_account: own_account(&caller, "from_account", &asked.from_account)?,
             to_process: process_or_here("to_process", &asked.to_process)?,
             to_account: account("to_account", &asked.to_account)?,
             amount: asked.amount,
+            is_blind: !sees_other,
         };
-        let sees_other = caller.may_touch(&asked.to_account);
         Ok(Response::new(
             match bank.perform(&caller, key, operation).await? {
                 Ok(receipt) => TransferResponse {

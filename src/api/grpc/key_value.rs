@@ -5,6 +5,7 @@ use tonic::{Request, Response, Status};
 
 use super::super::error::{Failure, id};
 use super::super::identity;
+use super::super::refused::told;
 use super::{handle_for, refused};
 use crate::access::caller::Caller;
 use crate::cluster::local_query;
@@ -43,8 +44,10 @@ impl KeyValues {
         };
         let answer = local_query::operate(&self.0, repeat, operation).await?;
         caller.note_position(answer.position.0);
-        let outcome = answer.outcome.map_err(identity::as_given);
-        outcome.map_or_else(refused, |_| Ok(String::new()))
+        answer.outcome.map_or_else(
+            |refusal| refused(told(&self.0, refusal)),
+            |_| Ok(String::new()),
+        )
     }
 
     // The address of a process; empty if it is not known.

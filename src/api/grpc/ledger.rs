@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::super::error::{Failure, id};
 use super::super::identity;
+use super::super::refused::told;
 use super::stream::STALL;
 use super::{handle_for, process_or_here, protocol};
 use crate::access::caller::Caller;
@@ -45,7 +46,7 @@ impl LedgerService for Ledger {
         let commands = commands(&caller, asked)?;
         caller.note_operations(commands.inputs().len());
         let answers = handle.ask_all(commands).await.map_err(Failure::from)?;
-        Ok(Response::new(results(&caller, &hidden, answers)))
+        Ok(Response::new(results(&handle, &caller, &hidden, answers)))
     }
 
     type StreamStream = Pin<Box<dyn Stream<Item = Result<ApplyResponse, Status>> + Send>>;
@@ -56,6 +57,7 @@ impl LedgerService for Ledger {
     ) -> Result<Response<Self::StreamStream>, Status> {
         let (batches, answers) = mpsc::channel(BATCHES_MAX);
         let caller = Caller::of(request.extensions());
+        let handle = self.0.clone();
         let reader = Reader {
             handle: handle_for(&request, &self.0),
             caller: caller.clone(),
@@ -64,11 +66,11 @@ impl LedgerService for Ledger {
         };
         tokio::spawn(reader.read(request.into_inner()));
         let answers = ReceiverStream::new(answers).then(move |batch: Result<Batch, Status>| {
-            let caller = caller.clone();
+            let (handle, caller) = (handle.clone(), caller.clone());
             async move {
                 let batch = batch?;
                 let answers = batch.replies.all().await.map_err(Failure::from)?;
-                Ok(results(&caller, &batch.hidden, answers))
+                Ok(results(&handle, &caller, &batch.hidden, answers))
             }
         });
         Ok(Response::new(Box::pin(answers)))
@@ -183,12 +185,13 @@ fn commands(caller: &Caller, asked: ApplyRequest) -> Result<Commands<Operate>, F
 }
 
 fn results(
+    handle: &Handle,
     caller: &Caller,
     hidden: &Hidden,
     answers: impl Iterator<Item = Answer>,
 ) -> ApplyResponse {
     let results = answers.enumerate().map(|(index, answer)| {
-        let mut shown = result(answer);
+        let mut shown = result(handle, answer);
         if hidden.at(index) {
             shown.to_balance = None;
         }
@@ -236,6 +239,7 @@ fn command(caller: &Caller, index: usize, asked: Asked) -> Result<Operate, Failu
             to_process: process_or_here(&field("payment.to_process"), &payment.to_process)?,
             to_account: account("payment.to_account", &payment.to_account)?,
             amount: payment.amount,
+            is_blind: !caller.may_touch(&payment.to_account),
         },
         None => {
             let why = "none is set; give a deposit, a withdrawal or a payment";
@@ -245,7 +249,7 @@ fn command(caller: &Caller, index: usize, asked: Asked) -> Result<Operate, Failu
     Ok(Operate { request, operation })
 }
 
-fn result(answer: Answer) -> OperationResult {
+fn result(handle: &Handle, answer: Answer) -> OperationResult {
     let journal_position = answer.position.0;
     match answer.outcome {
         Ok(receipt) => OperationResult {
@@ -259,7 +263,7 @@ fn result(answer: Answer) -> OperationResult {
         },
         Err(refusal) => OperationResult {
             kind: refusal.kind().to_owned(),
-            error: identity::as_given(refusal).to_string(),
+            error: told(handle, refusal).to_string(),
             journal_position,
             ..OperationResult::default()
         },

@@ -13,6 +13,7 @@ use super::negotiation::Plain;
 use crate::access::caller::Caller;
 use crate::api::error::{Failure, id};
 use crate::api::identity;
+use crate::api::refused::told;
 use crate::api::time::rfc3339;
 use crate::cluster::local_query;
 use crate::process::answer::{Answer, Receipt};
@@ -80,10 +81,11 @@ impl FromRequestParts<AppState> for Call {
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Failure> {
         Plain::from_request_parts(parts, app).await?;
+        let caller = Caller::of(&parts.extensions);
         Ok(Self {
             app: app.clone(),
             key: identity::key_of(&parts.headers)?,
-            caller: Caller::of(&parts.extensions),
+            caller,
         })
     }
 }
@@ -93,7 +95,8 @@ impl Call {
     async fn perform(&self, operation: Operation) -> Result<(Receipt, Answer), Failure> {
         let answer = local_query::operate(&self.app.handle, self.key.clone(), operation).await?;
         self.caller.note_position(answer.position.0);
-        let receipt = answer.outcome.clone().map_err(identity::as_given)?;
+        let outcome = answer.outcome.clone();
+        let receipt = outcome.map_err(|refusal| told(&self.app.handle, refusal))?;
         Ok((receipt, answer))
     }
 }
@@ -151,6 +154,7 @@ pub(super) async fn transfer(call: Call, Body(moved): Body<Moved>) -> Result<Res
             .transpose()?,
         to_account: id("to_account", &moved.to_account, AccountId::parse)?,
         amount: moved.amount.0,
+        is_blind: !sees_other,
     };
     let (receipt, answered) = call.perform(operation).await?;
     Ok(uncached(Transferred {

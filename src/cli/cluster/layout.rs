@@ -12,7 +12,9 @@ use crate::cli::CliError;
 use crate::config::cluster_file::{
     ClockBlock, ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, Source, StoreBlock,
 };
-use crate::config::{ApiBlock, CLUSTER_DEFAULT, ConfigError, Fault, parse_age, parse_interval};
+use crate::config::{
+    ApiBlock, CLUSTER_DEFAULT, ConfigError, Fault, LimitsBlock, parse_age, parse_interval,
+};
 
 const HOST: &str = "127.0.0.1";
 
@@ -232,6 +234,7 @@ fn planned(before: Option<&ClusterFile>, nodes: &[LocalNode], args: &Args) -> Cl
         store: StoreBlock::default(),
         history: HistoryBlock::default(),
         clock: ClockBlock::default(),
+        limits: LimitsBlock::default(),
         tls: None,
         api: ApiBlock::default(),
         auth: None,

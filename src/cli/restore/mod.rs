@@ -15,10 +15,10 @@ use super::destination::Destination;
 use super::output::Report;
 use super::snapshot::verify;
 use crate::api::{ITS_ID_IS_LATEST, LATEST};
-use crate::config::ApiBlock;
 use crate::config::cluster_file::{
     ClockBlock, ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, StoreBlock,
 };
+use crate::config::{ApiBlock, LimitsBlock};
 use crate::history::global::GlobalState;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::{Archive, Export, GlobalStateAudit, Restored, StoreError};
@@ -238,6 +238,7 @@ fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
         store: StoreBlock::default(),
         history: HistoryBlock::default(),
         clock: ClockBlock::default(),
+        limits: LimitsBlock::default(),
         tls: None,
         api: ApiBlock::default(),
         auth: None,

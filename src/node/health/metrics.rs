@@ -128,7 +128,7 @@ impl Metrics {
         self.register_clocks();
         self.registry.register(
             "refused",
-            "Connections and requests that were refused or ended because of a limit",
+            "Connections, requests and operations that were refused or ended because of a limit",
             self.refusals.family(),
         );
         let registry = &mut self.registry;

@@ -1,4 +1,4 @@
-//! The number of connections and requests that were refused or ended because of a limit, by limit.
+//! The number of connections, requests and operations that were refused or ended because of a limit, by limit.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -34,11 +34,17 @@ pub enum RefusalReason {
     Silent,
     /// Frames that cost the server more than the client, per second.
     Frames,
+    /// Accounts of the process.
+    Accounts,
+    /// Keys of the process.
+    Keys,
+    /// The size of its keys and values.
+    Values,
 }
 
 impl RefusalReason {
     /// All reasons, in the order of the metric's series.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::ClientBytes,
         Self::PeerBytes,
         Self::Connections,
@@ -53,6 +59,9 @@ impl RefusalReason {
         Self::SlowBody,
         Self::Silent,
         Self::Frames,
+        Self::Accounts,
+        Self::Keys,
+        Self::Values,
     ];
 
     /// The value of the label `reason`.
@@ -73,6 +82,9 @@ impl RefusalReason {
             Self::SlowBody => "slow_body",
             Self::Silent => "silent",
             Self::Frames => "frames",
+            Self::Accounts => "accounts",
+            Self::Keys => "keys",
+            Self::Values => "values",
         }
     }
 }

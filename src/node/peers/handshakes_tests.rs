@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::*;
 use crate::config::{
-    ApiSettings, ClockSettings, HistorySettings, Member, SnapshotSettings, StoreSettings, Transport,
+    ApiSettings, ClockSettings, HistorySettings, LIMITS_DEFAULT, Member, SnapshotSettings,
+    StoreSettings, Transport,
 };
 use crate::node::health::failures::Failures;
 use crate::process::clock::Lamport;
@@ -43,6 +44,7 @@ fn config(dir: &Path) -> NodeConfig {
         snapshot: SnapshotSettings::default(),
         store: StoreSettings::default(),
         history: HistorySettings::default(),
+        limits: LIMITS_DEFAULT,
         clock: ClockSettings {
             ahead_max: std::time::Duration::from_micros(1),
             ..ClockSettings::default()

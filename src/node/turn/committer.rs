@@ -88,6 +88,7 @@ impl Committer {
                 Record::Deposited { .. }
                 | Record::Withdrawn { .. }
                 | Record::Moved { .. }
+                | Record::MovedToSuspense { .. }
                 | Record::Written(_)
                 | Record::RecognizedOnce { .. }
                 | Record::StateRecorded { .. }

@@ -47,6 +47,15 @@ impl<'a> Trial<'a> {
                 self.debit(from, *amount)?;
                 self.credit(to, *amount)
             }
+            Record::MovedToSuspense {
+                from,
+                suspense,
+                amount,
+                ..
+            } => {
+                self.debit(from, *amount)?;
+                self.credit(suspense, *amount)
+            }
             Record::Sent { to, seq, message } => {
                 self.send(to, *seq)?;
                 match message.body.transfer() {

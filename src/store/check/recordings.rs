@@ -105,6 +105,7 @@ impl Recordings {
                 Record::Deposited { .. }
                 | Record::Withdrawn { .. }
                 | Record::Moved { .. }
+                | Record::MovedToSuspense { .. }
                 | Record::Written(_)
                 | Record::Sent { .. }
                 | Record::Carried { .. }

@@ -1,6 +1,7 @@
 //! The checkers of the invariants. They are independent of scenarios: they see durable turns, answers, parts and revisions, and
 //! compare them with a truth of their own.
 
+mod books;
 mod cuts;
 mod durability;
 mod money;

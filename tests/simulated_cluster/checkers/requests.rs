@@ -1,5 +1,6 @@
 //! Checks that a request is done once: every answer to a done request is the first one, and the journal has it in the turn that
-//! the answer names. A refusal is repeated in the same life, is not journaled, and never follows a success.
+//! the answer names. A refusal is not journaled and never follows a success. In the same life it is repeated, unless it is
+//! because of a limit.
 
 use std::collections::BTreeMap;
 
@@ -81,8 +82,12 @@ impl Requests {
         answer: Answer,
     ) -> Checked {
         let happened = self.happened.get(request);
-        if answer.outcome.is_err() && happened.is_none() {
-            return self.refused(place, request, answer);
+        if let (Err(refusal), None) = (&answer.outcome, happened) {
+            return match refusal.is_of_limit() {
+                // It is not remembered.
+                true => Ok(()),
+                false => self.refused(place, request, answer),
+            };
         }
         if happened != Some(&(answer.position, answer.outcome.clone())) {
             return Err(format!(

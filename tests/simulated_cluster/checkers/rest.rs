@@ -22,6 +22,9 @@ impl World {
         if self.checkers.suspended() {
             self.sometimes.saw("money in suspense");
         }
+        if self.checkers.truth.moved_to_suspense {
+            self.sometimes.saw("money of a blind client in suspense");
+        }
         if self.plan.never_returns.is_some() {
             return self.check_partials();
         }

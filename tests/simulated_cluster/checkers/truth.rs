@@ -9,6 +9,7 @@ use snapledger::process::ids::{AccountId, Lsn, ProcessId, Seq, SnapshotId};
 use snapledger::process::message::{Body, Message};
 use snapledger::process::record::{Record, Turn};
 
+use super::books::Books;
 use crate::network::Route;
 use crate::plan::Plan;
 use crate::world::{Checked, Place};
@@ -24,6 +25,7 @@ pub(crate) struct Truth {
     snapshots: BTreeSet<SnapshotId>,
     pub(super) overlapped: bool,
     pub(super) suspended: bool,
+    pub(super) moved_to_suspense: bool,
     /// The number of processes that have not given up the lost store.
     unaware: usize,
     /// Whether a process is on an older copy of its store.
@@ -69,17 +71,6 @@ impl Happened {
     }
 }
 
-/// The books of a process at one position.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Books {
-    pub(super) accounts: BTreeMap<AccountId, i128>,
-    pub(super) deposits: i128,
-    pub(super) withdrawals: i128,
-    /// The number of messages sent, by destination, and delivered, by origin.
-    pub(super) sent: BTreeMap<Place, u64>,
-    pub(super) delivered: BTreeMap<Place, u64>,
-}
-
 /// The true state at a recording.
 #[derive(Clone)]
 pub(super) struct Cut {
@@ -100,6 +91,7 @@ impl Truth {
             snapshots: BTreeSet::new(),
             overlapped: false,
             suspended: false,
+            moved_to_suspense: false,
             unaware: 0,
             is_put_back: false,
             unsent: BTreeMap::new(),
@@ -224,6 +216,16 @@ impl Truth {
             Record::Moved { from, to, amount } => {
                 books.change(from, -i128::from(amount.units()))?;
                 books.change(to, amount.units().into())
+            }
+            Record::MovedToSuspense {
+                from,
+                suspense,
+                amount,
+                ..
+            } => {
+                self.moved_to_suspense = true;
+                books.change(from, -i128::from(amount.units()))?;
+                books.change(suspense, amount.units().into())
             }
             Record::Sent { to, seq, message } => {
                 self.send((place, self.place_of(to)), *seq, (message, turn.time))
@@ -478,20 +480,5 @@ impl Truth {
             return differs("sent positions");
         }
         Ok(())
-    }
-}
-
-impl Books {
-    fn change(&mut self, account: &AccountId, units: i128) -> Checked {
-        let balance = self.accounts.entry(account.clone()).or_default();
-        *balance += units;
-        if !(0..=i128::from(i64::MAX)).contains(balance) {
-            return Err(format!("account {account} came to {balance}"));
-        }
-        Ok(())
-    }
-
-    pub(super) fn balance_total(&self) -> i128 {
-        self.accounts.values().sum()
     }
 }

@@ -213,6 +213,7 @@ impl Run {
                 to_process: Some(process_id(["q", "r"][peer])),
                 to_account: account("far"),
                 amount,
+                is_blind: false,
             },
             _ => Operation::Deposit {
                 account: account(name),

@@ -151,6 +151,7 @@ mod tests {
     use super::super::resets::{CONTROL, RESET, SHORT, UPDATE};
     use super::super::{HEADER_BYTES_MAX, HEADER_TIMEOUT, HTTP1_BYTES_MAX, STREAMS_MAX};
     use super::*;
+    use crate::config::LIMITS_DEFAULT;
 
     fn size(bytes: usize) -> String {
         match bytes >> 20 {
@@ -202,6 +203,19 @@ mod tests {
             ("other control frames", rate(CONTROL)),
             ("DATA frames of less", rate(SHORT)),
             ("WINDOW_UPDATE", rate(UPDATE)),
+            (
+                "[configured](configuration.md#limits): accounts",
+                LIMITS_DEFAULT.accounts.to_string(),
+            ),
+            ("configured: keys", LIMITS_DEFAULT.keys.to_string()),
+            (
+                "configured: size",
+                format!("{} GiB", LIMITS_DEFAULT.value_bytes >> 30),
+            ),
+            (
+                "configured: remembered",
+                LIMITS_DEFAULT.requests.to_string(),
+            ),
         ] {
             let value = format!("| {value} |");
             let is_row =

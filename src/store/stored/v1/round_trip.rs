@@ -105,6 +105,9 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         any::<u64>().prop_map(Refusal::ValueTooLong),
         id(RequestId::parse).prop_map(Refusal::RequestReused),
         any::<u64>().prop_map(Refusal::TooManySnapshots),
+        any::<u64>().prop_map(Refusal::TooManyAccounts),
+        any::<u64>().prop_map(Refusal::TooManyKeys),
+        any::<u64>().prop_map(Refusal::TooManyValueBytes),
     ];
     let of_channels = prop_oneof![
         process().prop_map(Refusal::UnknownProcess),
@@ -164,6 +167,14 @@ fn of_accounts() -> impl Strategy<Value = Record> {
     prop_oneof![
         (account(), amount()).prop_map(|(account, amount)| Record::Deposited { account, amount }),
         (account(), amount()).prop_map(|(account, amount)| Record::Withdrawn { account, amount }),
+        (account(), account(), account(), amount()).prop_map(|(from, to, suspense, amount)| {
+            Record::MovedToSuspense {
+                from,
+                to,
+                suspense: Box::new(suspense),
+                amount,
+            }
+        }),
         (account(), account(), amount()).prop_map(|(from, to, amount)| Record::Moved {
             from,
             to,

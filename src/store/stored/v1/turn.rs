@@ -60,6 +60,7 @@ frozen_enum!(RecordV1 = Record {
     Unfollowed { peer: ProcessId, time: Hlc },
     // Since format 7.
     Decided(decision: Box<DecisionV7>),
+    MovedToSuspense { from: AccountId, to: AccountId, suspense: Box<AccountId>, amount: Amount },
 });
 
 frozen_struct!(
@@ -124,6 +125,10 @@ frozen_enum!(RefusalV1 = Refusal {
     OtherRun(other: Box<OtherRunV2>),
     // Since format 3.
     GivenUp { peer: ProcessId, store: Box<str> },
+    // Since format 7; since format 5 no refusal is stored.
+    TooManyAccounts(max: u64),
+    TooManyKeys(max: u64),
+    TooManyValueBytes(max: u64),
 });
 
 frozen_struct!(OtherStoreV1 = OtherStore { peer: ProcessId, store: Box<str>, known: Box<str> });
