@@ -24,6 +24,18 @@ pub enum Via {
     Certificate,
 }
 
+impl Via {
+    /// The word for it, as in the audit trail.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Jwt => "jwt",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
 /// The rights of one name.
 #[derive(Debug, Clone)]
 pub struct Grant {
@@ -214,6 +226,23 @@ impl Notes {
 
     pub(super) fn snapshot(&self) -> Option<&str> {
         self.snapshot.get().map(|snapshot| &**snapshot)
+    }
+}
+
+#[cfg(test)]
+impl Caller {
+    /// A caller with this name and all rights of a teller, for tests.
+    pub(crate) fn named(name: &str, via: Via) -> Self {
+        let (_, live) = watch::channel(());
+        let grant = Grant {
+            name: name.to_owned(),
+            via,
+            capacity: Capacity::Role(super::role::Role::Teller),
+            accounts: Vec::new(),
+            expires: None,
+            live,
+        };
+        Self::known(Arc::new(grant), None)
     }
 }
 

@@ -151,11 +151,26 @@ impl Guarded {
         token: Option<&str>,
         body: Option<Value>,
     ) -> Answer {
+        self.send_named(None, method, path, token, body).await
+    }
+
+    /// The same under an idempotency key.
+    pub(crate) async fn send_named(
+        &self,
+        key: Option<&str>,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> Answer {
         let mut request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("http://{}{path}", self.rest));
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
         }
         if body.is_some() {
             request = request.header("content-type", "application/json");

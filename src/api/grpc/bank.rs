@@ -73,7 +73,7 @@ impl BankService for Bank {
     ) -> Result<Response<TransferResponse>, Status> {
         let caller = Caller::of(request.extensions());
         let bank = self.of(&request);
-        let key = identity::key_of(request.metadata().as_ref())?;
+        let key = identity::key_of(&caller, request.metadata().as_ref())?;
         let asked = request.into_inner();
         let sees_other = caller.may_touch(&asked.to_account);
         let operation = Operation::Transfer {
@@ -106,7 +106,7 @@ impl BankService for Bank {
     ) -> Result<Response<DepositResponse>, Status> {
         let caller = Caller::of(request.extensions());
         let bank = self.of(&request);
-        let key = identity::key_of(request.metadata().as_ref())?;
+        let key = identity::key_of(&caller, request.metadata().as_ref())?;
         let asked = request.into_inner();
         let operation = Operation::Deposit {
             account: own_account(&caller, "account_id", &asked.account_id)?,
@@ -133,7 +133,7 @@ impl BankService for Bank {
     ) -> Result<Response<WithdrawResponse>, Status> {
         let caller = Caller::of(request.extensions());
         let bank = self.of(&request);
-        let key = identity::key_of(request.metadata().as_ref())?;
+        let key = identity::key_of(&caller, request.metadata().as_ref())?;
         let asked = request.into_inner();
         let operation = Operation::Withdraw {
             account: own_account(&caller, "account_id", &asked.account_id)?,

@@ -37,7 +37,7 @@ impl KeyValues {
         key: &str,
         value: Option<String>,
     ) -> Result<String, Failure> {
-        let repeat = identity::key_of(metadata.as_ref())?;
+        let repeat = identity::key_of(caller, metadata.as_ref())?;
         let operation = Operation::Put {
             key: own_key(caller, key)?,
             value: value.map(Into::into),

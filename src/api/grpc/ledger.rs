@@ -222,7 +222,7 @@ fn command(caller: &Caller, index: usize, asked: Asked) -> Result<Operate, Failu
         "" => None,
         named => {
             let named = id(&field("request_id"), named, RequestId::parse)?;
-            Some(identity::of_operation(&named))
+            Some(identity::of_operation(caller, &named))
         }
     };
     let operation = match asked.body {

@@ -84,7 +84,7 @@ impl FromRequestParts<AppState> for Call {
         let caller = Caller::of(&parts.extensions);
         Ok(Self {
             app: app.clone(),
-            key: identity::key_of(&parts.headers)?,
+            key: identity::key_of(&caller, &parts.headers)?,
             caller,
         })
     }
