@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -25,6 +25,7 @@ use super::table::Rule;
 use super::token::{PREFIX, TokenHash};
 use super::token_file::{StoredToken, TokenFile, TokenFileError};
 use super::trail::{Line, Trail};
+use crate::process::ids::ProcessId;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -57,6 +58,8 @@ pub struct Authority(Arc<Shared>);
 
 struct Shared {
     cluster: String,
+    /// The processes of the cluster, once they are known.
+    members: OnceLock<Box<[ProcessId]>>,
     settings: AuthSettings,
     table: RwLock<Arc<Table>>,
     /// The contents that were read last, good or not.
@@ -117,6 +120,7 @@ impl Authority {
         })?;
         Ok(Self(Arc::new(Shared {
             cluster: cluster.to_owned(),
+            members: OnceLock::new(),
             settings,
             table: RwLock::new(Arc::new(table)),
             seen: Mutex::new(contents),
@@ -135,6 +139,11 @@ impl Authority {
             "Changes of the token file or key set that were not taken; the files before remain in use",
             self.0.reload_failures.clone(),
         );
+    }
+
+    /// Sets the processes of the cluster, once. A certificate of another process proves nothing.
+    pub fn set_members(&self, members: &[ProcessId]) {
+        let _first = self.0.members.set(members.into());
     }
 
     /// The name of the cluster.
@@ -197,6 +206,9 @@ impl Authority {
         let identity = identity.filter(|identity| identity.cluster == self.0.cluster);
         match identity.map(|identity| &identity.holder) {
             None => Err(LoginRefused::Missing),
+            Some(Holder::Process(process)) if !self.is_member(process) => {
+                Err(LoginRefused::NoSuchProcess(process.clone()))
+            }
             Some(Holder::Process(process)) => Ok(Arc::new(Grant {
                 name: process.to_string(),
                 via: Via::Certificate,
@@ -217,6 +229,12 @@ impl Authority {
                 }))
             }
         }
+    }
+
+    // Before the members are known, processes may greet alone.
+    fn is_member(&self, process: &ProcessId) -> bool {
+        let members = self.0.members.get();
+        members.is_none_or(|members| members.contains(process))
     }
 
     /// Counts and reports a refused log-in.

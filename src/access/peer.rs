@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::connection::Connection;
 use super::identity::{Holder, Identity};
+use crate::process::ids::ProcessId;
 
 /// The caller of a call between processes.
 #[derive(Debug, Clone)]
@@ -25,6 +26,12 @@ pub enum NotThePeer {
         /// What the caller has proven, as words that follow "the caller".
         caller: String,
     },
+    /// It is a process that this node does not have in its cluster.
+    #[error(
+        "the caller has the certificate of {0}, which this node does not have in its cluster; name the process in cluster.toml \
+         on every node"
+    )]
+    NoMember(String),
     /// It speaks in the name of another process.
     #[error(
         "the caller has the certificate of {proven}, and speaks in the name of process {claimed:?}"
@@ -66,6 +73,20 @@ impl Peer {
         }
     }
 
+    /// Checks that the caller is one of the members of the cluster.
+    ///
+    /// # Errors
+    /// [`NotThePeer::NoMember`].
+    pub fn among(self, is_member: impl FnOnce(&ProcessId) -> bool) -> Result<Self, NotThePeer> {
+        match &self {
+            Self::Proven(identity) => match &identity.holder {
+                Holder::Process(process) if is_member(process) => Ok(self),
+                _ => Err(NotThePeer::NoMember(identity.to_string())),
+            },
+            Self::Unproven => Ok(self),
+        }
+    }
+
     /// Checks that the caller speaks in its own name. Every field of a call in which a process names itself is checked.
     ///
     /// # Errors
@@ -104,6 +125,9 @@ mod tests {
         let peer = Peer::of(Some(&n2), "bank", true).expect("a process");
         assert_eq!(peer.check("n2"), Ok(()));
         let forged = peer.check("n1").expect_err("another process");
+        let removed = peer.clone().among(|process| process.as_str() == "n1");
+        let removed = removed.expect_err("n2 is no member").to_string();
+        assert!(removed.contains("cluster.toml"), "{removed}");
         assert_eq!(
             forged.to_string(),
             "the caller has the certificate of snapledger://bank/process/n2, and speaks in the name of process \"n1\""

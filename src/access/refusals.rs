@@ -9,6 +9,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
+use crate::process::ids::ProcessId;
+
 /// The time between two reports about one address.
 const PAUSE: Duration = Duration::from_secs(10);
 /// The addresses that are remembered. Beyond, all others share one place.
@@ -43,6 +45,12 @@ pub enum LoginRefused {
         "the certificate is that of client {0:?}, which has no [[auth.client]] block in cluster.toml"
     )]
     NoSuchClient(String),
+    /// The certificate names a process outside of the cluster.
+    #[error(
+        "the certificate is that of process {0:?}, which this node does not have in its cluster; clients use a token or the \
+         certificate of a client"
+    )]
+    NoSuchProcess(ProcessId),
 }
 
 impl LoginRefused {
@@ -56,6 +64,7 @@ impl LoginRefused {
             Self::Expired => "expired",
             Self::Jwt(_) => "jwt",
             Self::NoSuchClient(_) => "unknown_client",
+            Self::NoSuchProcess(_) => "unknown_process",
         }
     }
 }

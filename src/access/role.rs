@@ -105,16 +105,7 @@ impl Need {
         }
     }
 
-    /// Whether a caller in this capacity may make such calls. Processes read each other's accounts and history.
-    #[must_use]
-    pub fn allows(self, capacity: Capacity) -> bool {
-        match capacity {
-            Capacity::Role(role) => self.roles().contains(&role),
-            Capacity::Process => !matches!(self, Self::Operation | Self::Operate),
-        }
-    }
-
-    /// Who may make such calls, in words.
+    /// Which clients may make such calls, in words.
     #[must_use]
     pub fn allowed(self) -> String {
         match self {

@@ -3,21 +3,56 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::role::Need;
+use super::role::{Capacity, Need};
 
 /// A call, what it needs, and its name in the audit trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
     /// `GET /v1/cluster` with the pattern of the route, or `/package.Service/Method`.
     pub call: &'static str,
-    /// What it needs.
+    /// What a client needs for it.
     pub need: Need,
+    /// Whether processes of the cluster may make it.
+    pub by_process: bool,
     /// What it does, for the audit trail.
     pub action: &'static str,
 }
 
 const fn rule(call: &'static str, need: Need, action: &'static str) -> Rule {
-    Rule { call, need, action }
+    Rule {
+        call,
+        need,
+        by_process: matches!(need, Need::Process),
+        action,
+    }
+}
+
+/// A call of clients that processes make, too, to answer in each other's place.
+const fn shared(call: &'static str, need: Need, action: &'static str) -> Rule {
+    Rule {
+        by_process: true,
+        ..rule(call, need, action)
+    }
+}
+
+impl Rule {
+    /// Whether a caller in this capacity may make the call.
+    #[must_use]
+    pub fn allows(self, capacity: Capacity) -> bool {
+        match capacity {
+            Capacity::Role(role) => self.need.roles().contains(&role),
+            Capacity::Process => self.by_process,
+        }
+    }
+
+    /// Who may make the call, in words.
+    #[must_use]
+    pub fn allowed(self) -> String {
+        match self.by_process && self.need != Need::Process {
+            true => format!("{}, process", self.need.allowed()),
+            false => self.need.allowed(),
+        }
+    }
 }
 
 /// The routes of REST. HEAD is allowed where GET is.
@@ -144,12 +179,12 @@ pub const GRPC: &[Rule] = &[
         Need::Read,
         "read key",
     ),
-    rule(
+    shared(
         "/snapledger.v1.HistoryService/BalanceAt",
         Need::Read,
         "read balance",
     ),
-    rule(
+    shared(
         "/snapledger.v1.HistoryService/Statement",
         Need::Read,
         "read statement",
@@ -194,7 +229,7 @@ pub const GRPC: &[Rule] = &[
         Need::Audit,
         "take snapshot",
     ),
-    rule(
+    shared(
         "/chandy_lamport.SnapshotService/GetSnapshot",
         Need::Audit,
         "read snapshot",

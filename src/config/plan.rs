@@ -138,6 +138,9 @@ impl NodePlan {
             return Err(Fault::DuplicateId(pair[0].id.clone()).into());
         }
         let ids: Vec<ProcessId> = members.iter().map(|member| member.id.clone()).collect();
+        if let Some(authority) = &self.auth {
+            authority.set_members(&ids);
+        }
         let topology = match self.topology {
             Some(topology) => topology,
             None => Topology::full(&ids).map_err(Fault::from)?,

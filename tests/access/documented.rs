@@ -9,7 +9,7 @@ fn the_page_has_the_table_of_roles() {
     let rows = REST
         .iter()
         .chain(GRPC)
-        .map(|rule| format!("| `{}` | {} |", rule.call, rule.need.allowed()));
+        .map(|rule| format!("| `{}` | {} |", rule.call, rule.allowed()));
     let expected: Vec<String> = rows.collect();
     let (_, rest) = PAGE
         .split_once("| call | who |\n|---|---|\n")

@@ -75,10 +75,10 @@ pub(crate) fn routes() -> Vec<(String, String)> {
 /// Who calls, in the order of the columns.
 const CALLERS: [&str; 5] = ["none", "unknown", "teller", "auditor", "operator"];
 
-fn may(need: Need, caller: &str) -> bool {
+fn may(rule: Rule, caller: &str) -> bool {
     match Role::named(caller) {
-        _ if need == Need::Public => true,
-        Some(role) => need.allows(Capacity::Role(role)),
+        _ if rule.need == Need::Public => true,
+        Some(role) => rule.allows(Capacity::Role(role)),
         None => false,
     }
 }
@@ -143,7 +143,7 @@ async fn every_route_is_open_to_the_roles_of_the_table_alone() {
             };
             assert_eq!(
                 is_allowed,
-                may(rule.need, caller),
+                may(rule, caller),
                 "{call} as {caller}: {answer:?}"
             );
             allowed.push(is_allowed);
@@ -182,7 +182,7 @@ async fn every_method_is_open_to_the_roles_of_the_table_alone() {
             };
             assert_eq!(
                 is_allowed,
-                may(rule.need, caller),
+                may(rule, caller),
                 "{method} as {caller}: {message}"
             );
             allowed.push(is_allowed);

@@ -4,7 +4,8 @@ use snapledger::proto::chandy_lamport::snapshot_service_client::SnapshotServiceC
 use snapledger::proto::chandy_lamport::{ApplicationMessage, MarkerMessage};
 use snapledger::proto::snapledger::peer_service_client::PeerServiceClient;
 use snapledger::proto::snapledger::{
-    Actor, Frame, Greeting, Hello, Identity, ListPinsRequest, ListedPin, Tally, frame,
+    Actor, FetchPartRequest, Frame, Greeting, Hello, Identity, ListPinsRequest, ListedPin, Tally,
+    frame,
 };
 use snapledger::tls::client::ClientTls;
 use tonic::{Code, Status};
@@ -172,10 +173,18 @@ async fn a_pin_far_ahead_of_the_clock_is_not_received() {
 }
 
 #[tokio::test]
-async fn a_client_is_no_process() {
+async fn neither_a_client_nor_a_process_of_no_cluster_file_is_a_process() {
     let cluster = Cluster::up().await;
     cluster.certificates.client("audit");
-    for (name, words) in [(Some("audit"), "client/audit"), (None, "no certificate")] {
+    cluster.certificates.node("n9");
+    for (name, words) in [
+        (Some("audit"), "client/audit"),
+        (None, "no certificate"),
+        (
+            Some("n9"),
+            "process/n9, which this node does not have in its cluster",
+        ),
+    ] {
         let client = cluster.certificates.trusting(name);
         let status = hello(&cluster, "n3", "n1", &client).await;
         assert_eq!(status.code(), Code::PermissionDenied, "{status}");
@@ -185,6 +194,13 @@ async fn a_client_is_no_process() {
             .send_message(message("n1"))
             .await
             .expect_err("no process");
+        assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+        let mut peer = PeerServiceClient::new(cluster.grpc("n3", &client));
+        let part = FetchPartRequest {
+            cluster: "bank".to_owned(),
+            ..FetchPartRequest::default()
+        };
+        let status = peer.fetch_part(part).await.expect_err("no process");
         assert_eq!(status.code(), Code::PermissionDenied, "{status}");
         cluster.says("n3", words, 0).await;
     }

@@ -55,6 +55,7 @@ async fn up() -> (Cluster, String) {
     for name in ["ops", "till", "stranger"] {
         cluster.certificates.client(name);
     }
+    cluster.certificates.node("n9");
     cluster.append(AUTH);
     let token = token(&cluster.dir());
     for id in ["n1", "n2", "n3"] {
@@ -109,6 +110,10 @@ async fn processes_move_money_and_clients_do_what_their_role_allows() {
         ("/v1/backup", None, Some(&*token), 403),
         ("/v1/audit", Some("till"), Some(&*token), 200),
         ("/v1/cluster", Some("stranger"), None, 401),
+        // A process does not need what auditors read, and one that is not in cluster.toml needs nothing.
+        ("/v1/audit", Some("n2"), None, 403),
+        ("/v1/snapshots", Some("n2"), None, 403),
+        ("/v1/cluster", Some("n9"), None, 401),
         ("/v1/cluster", None, None, 401),
         ("/v1/cluster", Some("ops"), Some("sl_wrong"), 401),
     ] {

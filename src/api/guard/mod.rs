@@ -46,7 +46,7 @@ fn admit(authority: &Authority, rule: Rule, request: &Request) -> Result<Caller,
         }
     })?;
     let capacity = caller.grant().map(|grant| grant.capacity);
-    match capacity.is_some_and(|capacity| rule.need.allows(capacity)) {
+    match capacity.is_some_and(|capacity| rule.allows(capacity)) {
         true => Ok(caller),
         false => {
             let denied = Denied::Role {
@@ -71,8 +71,8 @@ fn identified(authority: &Authority, request: &Request) -> Result<Caller, LoginR
 /// route will.
 pub(super) fn may_see_snapshots(authority: &Authority, request: &Request) -> bool {
     let caller = identified(authority, request).unwrap_or_default();
-    let grant = caller.grant();
-    grant.is_some_and(|grant| Need::Audit.allows(grant.capacity))
+    let capacity = caller.grant().map(|grant| grant.capacity);
+    matches!(capacity, Some(Capacity::Role(role)) if Need::Audit.roles().contains(&role))
 }
 
 fn forbidden(authority: &Authority, rule: Rule, caller: &Caller, denied: Denied) -> Denied {

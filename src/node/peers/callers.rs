@@ -6,7 +6,6 @@ use tonic::{Request, Status};
 
 use crate::access::connection::Connection;
 use crate::access::peer::{NotThePeer, Peer};
-use crate::config::NodeConfig;
 use crate::node::handle::Handle;
 use crate::tls::node::Tls;
 
@@ -15,24 +14,37 @@ use crate::tls::node::Tls;
 pub struct PeersOnly {
     cluster: String,
     tls: Option<Tls>,
+    /// The node, once it knows the members of its cluster.
+    node: Option<Handle>,
 }
 
 impl PeersOnly {
-    /// The rule of one node.
+    /// The rule of a node that does not know the members of its cluster yet.
     #[must_use]
     pub fn new(cluster: &str, tls: Option<&Tls>) -> Self {
         Self {
             cluster: cluster.to_owned(),
             tls: tls.cloned(),
+            node: None,
         }
     }
 
-    fn of(config: &NodeConfig) -> Self {
-        Self::new(&config.cluster, config.tls.as_ref())
+    /// The rule of a node: the members of its cluster alone.
+    pub(super) fn of(node: &Handle) -> Self {
+        let config = node.config();
+        Self {
+            node: Some(node.clone()),
+            ..Self::new(&config.cluster, config.tls.as_ref())
+        }
     }
 
     fn peer(&self, connection: Option<&Connection>) -> Result<Peer, Status> {
+        let is_member = |process: &_| {
+            let node = self.node.as_ref();
+            node.is_none_or(|node| node.config().topology.contains(process))
+        };
         let peer = Peer::of(connection, &self.cluster, self.tls.is_some());
+        let peer = peer.and_then(|peer| peer.among(is_member));
         peer.map_err(|why| self.denied(connection, &why))
     }
 
@@ -58,7 +70,7 @@ impl Handle {
     /// # Errors
     /// PERMISSION_DENIED with what it has proven and what it claims.
     pub fn check_peer<T>(&self, request: &Request<T>, claimed: &str) -> Result<(), Status> {
-        let rule = PeersOnly::of(self.config());
+        let rule = PeersOnly::of(self);
         let connection = request.extensions().get();
         let checked = rule.peer(connection)?.check(claimed);
         checked.map_err(|why| rule.denied(connection, &why))

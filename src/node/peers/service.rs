@@ -52,8 +52,7 @@ impl Peering {
     /// The tonic service.
     #[must_use]
     pub fn service(handle: Handle) -> InterceptedService<PeerServiceServer<Self>, PeersOnly> {
-        let config = handle.config();
-        let callers = PeersOnly::new(&config.cluster, config.tls.as_ref());
+        let callers = PeersOnly::of(&handle);
         let comparisons = Comparisons::new(handle.clone());
         let peering = Self {
             handle,
