@@ -5,12 +5,12 @@
 mod required;
 
 use std::io::Read as _;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
+use snapledger::bench::ports::free_ports;
 use tempfile::TempDir;
 
 #[path = "interop/python.rs"]
@@ -33,7 +33,7 @@ struct Cluster {
 impl Cluster {
     fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let ports = free_ports();
+        let ports = free_ports(6).expect("free ports");
         let address = |index: usize| format!("127.0.0.1:{}", ports[index]);
         let block = |index: usize| {
             let (grpc, rest, id) = (address(index), address(index + 3), index + 1);
@@ -62,14 +62,6 @@ impl Drop for Cluster {
             let _ = node.wait();
         }
     }
-}
-
-// All ports are held until the last is found.
-fn free_ports() -> Vec<u16> {
-    let bind = |_| TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let listeners: Vec<TcpListener> = (0..6).map(bind).collect();
-    let port = |listener: &TcpListener| listener.local_addr().expect("bound").port();
-    listeners.iter().map(port).collect()
 }
 
 fn start(dir: &TempDir, id: &str) -> Child {

@@ -72,7 +72,7 @@ impl Plan {
     /// Plans `count` nodes; starts nothing.
     pub(super) fn new(bench: &Bench, count: u16) -> Result<Self, CliError> {
         let count = usize::from(count);
-        let ports = free_ports(count * 2)?;
+        let ports = free_ports(count * 2).map_err(CliError::Runtime)?;
         let nodes = (0..count).map(|index| Address {
             id: format!("n{}", index + 1),
             grpc: format!("127.0.0.1:{}", ports[index]),
@@ -142,7 +142,7 @@ impl Children {
 
     /// Starts the echo server, which has neither TLS nor authentication.
     pub(super) fn echo(&mut self, bench: &Bench) -> Result<Address, CliError> {
-        let port = free_ports(1)?[0];
+        let port = free_ports(1).map_err(CliError::Runtime)?[0];
         let mut command = program()?;
         command.args(["bench", "echo-server", "--port", &port.to_string()]);
         self.spawn(command.args(&bench.logs))?;

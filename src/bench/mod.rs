@@ -23,7 +23,7 @@ mod interference;
 mod load;
 mod machine;
 mod memory;
-mod ports;
+pub mod ports;
 mod postgres;
 mod raw;
 mod report;

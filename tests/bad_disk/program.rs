@@ -1,9 +1,10 @@
 //! A single node as a program, alone in its cluster.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+
+use snapledger::bench::ports::free_ports;
 
 use crate::await_it::until;
 use crate::rest::{Rest, asked};
@@ -35,7 +36,9 @@ impl Program {
 
     /// Starts a node without waiting.
     pub(crate) fn spawn(home: &Path, options: &[&str]) -> Self {
-        let [grpc, rest] = [free_port(), free_port()];
+        let [grpc, rest] = free_ports(2).expect("free ports")[..] else {
+            unreachable!("two were asked for");
+        };
         let log = home.join("log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_snapledger"));
         for (name, _) in std::env::vars_os() {
@@ -125,9 +128,4 @@ impl Drop for Program {
         let _ended = self.child.kill();
         let _ended = self.child.wait();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
 }

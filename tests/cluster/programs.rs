@@ -1,10 +1,10 @@
 //! Nodes as operating system processes that can be killed.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal};
+use snapledger::bench::ports::free_ports;
 use tempfile::TempDir;
 
 use crate::await_it::until;
@@ -29,15 +29,11 @@ impl Programs {
     /// Writes the cluster file; starts nothing.
     pub(crate) fn planned(ids: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        // All ports are held until all are chosen, so that they differ.
-        let free: Vec<[TcpListener; 2]> = ids
-            .iter()
-            .map(|_| [listen("127.0.0.1:0"), listen("127.0.0.1:0")])
-            .collect();
-        let seats = ids.iter().zip(&free).map(|(id, [grpc, rest])| Seat {
+        let free = free_ports(2 * ids.len()).expect("free ports");
+        let seats = ids.iter().zip(free.chunks_exact(2)).map(|(id, pair)| Seat {
             id: (*id).to_owned(),
-            grpc: address(grpc).to_string(),
-            rest: address(rest).to_string(),
+            grpc: format!("127.0.0.1:{}", pair[0]),
+            rest: format!("127.0.0.1:{}", pair[1]),
             child: None,
         });
         let programs = Self {

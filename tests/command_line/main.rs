@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use assert_cmd::cargo::cargo_bin;
+use snapledger::bench::ports::free_ports;
 use tempfile::TempDir;
 
 /// The program without environment variables that configure it.
@@ -261,8 +262,7 @@ fn the_log_of_a_node_says_which_it_is_and_is_json_to_the_last_line() {
 }
 
 fn free_port() -> String {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    free.local_addr().expect("bound").port().to_string()
+    free_ports(1).expect("a free port")[0].to_string()
 }
 
 #[test]

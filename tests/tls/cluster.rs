@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
+use snapledger::bench::ports::free_ports;
 use snapledger::tls::client::ClientTls;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
@@ -67,14 +67,9 @@ impl Cluster {
     fn planned_with(ids: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let certificates = Certificates::of_cluster(&dir.path().join("certs"), "bank");
-        let mut listening = Vec::new();
-        let mut free = || {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            let port = listener.local_addr().expect("it is bound").port();
-            listening.push(listener);
-            port
-        };
-        let ports = ids.iter().map(|id| ((*id).to_owned(), [free(), free()]));
+        let free = free_ports(2 * ids.len()).expect("free ports");
+        let ports = ids.iter().zip(free.chunks_exact(2));
+        let ports = ports.map(|(id, pair)| ((*id).to_owned(), [pair[0], pair[1]]));
         let ports = ports.collect();
         ids.iter().for_each(|id| certificates.node(id));
         let cluster = Self {
