@@ -75,8 +75,8 @@ pub struct Notes {
 /// The caller is bound to other accounts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{name} may use only what begins with {}, and {field} does not; use another account, or a token that is not bound \
-     to these",
+    "{name} may use only names that begin with {}, and the name in {field:?} does not; use another account, or a token that \
+     is not bound to these",
     accounts.join(" or ")
 )]
 pub struct NotItsAccount {

@@ -36,7 +36,7 @@ pub struct ConnectionOptions {
     /// Send the token also to another machine without TLS, where everyone on the way can read it.
     #[arg(
         long,
-        env = "SNAPLEDGER_INSECURE",
+        env = "SNAPLEDGER_TOKEN_INSECURE",
         value_parser = clap::builder::FalseyValueParser::new(),
         help_heading = HEADING
     )]

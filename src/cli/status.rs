@@ -69,9 +69,15 @@ fn one(options: &RestOptions) -> Result<(), CliError> {
         print(&cluster.text)?;
         return ready.map(|_| ());
     }
-    let newest = client.get("/v1/snapshots", &[("limit", "1")])?;
+    let newest = match client.get("/v1/snapshots", &[("limit", "1")]) {
+        Ok(list) => newest(&list.json["snapshots"][0]),
+        Err(CliError::Answered { status: 403, .. }) => {
+            "not shown: it needs the role auditor or operator".to_owned()
+        }
+        Err(error) => return Err(error),
+    };
     let ready_word = if ready.is_ok() { "yes" } else { "no" };
-    table(&cluster.json, ready_word, &newest.json["snapshots"][0]).print()?;
+    table(&cluster.json, ready_word, newest).print()?;
     ready.map(|_| ())
 }
 
@@ -94,19 +100,25 @@ const CHANNELS: Columns = &[
     ("recording", "/recording"),
 ];
 
-fn table(cluster: &Value, ready: &str, newest: &Value) -> Report {
+fn field(of: &Value, name: &str) -> String {
+    cell(of.pointer(name))
+}
+
+fn newest(snapshot: &Value) -> String {
+    if snapshot.is_null() {
+        return "none yet".to_owned();
+    }
+    format!(
+        "{}, {}, by {} at {}",
+        field(snapshot, "/snapshot_id"),
+        field(snapshot, "/status"),
+        field(snapshot, "/initiator"),
+        field(snapshot, "/initiated_at")
+    )
+}
+
+fn table(cluster: &Value, ready: &str, newest: String) -> Report {
     let mut report = Report::default();
-    let field = |of: &Value, name: &str| cell(of.pointer(name));
-    let newest = match newest.is_null() {
-        true => "none yet".to_owned(),
-        false => format!(
-            "{}, {}, by {} at {}",
-            field(newest, "/snapshot_id"),
-            field(newest, "/status"),
-            field(newest, "/initiator"),
-            field(newest, "/initiated_at")
-        ),
-    };
     let facts = [
         ("cluster", field(cluster, "/cluster")),
         ("ready", ready.to_owned()),

@@ -55,12 +55,21 @@ pub(super) fn refusal(
         false => host_of(address),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
+    let (cluster, id, host) = (quoted(cluster), quoted(me.as_str()), quoted(host));
+    let mut commands = String::new();
+    if lacks != Unprotected::NoAuth {
+        commands += &format!(
+            "\n  snapledger cert init --cluster {cluster}\n  snapledger cert node --id {id} --host {host}"
+        );
+    }
+    if lacks != Unprotected::NoTls {
+        commands +=
+            "\n  (umask 077; snapledger token create --role operator --name admin > admin.token)";
+    }
     Fault::Exposed(Box::new(Exposed {
         address: address.to_owned(),
         lacks: lacks.lacks(),
-        cluster: quoted(cluster),
-        id: quoted(me.as_str()),
-        host: quoted(host),
+        commands,
     }))
 }
 
@@ -139,6 +148,20 @@ mod tests {
             "token create --role operator --name admin",
         ] {
             assert!(sentence.contains(command), "{command}: {sentence}");
+        }
+        for (lacks, has_certificates) in [(Unprotected::NoTls, true), (Unprotected::NoAuth, false)]
+        {
+            let sentence = refusal(everywhere, "n1:1", "c", &me, lacks).to_string();
+            assert_eq!(
+                sentence.contains("cert init"),
+                has_certificates,
+                "{sentence}"
+            );
+            assert_eq!(
+                sentence.contains("token create"),
+                !has_certificates,
+                "{sentence}"
+            );
         }
         let fault = refusal(["[fd00::1]:1", "[fd00::1]:2"], "x:1", "c", &me, lacks);
         assert!(fault.to_string().contains("--host fd00::1\n"), "{fault}");

@@ -219,18 +219,15 @@ pub enum Fault {
 /// A node that other machines can reach lacks protection.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "other machines can reach {address}, and {lacks} is not configured; make what is missing with these commands, name the \
-     files in [tls] and [auth] of the cluster file, as docs/security.md shows, or accept the risk with --insecure:
-  snapledger cert init --cluster {cluster}
-  snapledger cert node --id {id} --host {host}
-  snapledger token create --role operator --name admin"
+    "other machines can reach {address}, and this node lacks {lacks}; make what is missing with these commands, name the \
+     files in [tls] and [auth] of the cluster file, as docs/security.md shows, or in --tls-cert, --tls-key, --tls-ca and \
+     --auth-tokens, or accept the risk with --insecure:{commands}"
 )]
 pub struct Exposed {
     pub(super) address: String,
     pub(super) lacks: &'static str,
-    pub(super) cluster: String,
-    pub(super) id: String,
-    pub(super) host: String,
+    /// Each on a line of its own, after a line break.
+    pub(super) commands: String,
 }
 
 impl Fault {

@@ -171,7 +171,7 @@ async fn a_balance_is_proven_against_the_root() {
     assert!(
         code == 0
             && text.contains("account \"bob\" of process n2 holds 7")
-            && text.contains("it shows nothing of other accounts"),
+            && text.contains("it shows no id and no balance of another account"),
         "{text}"
     );
     let (code, text) = check(&absent, &root);

@@ -42,7 +42,7 @@ fn a_node_for_other_machines_starts_only_with_protection_or_a_word() {
         &rest,
     ];
     let node = [&node[..], &["--dir", "store"], &open].concat();
-    refused(&place, &node, 2, "TLS and authentication is not configured");
+    refused(&place, &node, 2, "this node lacks TLS and authentication");
     refused(
         &place,
         &node,

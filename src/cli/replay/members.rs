@@ -211,17 +211,21 @@ async fn status(node: &NodeAddress, within: Duration) -> MemberAnswer {
     }
 }
 
-/// Fails if the port answers in REST.
+/// Fails if the port answers in REST, or asks for TLS.
 async fn refuse_rest(node: &NodeAddress) -> Result<(), CliError> {
     let uri = node.endpoint.uri().clone();
     let credentials = node.credentials.clone();
     let asked = tokio::task::spawn_blocking(move || {
         let agent = agent(CONNECT_MAX, &credentials);
         let answer = agent.get(format!("{uri}healthz")).call();
-        (uri, answer.is_ok())
+        (uri, answer.map(|answer| answer.status().as_u16()))
     });
     match asked.await {
-        Ok((uri, true)) => Err(CliError::Usage(format!(
+        // How a port with TLS answers a request without.
+        Ok((uri, Ok(400))) => Err(CliError::Usage(format!(
+            "--grpc: {uri} speaks TLS; use https:// and give its CA with --ca FILE"
+        ))),
+        Ok((uri, Ok(_))) => Err(CliError::Usage(format!(
             "--grpc: {uri} looks like a REST port; give the gRPC port, for example http://127.0.0.1:7101"
         ))),
         _ => Ok(()),

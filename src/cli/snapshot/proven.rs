@@ -71,7 +71,9 @@ pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Resu
 /// What a proof shows of other accounts, as a sentence.
 pub(super) fn disclosed(discloses: Disclosure) -> &'static str {
     match discloses {
-        Disclosure::Nothing => "it shows nothing of other accounts",
+        Disclosure::Nothing => {
+            "it shows no id and no balance of another account, beside the sums per process and channel"
+        }
         Disclosure::NeighbourIds => {
             "of other accounts it shows the ids next to this one, and no balance"
         }
