@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, HttpBody as _};
@@ -11,10 +10,13 @@ use hyper::body::{Bytes, Frame, SizeHint};
 
 use super::REQUEST_BYTES;
 use super::refusal::Protocol;
-use super::request::RequestUsage;
+use super::request::{Charge, RequestUsage};
 use super::usage::ConnectionUsage;
 use crate::api::error::Failure;
 use crate::api::trailers;
+
+/// What a block of an answer costs beside its bytes while it waits.
+const BLOCK_BYTES: usize = 256;
 
 /// A body that is charged to its request: as a whole if its size is known, else each block until the client has taken it.
 pub(in crate::api::serve) struct Owed {
@@ -34,8 +36,8 @@ struct Debt(Arc<ConnectionUsage>);
 /// A block of an answer, as it waits for the socket.
 struct Block {
     bytes: Bytes,
-    /// The bytes that were charged for it.
-    charged: Option<usize>,
+    /// What was charged for it; `None` if the whole body was charged.
+    charged: Option<Charge>,
     request: Arc<RequestUsage>,
     _debt: Debt,
 }
@@ -61,7 +63,7 @@ impl AsRef<[u8]> for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if let Some(charged) = self.charged {
+        if let Some(charged) = self.charged.take() {
             self.request.block_is_taken(charged);
         }
     }
@@ -88,30 +90,27 @@ impl Owed {
         })
     }
 
-    // The block as it is sent; pending while the client takes earlier ones. Short blocks are covered by the charge of the
-    // request.
+    // The block as it is sent; pending while the client takes earlier ones.
     fn poll_block(
         &mut self,
         bytes: Bytes,
         context: &mut Context<'_>,
     ) -> Poll<Result<Bytes, Failure>> {
         let request = &self.request;
-        let length = Some(bytes.len()).filter(|length| !self.is_charged && *length > REQUEST_BYTES);
-        if let Some(length) = length {
-            request.wait(context.waker());
-            let is_waiting = request.blocks.load(Ordering::Acquire) > 0;
-            match request.permit.grow(length) {
-                Ok(()) => _ = request.blocks.fetch_add(1, Ordering::Relaxed),
-                Err(_) if is_waiting => {
+        let charged = match self.is_charged {
+            true => None,
+            false => match request.charge_block(BLOCK_BYTES + bytes.len(), context.waker()) {
+                Ok(charged) => Some(charged),
+                Err(None) => {
                     self.next = Some(bytes);
                     return Poll::Pending;
                 }
-                Err(failure) => return Poll::Ready(Err(failure)),
-            }
-        }
+                Err(Some(failure)) => return Poll::Ready(Err(failure)),
+            },
+        };
         let block = Block {
             bytes,
-            charged: length,
+            charged,
             request: Arc::clone(request),
             _debt: Debt::new(request.permit.usage()),
         };
@@ -172,5 +171,54 @@ fn charge_whole(body: &Body, request: &RequestUsage) -> Result<(), Failure> {
     match usize::try_from(length).unwrap_or(usize::MAX) {
         0..=REQUEST_BYTES => Ok(()),
         length => request.permit.grow(length),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use hyper::body::Body as _;
+
+    use super::super::places::Places;
+    use super::super::{CLIENT_BYTES_MAX, RESERVED_BYTES, Resource, address_share};
+    use super::*;
+
+    fn poll(answer: &mut Owed) -> Poll<Option<Result<Bytes, axum::Error>>> {
+        let frame = Pin::new(answer).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
+        frame.map_ok(|frame| frame.into_data().unwrap_or_default())
+    }
+
+    // Without this, streams of short messages that nobody reads would hold many times what they were charged.
+    #[test]
+    fn short_blocks_that_are_not_taken_are_charged_when_they_are_many() {
+        let usage = Places::alone();
+        let permit = usage.take(Resource::ClientBytes, REQUEST_BYTES);
+        let request = RequestUsage::new(permit.expect("its reserve"), false);
+        let blocks = std::iter::repeat(Ok::<_, Infallible>(Bytes::from_static(&[7; 100])));
+        let body = Body::from_stream(tokio_stream::iter(blocks));
+        let mut answer = Owed::answer(Response::new(body), Protocol::Grpc, request).into_body();
+        let share = address_share(CLIENT_BYTES_MAX);
+        let others = usage.take(
+            Resource::ClientBytes,
+            RESERVED_BYTES + share - REQUEST_BYTES,
+        );
+        let others = others.expect("all but what the request has");
+        let covered = REQUEST_BYTES / (BLOCK_BYTES + 100);
+        let mut held = Vec::new();
+        for _ in 0..covered {
+            let Poll::Ready(Some(Ok(bytes))) = poll(&mut answer) else {
+                unreachable!("the request covers {covered} blocks, not {}", held.len());
+            };
+            held.push(bytes);
+        }
+        assert!(poll(&mut answer).is_pending(), "there is no room");
+        held.pop();
+        assert!(poll(&mut answer).is_ready(), "one was taken");
+        drop(others);
+        assert!(poll(&mut answer).is_ready(), "there is room again");
+        drop((held, answer));
+        let all = usage.take(Resource::ClientBytes, RESERVED_BYTES + share);
+        assert!(all.is_ok(), "all was returned");
     }
 }

@@ -13,9 +13,10 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
+use super::place::added;
 use super::refusal::Protocol;
 use super::usage::Permit;
-use super::{BODY_MAX, BODY_STEP, BODY_STEP_BYTES};
+use super::{BODY_MAX, BODY_STEP, BODY_STEP_BYTES, REQUEST_BYTES};
 use crate::api::error::Failure;
 use crate::api::grpc::sizes::BATCH_BYTES_MAX;
 use crate::node::RefusalReason;
@@ -26,11 +27,21 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 pub(super) struct RequestUsage {
     pub(super) permit: Permit,
     refused: OnceLock<Refused>,
-    /// Blocks of the answer that were charged and wait for the client.
-    pub(super) blocks: AtomicUsize,
+    /// Blocks of the answer that wait for the client.
+    blocks: AtomicUsize,
+    /// Bytes of them that the charge of the request covers, at most [`REQUEST_BYTES`].
+    covered: AtomicUsize,
     /// The answer whose next block waits for room.
     waiting: Mutex<Option<Waker>>,
     is_open: bool,
+}
+
+/// What a block of the answer takes while it waits for the client, bytes.
+pub(super) enum Charge {
+    /// Covered by what the request was charged at its beginning.
+    Covered(usize),
+    /// In addition.
+    Further(usize),
 }
 
 /// Why a body was refused.
@@ -48,19 +59,46 @@ impl RequestUsage {
             permit,
             refused: OnceLock::new(),
             blocks: AtomicUsize::new(0),
+            covered: AtomicUsize::new(0),
             waiting: Mutex::default(),
             is_open,
         })
     }
 
-    /// Wakes this task when a block was taken.
-    pub(super) fn wait(&self, waker: &Waker) {
-        *self.waiting() = Some(waker.clone());
+    /// Charges a block of the answer.
+    ///
+    /// # Errors
+    /// `None`: the task is woken when an earlier block was taken. A failure: there is none, and no room.
+    pub(super) fn charge_block(
+        &self,
+        bytes: usize,
+        waker: &Waker,
+    ) -> Result<Charge, Option<Failure>> {
+        let cover = || added(&self.covered, bytes, REQUEST_BYTES);
+        let charge = if cover() {
+            Charge::Covered(bytes)
+        } else {
+            // Before the looks that follow, so that no block is taken unseen.
+            *self.waiting() = Some(waker.clone());
+            let is_waiting = self.blocks.load(Ordering::Acquire) > 0;
+            if cover() {
+                Charge::Covered(bytes)
+            } else {
+                let grown = self.permit.grow(bytes);
+                grown.map_err(|failure| Some(failure).filter(|_| !is_waiting))?;
+                Charge::Further(bytes)
+            }
+        };
+        self.blocks.fetch_add(1, Ordering::Relaxed);
+        Ok(charge)
     }
 
-    /// A block of this size was taken.
-    pub(super) fn block_is_taken(&self, charged: usize) {
-        self.permit.shrink(charged);
+    /// A block was taken.
+    pub(super) fn block_is_taken(&self, charged: Charge) {
+        match charged {
+            Charge::Covered(bytes) => _ = self.covered.fetch_sub(bytes, Ordering::Relaxed),
+            Charge::Further(bytes) => self.permit.shrink(bytes),
+        }
         self.blocks.fetch_sub(1, Ordering::Release);
         if let Some(waker) = self.waiting().take() {
             waker.wake();
