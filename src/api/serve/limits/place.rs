@@ -26,6 +26,8 @@ pub(in crate::api) struct Place {
 pub(super) struct AddressPlaces {
     for_all: AtomicUsize,
     reserved: AtomicUsize,
+    /// Reserved ones of which nothing has shown that a peer uses them.
+    on_trial: AtomicUsize,
 }
 
 impl Used {
@@ -65,9 +67,16 @@ impl Used {
         if one(&address.for_all, for_all.0, &self.for_all, for_all.1) {
             return Some(false);
         }
+        if !added(&address.on_trial, 1, self.reserved_max.div_ceil(4)) {
+            return None;
+        }
         // One host may run several peers, but not take all of these places.
         let share = self.reserved_max.div_ceil(2);
-        one(&address.reserved, share, &self.reserved, self.reserved_max).then_some(true)
+        let is_taken = one(&address.reserved, share, &self.reserved, self.reserved_max);
+        if !is_taken {
+            address.on_trial.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_taken.then_some(true)
     }
 }
 
@@ -90,8 +99,8 @@ impl Place {
 
     /// Notes that a peer uses this place.
     pub(in crate::api::serve) fn is_of_peer(&self) {
-        if self.is_reserved {
-            self.is_peer.store(true, Ordering::Relaxed);
+        if self.is_reserved && !self.is_peer.swap(true, Ordering::Relaxed) {
+            self.address.on_trial.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -104,6 +113,9 @@ impl Drop for Place {
         };
         of_address.fetch_sub(1, Ordering::Relaxed);
         of_port.fetch_sub(1, Ordering::Relaxed);
+        if self.is_on_trial() {
+            self.address.on_trial.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

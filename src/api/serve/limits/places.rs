@@ -50,7 +50,7 @@ mod tests {
     // Without this, clients could keep a peer out, or one client all others.
     #[test]
     fn one_address_leaves_a_quarter_to_others_and_clients_leave_places_to_peers() {
-        let places = Places::new(8, 4, Refusals::default());
+        let places = Places::new(8, 8, Refusals::default());
         let come = |address: [u8; 4]| places.take(IpAddr::from(address));
         let first: Vec<_> = (0..20).filter_map(|_| come([192, 0, 2, 1])).collect();
         let on_trial = |all: &[Arc<ConnectionUsage>]| {
@@ -60,9 +60,21 @@ mod tests {
         let second: Vec<_> = (0..20).filter_map(|_| come([192, 0, 2, 2])).collect();
         assert_eq!((second.len(), on_trial(&second)), (2 + 2, 2));
         assert!(second[0].place.is_crowded());
-        assert!(come([192, 0, 2, 3]).is_none());
-        second[3].place.is_of_peer();
-        assert!(!second[3].place.is_on_trial());
+        // A host with three peers, of which each shows that it is one.
+        let mut peers = Vec::new();
+        for _ in 0..20 {
+            let Some(peer) = come([192, 0, 2, 3]) else {
+                break;
+            };
+            peer.place.is_of_peer();
+            assert!(!peer.place.is_on_trial());
+            peers.push(peer);
+        }
+        assert_eq!(peers.len(), 4, "all that is left");
+        assert!(come([192, 0, 2, 4]).is_none());
+        drop(peers);
+        let third: Vec<_> = (0..20).filter_map(|_| come([192, 0, 2, 3])).collect();
+        assert_eq!((third.len(), on_trial(&third)), (2, 2));
         drop(first);
         assert!(!second[0].place.is_crowded());
         assert!(come([192, 0, 2, 3]).is_some());
