@@ -36,9 +36,9 @@ const STREAMS_MAX: u32 = 1024;
 /// clients cancel or time out in bursts; `resets` limits the rate.
 const PENDING_RESETS_MAX: usize = STREAMS_MAX as usize;
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// The flow-control window of one stream in bytes. That of a connection is twice as large, so that a blocked channel
-/// does not delay handshakes.
-const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// The flow-control window of a connection in bytes. That of one stream is half of it, so that a blocked channel does not
+/// delay handshakes.
+const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 
 /// Serves until `stop` resolves, then finishes the requests in progress. Dropping this future closes the connections.
 pub(super) async fn serve(listener: Listener, router: Router, stop: impl Future) {
@@ -75,7 +75,8 @@ fn http1() -> http1::Builder {
     builder
 }
 
-fn http2() -> http2::Builder<TokioExecutor> {
+// `window`: of the connection, bytes.
+fn http2(window: u32) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -87,8 +88,8 @@ fn http2() -> http2::Builder<TokioExecutor> {
         .keep_alive_timeout(KEEPALIVE)
         .max_header_list_size(HEADER_BYTES_MAX)
         .max_send_buf_size(SEND_BYTES_MAX)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(2 * WINDOW_BYTES);
+        .initial_stream_window_size(window / 2)
+        .initial_connection_window_size(window);
     builder
 }
 

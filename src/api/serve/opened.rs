@@ -22,11 +22,11 @@ use tower_http::add_extension::AddExtension;
 
 use super::limits::requests::Limited;
 use super::limits::watch::{Ending, watched};
-use super::limits::{ConnectionUsage, TRIAL};
+use super::limits::{ConnectionUsage, Resource, TRIAL, WINDOW_BYTES_MIN};
 use super::listener::Accepted;
 use super::resets::paced;
 use super::resettable::Resettable;
-use super::{http1, http2};
+use super::{WINDOW_BYTES, http1, http2};
 use crate::access::connection::Connection;
 use crate::access::identity::Holder;
 use crate::node::RefusalReason;
@@ -196,6 +196,10 @@ where
             usage.count(RefusalReason::Connections);
             return;
         }
+        let windows = match self.may_be_peer && self.other_end.identity.is_some() {
+            true => Resource::PeerWindows,
+            false => Resource::ClientWindows,
+        };
         let service = AddExtension::new(router, self.other_end);
         let service =
             TowerToHyperService::new(Limited::new(service, Arc::clone(&usage), self.may_be_peer));
@@ -206,8 +210,13 @@ where
         if self.is_http2 {
             let (read, write) = paced(read, self.write, Arc::clone(&usage));
             let io = TokioIo::new(join(read, write));
-            let connection = graceful.watch(http2().serve_connection(io, service));
-            connections.spawn(watched(connection, usage));
+            let granted = usage.take_if_free(windows, WINDOW_BYTES as usize);
+            let window = granted.as_ref().map_or(WINDOW_BYTES_MIN, |_| WINDOW_BYTES);
+            let connection = graceful.watch(http2(window).serve_connection(io, service));
+            connections.spawn(async move {
+                watched(connection, usage).await;
+                drop(granted);
+            });
         } else {
             let io = TokioIo::new(join(read, self.write));
             let connection = graceful.watch(http1().serve_connection(io, service));

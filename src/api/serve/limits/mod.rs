@@ -29,6 +29,11 @@ pub(in crate::api) type Client = Arc<ConnectionUsage>;
 pub(in crate::api) const CLIENT_BYTES_MAX: usize = 96 << 20;
 /// The common part of the memory for calls of peers, bytes per port.
 pub(in crate::api) const PEER_BYTES_MAX: usize = 96 << 20;
+/// The sum of the windows of HTTP/2 connections of clients, bytes per port: so much may arrive that nothing reads yet.
+/// Connections beyond it have a window of [`WINDOW_BYTES_MIN`]. Those of peers with certificates have a sum of their own.
+pub(in crate::api) const WINDOWS_MAX: usize = 192 << 20;
+/// The smallest window of an HTTP/2 connection, bytes.
+pub(in crate::api) const WINDOW_BYTES_MIN: u32 = 128 << 10;
 /// The reserved part of both for each connection, bytes.
 pub(in crate::api) const RESERVED_BYTES: usize = 64 << 10;
 /// What a request in progress is charged in addition to its header and body; covers its state and a short answer.
@@ -82,10 +87,14 @@ pub(in crate::api) enum Resource {
     Waits,
     /// Copies of the store.
     Backups,
+    /// Bytes that clients may send before anything reads them.
+    ClientWindows,
+    /// The same of peers with certificates.
+    PeerWindows,
 }
 
 /// The number of resources.
-const RESOURCES: usize = 7;
+const RESOURCES: usize = 9;
 
 /// The two parts of a resource.
 struct Parts {
@@ -103,14 +112,15 @@ impl Resource {
             Self::Watchers => (0, WATCHERS_MAX),
             Self::Waits => (0, WAITS_MAX),
             Self::Backups => (0, BACKUPS_MAX),
+            Self::ClientWindows | Self::PeerWindows => (0, WINDOWS_MAX),
         };
         Parts { reserved, common }
     }
 
     const fn reason(self) -> RefusalReason {
         match self {
-            Self::ClientBytes => RefusalReason::ClientBytes,
-            Self::PeerBytes => RefusalReason::PeerBytes,
+            Self::ClientBytes | Self::ClientWindows => RefusalReason::ClientBytes,
+            Self::PeerBytes | Self::PeerWindows => RefusalReason::PeerBytes,
             Self::Requests => RefusalReason::Requests,
             Self::Exports => RefusalReason::Exports,
             Self::Watchers => RefusalReason::Watchers,
@@ -128,6 +138,7 @@ impl Resource {
             Self::Watchers => "watchers of snapshots",
             Self::Waits => "calls that wait for snapshots",
             Self::Backups => "backup",
+            Self::ClientWindows | Self::PeerWindows => "bytes of windows",
         }
     }
 }
@@ -181,6 +192,8 @@ mod tests {
             ("memory for headers", size(CLIENT_BYTES_MAX)),
             ("the same, for calls of peers", size(PEER_BYTES_MAX)),
             ("the same, reserved", size(RESERVED_BYTES)),
+            ("windows of HTTP/2", size(WINDOWS_MAX)),
+            ("the same, at least", size(WINDOW_BYTES_MIN as usize)),
             ("a request in progress", size(REQUEST_BYTES)),
             (of_http2, size(HEADER_BYTES_MAX as usize)),
             (of_http1, size(HTTP1_BYTES_MAX)),

@@ -95,6 +95,19 @@ impl ConnectionUsage {
         Ok(permit)
     }
 
+    /// The same where less will do: what is not available is not counted as a refusal.
+    pub(in crate::api::serve) fn take_if_free(
+        self: &Arc<Self>,
+        resource: Resource,
+        amount: usize,
+    ) -> Option<Permit> {
+        let permit = self.nothing(resource);
+        self.add(resource, amount).then(|| {
+            permit.amount.store(amount, Ordering::Relaxed);
+            permit
+        })
+    }
+
     /// A permit for nothing yet.
     pub(super) fn nothing(self: &Arc<Self>, resource: Resource) -> Permit {
         Permit {
