@@ -14,11 +14,16 @@ use tokio::time::interval;
 
 use crate::honest::Honest;
 use crate::programs::Programs;
-use crate::rest::Rest;
+use crate::rest::{Rest, asked};
 use crate::stores;
 
 /// The time between two looks at the memory.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The time between two looks at what was refused, and the number of those for which an attack that has reached its limit
+/// goes on.
+const LIMIT_LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOKS_AT_LIMIT: usize = 5;
 
 /// Starts another build (`$0`) as this one is started (`$@`). Before 0.2.0 there was no option `--insecure`.
 const INSTEAD: &str = r#"shift 3
@@ -70,6 +75,8 @@ pub(crate) struct Run {
     pub(crate) time: Duration,
     /// Another build, of which nothing is asserted.
     pub(crate) program: Option<PathBuf>,
+    /// Whether an attack is over a moment after each limit that it is to reach was reached.
+    pub(crate) ends_at_limit: bool,
 }
 
 /// What is attacked, and for how long.
@@ -78,6 +85,8 @@ pub(crate) struct Target {
     pub(crate) grpc: SocketAddr,
     pub(crate) rest: SocketAddr,
     pub(crate) until: Instant,
+    /// The counters of `refused_total` with which it is over earlier; empty: none.
+    ends_with: &'static [&'static str],
 }
 
 impl Target {
@@ -85,9 +94,17 @@ impl Target {
         Instant::now() >= self.until
     }
 
-    /// Waits for the end of the attack.
+    /// Waits for the end of the attack, for which nothing more is to be sent.
     pub(crate) async fn end(&self) {
-        tokio::time::sleep_until(self.until.into()).await;
+        let rest = Rest::new(self.rest);
+        let mut looks = interval(LIMIT_LOOK_EVERY);
+        let mut reached = 0;
+        while !self.is_over() && reached < LOOKS_AT_LIMIT {
+            looks.tick().await;
+            // While all connections are taken there is no answer.
+            let refused = refused(&rest, self.ends_with).await.unwrap_or_default();
+            reached += usize::from(!refused.is_empty() && !refused.contains(&0));
+        }
     }
 }
 
@@ -158,17 +175,22 @@ impl Attack {
         let honest = Honest::begin(&programs, self.leaves, is_asserted).await;
         honest.goes_on(20).await;
         let refused_before = refused(&rest, self.reasons).await;
+        let refused_before = refused_before.expect("it answers");
         let before = resident(&programs);
         let memory = Memory::watched(&programs);
         let target = Target {
             grpc: programs.grpc("n1"),
             rest: programs.address("n1"),
             until: Instant::now() + run.time,
+            ends_with: match run.ends_at_limit {
+                true => self.reasons,
+                false => &[],
+            },
         };
         let said = (self.act)(target).await;
         let most = memory.most();
         honest.goes_on(20).await;
-        let refused = refused(&rest, self.reasons).await;
+        let refused = refused(&rest, self.reasons).await.expect("it answers");
         let refused = refused.iter().zip(&refused_before);
         let refused: Vec<u64> = refused.map(|(after, before)| after - before).collect();
         let honest = honest.end(&programs, is_asserted).await;
@@ -207,14 +229,14 @@ fn resident(programs: &Programs) -> u64 {
 }
 
 // Series of `refused_total`. A build without it counts nothing.
-async fn refused(rest: &Rest, reasons: &[&str]) -> Vec<u64> {
-    let text = rest.get("/metrics").await.body;
+async fn refused(rest: &Rest, reasons: &[&str]) -> Option<Vec<u64>> {
+    let text = rest.try_send(asked("/metrics", &[])).await?.body;
     let counted = reasons.iter().map(|reason| {
         let series = format!("snapledger_refused_total{{reason=\"{reason}\"}} ");
         let value = text.lines().find_map(|line| line.strip_prefix(&series));
         value.map_or(0, |value| value.trim().parse().expect("a count"))
     });
-    counted.collect()
+    Some(counted.collect())
 }
 
 /// The largest memory of the node while it is watched.

@@ -29,9 +29,13 @@ pub(crate) fn attacks() -> Vec<Attack> {
         flood("window_updates", |target| {
             Box::pin(paced(target, window_updates, &[]))
         }),
-        flood("one_byte_frames_into_a_stream_that_is_held_up", |target| {
-            Box::pin(one_byte_frames(target))
-        }),
+        Attack {
+            // As many streams reach the rate later.
+            least: Duration::from_secs(4),
+            ..flood("one_byte_frames_into_a_stream_that_is_held_up", |target| {
+                Box::pin(one_byte_frames(target))
+            })
+        },
         Attack {
             reasons: &[],
             bound: "h2: header size",

@@ -35,6 +35,7 @@ mod queue;
 mod rest;
 mod slow;
 mod stores;
+mod streams;
 mod wire;
 
 use std::path::PathBuf;
@@ -47,7 +48,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use attack::{Attack, Row, Run};
 
 /// How long an attack runs among the tests, unless it needs longer to reach its limit.
-const SHORT: Duration = Duration::from_secs(2);
+const SHORT: Duration = Duration::from_secs(1);
+/// Attacks at once, each on nodes of its own. More than there are processors, since several wait most of the time.
+const AT_ONCE: usize = 4;
 
 #[derive(Parser)]
 struct Options {
@@ -75,6 +78,7 @@ fn attacks() -> Vec<Attack> {
         places::attacks(),
         queue::attacks(),
         peers::attacks(),
+        streams::attacks(),
         content::attacks(),
         stores::attacks(),
     ];
@@ -84,13 +88,14 @@ fn attacks() -> Vec<Attack> {
 fn main() -> ExitCode {
     // Attackers open more connections than a process may by default.
     snapledger::api::serve::descriptors::raise();
-    let options = Options::parse();
+    let mut options = Options::parse();
     let Some(seconds) = options.seconds else {
         let trials = attacks().into_iter().map(|attack| {
             Trial::test(attack.name, move || -> Result<(), Failed> {
                 let run = Run {
                     time: SHORT.max(attack.least),
                     program: None,
+                    ends_at_limit: true,
                 };
                 println!("{}", block_on(attack.run(run)));
                 Ok(())
@@ -101,23 +106,31 @@ fn main() -> ExitCode {
             Ok(())
         });
         let trials = trials.chain([with_tls]).collect();
+        options.tests.test_threads.get_or_insert(AT_ONCE);
         return libtest_mimic::run(&options.tests, trials).exit_code();
     };
     let only = options.only.unwrap_or_default();
     let chosen = attacks()
         .into_iter()
         .filter(|attack| attack.name.contains(&only));
-    let mut rows = vec![Row::HEAD.to_owned()];
+    let (mut rows, mut has_failed) = (vec![Row::HEAD.to_owned()], false);
     for attack in chosen {
         eprintln!("{}", attack.name);
         let run = Run {
             time: Duration::from_secs(seconds).max(attack.least),
             program: options.program.clone(),
+            ends_at_limit: false,
         };
-        rows.push(block_on(attack.run(run)).to_string());
+        // On a thread of its own, so that the others are run after one that fails.
+        let done = std::thread::spawn(move || block_on(attack.run(run)).to_string()).join();
+        has_failed |= done.is_err();
+        rows.extend(done);
     }
     println!("{}", rows.join("\n"));
-    ExitCode::SUCCESS
+    match has_failed {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
 }
 
 fn block_on<T>(test: impl Future<Output = T>) -> T {

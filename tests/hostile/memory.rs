@@ -29,7 +29,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
         Attack {
             name: "headers_of_two_hosts_that_never_end",
             bound: "memory for clients in sum; the reserve of each connection",
-            growth_max: 300 * MIB,
+            growth_max: 400 * MIB,
             reasons: &["client_bytes"],
             least: LOADING,
             act: |target| Box::pin(headers_of_two(target)),

@@ -30,8 +30,8 @@ const CLUSTER: &str = "faults";
 const STREAMS: usize = 1024;
 /// What a peer asks for in one call.
 const CHUNKS: usize = 256;
-/// The connections of each stranger, more than a port has places.
-const CONNECTIONS: usize = 1100;
+/// The connections of each of two strangers, together more than a port has places.
+const CONNECTIONS: usize = 600;
 /// Times that money moves to the node under attack, and back.
 const TRANSFERS: i64 = 30;
 /// What the strangers may make a node with TLS hold in addition, in a debug build.

@@ -12,8 +12,10 @@ use crate::rest::{Rest, asked};
 use crate::wire::{Http2, socket};
 
 const MIB: u64 = 1 << 20;
-/// More than a port has places.
+/// More than one host may have.
 const CONNECTIONS: usize = 1200;
+/// Of two hosts together more than a port has.
+const CONNECTIONS_OF_TWO: usize = 600;
 
 pub(crate) fn attacks() -> Vec<Attack> {
     let attack = |name, bound, reasons, act| Attack {
@@ -51,24 +53,24 @@ pub(crate) fn attacks() -> Vec<Attack> {
 }
 
 async fn connections(target: Target) -> String {
-    many_connections(target, ELSEWHERE).await
+    many_connections(target, ELSEWHERE, CONNECTIONS).await
 }
 
 async fn connections_of_two(target: Target) -> String {
-    let [one, other] = OTHERS.map(|from| many_connections(target, from));
+    let [one, other] = OTHERS.map(|from| many_connections(target, from, CONNECTIONS_OF_TWO));
     let (one, other) = tokio::join!(one, other);
     format!("{one}; {other}")
 }
 
-async fn many_connections(target: Target, from: IpAddr) -> String {
+async fn many_connections(target: Target, from: IpAddr, connections: usize) -> String {
     let (mut idle, mut speaking) = (Vec::new(), Vec::new());
-    for _ in 0..CONNECTIONS {
+    for _ in 0..connections {
         idle.extend(socket(from, target.rest).await);
         speaking.extend(Http2::open(from, target.grpc, &[]).await);
     }
     target.end().await;
     let open = speaking.iter().filter(|connection| !connection.is_closed());
-    format!("{} of {CONNECTIONS} open over gRPC", open.count())
+    format!("{} of {connections} open over gRPC", open.count())
 }
 
 // Each reader takes a few bytes now and then, which is allowed.
