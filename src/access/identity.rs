@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::process::hidden::is_hidden;
 use crate::process::ids::ProcessId;
 
 /// The scheme of identities, with the delimiter of the cluster.
@@ -55,12 +56,12 @@ impl Identity {
     }
 }
 
-// A name that is not empty and has no control characters.
+// A name that is not empty and has no hidden characters.
 fn decoded(segment: &str) -> Option<String> {
     let name = percent_encoding::percent_decode_str(segment)
         .decode_utf8()
         .ok()?;
-    let is_name = !name.is_empty() && !name.chars().any(char::is_control);
+    let is_name = !name.is_empty() && !name.chars().any(is_hidden);
     is_name.then(|| name.into_owned())
 }
 
@@ -109,6 +110,7 @@ mod tests {
             "snapledger://bank/process/n1/n2",
             "snapledger://bank/process/n%00",
             "snapledger://bank/process/%ff",
+            "snapledger://bank/client/%E2%80%AEspo",
         ] {
             assert_eq!(Identity::parse(uri), Err(NotAnIdentity(uri.to_owned())));
         }

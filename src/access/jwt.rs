@@ -5,7 +5,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
@@ -96,8 +99,9 @@ impl Keys {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(format!("the token is longer than {TOKEN_BYTES_MAX} bytes"));
         }
-        let header = decode_header(token)
-            .map_err(|_| "the token is not a JWT with RS256, ES256 or EdDSA".to_owned())?;
+        let no_jwt = "the token is not a JWT with RS256, ES256 or EdDSA";
+        let header = decode_header(token).map_err(|_| no_jwt.to_owned())?;
+        check_extensions(token).ok_or(no_jwt)??;
         let key = self.find(header.kid.as_deref())?;
         let mut validation = Validation::new(key.algorithm);
         // The claims are checked below: the crate does not read numbers of arbitrary precision.
@@ -167,6 +171,20 @@ impl Key {
     }
 }
 
+// A header that demands extensions is refused unless all are understood (RFC 7515 §4.1.11), and none is here. `None` if there
+// is no header.
+fn check_extensions(token: &str) -> Option<Result<(), String>> {
+    let (header, _) = token.split_once('.')?;
+    let header: Map<String, Value> =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
+    Some(match header.get("crit") {
+        None => Ok(()),
+        Some(demanded) => Err(format!(
+            "the token demands extensions that this node does not support (crit: {demanded}); issue it without crit"
+        )),
+    })
+}
+
 fn check_claims(claims: &Map<String, Value>, settings: &JwtSettings) -> Result<(), String> {
     let now = Timestamp::now().as_second();
     if claims.get("iss").and_then(Value::as_str) != Some(&*settings.issuer) {
@@ -180,9 +198,11 @@ fn check_claims(claims: &Map<String, Value>, settings: &JwtSettings) -> Result<(
     if !audience {
         return Err("the token is for another audience (aud)".to_owned());
     }
-    if seconds(claims, "exp").ok_or("the token has no end (exp)")? + LEEWAY_SECONDS <= now {
+    let end = seconds(claims, "exp").ok_or("the token has no end (exp)")?;
+    if end + LEEWAY_SECONDS <= now {
         return Err("the token has expired (exp)".to_owned());
     }
+    check_lifetime(claims, end, settings.lifetime_max)?;
     let begins = match claims.get("nbf") {
         None => now,
         Some(_) => {
@@ -192,6 +212,24 @@ fn check_claims(claims: &Map<String, Value>, settings: &JwtSettings) -> Result<(
     match begins > now + LEEWAY_SECONDS {
         true => Err("the token is not yet valid (nbf)".to_owned()),
         false => Ok(()),
+    }
+}
+
+// From the issue of the token, or from now if it does not say when or says a time to come.
+fn check_lifetime(claims: &Map<String, Value>, end: i64, max: Duration) -> Result<(), String> {
+    let now = Timestamp::now().as_second();
+    let issued = match claims.get("iat") {
+        None => now,
+        Some(_) => seconds(claims, "iat").ok_or("the issue of the token (iat) is not a time")?,
+    };
+    let lifetime = end - issued.min(now);
+    let max = i64::try_from(max.as_secs()).unwrap_or(i64::MAX);
+    match lifetime <= max.saturating_add(LEEWAY_SECONDS) {
+        true => Ok(()),
+        false => Err(format!(
+            "the token is valid for {lifetime} s (from iat to exp), and this node accepts {max} s at most; issue shorter \
+             ones, or raise auth.jwt_lifetime_max"
+        )),
     }
 }
 
@@ -211,7 +249,7 @@ fn grant(claims: &Map<String, Value>, settings: &JwtSettings, key: &Key) -> Resu
         .get("sub")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    check_name(name).map_err(|_| "the token has no usable name (sub)".to_owned())?;
+    check_name(name).map_err(|why| format!("the token has no usable name (sub): {why}"))?;
     let claim = &settings.role_claim;
     let role = claims
         .get(claim)

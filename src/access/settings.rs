@@ -1,6 +1,7 @@
 //! The settings of authentication, validated.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::role::Role;
 
@@ -28,6 +29,8 @@ pub struct JwtSettings {
     pub audience: String,
     /// The claim that holds the role.
     pub role_claim: String,
+    /// The longest time from the issue of a token to its end.
+    pub lifetime_max: Duration,
 }
 
 /// A client whose certificate names it as `snapledger://CLUSTER/client/NAME`.

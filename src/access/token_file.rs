@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::private_file::{PrivateFileError, read_private, replace_private};
 use super::role::Role;
 use super::token::TokenHash;
+use crate::process::hidden::is_hidden;
 
 /// The longest name of a client, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
@@ -190,12 +191,11 @@ pub fn check_grant(name: &str, role: Role, accounts: &[String]) -> Result<(), St
 /// # Errors
 /// A sentence that says what is wrong.
 pub fn check_name(name: &str) -> Result<(), String> {
-    let is_good =
-        !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
+    let is_good = !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(is_hidden);
     match is_good {
         true => Ok(()),
         false => Err(format!(
-            "{name:?} is not a name; give 1 to {NAME_BYTES_MAX} bytes without control characters"
+            "{name:?} is not a name; give 1 to {NAME_BYTES_MAX} bytes without control characters and line separators"
         )),
     }
 }

@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use super::caller::Via;
 use super::private_file::append_private;
+use crate::process::hidden::is_hidden;
 
 /// Lines that wait to be written.
 const QUEUE_MAX: usize = 16 << 10;
@@ -198,6 +199,7 @@ fn write_all(messages: &Receiver<Message>, mut sink: Sink) {
 impl Sink {
     fn write(&mut self, line: &Line) {
         let text = serde_json::to_string(line).expect("names and numbers can be written");
+        let text = escaped(text);
         match self {
             Self::Log => tracing::info!(target: "audit", "{text}"),
             Self::File(file) => file.write(&text),
@@ -218,6 +220,22 @@ impl Sink {
             file.open();
         }
     }
+}
+
+// JSON keeps some characters as they are that end a line or reverse it where it is read, such as in an id that a client
+// invents. They can only be within texts.
+fn escaped(text: String) -> String {
+    if !text.chars().any(is_hidden) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(2 * text.len());
+    for letter in text.chars() {
+        match is_hidden(letter) {
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            false => escaped.push(letter),
+        }
+    }
+    escaped
 }
 
 impl LogFile {
@@ -308,6 +326,19 @@ mod tests {
         drop(trail);
         assert_eq!(outcomes(&old), ["one", "two"]);
         assert_eq!(outcomes(&path), ["three"]);
+    }
+
+    #[test]
+    fn what_a_client_invents_neither_ends_a_line_nor_reverses_it() {
+        let invented = "a\n\u{2028}b\u{202e}\u{9b}\"\\";
+        let line = Line {
+            snapshot: Some(invented.to_owned()),
+            ..line("ok")
+        };
+        let text = escaped(serde_json::to_string(&line).expect("a line"));
+        assert!(!text.chars().any(is_hidden), "{text}");
+        let read: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(read["snapshot"], invented);
     }
 
     #[test]

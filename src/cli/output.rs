@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, pres
 use serde_json::Value;
 
 use super::{CliError, OutputFormat};
+use crate::process::hidden::is_hidden;
 
 /// Writes `text` and a newline to stdout.
 ///
@@ -146,7 +147,7 @@ pub(super) fn cell(value: Option<&Value>) -> String {
 // Text from a server must not control the terminal.
 fn printable(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if is_hidden(c) { '\u{fffd}' } else { c })
         .collect()
 }
 

@@ -1,10 +1,12 @@
 //! How clients prove who they are: the `[auth]` table and its options.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::duration::parse_duration;
 use super::fault::{ConfigError, Fault};
 use super::path::of_process;
 use crate::access::role::Role;
@@ -14,6 +16,9 @@ use crate::process::ids::ProcessId;
 
 /// The claim of a JWT that holds the role, if none is given.
 const ROLE_CLAIM: &str = "snapledger_role";
+
+/// The longest lifetime of a JWT, if none is given.
+const LIFETIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The `[auth]` table.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
@@ -34,6 +39,9 @@ pub struct AuthBlock {
     /// The claim that holds the role. If absent, `snapledger_role`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwt_role_claim: Option<String>,
+    /// A duration; see [`JwtSettings::lifetime_max`]. If absent, 24 hours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt_lifetime_max: Option<Spanned<String>>,
     /// The file of the audit trail; `{id}` in its name stands for the process. If absent, the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit_log: Option<PathBuf>,
@@ -78,17 +86,28 @@ pub struct AuthOptions {
     #[arg(long, env = "SNAPLEDGER_AUTH_JWT_ROLE_CLAIM", value_name = "CLAIM")]
     pub auth_jwt_role_claim: Option<String>,
 
+    /// The longest time from the issue of a JWT (iat) to its end (exp) [default: 24h].
+    #[arg(
+        long,
+        env = "SNAPLEDGER_AUTH_JWT_LIFETIME_MAX",
+        value_name = "DURATION"
+    )]
+    pub auth_jwt_lifetime_max: Option<String>,
+
     /// The file of the audit trail [default: the log].
     #[arg(long, env = "SNAPLEDGER_AUTH_AUDIT_LOG", value_name = "FILE")]
     pub auth_audit_log: Option<PathBuf>,
 }
 
 impl AuthBlock {
-    /// Checks the clients; `locate` adds the line to a fault.
+    /// Checks the lifetime and the clients; `locate` adds the line to a fault.
     pub(super) fn check(
         &self,
         locate: impl Fn(&Spanned<String>, Fault) -> ConfigError,
     ) -> Result<(), ConfigError> {
+        if let Some(text) = &self.jwt_lifetime_max {
+            parse_duration(text.get_ref()).map_err(|fault| locate(text, fault))?;
+        }
         for (index, client) in self.clients.iter().enumerate() {
             let name = client.name.get_ref();
             let before = &self.clients[..index];
@@ -130,14 +149,23 @@ pub(super) fn settings(
         text(&options.auth_jwt_audience, &written.jwt_audience),
     );
     let role_claim = text(&options.auth_jwt_role_claim, &written.jwt_role_claim);
+    let lifetime_max = match (&options.auth_jwt_lifetime_max, &written.jwt_lifetime_max) {
+        (Some(text), _) => {
+            let parsed = parse_duration(text);
+            Some(parsed.map_err(|fault| fault.of("--auth-jwt-lifetime-max"))?)
+        }
+        (None, Some(text)) => Some(parse_duration(text.get_ref())?),
+        (None, None) => None,
+    };
     let jwt = match jwt {
         (Some(keys), Some(issuer), Some(audience)) => Some(JwtSettings {
             keys,
             issuer,
             audience,
             role_claim: role_claim.unwrap_or_else(|| ROLE_CLAIM.to_owned()),
+            lifetime_max: lifetime_max.unwrap_or(LIFETIME_MAX),
         }),
-        (None, None, None) if role_claim.is_none() => None,
+        (None, None, None) if role_claim.is_none() && lifetime_max.is_none() => None,
         _ => return Err(Fault::JwtIncomplete.into()),
     };
     let clients = written.clients.iter().map(|client| CertifiedClient {
@@ -197,6 +225,11 @@ mod tests {
         for (table, why) in [
             ("audit_log = \"a\"", "no client could log in"),
             ("jwt_keys = \"k\"", "a key set, an issuer and an audience"),
+            (
+                "jwt_lifetime_max = \"1h\"",
+                "a key set, an issuer and an audience",
+            ),
+            ("jwt_lifetime_max = \"1 hour\"", "is not a valid duration"),
             ("token = \"a\"", "unknown field"),
             (
                 "[[client]]\nname = \"a\"\nrole = \"king\"",

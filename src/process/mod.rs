@@ -18,6 +18,7 @@ pub mod decision;
 mod delivery;
 pub mod effects;
 pub mod handshake;
+pub mod hidden;
 pub mod identity;
 pub mod ids;
 pub mod input;

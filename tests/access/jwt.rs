@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -97,6 +98,14 @@ fn signed(key: &Key, claims: &Value) -> String {
     encode(&header, claims, &key.private).expect("it is signed")
 }
 
+// With a header that the library does not know.
+fn signed_parts(key: &Key, header: &Value, claims: &Value) -> String {
+    let [header, claims] = [header, claims].map(|part| text(part.to_string().as_bytes()));
+    let message = format!("{header}.{claims}");
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key.private, key.algorithm);
+    format!("{message}.{}", signature.expect("it is signed"))
+}
+
 async fn node(keys: &[&Key]) -> Guarded {
     Guarded::start_with(|dir, auth| {
         let path = dir.join("jwks.json");
@@ -175,7 +184,14 @@ async fn each_wrong_claim_is_refused_with_its_name() {
         ("exp", json!(null), "exp"),
         ("exp", json!("9999999999"), "exp"),
         ("nbf", json!(now + 600), "nbf"),
+        ("exp", json!(now + 86_400 + 60), "auth.jwt_lifetime_max"),
+        ("exp", json!(9_999_999_999.5), "auth.jwt_lifetime_max"),
+        ("iat", json!(now - 86_400), "auth.jwt_lifetime_max"),
+        ("iat", json!("yesterday"), "iat"),
         ("sub", json!(""), "sub"),
+        ("sub", json!("a\u{2028}b"), "sub"),
+        ("sub", json!("a\u{202e}b"), "sub"),
+        ("sub", json!("a\u{85}b"), "sub"),
         ("snapledger_role", json!("king"), "snapledger_role"),
         ("snapledger_role", json!(null), "snapledger_role"),
         ("accounts", json!("branch-7/"), "accounts"),
@@ -191,11 +207,12 @@ async fn each_wrong_claim_is_refused_with_its_name() {
     }
     let mut exact = claims();
     exact["aud"] = json!("snapledger");
-    exact["exp"] = json!(9_999_999_999.5);
+    exact["iat"] = json!(now - 60);
+    exact["exp"] = json!(now + 86_340);
     assert_eq!(
         status(&node, &signed(&key, &exact)).await.0,
         200,
-        "one audience, a far end"
+        "one audience, the longest lifetime"
     );
     node.stop().await;
 }
@@ -254,6 +271,13 @@ async fn a_forged_jwt_is_refused() {
             encode(&header, &claims(), &key.private).expect("it is signed")
         }),
         ("not a JWT", "a.b.c".to_owned()),
+        ("an extension that must be understood", {
+            let mut header = Header::new(Algorithm::ES256);
+            header.kid = Some("ec".to_owned());
+            let mut header = serde_json::to_value(&header).expect("JSON");
+            header["crit"] = json!(["exp"]);
+            signed_parts(&key, &header, &claims())
+        }),
         ("too long", format!("{good}{}", "A".repeat(9000))),
     ] {
         assert_eq!(status(&node, &forged).await.0, 401, "{what}");
@@ -339,6 +363,7 @@ async fn what_is_no_file_in_the_place_of_the_keys_is_refused_and_holds_nothing_u
             issuer: "https://issuer.example".to_owned(),
             audience: "snapledger".to_owned(),
             role_claim: "snapledger_role".to_owned(),
+            lifetime_max: Duration::from_secs(3600),
         }),
         ..AuthSettings::default()
     };

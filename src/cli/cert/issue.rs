@@ -9,6 +9,7 @@ use super::super::{CliError, Report};
 use super::{Client, Init, Issue, Node};
 use crate::access::identity::{Holder, Identity};
 use crate::access::private_file::{create_private, read_private};
+use crate::access::token_file::check_name;
 use crate::process::ids::ProcessId;
 use crate::tls::files::file_name;
 use crate::tls::issue::{Authority, IssueError, Issued};
@@ -35,14 +36,9 @@ pub(super) fn node(node: &Node) -> Result<(), CliError> {
 }
 
 pub(super) fn client(client: &Client) -> Result<(), CliError> {
-    let is_name = !client.name.is_empty() && !client.name.chars().any(char::is_control);
-    match is_name {
-        true => issue(&client.issue, Holder::Client(client.name.clone()), &[]),
-        false => Err(CliError::Usage(
-            "--name: a client has a name without control characters; give one, such as audit-2026"
-                .to_owned(),
-        )),
-    }
+    check_name(&client.name)
+        .map_err(|why| CliError::Usage(format!("--name: {why}, such as audit-2026")))?;
+    issue(&client.issue, Holder::Client(client.name.clone()), &[])
 }
 
 fn issue(issue: &Issue, holder: Holder, hosts: &[String]) -> Result<(), CliError> {

@@ -4,6 +4,7 @@ use crate::history::known::{KnownSnapshot, RevisionArrival, SnapshotStatus};
 use crate::history::pin::Pin;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::decision::{Actor, Name};
+use crate::process::hidden::is_hidden;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::proto::snapledger as wire;
 use crate::proto::snapledger::{FoundSnapshot, ListedPin, ListedRevision};
@@ -102,7 +103,7 @@ fn actor_to_wire(actor: &Actor) -> wire::Actor {
 // A peer may send any text; what people read contains no control characters.
 fn actor_from_wire(actor: &wire::Actor) -> Actor {
     let given = |text: &str| {
-        let text: String = text.chars().filter(|char| !char.is_control()).collect();
+        let text: String = text.chars().filter(|char| !is_hidden(*char)).collect();
         Some(text).filter(|text| !text.is_empty())
     };
     let (client, request) = (given(&actor.client), given(&actor.request_id));
@@ -167,7 +168,7 @@ mod tests {
         let told = wire::Actor {
             client: "audit\u{9b}or".to_owned(),
             system_user: String::new(),
-            request_id: "r-1\u{1b}[31m\n".to_owned(),
+            request_id: "r-1\u{1b}[31m\n\u{202e}".to_owned(),
         };
         let clean = Actor::of_request(Some("auditor"), Some("r-1[31m"));
         assert_eq!(actor_from_wire(&told), clean);

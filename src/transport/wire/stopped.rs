@@ -1,6 +1,7 @@
 //! Wire form of the stopped channels of a node.
 
 use super::Unreadable;
+use crate::process::hidden::is_hidden;
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::proto::snapledger::StoppedChannel;
 
@@ -36,7 +37,7 @@ pub fn stopped_from_wire(
             to: ProcessId::parse(&to)?,
         };
         if channel.from == *process || channel.to == *process {
-            why.retain(|char| !char.is_control());
+            why.retain(|char| !is_hidden(char));
             why.truncate(why.floor_char_boundary(WHY_BYTES_MAX));
             channels.push((channel, why));
         }
