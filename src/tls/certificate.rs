@@ -23,6 +23,8 @@ pub struct Certificate {
     pub organization: Option<String>,
     /// DNS names, IP addresses and URIs.
     pub names: Vec<String>,
+    /// The DNS names among them, in lower case.
+    pub dns_names: Vec<String>,
     /// The first second of validity, seconds since the Unix epoch.
     pub from: i64,
     /// The last second of validity, seconds since the Unix epoch.
@@ -107,11 +109,17 @@ impl Certificate {
         let validity = certificate.validity();
         let organization = certificate.subject().iter_organization().next();
         let organization = organization.and_then(|name| name.as_str().ok());
+        let names = names(&certificate)?;
+        let dns_names = names.iter().filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+            _ => None,
+        });
         Ok(Self {
             subject: certificate.subject().to_string(),
             issuer: certificate.issuer().to_string(),
             organization: organization.map(str::to_owned),
-            names: names(&certificate)?.iter().map(shown).collect(),
+            names: names.iter().map(shown).collect(),
+            dns_names: dns_names.collect(),
             from: seconds(validity.not_before),
             until: seconds(validity.not_after),
             is_authority: certificate.is_ca(),

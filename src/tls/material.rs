@@ -32,6 +32,8 @@ pub(super) struct Material {
     cluster: String,
     /// For accepted connections.
     pub(super) server: Arc<ServerConfig>,
+    /// The DNS names of the certificate, in lower case.
+    pub(super) names: Vec<String>,
     /// The last second of the certificate's validity, seconds since the Unix epoch.
     pub(super) until: i64,
     /// The hash of the contents.
@@ -78,6 +80,7 @@ impl Contents {
             peers,
             cluster: me.cluster.clone(),
             server: Arc::new(server),
+            names: described.dns_names,
             until: described.until,
             hash: self.hash(),
         })

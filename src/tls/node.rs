@@ -119,6 +119,19 @@ impl Tls {
         self.0.refusals.warn(address, "call refused", why);
     }
 
+    /// Whether the node's certificate has this DNS name, given in lower case. `*` in a certificate stands for one label.
+    #[must_use]
+    pub fn is_named(&self, host: &str) -> bool {
+        let parent = host.split_once('.').map(|(_, parent)| parent);
+        self.current()
+            .names
+            .iter()
+            .any(|name| match name.strip_prefix("*.") {
+                Some(of_all) => parent == Some(of_all),
+                None => name == host,
+            })
+    }
+
     /// The configuration of a connection to a process of the cluster; `None`: any of them.
     #[must_use]
     pub fn client(&self, expected: Option<&ProcessId>) -> Arc<ClientConfig> {

@@ -15,6 +15,7 @@ mod expiry;
 mod forged;
 mod issued;
 mod money;
+mod names;
 mod other_make;
 mod roles;
 mod rotation;

@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn every_name_of_a_request_is_checked() {
-        let names = Names::of(&["n1.example".to_owned()]);
+        let names = Names::of(&["n1.example".to_owned()], None);
         let check = |headers: &[(&str, &str)]| check_names(&request("GET", headers), &names);
         assert_eq!(check(&[]), Ok(()));
         assert_eq!(check(&[("host", "N1.Example:7201")]), Ok(()));

@@ -5,13 +5,22 @@ use std::sync::Arc;
 
 use axum::http::uri::Authority;
 
-/// Names without port. IP addresses are always among them, since rebinding needs a name; loopback names too.
+use crate::tls::node::Tls;
+
+/// Names without port: the given ones, and those of the certificate that the node presents now. IP addresses are always among
+/// them, since rebinding needs a name; loopback names too.
 #[derive(Debug, Clone)]
-pub(in crate::api) struct Names(Arc<[String]>);
+pub(in crate::api) struct Names {
+    given: Arc<[String]>,
+    tls: Option<Tls>,
+}
 
 impl Names {
-    pub(in crate::api) fn of(hosts: &[String]) -> Self {
-        Self(hosts.iter().map(|host| bare(host)).collect())
+    pub(in crate::api) fn of(hosts: &[String], tls: Option<&Tls>) -> Self {
+        Self {
+            given: hosts.iter().map(|host| bare(host)).collect(),
+            tls: tls.cloned(),
+        }
     }
 
     /// Whether the name in `authority`, with or without port, is one of these.
@@ -25,7 +34,10 @@ impl Names {
             return false;
         }
         let host = bare(authority.host());
-        is_address(&host) || is_loopback(&host) || self.0.contains(&host)
+        is_address(&host)
+            || is_loopback(&host)
+            || self.given.contains(&host)
+            || self.tls.as_ref().is_some_and(|tls| tls.is_named(&host))
     }
 }
 
@@ -56,7 +68,7 @@ mod tests {
 
     #[test]
     fn addresses_loopback_names_and_given_names_are_known() {
-        let names = Names::of(&["Ledger.example.org".to_owned(), "n1".to_owned()]);
+        let names = Names::of(&["Ledger.example.org".to_owned(), "n1".to_owned()], None);
         for known in [
             "127.0.0.1:7201",
             "10.1.2.3",

@@ -46,7 +46,6 @@ use tracing::{Level, Span};
 use super::browser::{self, Names};
 use super::error::Failure;
 use super::guard;
-use crate::config::ApiSettings;
 use crate::node::Handle;
 use crate::node::peers::discover::UnansweredAddresses;
 
@@ -77,7 +76,8 @@ pub fn router(handle: Handle) -> Router {
         .fallback(admission::unknown_route)
         .with_state(app.clone());
     // Layers on an outer router: a layer of the routes themselves would run after a route is matched.
-    let names = Names::of(&app.handle.config().api.hosts);
+    let config = app.handle.config();
+    let names = Names::of(&config.api.hosts, config.tls.as_ref());
     Router::new()
         .fallback_service(routes)
         .layer(from_fn_with_state(app, latest::resolve))
@@ -90,7 +90,7 @@ pub fn router(handle: Handle) -> Router {
 }
 
 /// The routes of a node that still discovers its peers: liveness and metrics; all others fail with the reason.
-pub fn not_ready(unanswered: UnansweredAddresses, api: &ApiSettings) -> Router {
+pub(super) fn not_ready(unanswered: UnansweredAddresses, names: Names) -> Router {
     let waited_for = unanswered.clone();
     let figures = move |uri: Uri, headers: HeaderMap| async move {
         metrics::answer(&uri, &headers, || waited_for.metrics())
@@ -103,7 +103,7 @@ pub fn not_ready(unanswered: UnansweredAddresses, api: &ApiSettings) -> Router {
         .route("/healthz", get(health::live))
         .route("/metrics", get(figures))
         .fallback(refuse)
-        .layer(from_fn_with_state(Names::of(&api.hosts), browser::on_rest))
+        .layer(from_fn_with_state(names, browser::on_rest))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
 }

@@ -12,6 +12,7 @@ use super::descriptors;
 use super::host::{Sockets, listener, told};
 use super::listener::Listener;
 use super::serve;
+use crate::api::browser::Names;
 use crate::api::{grpc, rest};
 use crate::config::ApiSettings;
 use crate::node::Refusals;
@@ -49,7 +50,8 @@ impl StartingServers {
         let greeter = Routes::new(Greeter::service(discovery.greeting(), discovery.callers()));
         let services = grpc::not_ready(greeter, discovery.unanswered()).await;
         let (stopping, stop) = watch::channel(false);
-        let routes = rest::not_ready(discovery.unanswered(), api);
+        let names = Names::of(&api.hosts, discovery.tls());
+        let routes = rest::not_ready(discovery.unanswered(), names);
         let servers = vec![
             tokio::spawn(serve(grpc, services, told(stop.clone()))),
             tokio::spawn(serve(rest, routes, told(stop))),
