@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::caller::{Caller, Grant, Via};
+use super::caller::{Caller, Grant, Notes, Via};
 use super::connection::Connection;
 use super::identity::Holder;
 use super::jwt::{KeySetError, Keys};
@@ -279,6 +279,18 @@ impl Authority {
         });
     }
 
+    /// Reports the end of a call, once all that it began has ended.
+    pub fn closes(&self, rule: Rule, caller: &Caller, request_id: Option<String>) {
+        let (authority, address) = (self.clone(), caller.address());
+        caller.at_end(move |grant, notes| {
+            authority.0.trail.add(Line {
+                outcome: "closed".to_owned(),
+                request_id,
+                ..line_of(rule, Some(grant), Some(notes), address)
+            });
+        });
+    }
+
     /// Waits until the audit trail is written.
     pub fn flush(&self) {
         self.0.trail.flush();
@@ -412,10 +424,18 @@ fn of_token(stored: StoredToken) -> Arc<Entry> {
 }
 
 fn line(rule: Rule, caller: &Caller, address: Option<SocketAddr>) -> Line {
-    let (grant, notes) = (caller.grant(), caller.notes());
+    line_of(rule, caller.grant(), caller.notes(), address)
+}
+
+fn line_of(
+    rule: Rule,
+    grant: Option<&Grant>,
+    notes: Option<&Notes>,
+    address: Option<SocketAddr>,
+) -> Line {
     Line {
         time: Timestamp::now(),
-        name: caller.name().map(str::to_owned),
+        name: grant.map(|grant| grant.name.clone()),
         role: grant.map(|grant| match grant.capacity {
             Capacity::Role(role) => role.as_str(),
             Capacity::Process => "process",

@@ -57,11 +57,28 @@ pub struct Grant {
 #[derive(Debug, Clone, Default)]
 pub struct Caller(Option<Arc<Known>>);
 
-#[derive(Debug)]
 struct Known {
     grant: Arc<Grant>,
     address: Option<SocketAddr>,
     notes: Notes,
+    /// Called when the last part of the call has ended.
+    at_end: OnceLock<AtEnd>,
+}
+
+type AtEnd = Box<dyn FnOnce(&Grant, &Notes) + Send + Sync>;
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        if let Some(report) = self.at_end.take() {
+            report(&self.grant, &self.notes);
+        }
+    }
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Known").field(&self.grant).finish()
+    }
 }
 
 /// What a call has done, for the audit trail.
@@ -97,6 +114,7 @@ impl Caller {
             grant,
             address,
             notes,
+            at_end: OnceLock::new(),
         })))
     }
 
@@ -206,6 +224,13 @@ impl Caller {
         if let Some(known) = &self.0 {
             let id = &snapshot[..snapshot.floor_char_boundary(ID_BYTES_MAX)];
             let _first = known.notes.snapshot.set(id.into());
+        }
+    }
+
+    /// Has the call reported when its last part has ended: the last clone of this caller is dropped.
+    pub(super) fn at_end(&self, report: impl FnOnce(&Grant, &Notes) + Send + Sync + 'static) {
+        if let Some(known) = &self.0 {
+            let _first = known.at_end.set(Box::new(report));
         }
     }
 

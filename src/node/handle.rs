@@ -383,9 +383,9 @@ impl Handle {
         self.shared.parts.own(id).await
     }
 
-    /// Pins or unpins a snapshot. The journal names the actor first. When this returns, the update is durable here and known to a majority of the live peers.
-    /// Returns those that do not know it yet; they receive it with the next greeting. `None` if the snapshot is not in the own
-    /// history.
+    /// Pins or unpins a snapshot. The journal names the actor first. When this returns, the update is durable here and known to
+    /// a majority of the live peers. Replies those that do not know it yet; they receive it with the next greeting. `None` if
+    /// the snapshot is not in the own history.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -394,7 +394,7 @@ impl Handle {
         id: &SnapshotId,
         pinned: bool,
         actor: Actor,
-    ) -> Result<Option<Vec<ProcessId>>, Unavailable> {
+    ) -> Result<Option<Settled<Vec<ProcessId>>>, Unavailable> {
         if self.find(id).await?.is_none() {
             return Ok(None);
         }
@@ -407,8 +407,14 @@ impl Handle {
             change,
         };
         // Also on a nearly full disk: to unpin a snapshot frees space.
-        self.shared.queue.ask_from_within(Decide(decision)).await?;
-        self.shared.pins.set(id, pinned, &actor).await
+        let decided = self.shared.queue.settle_from_within(Decide(decision));
+        let Settled { position, time, .. } = decided.await?;
+        let set = self.shared.pins.set(id, pinned, &actor).await?;
+        Ok(set.map(|reply| Settled {
+            reply,
+            position,
+            time,
+        }))
     }
 
     /// The views of all other processes.

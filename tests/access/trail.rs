@@ -7,6 +7,8 @@ use snapledger::proto::chandy_lamport::key_value_service_client::KeyValueService
 use snapledger::proto::snapledger::ledger_service_client::LedgerServiceClient;
 use snapledger::proto::snapledger::operation::Body;
 use snapledger::proto::snapledger::{ApplyRequest, Deposit, Operation};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
 
 use crate::await_it::until;
 use crate::guarded::{Guarded, with_token};
@@ -107,6 +109,12 @@ async fn who_did_what_is_written_without_amounts_accounts_keys_and_tokens() {
             (&json!("operator"), &json!("first")),
             "{line}"
         );
+        // The journal names the operator there.
+        let position = line["journal_position"].as_u64();
+        assert!(
+            action == "take snapshot" || position > deposit["journal_position"].as_u64(),
+            "{line}"
+        );
     }
     let forbidden = find(&lines, "backup", "forbidden");
     assert_eq!(forbidden["name"], "teller");
@@ -128,6 +136,49 @@ async fn who_did_what_is_written_without_amounts_accounts_keys_and_tokens() {
     ] {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
+    node.stop().await;
+}
+
+// Without this the operations of a client that leaves have no position in the trail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_closed_with_the_position_of_operations_that_were_never_answered() {
+    let node = Guarded::start().await;
+    let teller = node.token(Role::Teller);
+    let endpoint = Endpoint::from_shared(format!("http://{}", node.grpc_address()));
+    let silent = endpoint
+        .expect("an address makes a URI")
+        .initial_stream_window_size(0);
+    let mut ledger = LedgerServiceClient::new(silent.connect_lazy());
+    let deposit = Body::Deposit(Deposit {
+        account: "a".to_owned(),
+        amount: 1,
+    });
+    let operation = Operation {
+        request_id: String::new(),
+        body: Some(deposit),
+    };
+    let (batches, asked) = tokio::sync::mpsc::channel(1);
+    let stream = ledger.stream(with_token(teller, ReceiverStream::new(asked)));
+    let unread = stream.await.expect("it opens").into_inner();
+    let batch = ApplyRequest {
+        operations: vec![operation; 20],
+    };
+    batches.send(batch).await.expect("it is open");
+    until("the batch is booked", async || {
+        let found = node.send("GET", "/v1/accounts/a/balance", Some(teller), None);
+        (found.await.body["balance"] == 20).then_some(())
+    })
+    .await;
+    drop((unread, batches));
+    let closed = until("the end of the stream is written", async || {
+        let lines = node.trail();
+        let mut lines = lines.into_iter();
+        lines.find(|line| line["outcome"] == "closed")
+    })
+    .await;
+    assert_eq!(closed["operations"], 20);
+    let position = closed["journal_position"].as_u64();
+    assert!(position.is_some_and(|at| at > 0), "{closed}");
     node.stop().await;
 }
 

@@ -68,8 +68,9 @@ impl LedgerService for Ledger {
         let answers = ReceiverStream::new(answers).then(move |batch: Result<Batch, Status>| {
             let (handle, caller) = (handle.clone(), caller.clone());
             async move {
-                let batch = batch?;
-                let answers = batch.replies.all().await.map_err(Failure::from)?;
+                let mut batch = batch?;
+                let answers = batch.replies.take().await.map_err(Failure::from)?;
+                batch.is_answered = true;
                 Ok(results(&handle, &caller, &batch.hidden, answers))
             }
         });
@@ -81,8 +82,28 @@ impl LedgerService for Ledger {
 struct Batch {
     replies: PendingReplies<Operate>,
     hidden: Hidden,
+    caller: Caller,
+    is_answered: bool,
     /// Released when the answer is sent.
     _unread: OwnedSemaphorePermit,
+}
+
+// The operations of a batch are carried out also if the client takes no answer. The audit trail then waits for them.
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if self.is_answered || self.caller.grant().is_none() {
+            return;
+        }
+        let replies = std::mem::replace(&mut self.replies, PendingReplies::none());
+        let caller = self.caller.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Ok(last) = replies.last().await {
+                    caller.note_position(last.position.0);
+                }
+            });
+        }
+    }
 }
 
 /// Accepts batches one after the other while their answers are read.
@@ -139,6 +160,8 @@ impl Reader {
         Ok(Batch {
             replies: replies.map_err(Failure::from)?,
             hidden,
+            caller: self.caller.clone(),
+            is_answered: false,
             _unread: unread.map_err(|closed| Status::internal(closed.to_string()))?,
         })
     }

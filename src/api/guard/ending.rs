@@ -7,7 +7,7 @@ use axum::body::Body;
 use hyper::body::{Body as _, Bytes, Frame, SizeHint};
 use tonic::Status;
 
-use super::Call;
+use crate::access::caller::Caller;
 use crate::api::trailers;
 
 const ENDED: &str = "the token or certificate of this call was revoked or has expired";
@@ -32,25 +32,24 @@ impl Kind {
 pub(super) struct Ending {
     body: Body,
     ended: Pin<Box<dyn Future<Output = ()> + Send>>,
-    call: Call,
-    /// Whether its end is a line of the audit trail.
-    closes: bool,
+    caller: Caller,
+    kind: Kind,
 }
 
 impl Ending {
-    pub(super) fn new(body: Body, call: Call, closes: bool) -> Self {
+    pub(super) fn new(body: Body, caller: Caller, kind: Kind) -> Self {
         Self {
             body,
-            ended: Box::pin(call.caller.clone().ended()),
-            call,
-            closes,
+            ended: Box::pin(caller.clone().ended()),
+            caller,
+            kind,
         }
     }
 
     // The end of the rights also wakes the source of the answer, perhaps first: an answer that ends for that reason must not
     // pass as a whole one.
     fn has_ended(&mut self, context: &mut Context<'_>) -> bool {
-        self.call.caller.has_ended() || self.ended.as_mut().poll(context).is_ready()
+        self.caller.has_ended() || self.ended.as_mut().poll(context).is_ready()
     }
 }
 
@@ -65,7 +64,7 @@ impl hyper::body::Body for Ending {
         if !self.body.is_end_stream() && self.has_ended(context) {
             // Dropping the body tells the source of the answer that its receiver is gone.
             self.body = Body::empty();
-            return Poll::Ready(Some(match self.call.kind {
+            return Poll::Ready(Some(match self.kind {
                 Kind::Rest => Err(axum::Error::new(std::io::Error::other(ENDED))),
                 Kind::Grpc => Ok(trailers::ending_with(&Status::unauthenticated(ENDED))),
             }));
@@ -79,20 +78,5 @@ impl hyper::body::Body for Ending {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        if self.closes {
-            let Call {
-                authority,
-                rule,
-                caller,
-                request_id,
-                ..
-            } = &self.call;
-            authority.answered(*rule, caller, "closed".to_owned(), request_id.clone());
-        }
     }
 }

@@ -95,13 +95,22 @@ fn watched(response: Response, call: Call, outcome: String) -> Response {
         true => "opened".to_owned(),
         false => outcome,
     };
-    let closes = outcome == "opened";
-    if is_audited(call.rule, &call.caller) {
-        call.authority
-            .answered(call.rule, &call.caller, outcome, call.request_id.clone());
+    let Call {
+        authority,
+        rule,
+        caller,
+        request_id,
+        kind,
+    } = call;
+    if is_audited(rule, &caller) {
+        let is_open = outcome == "opened";
+        authority.answered(rule, &caller, outcome, request_id.clone());
+        if is_open {
+            authority.closes(rule, &caller, request_id);
+        }
     }
-    response.map(|body| match call.kind.has_stream(&body) {
-        true => Body::new(Ending::new(body, call, closes)),
+    response.map(|body| match kind.has_stream(&body) {
+        true => Body::new(Ending::new(body, caller, kind)),
         false => body,
     })
 }

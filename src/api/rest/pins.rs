@@ -59,8 +59,11 @@ impl By {
     }
 }
 
-/// The actor of a request.
-pub(super) struct Acting(Actor);
+/// The actor of a request, and its caller.
+pub(super) struct Acting {
+    actor: Actor,
+    caller: Caller,
+}
 
 impl<S: Sync> FromRequestParts<S> for Acting {
     type Rejection = Infallible;
@@ -75,7 +78,8 @@ impl<S: Sync> FromRequestParts<S> for Acting {
                 Holder::Client(name) => Some(name.as_str()),
             });
         let caller = Caller::of(&parts.extensions);
-        Ok(Self(Actor::of_request(caller.name().or(certified), id)))
+        let actor = Actor::of_request(caller.name().or(certified), id);
+        Ok(Self { actor, caller })
     }
 }
 
@@ -103,7 +107,7 @@ pub(super) async fn pin(
     acting: Acting,
     Segments(text): Segments<String>,
 ) -> Result<Response, Failure> {
-    set(&app, &text, true, acting.0).await
+    set(&app, &text, true, acting).await
 }
 
 /// `DELETE /v1/snapshots/{id}/pin`
@@ -113,15 +117,22 @@ pub(super) async fn unpin(
     acting: Acting,
     Segments(text): Segments<String>,
 ) -> Result<Response, Failure> {
-    set(&app, &text, false, acting.0).await
+    set(&app, &text, false, acting).await
 }
 
-async fn set(app: &AppState, text: &str, pinned: bool, actor: Actor) -> Result<Response, Failure> {
+async fn set(
+    app: &AppState,
+    text: &str,
+    pinned: bool,
+    acting: Acting,
+) -> Result<Response, Failure> {
+    let Acting { actor, caller } = acting;
     let snapshot = id("snapshot_id", text, SnapshotId::parse)?;
     match app.handle.pin(&snapshot, pinned, actor).await? {
-        Some(ignorant) => {
+        Some(set) => {
+            caller.note_position(set.position.0);
             let pin = app.handle.store().retention().pin_of(&snapshot);
-            let not_known_by = Some(ignorant).filter(|ignorant| !ignorant.is_empty());
+            let not_known_by = Some(set.reply).filter(|ignorant| !ignorant.is_empty());
             Ok(answer(&Pinned {
                 snapshot_id: snapshot.as_str(),
                 pinned,

@@ -198,9 +198,17 @@ impl Queue {
         &self,
         command: C,
     ) -> Result<C::Reply, Unavailable> {
+        Ok(self.settle_from_within(command).await?.reply)
+    }
+
+    /// The same, with the turn that gave the reply.
+    pub(in crate::node) async fn settle_from_within<C: Command>(
+        &self,
+        command: C,
+    ) -> Result<Settled<C::Reply>, Unavailable> {
         let place = acquire(&self.places, 1).await?;
         let replies = self.put(Commands::from(command), place, Room::default())?;
-        Ok(replies.last().await?.reply)
+        replies.last().await
     }
 
     /// Submits an input whose reply is dropped.

@@ -130,7 +130,8 @@ pub struct PendingReplies<C> {
 
 impl<C: Command> PendingReplies<C> {
     /// The empty replies to no commands.
-    pub(in crate::node) fn none() -> Self {
+    #[must_use]
+    pub fn none() -> Self {
         let (sender, replies) = oneshot::channel();
         let _held = sender.send(Default::default());
         let to = PhantomData;
@@ -141,13 +142,24 @@ impl<C: Command> PendingReplies<C> {
     ///
     /// # Errors
     /// [`Unavailable`]: the node is stopping, and the outcome is unknown.
-    pub async fn all(self) -> Result<impl Iterator<Item = C::Reply> + use<C>, Unavailable> {
-        let (replies, _) = self.replies.await.map_err(|_| stopped())?;
+    pub async fn all(mut self) -> Result<impl Iterator<Item = C::Reply> + use<C>, Unavailable> {
+        self.take().await
+    }
+
+    /// The same, once; without a loss if it is dropped before.
+    ///
+    /// # Errors
+    /// As [`PendingReplies::all`].
+    pub async fn take(&mut self) -> Result<impl Iterator<Item = C::Reply> + use<C>, Unavailable> {
+        let (replies, _) = (&mut self.replies).await.map_err(|_| stopped())?;
         Ok(replies.into_iter().map(reply_to::<C>))
     }
 
     /// The last reply, with the turn that gave it.
-    pub(in crate::node) async fn last(self) -> Result<Settled<C::Reply>, Unavailable> {
+    ///
+    /// # Errors
+    /// As [`PendingReplies::all`].
+    pub async fn last(self) -> Result<Settled<C::Reply>, Unavailable> {
         let (mut replies, (position, time)) = self.replies.await.map_err(|_| stopped())?;
         let reply = replies.pop().ok_or_else(stopped)?;
         Ok(Settled {
