@@ -21,6 +21,7 @@ use super::private_file::{PrivateFileError, read_private, read_trusted};
 use super::refusals::{LoginRefused, Refusals};
 use super::role::Capacity;
 use super::settings::AuthSettings;
+use super::stale::Stale;
 use super::table::Rule;
 use super::token::{PREFIX, TokenHash};
 use super::token_file::{StoredToken, TokenFile, TokenFileError};
@@ -65,6 +66,7 @@ struct Shared {
     /// The contents that were read last, good or not.
     seen: Mutex<Contents>,
     refusals: Refusals,
+    stale: Stale,
     reload_failures: Counter,
     trail: Trail,
 }
@@ -125,6 +127,7 @@ impl Authority {
             table: RwLock::new(Arc::new(table)),
             seen: Mutex::new(contents),
             refusals: Refusals::default(),
+            stale: Stale::default(),
             reload_failures: Counter::default(),
             trail,
         })))
@@ -134,6 +137,7 @@ impl Authority {
     pub fn register(&self, registry: &mut Registry) {
         self.0.refusals.register(registry);
         self.0.trail.register(registry);
+        self.0.stale.register(registry);
         registry.register(
             "auth_reload_failures",
             "Changes of the token file or key set that were not taken; the files before remain in use",
@@ -323,34 +327,39 @@ impl Authority {
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let settings = &self.0.settings;
         let contents = match Contents::read(settings) {
-            Ok(contents) if contents == *seen => return,
+            Ok(contents) if contents == *seen => return self.0.stale.note(None),
             Ok(contents) => contents,
             Err(error) => {
                 let unread = Contents::default();
                 if *seen != unread {
                     *seen = unread;
-                    self.not_taken(&error);
+                    self.0.reload_failures.inc();
                 }
-                return;
+                return self.0.stale.note(Some(error.to_string()));
             }
         };
         match Table::of(settings, &contents, &self.table()) {
             Ok(table) => {
                 let count: usize = table.tokens.values().map(Vec::len).sum();
                 *self.0.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+                self.0.stale.clear();
                 tracing::info!(
                     tokens = count,
                     "the tokens and keys of clients were read again"
                 );
             }
-            Err(error) => self.not_taken(&error),
+            Err(error) => {
+                self.0.reload_failures.inc();
+                self.0.stale.note(Some(error.to_string()));
+            }
         }
         *seen = contents;
     }
 
-    fn not_taken(&self, error: &AuthError) {
-        self.0.reload_failures.inc();
-        tracing::warn!("{error}; the tokens and keys that were read before remain in use");
+    /// Why the files are not those in use, as a sentence, while they are not.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        self.0.stale.sentence()
     }
 
     fn table(&self) -> Arc<Table> {

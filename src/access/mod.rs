@@ -17,6 +17,7 @@ pub mod private_file;
 mod refusals;
 pub mod role;
 pub mod settings;
+mod stale;
 pub mod system_user;
 pub mod table;
 pub mod token;

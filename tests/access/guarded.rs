@@ -198,8 +198,10 @@ impl Guarded {
                 {
                     // A stream may last.
                     true => Value::Null,
-                    false => serde_json::from_str(&answer.body_mut().read_to_string()?)
-                        .unwrap_or(Value::Null),
+                    false => {
+                        let text = answer.body_mut().read_to_string()?;
+                        serde_json::from_str(&text).unwrap_or(Value::String(text))
+                    }
                 },
             })
         });

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use snapledger::access::private_file::replace_private;
 use snapledger::access::role::Role;
 use snapledger::access::token_file::TokenFile;
 use snapledger::proto::snapledger::ledger_service_client::LedgerServiceClient;
@@ -180,6 +181,45 @@ async fn a_broken_file_leaves_the_tokens_before_in_use() {
         (status(&node, &token).await == 200).then_some(())
     });
     known.await;
+    node.stop().await;
+}
+
+// Without this an operator who deletes the file, or restores a broken one, takes its tokens for revoked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_gone_is_said_and_an_empty_one_revokes_all() {
+    let node = Guarded::start().await;
+    let auditor = node.token(Role::Auditor);
+    let stale = async || {
+        let metrics = node.send("GET", "/metrics", Some(auditor), None).await;
+        let metrics = metrics.body.as_str().expect("a text").to_owned();
+        let mut lines = metrics.lines();
+        let line = lines.find_map(|line| line.strip_prefix("snapledger_auth_files_stale "));
+        line.map(str::to_owned)
+    };
+    let warnings = async || {
+        let shown = node.send("GET", "/v1/cluster", Some(auditor), None).await;
+        shown.body["warnings"].to_string()
+    };
+    assert_eq!(stale().await.as_deref(), Some("0"));
+    let kept = std::fs::read(node.file()).expect("it is there");
+    std::fs::remove_file(node.file()).expect("it is ours");
+    until("the missing file is noticed", async || {
+        (stale().await.as_deref() == Some("1")).then_some(())
+    })
+    .await;
+    let said = warnings().await;
+    assert!(said.contains("revoked ones too"), "{said}");
+    replace_private(&node.file(), &kept).expect("there is room");
+    until("the file is back", async || {
+        (stale().await.as_deref() == Some("0")).then_some(())
+    })
+    .await;
+    assert_eq!(warnings().await, "[]");
+    replace_private(&node.file(), b"").expect("there is room");
+    until("no token counts", async || {
+        (status(&node, auditor).await == 401).then_some(())
+    })
+    .await;
     node.stop().await;
 }
 

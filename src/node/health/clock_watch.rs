@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::exposure;
 use super::wall::{PeerClocks, micros_as_seconds};
+use crate::access::authority::Authority;
 use crate::config::Transport;
 use crate::node::handle::Handle;
 use crate::node::peers::{PeerState, PeerView};
@@ -31,6 +32,7 @@ impl Handle {
         warnings.extend(shared.links.warnings());
         warnings.extend(shared.replicator.warnings());
         warnings.extend(exposure::warning(&shared.config));
+        warnings.extend(shared.config.auth.as_ref().and_then(Authority::warning));
         warnings
     }
 
