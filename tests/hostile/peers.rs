@@ -42,7 +42,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
         name: "chunks_that_are_not_read",
         bound: "no thread; memory for peers in sum",
         growth_max: 150 * MIB,
-        least: Duration::from_secs(6),
+        least: Duration::from_secs(3),
         act: |target| Box::pin(chunks(target)),
         ..Attack::ORDINARY
     }]

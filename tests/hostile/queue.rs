@@ -26,7 +26,7 @@ pub(crate) fn attacks() -> Vec<Attack> {
         bound: "three quarters of the queue",
         growth_max: 300 * MIB,
         reasons: &["operations"],
-        least: Duration::from_secs(4),
+        least: Duration::from_secs(2),
         act: |target| Box::pin(batches(target)),
         ..Attack::ORDINARY
     }]
