@@ -2,7 +2,6 @@
 //! change; a broken new file leaves the old one in use.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::caller::{Caller, Grant, Notes, Via};
+use super::caller::{Caller, Grant, Via};
 use super::connection::Connection;
 use super::identity::Holder;
 use super::jwt::{KeySetError, Keys};
@@ -22,10 +21,9 @@ use super::refusals::{LoginRefused, Refusals};
 use super::role::Capacity;
 use super::settings::AuthSettings;
 use super::stale::Stale;
-use super::table::Rule;
 use super::token::{PREFIX, TokenHash};
 use super::token_file::{StoredToken, TokenFile, TokenFileError};
-use super::trail::{Line, Trail};
+use super::trail::{Asked, Ended, Line, Outcome, Trail};
 use crate::process::ids::ProcessId;
 
 /// How often the files are looked at.
@@ -166,7 +164,6 @@ impl Authority {
         mut authorization: impl Iterator<Item = Option<&'a str>>,
         connection: Option<&Connection>,
     ) -> Result<Caller, LoginRefused> {
-        let address = connection.map(|connection| connection.address);
         let grant = match (authorization.next(), authorization.next()) {
             (None, _) => self.certified(connection)?,
             (Some(Some(header)), None) => self.bearer(header)?,
@@ -175,7 +172,7 @@ impl Authority {
         if grant.expires.is_some_and(|end| end <= Timestamp::now()) {
             return Err(LoginRefused::Expired);
         }
-        Ok(Caller::known(grant, address))
+        Ok(Caller::known(grant))
     }
 
     fn bearer(&self, header: &str) -> Result<Arc<Grant>, LoginRefused> {
@@ -242,56 +239,38 @@ impl Authority {
     }
 
     /// Counts and reports a refused log-in.
-    pub fn login_refused(&self, rule: Rule, refused: &LoginRefused, address: Option<SocketAddr>) {
+    pub fn login_refused(&self, asked: &Asked, refused: &LoginRefused) {
         let reported = self
             .0
             .refusals
-            .count(refused, address.map(|address| address.ip()));
+            .count(refused, asked.address.map(|address| address.ip()));
         let Some(also) = reported else {
             return;
         };
+        let ended = Ended::because(Outcome::Unauthenticated, refused.to_string());
         self.0.trail.add(Line {
-            outcome: "unauthenticated".to_owned(),
-            reason: Some(refused.to_string()),
             also_refused: Some(also).filter(|also| *also > 0),
-            ..line(rule, &Caller::default(), address)
+            ..Line::of(asked, &Caller::default(), ended)
         });
     }
 
-    /// Counts and reports a call that its caller may not make.
-    pub fn forbidden(&self, rule: Rule, caller: &Caller, why: String) {
-        self.0.refusals.count_forbidden();
-        self.0.trail.add(Line {
-            outcome: "forbidden".to_owned(),
-            reason: Some(why),
-            ..line(rule, caller, caller.address())
-        });
+    /// Reports the end of a call. Counts it if its caller has not the right.
+    pub fn ended(&self, asked: &Asked, caller: &Caller, ended: Ended) {
+        if ended.outcome == Outcome::Forbidden {
+            self.0.refusals.count_forbidden();
+        }
+        self.0.trail.add(Line::of(asked, caller, ended));
     }
 
-    /// Reports a call with its outcome.
-    pub fn answered(
-        &self,
-        rule: Rule,
-        caller: &Caller,
-        outcome: String,
-        request_id: Option<String>,
-    ) {
-        self.0.trail.add(Line {
-            outcome,
-            request_id,
-            ..line(rule, caller, caller.address())
-        });
-    }
-
-    /// Reports the end of a call, once all that it began has ended.
-    pub fn closes(&self, rule: Rule, caller: &Caller, request_id: Option<String>) {
-        let (authority, address) = (self.clone(), caller.address());
+    /// Reports the end of a stream, once all that it began has ended.
+    pub fn closes(&self, asked: &Asked, caller: &Caller, ended: Ended) {
+        if ended.outcome == Outcome::Forbidden {
+            self.0.refusals.count_forbidden();
+        }
+        let (authority, asked) = (self.clone(), asked.clone());
         caller.at_end(move |grant, notes| {
-            authority.0.trail.add(Line {
-                outcome: "closed".to_owned(),
-                request_id,
-                ..line_of(rule, Some(grant), Some(notes), address)
-            });
+            let line = Line::noted(&asked, Some(grant), Some(notes), ended);
+            authority.0.trail.add(line);
         });
     }
 
@@ -430,37 +409,6 @@ fn of_token(stored: StoredToken) -> Arc<Entry> {
         expires: token.expires,
         live,
     })
-}
-
-fn line(rule: Rule, caller: &Caller, address: Option<SocketAddr>) -> Line {
-    line_of(rule, caller.grant(), caller.notes(), address)
-}
-
-fn line_of(
-    rule: Rule,
-    grant: Option<&Grant>,
-    notes: Option<&Notes>,
-    address: Option<SocketAddr>,
-) -> Line {
-    Line {
-        time: Timestamp::now(),
-        name: grant.map(|grant| grant.name.clone()),
-        role: grant.map(|grant| match grant.capacity {
-            Capacity::Role(role) => role.as_str(),
-            Capacity::Process => "process",
-        }),
-        via: grant.map(|grant| grant.via),
-        address,
-        call: rule.call,
-        action: rule.action,
-        outcome: String::new(),
-        reason: None,
-        snapshot: notes.and_then(|notes| notes.snapshot()).map(str::to_owned),
-        operations: notes.and_then(|notes| notes.operations()),
-        journal_position: notes.and_then(|notes| notes.position()),
-        request_id: None,
-        also_refused: None,
-    }
 }
 
 impl PartialEq for Authority {

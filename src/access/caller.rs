@@ -1,6 +1,5 @@
 //! The caller of a request: its name, its rights, and what the audit trail notes of the call.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -10,7 +9,8 @@ use tokio::sync::watch;
 
 use super::expiry::expired;
 use super::role::Capacity;
-use crate::process::ids::ID_BYTES_MAX;
+use crate::process::answer::Answer;
+use crate::process::ids::{ID_BYTES_MAX, Lsn};
 
 /// By what a caller has proven its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -59,7 +59,6 @@ pub struct Caller(Option<Arc<Known>>);
 
 struct Known {
     grant: Arc<Grant>,
-    address: Option<SocketAddr>,
     notes: Notes,
     /// Called when the last part of the call has ended.
     at_end: OnceLock<AtEnd>,
@@ -85,8 +84,33 @@ impl std::fmt::Debug for Known {
 #[derive(Debug, Default)]
 pub struct Notes {
     operations: AtomicU64,
+    refused: AtomicU64,
     position: AtomicU64,
+    /// The kind of the first refusal.
+    refusal: OnceLock<&'static str>,
     snapshot: OnceLock<Box<str>>,
+}
+
+/// What the operations of a call came to.
+#[derive(Debug, Default)]
+pub struct Tally {
+    refused: u64,
+    /// The newest turn that made one of them.
+    position: Lsn,
+    refusal: Option<&'static str>,
+}
+
+impl Tally {
+    /// Adds the answer to an operation. A refused one is in no turn, so its position is not counted.
+    pub fn add(&mut self, answer: &Answer) {
+        match &answer.outcome {
+            Ok(_) => self.position = self.position.max(answer.position),
+            Err(refusal) => {
+                self.refused += 1;
+                self.refusal.get_or_insert(refusal.kind());
+            }
+        }
+    }
 }
 
 /// The caller is bound to other accounts.
@@ -108,13 +132,13 @@ pub struct NotItsAccount {
 impl Caller {
     /// A caller with these rights.
     #[must_use]
-    pub fn known(grant: Arc<Grant>, address: Option<SocketAddr>) -> Self {
+    pub fn known(grant: Arc<Grant>) -> Self {
         let notes = Notes::default();
+        let at_end = OnceLock::new();
         Self(Some(Arc::new(Known {
             grant,
-            address,
             notes,
-            at_end: OnceLock::new(),
+            at_end,
         })))
     }
 
@@ -134,12 +158,6 @@ impl Caller {
     #[must_use]
     pub fn grant(&self) -> Option<&Grant> {
         self.0.as_ref().map(|known| &*known.grant)
-    }
-
-    /// Where it calls from, if known.
-    #[must_use]
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.0.as_ref().and_then(|known| known.address)
     }
 
     /// Whether it is bound to some accounts.
@@ -212,11 +230,42 @@ impl Caller {
         }
     }
 
-    /// Notes the newest journal position of a call.
-    pub fn note_position(&self, position: u64) {
+    /// Notes the answer to the only operation of a call.
+    pub fn note_answer(&self, answer: &Answer) {
+        let mut tally = Tally::default();
+        tally.add(answer);
+        self.note(tally);
+    }
+
+    /// Notes what operations of a call came to.
+    pub fn note(&self, tally: Tally) {
         if let Some(known) = &self.0 {
-            known.notes.position.fetch_max(position, Ordering::Relaxed);
+            let notes = &known.notes;
+            notes
+                .position
+                .fetch_max(tally.position.0, Ordering::Relaxed);
+            notes.refused.fetch_add(tally.refused, Ordering::Relaxed);
+            if let Some(refusal) = tally.refusal {
+                let _first = notes.refusal.set(refusal);
+            }
         }
+    }
+
+    /// Notes the turn in which a call was carried out that is no operation of the bank.
+    pub fn note_position(&self, position: Lsn) {
+        self.note(Tally {
+            position,
+            ..Tally::default()
+        });
+    }
+
+    /// Notes that a call is refused by an answer that is no failure in its protocol.
+    pub fn note_refusal(&self, kind: &'static str) {
+        self.note(Tally {
+            refused: 1,
+            refusal: Some(kind),
+            ..Tally::default()
+        });
     }
 
     /// Notes the snapshot of a call; the first counts. A longer text than an id is cut.
@@ -243,6 +292,15 @@ impl Caller {
 impl Notes {
     pub(super) fn operations(&self) -> Option<u64> {
         Some(self.operations.load(Ordering::Relaxed)).filter(|count| *count > 0)
+    }
+
+    /// How many operations are refused.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        self.refusal.get().copied()
     }
 
     pub(super) fn position(&self) -> Option<u64> {
@@ -286,7 +344,7 @@ mod tests {
             expires: None,
             live: is_live,
         };
-        let caller = Caller::known(Arc::new(grant), None);
+        let caller = Caller::known(Arc::new(grant));
         // The limit is inside a character of three bytes.
         caller.note_snapshot(&"€".repeat(1000));
         let noted = caller.notes().and_then(Notes::snapshot);

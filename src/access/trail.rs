@@ -18,14 +18,103 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 
-use super::caller::Via;
+use super::caller::{Caller, Grant, Notes, Via};
 use super::private_file::append_private;
+use super::role::Capacity;
+use super::table::Rule;
 use crate::process::hidden::is_hidden;
 
 /// Lines that wait to be written.
 const QUEUE_MAX: usize = 16 << 10;
+/// The longest reason, in bytes.
+const REASON_BYTES_MAX: usize = 1024;
 /// The time between two attempts to open a file that failed, and between two reports of it.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How a call ended: the same word on REST and gRPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It was done.
+    Ok,
+    /// A stream of operations began.
+    Opened,
+    /// The stream ended.
+    Closed,
+    /// It was refused because of what it asked for, and changed nothing.
+    Refused,
+    /// Some operations of a batch were refused.
+    PartlyRefused,
+    /// The node could not do it. What it asked for may have been done if time ran out.
+    Failed,
+    /// Its client left, or its time ran out, before the answer. What it asked for may have been done.
+    Unanswered,
+    /// Its caller has not the right.
+    Forbidden,
+    /// Its caller has not proven its name, or the proof has ended.
+    Unauthenticated,
+}
+
+/// How a call ended, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{outcome:?}")]
+pub struct Ended {
+    /// How.
+    pub outcome: Outcome,
+    /// Why, unless it was done. Never with an amount, a balance, an account or a key.
+    pub reason: Option<String>,
+}
+
+impl Ended {
+    /// An end that needs no reason.
+    #[must_use]
+    pub fn plainly(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            reason: None,
+        }
+    }
+
+    /// An end with its reason.
+    #[must_use]
+    pub fn because(outcome: Outcome, reason: impl Into<String>) -> Self {
+        let mut reason = reason.into();
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        Self {
+            outcome,
+            reason: Some(reason),
+        }
+    }
+
+    /// The end of a call that was answered: its operations may be refused all the same.
+    #[must_use]
+    pub fn answered(caller: &Caller) -> Self {
+        let notes = caller.notes();
+        let refused = notes.map_or(0, Notes::refused);
+        let outcome = match notes.and_then(Notes::operations) {
+            _ if refused == 0 => Outcome::Ok,
+            Some(operations) if refused < operations => Outcome::PartlyRefused,
+            _ => Outcome::Refused,
+        };
+        Self {
+            outcome,
+            reason: notes.and_then(Notes::refusal).map(str::to_owned),
+        }
+    }
+}
+
+/// What a call asks for, and where it comes from.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The call.
+    pub rule: Rule,
+    /// Where it comes from.
+    pub address: Option<SocketAddr>,
+    /// Its request id.
+    pub request_id: Option<String>,
+    /// The snapshot in its path.
+    pub snapshot: Option<String>,
+}
 
 /// A line of the trail.
 #[derive(Debug, Clone, Serialize)]
@@ -48,9 +137,9 @@ pub struct Line {
     pub call: &'static str,
     /// What the call does.
     pub action: &'static str,
-    /// `ok`, `opened`, `closed`, `unauthenticated`, `forbidden`, or the status of the failure.
-    pub outcome: String,
-    /// Why, for a refused call.
+    /// How the call ended.
+    pub outcome: Outcome,
+    /// Why it ended so: a sentence for a caller without the right, otherwise the kind of the problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The snapshot.
@@ -59,7 +148,10 @@ pub struct Line {
     /// The number of operations of a batch or a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operations: Option<u64>,
-    /// The newest journal position of the call.
+    /// How many of them were refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<u64>,
+    /// The newest journal position at which one of the call's own operations was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub journal_position: Option<u64>,
     /// The request id of the call.
@@ -68,6 +160,47 @@ pub struct Line {
     /// Refused log-ins of the address since the last line about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub also_refused: Option<u64>,
+}
+
+impl Line {
+    /// The line of a call that has ended now.
+    pub(super) fn of(asked: &Asked, caller: &Caller, ended: Ended) -> Self {
+        Self::noted(asked, caller.grant(), caller.notes(), ended)
+    }
+
+    /// The same, of what was noted of it.
+    pub(super) fn noted(
+        asked: &Asked,
+        grant: Option<&Grant>,
+        notes: Option<&Notes>,
+        ended: Ended,
+    ) -> Self {
+        // What a stream has done is said when it closes.
+        let has_done = |_: &&Notes| ended.outcome != Outcome::Opened;
+        let done = notes.filter(has_done);
+        let operations = done.and_then(Notes::operations);
+        let snapshot = notes.and_then(Notes::snapshot).map(str::to_owned);
+        Self {
+            time: Timestamp::now(),
+            name: grant.map(|grant| grant.name.clone()),
+            role: grant.map(|grant| match grant.capacity {
+                Capacity::Role(role) => role.as_str(),
+                Capacity::Process => "process",
+            }),
+            via: grant.map(|grant| grant.via),
+            address: asked.address,
+            call: asked.rule.call,
+            action: asked.rule.action,
+            outcome: ended.outcome,
+            reason: ended.reason,
+            snapshot: snapshot.or_else(|| asked.snapshot.clone()),
+            operations,
+            refused: operations.and(done.map(Notes::refused).filter(|count| *count > 0)),
+            journal_position: done.and_then(Notes::position),
+            request_id: asked.request_id.clone(),
+            also_refused: None,
+        }
+    }
 }
 
 enum Message {
@@ -280,7 +413,7 @@ impl LogFile {
 mod tests {
     use super::*;
 
-    fn line(outcome: &str) -> Line {
+    fn line(reason: &str) -> Line {
         Line {
             time: Timestamp::UNIX_EPOCH,
             name: Some("audit-2026".to_owned()),
@@ -289,24 +422,22 @@ mod tests {
             address: None,
             call: "POST /v1/snapshots",
             action: "take snapshot",
-            outcome: outcome.to_owned(),
-            reason: None,
+            outcome: Outcome::Ok,
+            reason: Some(reason.to_owned()),
             snapshot: Some("first".to_owned()),
             operations: None,
+            refused: None,
             journal_position: None,
             request_id: None,
             also_refused: None,
         }
     }
 
-    fn outcomes(path: &Path) -> Vec<String> {
+    fn reasons(path: &Path) -> Vec<String> {
         let text = std::fs::read_to_string(path).expect("it is there");
         let lines = text.lines().map(|line| {
             let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
-            line["outcome"]
-                .as_str()
-                .expect("it has an outcome")
-                .to_owned()
+            line["reason"].as_str().expect("it has a reason").to_owned()
         });
         lines.collect()
     }
@@ -324,8 +455,8 @@ mod tests {
         trail.reopen();
         trail.add(line("three"));
         drop(trail);
-        assert_eq!(outcomes(&old), ["one", "two"]);
-        assert_eq!(outcomes(&path), ["three"]);
+        assert_eq!(reasons(&old), ["one", "two"]);
+        assert_eq!(reasons(&path), ["three"]);
     }
 
     #[test]
@@ -357,6 +488,6 @@ mod tests {
         trail.reopen();
         trail.add(line("written"));
         trail.flush();
-        assert_eq!(outcomes(&path), ["written"]);
+        assert_eq!(reasons(&path), ["written"]);
     }
 }

@@ -1,5 +1,7 @@
 //! Failures that a client can see, and the table that maps each to its problem type and its statuses.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use tonic::Code;
 
@@ -7,6 +9,7 @@ use super::denied::Denied;
 use super::time::rfc3339;
 use super::verdict::Verdict;
 use crate::access::caller::NotItsAccount;
+use crate::access::trail::Ended;
 use crate::node::{NotBegun, Unavailable};
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Malformed, ProcessId, SnapshotId};
@@ -396,18 +399,17 @@ impl From<Failure> for tonic::Status {
             }
             _ => failure.verdict().grpc.unwrap_or(Code::FailedPrecondition),
         };
-        match failure {
+        let mut status = match failure {
             Failure::BeforeHorizon(since) => before_horizon(since, &failure.to_string()),
-            _ => {
-                let mut status = Self::new(code, failure.to_string());
-                if let Failure::Denied(denied) = &failure
-                    && let Some(Ok(challenge)) = denied.challenge().map(|text| text.parse())
-                {
-                    status.metadata_mut().insert("www-authenticate", challenge);
-                }
-                status
-            }
+            _ => Self::new(code, failure.to_string()),
+        };
+        if let Failure::Denied(denied) = &failure
+            && let Some(Ok(challenge)) = denied.challenge().map(|text| text.parse())
+        {
+            status.metadata_mut().insert("www-authenticate", challenge);
         }
+        status.set_source(Arc::new(Ended::from(&failure)));
+        status
     }
 }
 

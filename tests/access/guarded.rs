@@ -132,6 +132,12 @@ impl Guarded {
         self.rest
     }
 
+    /// Waits until the audit trail has a line that fits; returns the first.
+    pub(crate) async fn line(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let found = async || self.trail().into_iter().find(|line| fits(line));
+        crate::await_it::until(what, found).await
+    }
+
     /// The address of the gRPC port.
     pub(crate) fn grpc_address(&self) -> SocketAddr {
         self.grpc
@@ -206,6 +212,18 @@ impl Guarded {
             })
         });
         answered.await.expect("it ends").expect("it is answered")
+    }
+
+    /// The text at a path.
+    pub(crate) async fn text(&self, path: &str, token: &str) -> String {
+        let request = ureq::get(format!("http://{}{path}", self.rest));
+        let request = request.header("authorization", format!("Bearer {token}"));
+        let read = tokio::task::spawn_blocking(move || {
+            request
+                .call()
+                .and_then(|mut answer| answer.body_mut().read_to_string())
+        });
+        read.await.expect("it ends").expect("it is answered")
     }
 
     /// Stops the node.

@@ -10,6 +10,7 @@ mod guarded;
 mod hidden;
 mod jwt;
 mod lives;
+mod outcomes;
 mod repeats;
 #[path = "../required/mod.rs"]
 mod required;

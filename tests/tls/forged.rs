@@ -23,7 +23,7 @@ fn identity(process: &str) -> Identity {
 }
 
 // The status of a stream that begins with a hello in the name of a process.
-async fn hello(cluster: &Cluster, to: &str, name: &str, client: &ClientTls) -> Status {
+pub(crate) async fn hello(cluster: &Cluster, to: &str, name: &str, client: &ClientTls) -> Status {
     let hello = Hello {
         sender: Some(identity(name)),
         receiver: to.to_owned(),
@@ -43,7 +43,7 @@ async fn hello(cluster: &Cluster, to: &str, name: &str, client: &ClientTls) -> S
     }
 }
 
-fn message(from: &str) -> ApplicationMessage {
+pub(crate) fn message(from: &str) -> ApplicationMessage {
     ApplicationMessage {
         message_id: "m".to_owned(),
         from_process: from.to_owned(),

@@ -15,6 +15,7 @@ use tonic::Code;
 
 use crate::await_it::until;
 use crate::cluster::Cluster;
+use crate::forged::{hello, message};
 
 const AUTH: &str = r#"
 [auth]
@@ -169,4 +170,34 @@ async fn a_hang_up_opens_the_audit_trail_again() {
         (!lines.is_empty()).then_some(())
     })
     .await;
+}
+
+// Without this the trail is silent about a process that is broken into.
+#[tokio::test]
+async fn a_process_that_speaks_in_the_name_of_another_is_in_the_audit_trail() {
+    let (cluster, _) = up().await;
+    let n2 = cluster.certificates.trusting(Some("n2"));
+    let refused = hello(&cluster, "n3", "n1", &n2).await;
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    let mut snapshots = SnapshotServiceClient::new(cluster.grpc("n3", &n2));
+    let refused = snapshots.send_message(message("n1")).await;
+    refused.expect_err("a forged message");
+    let trail = cluster.dir().join("audit-n3.jsonl");
+    until("a line of each", async || {
+        let lines = lines(&trail);
+        let written = |method: &str| {
+            lines.iter().any(|line| {
+                let [call, reason] = ["call", "reason"].map(|field| line[field].as_str());
+                (&line["outcome"], &line["name"], &line["role"])
+                    == (&"forbidden".into(), &"n2".into(), &"process".into())
+                    && call.is_some_and(|call| call.ends_with(method))
+                    && reason.is_some_and(|why| why.contains("in the name of process \"n1\""))
+            })
+        };
+        (written("PeerService/Channel") && written("/SendMessage")).then_some(())
+    })
+    .await;
+    let ops = cluster.certificates.trusting(Some("ops"));
+    let account = cluster.get("n3", "/v1/accounts/b", &ops).await;
+    assert_eq!(account.expect("it answers")["status"], 404);
 }

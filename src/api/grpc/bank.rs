@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::super::error::Failure;
 use super::super::identity;
 use super::super::refused::told;
-use super::{account, handle_for, own_account, process_or_here, refused};
+use super::{account, handle_for, noted, own_account, process_or_here, refused};
 use crate::access::caller::Caller;
 use crate::cluster::local_query;
 use crate::node::Handle;
@@ -36,7 +36,7 @@ impl Bank {
         operation: Operation,
     ) -> Result<Result<Receipt, String>, Failure> {
         let answer = local_query::operate(&self.0, key, operation).await?;
-        caller.note_position(answer.position.0);
+        caller.note_answer(&answer);
         answer.outcome.map_or_else(
             |refusal| refused(told(&self.0, refusal)).map(Err),
             |receipt| Ok(Ok(receipt)),
@@ -62,7 +62,7 @@ impl BankService for Bank {
             None => GetBalanceResponse {
                 balance: 0,
                 found: false,
-                error: Refusal::UnknownAccount(account).to_string(),
+                error: noted(&caller, &Refusal::UnknownAccount(account).into()),
             },
         }))
     }

@@ -14,7 +14,7 @@ use super::super::serve::limits::{Resource, client};
 use super::super::time::Instant;
 use super::super::time_argument;
 use super::stream::{Answer, AnswerSender, stream};
-use super::{differences, figures, own_account, process_or_here, watched};
+use super::{differences, figures, named_snapshot, own_account, process_or_here, watched};
 use crate::access::caller::Caller;
 use crate::cluster::audit::Cut;
 use crate::cluster::differences::Sides;
@@ -45,11 +45,12 @@ impl History {
 
     async fn view(
         &self,
+        caller: &Caller,
         snapshot: &str,
         revision: u32,
         among: Among,
     ) -> Result<SnapshotView, Failure> {
-        let snapshot = named(&self.handle, "snapshot_id", snapshot, among).await?;
+        let snapshot = named_snapshot(&self.handle, caller, snapshot, among).await?;
         recorded::view_of(&self.handle, snapshot, going_on(revision)).await
     }
 }
@@ -78,7 +79,7 @@ impl HistoryService for History {
             }
             (None, snapshot) => {
                 let among = Among::Finished;
-                let snapshot = named(&self.handle, "snapshot_id", snapshot, among).await?;
+                let snapshot = named_snapshot(&self.handle, &caller, snapshot, among).await?;
                 let revision = going_on(asked.revision);
                 let found = self.in_snapshot(snapshot, revision, process, account);
                 found.await?
@@ -147,9 +148,10 @@ impl HistoryService for History {
         &self,
         request: Request<BalancesRequest>,
     ) -> Result<Response<Self::BalancesStream>, Status> {
+        let caller = Caller::of(request.extensions());
         let asked = request.into_inner();
         let process = process_or_here("process", &asked.process)?;
-        let view = self.view(&asked.snapshot_id, asked.revision, Among::Finished);
+        let view = self.view(&caller, &asked.snapshot_id, asked.revision, Among::Finished);
         let view = view.await?;
         if let Some(process) = &process {
             recorded::state_of(&view.state, process)?;
@@ -178,8 +180,10 @@ impl HistoryService for History {
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<Snapshot>, Status> {
+        let caller = Caller::of(request.extensions());
         let asked = request.get_ref();
-        let snapshot = named(&self.handle, "snapshot_id", &asked.snapshot_id, Among::All).await?;
+        let named = named_snapshot(&self.handle, &caller, &asked.snapshot_id, Among::All);
+        let snapshot = named.await?;
         let view = match going_on(asked.revision) {
             None => recorded::view_or_assemble(&self.handle, snapshot).await?,
             revision => recorded::view_of(&self.handle, snapshot, revision).await?,
@@ -192,8 +196,9 @@ impl HistoryService for History {
         &self,
         request: Request<RevisionsRequest>,
     ) -> Result<Response<RevisionsResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let asked = &request.get_ref().snapshot_id;
-        let snapshot = named(&self.handle, "snapshot_id", asked, Among::Finished).await?;
+        let snapshot = named_snapshot(&self.handle, &caller, asked, Among::Finished).await?;
         let found = self.handle.revisions(&snapshot).await;
         let found = found.map_err(Failure::from)?;
         if found.is_empty() {
@@ -210,8 +215,9 @@ impl HistoryService for History {
         &self,
         request: Request<ChannelsRequest>,
     ) -> Result<Response<Self::ChannelsStream>, Status> {
+        let caller = Caller::of(request.extensions());
         let asked = request.get_ref();
-        let view = self.view(&asked.snapshot_id, asked.revision, Among::Finished);
+        let view = self.view(&caller, &asked.snapshot_id, asked.revision, Among::Finished);
         let view = view.await?;
         let missing = from_snapshot(&view.state, None);
         let answer = Response::new(stream(&self.handle, move |store, sender| {
@@ -234,8 +240,9 @@ impl HistoryService for History {
         &self,
         request: Request<VerifyRequest>,
     ) -> Result<Response<Verification>, Status> {
+        let caller = Caller::of(request.extensions());
         let asked = request.get_ref();
-        let view = self.view(&asked.snapshot_id, asked.revision, Among::Finished);
+        let view = self.view(&caller, &asked.snapshot_id, asked.revision, Among::Finished);
         let view = view.await?;
         let is_published = view.root.is_some();
         let verification = figures::verification(verify(&view.state), is_published);
@@ -249,6 +256,7 @@ impl HistoryService for History {
         request: Request<DiffRequest>,
     ) -> Result<Response<Self::DiffStream>, Status> {
         let asked = request.get_ref();
+        Caller::of(request.extensions()).note_snapshot(&asked.from_snapshot_id);
         let side = |field, text| named(&self.handle, field, text, Among::Finished);
         let from = side("from_snapshot_id", &asked.from_snapshot_id).await?;
         let from = RevisionRef {
@@ -295,7 +303,11 @@ impl HistoryService for History {
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let permit = client(&request).take(Resource::Watchers, 1)?;
-        let answer = watched::watch(&self.handle, request.into_inner(), permit).await?;
+        let caller = Caller::of(request.extensions());
+        let asked = request.into_inner();
+        let all = Among::All;
+        let snapshot = named_snapshot(&self.handle, &caller, &asked.snapshot_id, all).await?;
+        let answer = watched::watch(&self.handle, snapshot, &asked.last_event_id, permit).await?;
         Ok(Response::new(answer))
     }
 }

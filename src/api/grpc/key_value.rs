@@ -43,7 +43,7 @@ impl KeyValues {
             value: value.map(Into::into),
         };
         let answer = local_query::operate(&self.0, repeat, operation).await?;
-        caller.note_position(answer.position.0);
+        caller.note_answer(&answer);
         answer.outcome.map_or_else(
             |refusal| refused(told(&self.0, refusal)),
             |_| Ok(String::new()),

@@ -13,7 +13,7 @@ use super::super::identity;
 use super::super::refused::told;
 use super::stream::STALL;
 use super::{handle_for, process_or_here, protocol};
-use crate::access::caller::Caller;
+use crate::access::caller::{Caller, Tally};
 use crate::node::{Handle, PendingReplies};
 use crate::process::answer::Answer;
 use crate::process::command::{Commands, Operate};
@@ -98,9 +98,11 @@ impl Drop for Batch {
         let caller = self.caller.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                if let Ok(last) = replies.last().await {
-                    caller.note_position(last.position.0);
+                let mut tally = Tally::default();
+                if let Ok(answers) = replies.all().await {
+                    answers.for_each(|answer| tally.add(&answer));
                 }
+                caller.note(tally);
             });
         }
     }
@@ -213,7 +215,9 @@ fn results(
     hidden: &Hidden,
     answers: impl Iterator<Item = Answer>,
 ) -> ApplyResponse {
+    let mut tally = Tally::default();
     let results = answers.enumerate().map(|(index, answer)| {
+        tally.add(&answer);
         let mut shown = result(handle, answer);
         if hidden.at(index) {
             shown.to_balance = None;
@@ -223,9 +227,7 @@ fn results(
     let response = ApplyResponse {
         results: results.collect(),
     };
-    if let Some(last) = response.results.last() {
-        caller.note_position(last.journal_position);
-    }
+    caller.note(tally);
     response
 }
 

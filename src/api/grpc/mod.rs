@@ -25,18 +25,20 @@ use tonic::{Request, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::Builder as Reflection;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use sizes::{BATCH_BYTES_MAX, REQUEST_BYTES_MAX};
 
 use super::browser;
 use super::error::{Failure, id};
 use super::guard;
+use super::named::{Among, named};
 use super::serve::limits::client;
 use crate::access::caller::Caller;
 use crate::node::Handle;
 use crate::node::peers::discover::UnansweredAddresses;
 use crate::node::peers::service::Peering;
-use crate::process::ids::{AccountId, ProcessId};
+use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
 use crate::proto;
 use crate::proto::chandy_lamport::bank_service_server::BankServiceServer;
@@ -90,7 +92,10 @@ pub async fn router(handle: Handle) -> (Router, HealthReporter) {
         .add_service(Peering::service(handle));
     let mut router = routes.into_axum_router();
     if let Some(authority) = authority {
-        router = router.layer(from_fn_with_state(authority, guard::grpc::keep));
+        router = router
+            .layer(from_fn_with_state(authority, guard::grpc::keep))
+            .layer(PropagateRequestIdLayer::x_request_id())
+            .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid));
     }
     (within_bounds(router), reporter)
 }
@@ -148,6 +153,24 @@ fn refused(refusal: Refusal) -> Result<String, Failure> {
         None => Ok(failure.to_string()),
         Some(_) => Err(failure),
     }
+}
+
+// The sentence of a failure that is answered with OK; the audit trail says that the call was refused.
+fn noted(caller: &Caller, failure: &Failure) -> String {
+    caller.note_refusal(failure.verdict().kind);
+    failure.to_string()
+}
+
+// The snapshot that a request names, also for the audit trail.
+async fn named_snapshot(
+    handle: &Handle,
+    caller: &Caller,
+    text: &str,
+    among: Among,
+) -> Result<SnapshotId, Failure> {
+    let snapshot = named(handle, "snapshot_id", text, among).await;
+    caller.note_snapshot(snapshot.as_ref().map_or(text, SnapshotId::as_str));
+    snapshot
 }
 
 fn account(field: &str, text: &str) -> Result<AccountId, Failure> {

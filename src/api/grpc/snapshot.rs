@@ -8,13 +8,13 @@ use tonic::{Request, Response, Status};
 
 use super::super::error::{Failure, id};
 use super::super::identity;
-use super::super::named::{Among, named, new_id};
+use super::super::named::{Among, new_id};
 use super::super::recorded::{absent, blocking};
 use super::super::serve::limits::{Client, Permit, Resource, client};
 use super::deadline::patience;
 use super::recorded::{Reader, what_is_missing};
-use super::refused;
 use super::sizes::ANSWER_BYTES_MAX;
+use super::{named_snapshot, noted, refused};
 use crate::access::caller::Caller;
 use crate::config::{Member, Transport};
 use crate::history::part::Part;
@@ -70,9 +70,13 @@ impl SnapshotService for Snapshots {
         &self,
         request: Request<InitiateSnapshotRequest>,
     ) -> Result<Response<InitiateSnapshotResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let wanted = match request.get_ref().snapshot_id.as_str() {
             "" => None,
-            named => Some(new_id("snapshot_id", named)?),
+            named => {
+                caller.note_snapshot(named);
+                Some(new_id("snapshot_id", named)?)
+            }
         };
         let patience = patience(&request, WAIT_MAX);
         let initiated = self.handle.initiate(wanted, None, Some(patience)).await;
@@ -80,12 +84,12 @@ impl SnapshotService for Snapshots {
             Ok(initiated) => initiated,
             Err(why) => {
                 return Ok(Response::new(InitiateSnapshotResponse {
-                    error: not_begun(why)?,
+                    error: not_begun(&caller, why)?,
                     ..InitiateSnapshotResponse::default()
                 }));
             }
         };
-        Caller::of(request.extensions()).note_snapshot(initiated.snapshot.as_str());
+        caller.note_snapshot(initiated.snapshot.as_str());
         let mut initiated_at = initiated.clock;
         if !initiated.fresh {
             let known = self.handle.find_or_assemble(&initiated.snapshot).await;
@@ -152,11 +156,13 @@ impl SnapshotService for Snapshots {
         &self,
         request: Request<GetSnapshotRequest>,
     ) -> Result<Response<GetSnapshotResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let asked = &request.get_ref().snapshot_id;
-        let snapshot = named(&self.handle, "snapshot_id", asked, Among::All).await?;
+        let snapshot = named_snapshot(&self.handle, &caller, asked, Among::All).await?;
         let reading = self.handle.store().retention().reading(&snapshot);
         let part = self.part(&snapshot, Wait::of(&request)).await?;
         let Some(part) = part else {
+            caller.note_refusal("not-recorded");
             return Ok(Response::new(GetSnapshotResponse {
                 error: format!(
                     "process {} has not recorded {snapshot:?}",
@@ -178,12 +184,13 @@ impl SnapshotService for Snapshots {
         &self,
         request: Request<GetGlobalSnapshotRequest>,
     ) -> Result<Response<GetGlobalSnapshotResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let asked = &request.get_ref().snapshot_id;
-        let snapshot = named(&self.handle, "snapshot_id", asked, Among::All).await?;
+        let snapshot = named_snapshot(&self.handle, &caller, asked, Among::All).await?;
         let view = self.finished(&snapshot, Wait::of(&request));
         let Some(view) = view.await? else {
             return Ok(Response::new(GetGlobalSnapshotResponse {
-                error: absent(&self.handle, snapshot.clone()).await?.to_string(),
+                error: noted(&caller, &absent(&self.handle, snapshot.clone()).await?),
                 snapshot_id: snapshot.to_string(),
                 ..GetGlobalSnapshotResponse::default()
             }));
@@ -307,11 +314,12 @@ impl Snapshots {
 }
 
 // The sentence if the call is answered with OK, otherwise the failure.
-fn not_begun(why: NotBegun) -> Result<String, Failure> {
-    match why {
-        NotBegun::Refused(refusal) => refused(refusal),
-        NotBegun::Reserved { .. } => Ok(why.to_string()),
-        why => Err(why.into()),
+fn not_begun(caller: &Caller, why: NotBegun) -> Result<String, Failure> {
+    let failure = Failure::from(why);
+    match &failure {
+        Failure::NotBegun(NotBegun::Reserved { .. }) => Ok(noted(caller, &failure)),
+        _ if failure.verdict().grpc.is_none() => Ok(noted(caller, &failure)),
+        _ => Err(failure),
     }
 }
 

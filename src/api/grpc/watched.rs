@@ -5,16 +5,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::super::error::Failure;
-use super::super::named::{Among, named};
 use super::super::recorded::absent;
 use super::super::serve::limits::Permit;
 use super::figures;
 use super::stream::{Answer, STALL};
 use crate::node::{Event, Handle, Happening, Watch};
+use crate::process::ids::SnapshotId;
 use crate::proto::snapledger::snapshot_event::Body;
-use crate::proto::snapledger::{
-    PartCollected, SnapshotBegun, SnapshotEvent, StateRecorded, WatchRequest,
-};
+use crate::proto::snapledger::{PartCollected, SnapshotBegun, SnapshotEvent, StateRecorded};
 
 /// The events queued for the connection.
 const EVENTS_WAITING: usize = 16;
@@ -22,11 +20,11 @@ const EVENTS_WAITING: usize = 16;
 /// Watches a snapshot while the permit is held.
 pub(super) async fn watch(
     handle: &Handle,
-    asked: WatchRequest,
+    snapshot: SnapshotId,
+    last_event_id: &str,
     permit: Permit,
 ) -> Result<Answer<SnapshotEvent>, Failure> {
-    let snapshot = named(handle, "snapshot_id", &asked.snapshot_id, Among::All).await?;
-    let seen = Some(&*asked.last_event_id).filter(|seen| !seen.is_empty());
+    let seen = Some(last_event_id).filter(|seen| !seen.is_empty());
     let Some(watch) = handle.watch(&snapshot, seen).await? else {
         return Err(absent(handle, snapshot).await?);
     };

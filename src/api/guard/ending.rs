@@ -7,10 +7,13 @@ use axum::body::Body;
 use hyper::body::{Body as _, Bytes, Frame, SizeHint};
 use tonic::Status;
 
-use crate::access::caller::Caller;
+use super::Call;
+use crate::access::trail::{Ended, Outcome};
+use crate::api::ended;
 use crate::api::trailers;
 
 const ENDED: &str = "the token or certificate of this call was revoked or has expired";
+const CUT_OFF: &str = "the client or its connection ended it";
 
 /// How a body tells that it is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,24 +35,35 @@ impl Kind {
 pub(super) struct Ending {
     body: Body,
     ended: Pin<Box<dyn Future<Output = ()> + Send>>,
-    caller: Caller,
-    kind: Kind,
+    call: Call,
+    /// Whether its end is always a line of the audit trail; otherwise only one that is a refusal.
+    closes: bool,
+    end: End,
+}
+
+/// How a body ends.
+enum End {
+    /// Its receiver has not waited for it.
+    CutOff,
+    Whole,
+    Early(Ended),
 }
 
 impl Ending {
-    pub(super) fn new(body: Body, caller: Caller, kind: Kind) -> Self {
+    pub(super) fn new(body: Body, call: Call, closes: bool) -> Self {
         Self {
             body,
-            ended: Box::pin(caller.clone().ended()),
-            caller,
-            kind,
+            ended: Box::pin(call.caller.clone().ended()),
+            call,
+            closes,
+            end: End::CutOff,
         }
     }
 
     // The end of the rights also wakes the source of the answer, perhaps first: an answer that ends for that reason must not
     // pass as a whole one.
     fn has_ended(&mut self, context: &mut Context<'_>) -> bool {
-        self.caller.has_ended() || self.ended.as_mut().poll(context).is_ready()
+        self.call.caller.has_ended() || self.ended.as_mut().poll(context).is_ready()
     }
 }
 
@@ -64,12 +78,26 @@ impl hyper::body::Body for Ending {
         if !self.body.is_end_stream() && self.has_ended(context) {
             // Dropping the body tells the source of the answer that its receiver is gone.
             self.body = Body::empty();
-            return Poll::Ready(Some(match self.kind {
+            self.end = End::Early(Ended::because(Outcome::Unauthenticated, ENDED));
+            return Poll::Ready(Some(match self.call.kind {
                 Kind::Rest => Err(axum::Error::new(std::io::Error::other(ENDED))),
                 Kind::Grpc => Ok(trailers::ending_with(&Status::unauthenticated(ENDED))),
             }));
         }
-        Pin::new(&mut self.body).poll_frame(context)
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.end = ended::of_headers(trailers).map_or(End::Whole, End::Early);
+                }
+            }
+            Poll::Ready(Some(Err(_))) => {
+                self.end = End::Early(Ended::plainly(Outcome::Failed));
+            }
+            Poll::Ready(None) if matches!(self.end, End::CutOff) => self.end = End::Whole,
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -78,5 +106,20 @@ impl hyper::body::Body for Ending {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let ended = match std::mem::replace(&mut self.end, End::Whole) {
+            End::Early(ended) => ended,
+            _ if !self.closes => return,
+            End::Whole => Ended::plainly(Outcome::Closed),
+            End::CutOff => Ended::because(Outcome::Closed, CUT_OFF),
+        };
+        match self.closes {
+            true => self.call.close(ended),
+            false => self.call.end(ended),
+        }
     }
 }

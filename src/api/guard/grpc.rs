@@ -3,10 +3,10 @@
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::ending::Kind;
-use super::{Call, admit, request_id, watched};
+use super::{Call, admit, asked};
 use crate::access::authority::Authority;
 use crate::access::role::Need;
 use crate::access::table::of_method;
@@ -24,24 +24,13 @@ pub(in crate::api) async fn keep(
     if rule.need == Need::Public {
         return next.run(request).await;
     }
-    let caller = match admit(&authority, rule, &request) {
+    let asked = asked(rule, &request);
+    let caller = match admit(&authority, &asked, &request) {
         Ok(caller) => caller,
         Err(denied) => return Status::from(Failure::from(denied)).into_http(),
     };
-    let call = Call {
-        authority,
-        rule,
-        caller: caller.clone(),
-        request_id: request_id(request.headers()),
-        kind: Kind::Grpc,
-    };
-    request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(caller.clone());
+    let call = Call::new(authority, asked, caller, Kind::Grpc);
     let response = next.run(request).await;
-    // A failure has its status in the headers.
-    let status = Status::from_header_map(response.headers());
-    let outcome = match status.map(|status| status.code()) {
-        None | Some(Code::Ok) => "ok".to_owned(),
-        Some(code) => format!("{code:?}"),
-    };
-    watched(response, call, outcome)
+    call.answer(response)
 }

@@ -14,12 +14,14 @@ use axum::http::{HeaderMap, header};
 use axum::response::Response;
 
 use super::denied::Denied;
+use super::ended;
 use crate::access::LoginRefused;
 use crate::access::authority::Authority;
 use crate::access::caller::Caller;
 use crate::access::connection::Connection;
 use crate::access::role::{Capacity, Need};
 use crate::access::table::Rule;
+use crate::access::trail::{Asked, Ended, Outcome};
 use ending::{Ending, Kind};
 
 /// The longest request id in the audit trail, in bytes.
@@ -35,18 +37,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 }
 
 /// The caller of a request, if it may make this call.
-fn admit(authority: &Authority, rule: Rule, request: &Request) -> Result<Caller, Denied> {
+fn admit(authority: &Authority, asked: &Asked, request: &Request) -> Result<Caller, Denied> {
     let caller = identified(authority, request).map_err(|refused| {
-        let connection = request.extensions().get::<Connection>();
-        let address = connection.map(|connection| connection.address);
-        authority.login_refused(rule, &refused, address);
+        authority.login_refused(asked, &refused);
         Denied::Unauthenticated {
             refused,
             realm: authority.cluster().to_owned(),
         }
     })?;
     let capacity = caller.grant().map(|grant| grant.capacity);
-    match capacity.is_some_and(|capacity| rule.allows(capacity)) {
+    match capacity.is_some_and(|capacity| asked.rule.allows(capacity)) {
         true => Ok(caller),
         false => {
             let denied = Denied::Role {
@@ -54,10 +54,21 @@ fn admit(authority: &Authority, rule: Rule, request: &Request) -> Result<Caller,
                 capacity: capacity
                     .map(|capacity| capacity.to_string())
                     .unwrap_or_default(),
-                need: rule.need,
+                need: asked.rule.need,
             };
-            Err(forbidden(authority, rule, &caller, denied))
+            authority.ended(asked, &caller, Ended::from(&denied));
+            Err(denied)
         }
+    }
+}
+
+fn asked(rule: Rule, request: &Request) -> Asked {
+    let connection = request.extensions().get::<Connection>();
+    Asked {
+        rule,
+        address: connection.map(|connection| connection.address),
+        request_id: request_id(request.headers()),
+        snapshot: None,
     }
 }
 
@@ -75,56 +86,79 @@ pub(super) fn may_see_snapshots(authority: &Authority, request: &Request) -> boo
     matches!(capacity, Some(Capacity::Role(role)) if Need::Audit.roles().contains(&role))
 }
 
-fn forbidden(authority: &Authority, rule: Rule, caller: &Caller, denied: Denied) -> Denied {
-    authority.forbidden(rule, caller, denied.to_string());
-    denied
-}
-
-/// Whether the audit trail has a line for each such call. Calls of processes are too many, and have their own journal.
-fn is_audited(rule: Rule, caller: &Caller) -> bool {
-    let is_client = caller
-        .grant()
-        .is_some_and(|grant| grant.capacity != Capacity::Process);
-    is_client && !matches!(rule.need, Need::Public | Need::Known | Need::Process)
-}
-
-/// The answer, which ends when the rights of its caller do, with a line in the audit trail.
-fn watched(response: Response, call: Call, outcome: String) -> Response {
-    let is_stream = call.kind == Kind::Grpc && call.rule.call.ends_with("/Stream");
-    let outcome = match is_stream && outcome == "ok" {
-        true => "opened".to_owned(),
-        false => outcome,
-    };
-    let Call {
-        authority,
-        rule,
-        caller,
-        request_id,
-        kind,
-    } = call;
-    if is_audited(rule, &caller) {
-        let is_open = outcome == "opened";
-        authority.answered(rule, &caller, outcome, request_id.clone());
-        if is_open {
-            authority.closes(rule, &caller, request_id);
-        }
-    }
-    response.map(|body| match kind.has_stream(&body) {
-        true => Body::new(Ending::new(body, caller, kind)),
-        false => body,
-    })
-}
-
-/// A call in progress.
+/// A call in progress. It has its line in the audit trail also if it is dropped before its answer: what its client did not
+/// wait for may have been done.
 struct Call {
     authority: Authority,
-    rule: Rule,
+    asked: Asked,
     caller: Caller,
-    request_id: Option<String>,
     kind: Kind,
+    has_ended: bool,
+}
+
+impl Call {
+    fn new(authority: Authority, asked: Asked, caller: Caller, kind: Kind) -> Self {
+        Self {
+            authority,
+            asked,
+            caller,
+            kind,
+            has_ended: false,
+        }
+    }
+
+    /// The answer, which ends when the rights of its caller do.
+    fn answer(mut self, response: Response) -> Response {
+        let failure = match self.kind {
+            Kind::Rest => ended::failure_of_rest(&response),
+            Kind::Grpc => ended::failure_of_grpc(&response),
+        };
+        let is_stream = self.kind == Kind::Grpc && self.asked.rule.call.ends_with("/Stream");
+        let ended = failure.unwrap_or_else(|| match is_stream {
+            true => Ended::plainly(Outcome::Opened),
+            false => Ended::answered(&self.caller),
+        });
+        let closes = ended.outcome == Outcome::Opened;
+        self.end(ended);
+        response.map(|body| match self.kind.has_stream(&body) {
+            true => Body::new(Ending::new(body, self, closes)),
+            false => body,
+        })
+    }
+
+    /// Writes a line, if the trail has one for such a call.
+    fn end(&mut self, ended: Ended) {
+        self.has_ended = true;
+        if self.is_audited() || ended.outcome == Outcome::Forbidden {
+            self.authority.ended(&self.asked, &self.caller, ended);
+        }
+    }
+
+    /// Writes the line of the end of a stream, once its last operation has ended.
+    fn close(&mut self, ended: Ended) {
+        if self.is_audited() || ended.outcome == Outcome::Forbidden {
+            self.authority.closes(&self.asked, &self.caller, ended);
+        }
+    }
+
+    // Calls of processes are too many, and have their own journal.
+    fn is_audited(&self) -> bool {
+        let grant = self.caller.grant();
+        let is_client = grant.is_some_and(|grant| grant.capacity != Capacity::Process);
+        let need = self.asked.rule.need;
+        is_client && !matches!(need, Need::Public | Need::Known | Need::Process)
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.end(Ended::plainly(Outcome::Unanswered));
+        }
+    }
 }
 
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get("x-request-id")?.to_str().ok()?;
-    (id.len() <= REQUEST_ID_BYTES_MAX).then(|| id.to_owned())
+    Some(id[..id.len().min(REQUEST_ID_BYTES_MAX)].to_owned())
 }

@@ -2,16 +2,15 @@
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
-use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::ending::Kind;
-use super::{Call, admit, forbidden, request_id, watched};
+use super::{Call, admit, asked};
 use crate::access::authority::Authority;
 use crate::access::role::Need;
 use crate::access::table::of_route;
-use crate::api::denied::Denied;
+use crate::access::trail::Ended;
 use crate::api::error::Failure;
 use crate::api::rest::NOT_UTF_8;
 use crate::api::unread;
@@ -31,47 +30,39 @@ pub(in crate::api) async fn keep(
     if rule.need == Need::Public {
         return next.run(request).await;
     }
-    let caller = match admit(&authority, rule, &request) {
+    let mut asked = asked(rule, &request);
+    let segments = segments.as_ref().ok();
+    asked.snapshot = segments.and_then(|segments| segment(segments, "id"));
+    let caller = match admit(&authority, &asked, &request) {
         Ok(caller) => caller,
         Err(denied) => {
             unread::discard(request).await;
             return Failure::from(denied).into_response();
         }
     };
-    let Ok(segments) = segments else {
-        return Failure::malformed("path", NOT_UTF_8).into_response();
+    let mut call = Call::new(authority, asked, caller.clone(), Kind::Rest);
+    let may_touch = match segments {
+        None => Err(Failure::malformed("path", NOT_UTF_8)),
+        // An auditor sees all accounts, and no other role than a teller is bound to some.
+        Some(segments) => match segment(segments, "account") {
+            None => Ok(()),
+            Some(account) => caller
+                .check(|| "account".to_owned(), &account)
+                .map_err(Failure::from),
+        },
     };
-    for (name, value) in &segments {
-        match name {
-            // An auditor sees all accounts, and no other role than a teller is bound to some.
-            "account" => {
-                if let Err(foreign) = caller.check(|| name.to_owned(), value) {
-                    let denied = Denied::Account(foreign);
-                    let denied = forbidden(&authority, rule, &caller, denied);
-                    unread::discard(request).await;
-                    return Failure::from(denied).into_response();
-                }
-            }
-            "id" => caller.note_snapshot(value),
-            _ => {}
-        }
+    if let Err(refused) = may_touch {
+        call.end(Ended::from(&refused));
+        unread::discard(request).await;
+        return refused.into_response();
     }
-    let call = Call {
-        authority,
-        rule,
-        caller: caller.clone(),
-        request_id: request_id(request.headers()),
-        kind: Kind::Rest,
-    };
     request.extensions_mut().insert(caller);
     let response = next.run(request).await;
-    let outcome = outcome(response.status());
-    watched(response, call, outcome)
+    call.answer(response)
 }
 
-fn outcome(status: StatusCode) -> String {
-    match status.is_success() || status.is_redirection() {
-        true => "ok".to_owned(),
-        false => status.as_u16().to_string(),
-    }
+fn segment(segments: &RawPathParams, wanted: &str) -> Option<String> {
+    let mut segments = segments.into_iter();
+    let found = segments.find(|(name, _)| *name == wanted);
+    found.map(|(_, value)| value.to_owned())
 }

@@ -94,7 +94,7 @@ impl Call {
     // The receipt, and the answer of the turn; a repeat gets those of the first call.
     async fn perform(&self, operation: Operation) -> Result<(Receipt, Answer), Failure> {
         let answer = local_query::operate(&self.app.handle, self.key.clone(), operation).await?;
-        self.caller.note_position(answer.position.0);
+        self.caller.note_answer(&answer);
         let outcome = answer.outcome.clone();
         let receipt = outcome.map_err(|refusal| told(&self.app.handle, refusal))?;
         Ok((receipt, answer))

@@ -130,7 +130,7 @@ async fn set(
     let snapshot = id("snapshot_id", text, SnapshotId::parse)?;
     match app.handle.pin(&snapshot, pinned, actor).await? {
         Some(set) => {
-            caller.note_position(set.position.0);
+            caller.note_position(set.position);
             let pin = app.handle.store().retention().pin_of(&snapshot);
             let not_known_by = Some(set.reply).filter(|ignorant| !ignorant.is_empty());
             Ok(answer(&Pinned {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::super::error::Failure;
 use super::super::time::rfc3339;
 use super::json::Json;
+use crate::access::trail::Ended;
 
 /// The URI prefix of problem types; it need not resolve.
 const TYPES: &str = "https://snapledger.invalid/problems/";
@@ -50,6 +51,7 @@ impl IntoResponse for Failure {
             since,
         };
         let mut response = (verdict.http, Json(problem)).into_response();
+        response.extensions_mut().insert(Ended::from(&self));
         let headers = response.headers_mut();
         let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
         set(header::CONTENT_TYPE, "application/problem+json");

@@ -63,6 +63,9 @@ pub(super) async fn initiate(
     let wait = Wait::of(&client, &uri)?;
     let deadline = wanted.deadline.as_deref().map(deadline).transpose()?;
     let wanted = wanted.snapshot_id.as_deref();
+    if let Some(text) = wanted {
+        caller.note_snapshot(text);
+    }
     let wanted = wanted.map(|text| new_id("snapshot_id", text)).transpose()?;
     let initiated = app.handle.initiate(wanted, deadline, wait.left()).await??;
     caller.note_snapshot(initiated.snapshot.as_str());
