@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
@@ -240,18 +240,13 @@ impl Authority {
 
     /// Counts and reports a refused log-in.
     pub fn login_refused(&self, asked: &Asked, refused: &LoginRefused) {
-        let reported = self
-            .0
-            .refusals
-            .count(refused, asked.address.map(|address| address.ip()));
-        let Some(also) = reported else {
-            return;
-        };
         let ended = Ended::because(Outcome::Unauthenticated, refused.to_string());
-        self.0.trail.add(Line {
-            also_refused: Some(also).filter(|also| *also > 0),
-            ..Line::of(asked, &Caller::default(), ended)
-        });
+        let line = Line::of(asked, &Caller::default(), ended);
+        let address = asked.address.map(|address| address.ip());
+        let refusals = &self.0.refusals;
+        if let Some(line) = refusals.count(refused, address, line, Instant::now()) {
+            self.0.trail.add(line);
+        }
     }
 
     /// Reports the end of a call. Counts it if its caller has not the right.
@@ -274,6 +269,14 @@ impl Authority {
         });
     }
 
+    /// Writes what the audit trail still holds back.
+    pub fn end(&self) {
+        for line in self.0.refusals.rest() {
+            self.0.trail.add(line);
+        }
+        self.flush();
+    }
+
     /// Waits until the audit trail is written.
     pub fn flush(&self) {
         self.0.trail.flush();
@@ -292,6 +295,9 @@ impl Authority {
             tokio::select! {
                 _ = hung_up => self.0.trail.reopen(),
                 () = tokio::time::sleep(LOOK) => {}
+            }
+            for line in self.0.refusals.due(Instant::now()) {
+                self.0.trail.add(line);
             }
             let authority = self.clone();
             // A read may hang, such as on a network file system.

@@ -325,7 +325,7 @@ impl Caller {
             expires: None,
             live,
         };
-        Self::known(Arc::new(grant), None)
+        Self::known(Arc::new(grant))
     }
 }
 

@@ -23,6 +23,7 @@ pub mod table;
 pub mod token;
 pub mod token_file;
 pub mod trail;
+mod trail_file;
 
 pub use jwt::KeySetError;
 pub use refusals::LoginRefused;

@@ -122,13 +122,14 @@ pub fn create_private(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Opens a file to append to it; a new one has mode 0600. A link is refused, not followed.
+/// Opens a file to append to it and to read it; a new one has mode 0600. A link is refused, not followed.
 ///
 /// # Errors
 /// That of the operating system; [`PrivateFileError::NotPrivate`] as an error of kind `Other`.
 pub fn append_private(path: &Path) -> io::Result<File> {
     let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let file = OpenOptions::new()
+        .read(true)
         .append(true)
         .create(true)
         .mode(0o600)

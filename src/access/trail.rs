@@ -4,32 +4,31 @@
 //! Lines are written by a thread of their own, so a slow disk delays no call. The queue is bounded: what it cannot take is
 //! counted and reported, since a trail with holes must say so.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
+};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::caller::{Caller, Grant, Notes, Via};
-use super::private_file::append_private;
 use super::role::Capacity;
 use super::table::Rule;
+use super::trail_file::{RETRY, TrailFile};
 use crate::process::hidden::is_hidden;
 
 /// Lines that wait to be written.
 const QUEUE_MAX: usize = 16 << 10;
 /// The longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 1024;
-/// The time between two attempts to open a file that failed, and between two reports of it.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// How a call ended: the same word on REST and gRPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -119,7 +118,8 @@ pub struct Asked {
 /// A line of the trail.
 #[derive(Debug, Clone, Serialize)]
 pub struct Line {
-    /// When the call was answered.
+    /// When the call was answered, with six decimals, so that lines sort as text.
+    #[serde(serialize_with = "with_six_decimals")]
     pub time: Timestamp,
     /// The name of the caller; `None` for a refused log-in.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -160,6 +160,10 @@ pub struct Line {
     /// Refused log-ins of the address since the last line about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub also_refused: Option<u64>,
+}
+
+fn with_six_decimals<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.6}"))
 }
 
 impl Line {
@@ -226,12 +230,7 @@ impl Trail {
         let lost = Counter::default();
         let sink = match path {
             None => Sink::Log,
-            Some(path) => Sink::File(Box::new(LogFile {
-                file: Some(BufWriter::new(append_private(path)?)),
-                path: path.to_owned(),
-                failed: None,
-                lost: lost.clone(),
-            })),
+            Some(path) => Sink::File(Box::new(TrailFile::open(path, lost.clone())?)),
         };
         let (queue, lines) = sync_channel(QUEUE_MAX);
         let thread = std::thread::Builder::new().name("audit".to_owned());
@@ -293,39 +292,35 @@ impl Drop for Trail {
 
 enum Sink {
     Log,
-    File(Box<LogFile>),
-}
-
-struct LogFile {
-    path: PathBuf,
-    /// `None` after a failure.
-    file: Option<BufWriter<File>>,
-    /// When it was last reported.
-    failed: Option<Instant>,
-    lost: Counter,
+    File(Box<TrailFile>),
 }
 
 fn write_all(messages: &Receiver<Message>, mut sink: Sink) {
     loop {
         let message = match messages.try_recv() {
             Ok(message) => message,
-            Err(TryRecvError::Disconnected) => return sink.flush(),
+            Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) => {
                 sink.flush();
-                match messages.recv() {
+                match messages.recv_timeout(sink.patience()) {
                     Ok(message) => message,
-                    Err(_) => return,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
         };
-        match message {
-            Message::Line(line) => sink.write(&line),
-            Message::Reopen => sink.reopen(),
-            Message::Flush(done) => {
-                sink.flush();
+        match (message, &mut sink) {
+            (Message::Line(line), _) => sink.write(&line),
+            (Message::Reopen, Sink::File(file)) => file.reopen(),
+            (Message::Flush(done), _) => {
+                sink.flush_now();
                 let _gone = done.send(());
             }
+            (Message::Reopen, Sink::Log) => {}
         }
+    }
+    if let Sink::File(mut file) = sink {
+        file.end();
     }
 }
 
@@ -341,16 +336,21 @@ impl Sink {
 
     fn flush(&mut self) {
         if let Self::File(file) = self {
-            let flushed = file.file.as_mut().map_or(Ok(()), BufWriter::flush);
-            flushed.unwrap_or_else(|error| file.fail(&error));
+            file.flush();
         }
     }
 
-    fn reopen(&mut self) {
-        self.flush();
+    fn flush_now(&mut self) {
         if let Self::File(file) = self {
-            file.failed = None;
-            file.open();
+            file.flush_now();
+        }
+    }
+
+    // The time until what waits is tried again.
+    fn patience(&self) -> Duration {
+        match self {
+            Self::File(file) if file.has_pending() => RETRY,
+            _ => Duration::from_secs(3600),
         }
     }
 }
@@ -369,44 +369,6 @@ fn escaped(text: String) -> String {
         }
     }
     escaped
-}
-
-impl LogFile {
-    fn open(&mut self) {
-        match append_private(&self.path) {
-            Ok(file) => {
-                self.file = Some(BufWriter::new(file));
-                self.failed = None;
-            }
-            Err(error) => self.fail(&error),
-        }
-    }
-
-    fn write(&mut self, text: &str) {
-        if self.file.is_none() && self.failed.is_none_or(|at| at.elapsed() >= RETRY) {
-            self.open();
-        }
-        let Some(file) = &mut self.file else {
-            self.lost.inc();
-            return;
-        };
-        if let Err(error) = writeln!(file, "{text}") {
-            self.lost.inc();
-            self.fail(&error);
-        }
-    }
-
-    fn fail(&mut self, error: &io::Error) {
-        // The buffered rest would fail again when dropped.
-        if let Some(file) = self.file.take() {
-            let (_file, _unwritten) = file.into_parts();
-        }
-        if self.failed.is_none_or(|at| at.elapsed() >= RETRY) {
-            let path = self.path.display();
-            tracing::error!(%error, "the audit trail {path} cannot be written, and lines are lost until it can");
-        }
-        self.failed = Some(Instant::now());
-    }
 }
 
 #[cfg(test)]
@@ -473,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_cannot_be_written_are_counted_and_later_ones_are_written() {
+    fn lines_that_cannot_be_written_wait_until_they_can() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("audit.jsonl");
         let trail = Trail::open(Some(&path)).expect("it is new");
@@ -481,13 +443,38 @@ mod tests {
         // A directory cannot be opened to append.
         std::fs::create_dir(&path).expect("the name is free");
         trail.reopen();
-        trail.add(line("lost"));
+        trail.add(line("one"));
         trail.flush();
-        assert_eq!(trail.lost.get(), 1);
         std::fs::remove_dir(&path).expect("it is empty");
-        trail.reopen();
-        trail.add(line("written"));
+        trail.add(line("two"));
         trail.flush();
-        assert_eq!(reasons(&path), ["written"]);
+        assert_eq!(reasons(&path), ["one", "two"]);
+        assert_eq!(trail.lost.get(), 0);
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_at_the_end_are_counted() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("audit.jsonl");
+        let trail = Trail::open(Some(&path)).expect("it is new");
+        std::fs::remove_file(&path).expect("it is ours");
+        std::fs::create_dir(&path).expect("the name is free");
+        trail.reopen();
+        trail.add(line("lost"));
+        let lost = trail.lost.clone();
+        drop(trail);
+        assert_eq!(lost.get(), 1);
+    }
+
+    #[test]
+    fn times_sort_as_text() {
+        let shown = |nanosecond| {
+            let time = Timestamp::from_nanosecond(nanosecond).expect("a time");
+            let line = Line { time, ..line("") };
+            let line = serde_json::to_value(line).expect("a line");
+            line["time"].as_str().expect("a text").to_owned()
+        };
+        assert_eq!(shown(0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(shown(1_200_000_999), "1970-01-01T00:00:01.200000Z");
     }
 }

@@ -120,11 +120,13 @@ impl Guarded {
     pub(crate) fn trail(&self) -> Vec<Value> {
         let auth = self.host.handle().config().auth.as_ref();
         auth.expect("it is on").flush();
-        let text = std::fs::read_to_string(self.dir.path().join("audit.jsonl"));
-        let text = text.expect("there is a trail");
-        text.lines()
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect()
+        lines(self.dir.path())
+    }
+
+    /// Stops the node; returns the lines of the audit trail.
+    pub(crate) async fn stopped(self) -> Vec<Value> {
+        self.host.stop().await;
+        lines(self.dir.path())
     }
 
     /// The address of the REST port.
@@ -230,6 +232,14 @@ impl Guarded {
     pub(crate) async fn stop(self) {
         self.host.stop().await;
     }
+}
+
+fn lines(dir: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(dir.join("audit.jsonl"));
+    let text = text.expect("there is a trail");
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
 }
 
 /// A call with a token.

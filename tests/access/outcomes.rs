@@ -93,6 +93,25 @@ async fn a_refused_operation_is_refused_on_both_ports_and_has_no_position() {
     let expected = refused("insufficient-funds");
     assert_eq!(newest(&node, "transfer"), [expected.clone(), expected]);
 
+    // What is done has its own position.
+    let paid = post(&node, "/v1/accounts/a/withdrawals", json!({"amount": 1})).await;
+    let answer = bank.withdraw(with_token(teller, withdraw(1))).await;
+    assert!(answer.expect("an answer").get_ref().success);
+    let position = paid["journal_position"].as_u64().expect("a number");
+    let done = |position: u64| [json!("ok"), Value::Null, json!(position)];
+    assert_eq!(
+        newest(&node, "withdraw"),
+        [done(position), done(position + 1)]
+    );
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_unknown_malformed_or_too_long_is_refused_on_both_ports() {
+    let node = funded().await;
+    let teller = node.token(Role::Teller);
+    let mut bank = BankServiceClient::new(node.channel());
+    let refused = |reason: &str| [json!("refused"), json!(reason), Value::Null];
     // A read of what is not there.
     node.send("GET", "/v1/accounts/none", Some(teller), None)
         .await;
@@ -127,17 +146,6 @@ async fn a_refused_operation_is_refused_on_both_ports_and_has_no_position() {
     let too_long = too_long.await;
     assert_eq!(too_long["outcome"], "refused", "{too_long}");
     assert_eq!(too_long["reason"], "value-too-long", "{too_long}");
-
-    // What is done has its own position.
-    let paid = post(&node, "/v1/accounts/a/withdrawals", json!({"amount": 1})).await;
-    let answer = bank.withdraw(with_token(teller, withdraw(1))).await;
-    assert!(answer.expect("an answer").get_ref().success);
-    let position = paid["journal_position"].as_u64().expect("a number");
-    let done = |position: u64| [json!("ok"), Value::Null, json!(position)];
-    assert_eq!(
-        newest(&node, "withdraw"),
-        [done(position), done(position + 1)]
-    );
     node.stop().await;
 }
 

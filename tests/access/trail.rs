@@ -200,5 +200,11 @@ async fn a_flood_of_refused_log_ins_is_counted_and_reported_once() {
         .filter(|line| line["outcome"] == "unauthenticated")
         .count();
     assert_eq!(refused, 1);
-    node.stop().await;
+    let lines = node.stopped().await;
+    let rest = lines.last().expect("a line");
+    assert_eq!(
+        (lines.len(), &rest["outcome"]),
+        (2, &json!("unauthenticated"))
+    );
+    assert_eq!(rest["also_refused"], 48, "the rest of the flood: {rest}");
 }

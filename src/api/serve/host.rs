@@ -114,7 +114,7 @@ impl Host {
             }
         }
         if let Some(authority) = &self.node.handle().config().auth {
-            authority.flush();
+            authority.end();
         }
         self.node.stop().await;
     }
