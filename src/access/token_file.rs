@@ -29,7 +29,7 @@ pub struct TokenFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredToken {
-    /// Unique in the file.
+    /// The holder. While its token is renewed it has two, with the same rights.
     pub name: String,
     /// What its holder may do.
     pub role: Role,
@@ -43,6 +43,12 @@ pub struct StoredToken {
     /// When it ends; `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
+}
+
+impl StoredToken {
+    fn has_rights_of(&self, other: &Self) -> bool {
+        self.role == other.role && self.accounts == other.accounts
+    }
 }
 
 /// The token file cannot be used.
@@ -69,9 +75,19 @@ pub enum TokenFileError {
     },
     /// There is a token of this name.
     #[error(
-        "there is a token named {0:?} in the file; choose another name, or revoke it first: snapledger token revoke {0:?}"
+        "there is a token named {0:?} in the file; choose another name, or give its holder a new token: snapledger token renew {0:?}"
     )]
     Taken(String),
+    /// The name has two tokens.
+    #[error(
+        "{0:?} has two tokens already; end the older one first: snapledger token revoke {0:?} --older"
+    )]
+    Renewed(String),
+    /// The name has one token.
+    #[error(
+        "{0:?} has one token alone; make the new one first: snapledger token renew {0:?}; or revoke it without --older"
+    )]
+    NotRenewed(String),
     /// There is no token of this name.
     #[error("there is no token named {0:?} in the file; `snapledger token list` names them")]
     Unknown(String),
@@ -108,9 +124,12 @@ impl TokenFile {
         })?;
         for (index, token) in file.tokens.iter().enumerate() {
             check_grant(&token.name, token.role, &token.accounts).map_err(&malformed)?;
-            let before = &file.tokens[..index];
-            if before.iter().any(|other| other.name == token.name) {
-                return Err(malformed(format!("two tokens are named {:?}", token.name)));
+            let mut before = file.tokens[..index].iter();
+            if before.any(|other| other.name == token.name && !other.has_rights_of(token)) {
+                return Err(malformed(format!(
+                    "two tokens are named {:?} and have different rights",
+                    token.name
+                )));
             }
         }
         Ok(file)
@@ -153,7 +172,49 @@ impl TokenFile {
         Ok(())
     }
 
-    /// Removes a token.
+    /// Adds a second token of a name, with the rights of the first, and returns it as it is stored.
+    ///
+    /// # Errors
+    /// [`TokenFileError::Unknown`]; [`TokenFileError::Renewed`] if the name has two already.
+    pub fn renew(
+        &mut self,
+        name: &str,
+        sha256: TokenHash,
+        created: Timestamp,
+        expires: Option<Timestamp>,
+    ) -> Result<StoredToken, TokenFileError> {
+        let mut of_name = self.tokens.iter().filter(|token| token.name == name);
+        let renewed = match (of_name.next(), of_name.next()) {
+            (None, _) => return Err(TokenFileError::Unknown(name.to_owned())),
+            (Some(_), Some(_)) => return Err(TokenFileError::Renewed(name.to_owned())),
+            (Some(token), None) => StoredToken {
+                sha256,
+                created,
+                expires,
+                ..token.clone()
+            },
+        };
+        self.tokens.push(renewed.clone());
+        Ok(renewed)
+    }
+
+    /// Removes the older token of a name that has two.
+    ///
+    /// # Errors
+    /// [`TokenFileError::Unknown`]; [`TokenFileError::NotRenewed`] if the name has one token alone.
+    pub fn remove_older(&mut self, name: &str) -> Result<(), TokenFileError> {
+        let mut places = (0..self.tokens.len()).filter(|place| self.tokens[*place].name == name);
+        match (places.next(), places.next()) {
+            (None, _) => Err(TokenFileError::Unknown(name.to_owned())),
+            (Some(_), None) => Err(TokenFileError::NotRenewed(name.to_owned())),
+            (Some(older), Some(_)) => {
+                self.tokens.remove(older);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes the tokens of a name.
     ///
     /// # Errors
     /// [`TokenFileError::Unknown`].
@@ -251,6 +312,33 @@ mod tests {
     }
 
     #[test]
+    fn a_renewed_token_has_the_rights_of_the_older_one_and_outlasts_it() {
+        let mut file = TokenFile::default();
+        file.add(token("till", Role::Teller)).expect("it is new");
+        let mut renew = |text| {
+            let hash = TokenHash::of(text);
+            file.renew("till", hash, Timestamp::UNIX_EPOCH, None)
+        };
+        let renewed = renew("next").expect("it has one");
+        assert_eq!((&*renewed.name, renewed.role), ("till", Role::Teller));
+        let third = renew("third").expect_err("it has two");
+        assert!(
+            third.to_string().contains("revoke \"till\" --older"),
+            "{third}"
+        );
+        let text = toml::to_string(&file).expect("it can be written");
+        let read = TokenFile::parse(Path::new("t.toml"), text.as_bytes());
+        assert_eq!(read.expect("two of one name"), file);
+        file.remove_older("till").expect("it has two");
+        assert_eq!(file.tokens, [renewed]);
+        let alone = file.remove_older("till");
+        assert!(
+            matches!(alone, Err(TokenFileError::NotRenewed(_))),
+            "{alone:?}"
+        );
+    }
+
+    #[test]
     fn a_wrong_file_is_named_with_its_line() {
         let hash = TokenHash::of("x");
         let block = |name: &str, rest: &str| {
@@ -271,7 +359,7 @@ mod tests {
             ),
             (block("", "role = \"teller\""), "is not a name"),
             (
-                block("a", "role = \"teller\"").repeat(2),
+                block("a", "role = \"teller\"") + &block("a", "role = \"auditor\""),
                 "two tokens are named",
             ),
             (block("a", "role = \"teller\"\nsecret = 1"), "unknown field"),

@@ -24,6 +24,8 @@ pub struct Args {
 enum Command {
     /// Make a token, store its hash, and show it once
     Create(Create),
+    /// Make a second token for a holder, so that the first can be replaced without a pause
+    Renew(Renew),
     /// List the tokens of a file
     List(List),
     /// Remove a token; nodes refuse it and end its streams within seconds
@@ -33,7 +35,7 @@ enum Command {
 /// Make a token, store its hash, and show it once.
 #[derive(Debug, clap::Args)]
 struct Create {
-    /// The holder, as the audit trail names it; unique in the file.
+    /// The holder, as the audit trail names it. Its idempotency keys are its own.
     #[arg(long)]
     name: String,
 
@@ -46,12 +48,43 @@ struct Create {
     #[arg(long, value_name = "PREFIX,PREFIX…", value_delimiter = ',')]
     accounts: Vec<String>,
 
-    /// The time until it ends: 90d, 12h, …, or off [default: off].
-    #[arg(long, value_name = "AGE")]
-    expires: Option<String>,
+    #[command(flatten)]
+    expiry: Expiry,
 
     #[command(flatten)]
     file: FileOptions,
+}
+
+/// Make a second token for a holder, with the same rights. Both count until the older one is revoked with --older; requests keep
+/// their idempotency keys.
+#[derive(Debug, clap::Args)]
+struct Renew {
+    /// The name of the holder.
+    name: String,
+
+    #[command(flatten)]
+    expiry: Expiry,
+
+    #[command(flatten)]
+    file: FileOptions,
+}
+
+#[derive(Debug, clap::Args)]
+struct Expiry {
+    /// The time until it ends: 90d, 12h, …, or off [default: off].
+    #[arg(long, value_name = "AGE")]
+    expires: Option<String>,
+}
+
+impl Expiry {
+    fn after(&self, created: Timestamp) -> Result<Option<Timestamp>, CliError> {
+        let age = self.expires.as_deref().map(parse_age).transpose();
+        let age = age.map_err(|fault| CliError::Usage(format!("--expires: {fault}")))?;
+        let expires = age.flatten().map(|age| created.checked_add(age));
+        let expires = expires.transpose();
+        let expires = expires.map_err(|error| CliError::Usage(format!("--expires: {error}")))?;
+        Ok(expires.map(seconds))
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,8 +95,12 @@ struct List {
 
 #[derive(Debug, clap::Args)]
 struct Revoke {
-    /// The name of the token.
+    /// The name of the holder.
     name: String,
+
+    /// End the older of its two tokens alone.
+    #[arg(long)]
+    older: bool,
 
     #[command(flatten)]
     file: FileOptions,
@@ -92,6 +129,7 @@ struct FileOptions {
 pub fn run(args: &Args) -> Result<(), CliError> {
     match &args.command {
         Command::Create(args) => create(args),
+        Command::Renew(args) => renew(args),
         Command::List(args) => list(args),
         Command::Revoke(args) => revoke(args),
     }
@@ -99,29 +137,42 @@ pub fn run(args: &Args) -> Result<(), CliError> {
 
 fn create(args: &Create) -> Result<(), CliError> {
     check_grant(&args.name, args.role, &args.accounts).map_err(CliError::Usage)?;
-    let age = args.expires.as_deref().map(parse_age).transpose();
-    let age = age.map_err(|fault| CliError::Usage(format!("--expires: {fault}")))?;
-    let created = Timestamp::now();
-    let expires = age
-        .flatten()
-        .map(|age| created.checked_add(age))
-        .transpose();
-    let expires = expires.map_err(|error| CliError::Usage(format!("--expires: {error}")))?;
+    let created = seconds(Timestamp::now());
+    let expires = args.expiry.after(created)?;
     let token = make().map_err(|error| CliError::Refused(error.to_string()))?;
     let stored = StoredToken {
         name: args.name.clone(),
         role: args.role,
         sha256: TokenHash::of(&token),
         accounts: args.accounts.clone(),
-        created: seconds(created),
-        expires: expires.map(seconds),
+        created,
+        expires,
     };
     let shown = shown(&stored);
     TokenFile::change(&args.file.file, |file| file.add(stored)).map_err(failed)?;
-    let file = args.file.file.display();
-    match args.file.output {
+    hand_over(token, shown, &args.file)
+}
+
+fn renew(args: &Renew) -> Result<(), CliError> {
+    let created = seconds(Timestamp::now());
+    let expires = args.expiry.after(created)?;
+    let token = make().map_err(|error| CliError::Refused(error.to_string()))?;
+    let mut renewed = None;
+    TokenFile::change(&args.file.file, |file| {
+        let hash = TokenHash::of(&token);
+        renewed = Some(file.renew(&args.name, hash, created, expires)?);
+        Ok(())
+    })
+    .map_err(failed)?;
+    let shown = renewed.as_ref().map(shown).unwrap_or_default();
+    hand_over(token, shown, &args.file)
+}
+
+// Shows a new token, once.
+fn hand_over(token: String, mut shown: Value, options: &FileOptions) -> Result<(), CliError> {
+    let file = options.file.display();
+    match options.output {
         OutputFormat::Json => {
-            let mut shown = shown;
             shown["token"] = token.into();
             print(&shown.to_string())
         }
@@ -129,7 +180,7 @@ fn create(args: &Create) -> Result<(), CliError> {
             // The token alone on stdout, for a pipe into a file or a secret store.
             print(&token)?;
             let remark = format!("this is the only time the token is shown; {file} holds its hash");
-            args.file.output.remark("note", &remark);
+            options.output.remark("note", &remark);
             Ok(())
         }
     }
@@ -159,13 +210,21 @@ fn list(args: &List) -> Result<(), CliError> {
 }
 
 fn revoke(args: &Revoke) -> Result<(), CliError> {
-    TokenFile::change(&args.file.file, |file| file.remove(&args.name)).map_err(failed)?;
+    let remove = |file: &mut TokenFile| match args.older {
+        true => file.remove_older(&args.name),
+        false => file.remove(&args.name),
+    };
+    TokenFile::change(&args.file.file, remove).map_err(failed)?;
     let (name, file) = (&args.name, args.file.file.display());
     if args.file.output == OutputFormat::Json {
         return print(&json!({ "revoked": name }).to_string());
     }
+    let removed = match args.older {
+        true => format!("the older token of {name}"),
+        false => name.clone(),
+    };
     print(&format!(
-        "{name} is removed from {file}; nodes refuse its token within seconds"
+        "{removed} is removed from {file}; nodes refuse it within seconds"
     ))
 }
 
@@ -188,9 +247,10 @@ fn seconds(time: Timestamp) -> Timestamp {
 
 fn failed(error: TokenFileError) -> CliError {
     match error {
-        TokenFileError::Taken(_) | TokenFileError::Unknown(_) => {
-            CliError::Refused(error.to_string())
-        }
+        TokenFileError::Taken(_)
+        | TokenFileError::Unknown(_)
+        | TokenFileError::Renewed(_)
+        | TokenFileError::NotRenewed(_) => CliError::Refused(error.to_string()),
         other => CliError::Usage(other.to_string()),
     }
 }

@@ -1,14 +1,18 @@
 //! Each caller has idempotency keys and request ids of its own. Without this, a caller reads the result of another's request by
 //! repeating its key, or makes a key that it guesses unusable for the other.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use snapledger::access::role::Role;
+use snapledger::access::token::TokenHash;
+use snapledger::access::token_file::TokenFile;
 use snapledger::proto::chandy_lamport::bank_service_client::BankServiceClient;
 use snapledger::proto::chandy_lamport::{DepositRequest, DepositResponse};
 use snapledger::proto::snapledger::ledger_service_client::LedgerServiceClient;
 use snapledger::proto::snapledger::operation::Body;
 use snapledger::proto::snapledger::{ApplyRequest, Deposit, Operation, OperationResult};
 
+use crate::await_it::until;
 use crate::guarded::{Answer, Guarded, add_token, with_token};
 
 /// A node with two tellers.
@@ -96,6 +100,35 @@ async fn one_key_of_two_callers_is_two_requests() {
         assert!(!detail.contains("till"), "{detail}");
     }
     assert_eq!(balance(&two.deposit(first, "another", 1).await), 21);
+    two.node.stop().await;
+}
+
+// Without this a request that is repeated after the renewal of its token is done twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewed_token_repeats_the_requests_of_the_older_one() {
+    let two = Two::start().await;
+    let [first, _] = &two.tellers;
+    assert_eq!(balance(&two.deposit(first, "salary", 10).await), 10);
+    let renewed = "sl_renewed";
+    TokenFile::change(&two.node.file(), |file| {
+        let (hash, now) = (TokenHash::of(renewed), Timestamp::UNIX_EPOCH);
+        file.renew("till-1", hash, now, None).map(|_| ())
+    })
+    .expect("it has one");
+    until("the new token is known", async || {
+        (two.deposit(renewed, "salary", 10).await.status == 200).then_some(())
+    })
+    .await;
+    for token in [first, renewed] {
+        assert_eq!(balance(&two.deposit(token, "salary", 10).await), 10);
+    }
+    assert_eq!(balance(&two.deposit(renewed, "rent", 1).await), 11);
+    TokenFile::change(&two.node.file(), |file| file.remove_older("till-1")).expect("it has two");
+    until("the older token ends", async || {
+        (two.deposit(first, "salary", 10).await.status == 401).then_some(())
+    })
+    .await;
+    assert_eq!(balance(&two.deposit(renewed, "salary", 10).await), 10);
     two.node.stop().await;
 }
 

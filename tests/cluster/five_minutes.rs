@@ -8,10 +8,14 @@ use std::process::{Child, Command, Output, Stdio};
 
 use crate::await_it::until;
 use crate::nodes::{address, listen};
+use crate::python::python;
 
 const PAGE: &str = include_str!("../../docs/security.md");
 const SET_UP: &str = "Set up TLS in five minutes";
 const RENEW: &str = "Renew certificates, CAs and tokens";
+const GRPC_PAGE: &str = include_str!("../../docs/grpc-api.md");
+const ASK: &str =
+    "channel.unary_unary('/chandy_lamport.KeyValueService/GetClusterStatus')(b'', timeout=20)";
 const PRELUDE: &str = "set -eu\nsnapledger() { \"$PROGRAM\" \"$@\"; }\n";
 const IN_USE: &str = "the changed TLS files are in use";
 
@@ -173,6 +177,29 @@ impl Closed {
         succeeded(&self.asks("snapledger account deposit alice 1"));
     }
 
+    // As the page about gRPC shows it.
+    fn is_asked_by_a_foreign_client(&self) {
+        let Some(python) = python() else {
+            return;
+        };
+        let mut blocks = GRPC_PAGE.split("```python\n").skip(1);
+        let block = blocks.find(|block| block.contains("ssl_channel_credentials"));
+        let (block, _) = block
+            .and_then(|block| block.split_once("```"))
+            .expect("a block");
+        let file = std::fs::read_to_string(self.dir.path().join("cluster.toml"));
+        let file = file.expect("it was made");
+        let grpc = file.lines().find_map(|line| line.strip_prefix("grpc = "));
+        let here = grpc.expect("n1 is first").trim_matches('"');
+        let there = "n1.example.org:7101";
+        assert!(block.contains(there), "{block}");
+        let script = format!("{}\n{ASK}", block.replace(there, here));
+        let asked = command(&python, self.dir.path())
+            .args(["-c", &script])
+            .output();
+        succeeded(&asked.expect("it runs"));
+    }
+
     #[track_caller]
     fn refuses(&self, script: &str, why: &str) {
         let refused = self.runs(script);
@@ -186,9 +213,10 @@ impl Closed {
 async fn the_page_makes_a_closed_cluster_of_three() {
     let cluster = Closed::set_up().await;
     let shown = succeeded(&cluster.runs(&cluster.ask));
-    for expected in ["complete", "admin"] {
+    for expected in ["complete", "admin", "\"balance\":1000"] {
         assert!(shown.contains(expected), "`{expected}` in: {shown}");
     }
+    cluster.is_asked_by_a_foreign_client();
     // Nobody else gets in.
     let token = "SNAPLEDGER_TOKEN_FILE=admin.token";
     assert!(cluster.variables().contains(token));
