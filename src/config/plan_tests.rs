@@ -286,7 +286,9 @@ fn a_node_that_other_machines_reach_starts_only_with_protection_or_the_word_of_i
     options.insecure = false;
     let refusal = sentence(&options);
     assert!(
-        refusal.starts_with("other machines can reach 10.0.0.1:7101, and TLS and auth"),
+        refusal.starts_with(
+            "other machines can reach 10.0.0.1:7101, and this node lacks TLS and auth"
+        ),
         "{refusal}"
     );
     assert!(
