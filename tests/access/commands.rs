@@ -77,7 +77,15 @@ fn a_token_is_made_listed_and_revoked() {
     let taken = ["token", "create", "--role", "operator", "--name", "till 7"];
     let (code, why) = failed(&run(dir, &taken));
     assert_eq!(code, 1);
-    assert!(why.contains("snapledger token revoke"), "{why}");
+    assert!(why.contains("snapledger token renew"), "{why}");
+    let (code, why) = failed(&run(dir, &["token", "revoke", "till 7", "--older"]));
+    assert!(code == 1 && why.contains("token renew"), "{code}: {why}");
+    let renewed = stdout(&run(dir, &["token", "renew", "till 7", "--expires", "1d"]));
+    assert!(renewed.starts_with("sl_"), "{renewed}");
+    let older = stdout(&run(dir, &["token", "revoke", "till 7", "--older"]));
+    assert!(older.contains("the older token of till 7"), "{older}");
+    let listed = stdout(&run(dir, &["token", "list"]));
+    assert_eq!(listed.matches("till 7").count(), 1, "{listed}");
     stdout(&run(dir, &["token", "revoke", "till 7"]));
     let (code, why) = failed(&run(dir, &["token", "revoke", "till 7"]));
     assert!(
