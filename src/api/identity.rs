@@ -11,6 +11,7 @@ use super::error::{Failure, id};
 use crate::access::caller::Caller;
 use crate::process::ids::{ID_BYTES_MAX, ProcessId, RequestId};
 use crate::process::refusal::Refusal;
+use crate::process::requests::{MARKERS, MESSAGES};
 
 /// The header or metadata key that identifies a request.
 const REPEAT_KEY: &str = "Idempotency-Key";
@@ -58,14 +59,17 @@ fn of_caller(kind: &str, caller: &Caller, given: &str) -> RequestId {
 /// The id of a message that arrived by a unary call.
 pub(super) fn of_message(from: &ProcessId, message: &RequestId) -> RequestId {
     within(
-        format_args!("call/{}/", segment(from.as_str())),
+        format_args!("{MESSAGES}{}/", segment(from.as_str())),
         message.as_str(),
     )
 }
 
 /// The id of a marker that arrived by a unary call. A channel carries one marker per snapshot.
 pub(super) fn of_marker(from: &ProcessId, snapshot: &str) -> RequestId {
-    within(format_args!("marker/{}/", segment(from.as_str())), snapshot)
+    within(
+        format_args!("{MARKERS}{}/", segment(from.as_str())),
+        snapshot,
+    )
 }
 
 /// Restores the client's own id in a refusal.

@@ -176,6 +176,7 @@ impl ProcessTotals {
             | Record::Checkpointed
             | Record::Answered { .. }
             | Record::AnswersForgotten { .. }
+            | Record::OldestForgotten(_)
             | Record::Decided(_)
             | Record::Unfollowed { .. }
             | Record::ClockAdvanced => {}

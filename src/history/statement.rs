@@ -171,6 +171,7 @@ fn ends<'a>(
         | Record::Checkpointed
         | Record::Answered { .. }
         | Record::AnswersForgotten { .. }
+        | Record::OldestForgotten(_)
         | Record::Decided(_)
         | Record::Recognized { .. }
         | Record::Unfollowed { .. }

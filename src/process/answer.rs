@@ -28,3 +28,12 @@ pub struct Answer {
     /// The result that was returned.
     pub outcome: Outcome,
 }
+
+/// The number of the oldest remembered answers to forget, in each of their orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Excess {
+    /// Answers to processes.
+    pub of_processes: u32,
+    /// Answers to clients.
+    pub of_clients: u32,
+}

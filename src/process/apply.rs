@@ -6,7 +6,7 @@ use super::answer::Answer;
 use super::cell::{CellChanges, SeenSnapshot};
 use super::channel::{Flow, Incoming, Outgoing};
 use super::identity::Identity;
-use super::ids::{ProcessId, Seq, SnapshotId};
+use super::ids::{AccountId, ProcessId, Seq, SnapshotId};
 use super::message::{Body, Message, Way};
 use super::postings::{Posting, Postings};
 use super::record::Record;
@@ -22,10 +22,10 @@ impl Process {
             Record::Deposited { .. }
             | Record::Withdrawn { .. }
             | Record::Moved { .. }
-            | Record::MovedToSuspense { .. }
             | Record::ClockAdvanced
             | Record::Decided(_)
             | Record::Unfollowed { .. } => {}
+            Record::MovedToSuspense { suspense, .. } => self.note_suspense(suspense),
             Record::Written(write) => self.keys.write(write),
             Record::Sent { to, seq, message } | Record::Carried { to, seq, message } => {
                 let channel = self.registers.outgoing.entry(to.clone()).or_default();
@@ -35,9 +35,9 @@ impl Process {
                 from,
                 seq,
                 way,
+                suspense,
                 message,
-                ..
-            } => self.apply_delivered(from, *seq, *way, message),
+            } => self.apply_delivered(from, *seq, *way, suspense.as_deref(), message),
             Record::Acknowledged { to, seq } => {
                 let channel = self.registers.outgoing.entry(to.clone()).or_default();
                 channel.acknowledge(*seq);
@@ -79,6 +79,7 @@ impl Process {
                 };
                 self.requests.remember(request, *fingerprint, answer);
             }
+            Record::OldestForgotten(excess) => self.requests.forget_of_each(*excess),
             Record::AnswersForgotten { count } => self.requests.forget(*count),
         }
     }
@@ -101,7 +102,17 @@ impl Process {
         }
     }
 
-    fn apply_delivered(&mut self, from: &ProcessId, seq: Seq, way: Way, message: &Message) {
+    fn apply_delivered(
+        &mut self,
+        from: &ProcessId,
+        seq: Seq,
+        way: Way,
+        suspense: Option<&AccountId>,
+        message: &Message,
+    ) {
+        if let Some(suspense) = suspense {
+            self.note_suspense(suspense);
+        }
         let channel = self.registers.incoming.entry(from.clone()).or_default();
         let before = channel.delivered;
         channel.deliver(seq, message);

@@ -26,6 +26,7 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
+            | Self::OldestForgotten(_)
             | Self::Decided(_)
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }

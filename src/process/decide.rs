@@ -128,10 +128,10 @@ impl Process {
         receipt: Receipt,
     ) -> impl Iterator<Item = Record> + use<> {
         let transfer = receipt.transfer_id.as_deref();
-        let count = self
+        let excess = self
             .requests
-            .too_many_for(&request, transfer, self.limits.requests);
-        let forgotten = (count > 0).then_some(Record::AnswersForgotten { count });
+            .excess_for(&request, transfer, self.limits.requests);
+        let forgotten = excess.map(Record::OldestForgotten);
         let answered = Record::Answered {
             request,
             fingerprint,

@@ -3,7 +3,7 @@
 use super::Process;
 use super::answer::Receipt;
 use super::effects::Effects;
-use super::ids::{AccountId, Amount, ProcessId, RequestId, Seq};
+use super::ids::{ProcessId, RequestId, Seq};
 use super::message::{Body, Message, Way};
 use super::record::Record;
 use super::refusal::Refusal;
@@ -132,17 +132,5 @@ impl Process {
             message,
         };
         std::iter::once(delivered).chain(forwards).collect()
-    }
-
-    /// The account for a credit that the named account cannot take; it opens over the limit of accounts, too.
-    pub(super) fn suspense(&self, account: &AccountId, amount: Amount) -> Option<AccountId> {
-        if self.after_credit(account, amount).is_ok() {
-            return None;
-        }
-        let numbered = (2u64..).map(|number| format!("suspense-{number}"));
-        std::iter::once("suspense".to_owned())
-            .chain(numbered)
-            .map(|name| AccountId::parse(&name).expect("a valid id"))
-            .find(|account| self.bank.after_credit(account, amount).is_some())
     }
 }

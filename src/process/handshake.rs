@@ -79,6 +79,7 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
+            | Self::OldestForgotten(_)
             | Self::Decided(_)
             | Self::Unfollowed { .. }
             | Self::Forgotten { .. }

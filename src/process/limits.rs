@@ -15,7 +15,7 @@ pub struct Limits {
     pub keys: u64,
     /// Keys and values together, bytes.
     pub value_bytes: u64,
-    /// Remembered answers, at most [`REQUESTS_KEPT_MAX`]. The oldest is forgotten for a new one.
+    /// Remembered answers to clients, at most [`REQUESTS_KEPT_MAX`]. The oldest is forgotten for a new one.
     pub requests: usize,
 }
 

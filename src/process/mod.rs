@@ -36,6 +36,7 @@ pub mod requests;
 pub mod snapshot;
 pub mod status;
 pub mod step;
+mod suspense;
 pub mod topology;
 pub mod wall;
 
@@ -71,6 +72,8 @@ pub struct Process {
     /// The maximum number of unfinished snapshots started by this process.
     open_snapshots_max: usize,
     limits: Limits,
+    /// The number of the account `suspense-N` that was credited last; 0 if none was since the process was restored.
+    newest_suspense: u64,
     registers: Registers,
     bank: Bank,
     keys: KeyValues,
@@ -125,6 +128,7 @@ impl Process {
             to_meet: BTreeSet::new(),
             open_snapshots_max,
             limits: Limits::default(),
+            newest_suspense: 0,
             registers,
             bank: Bank::default(),
             keys: KeyValues::default(),

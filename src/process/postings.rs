@@ -112,6 +112,7 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
+            | Self::OldestForgotten(_)
             | Self::Decided(_)
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }
@@ -141,6 +142,7 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
+            | Self::OldestForgotten(_)
             | Self::Decided(_)
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }
@@ -168,6 +170,7 @@ impl Record {
             | Self::Checkpointed
             | Self::Answered { .. }
             | Self::AnswersForgotten { .. }
+            | Self::OldestForgotten(_)
             | Self::Decided(_)
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::answer::Outcome;
+use super::answer::{Excess, Outcome};
 use super::clock::{Hlc, Lamport};
 use super::decision::Decision;
 use super::identity::Identity;
@@ -113,7 +113,9 @@ pub enum Record {
     },
     /// A person decided something about the history.
     Decided(Box<Decision>),
-    /// The oldest answers were forgotten to keep the memory for answers within its limit.
+    /// The oldest answers of each order were forgotten to keep the memory for answers within its limits.
+    OldestForgotten(Excess),
+    /// The oldest answers of both orders together were forgotten. Only in journals of formats up to 6.
     AnswersForgotten {
         /// The number of answers.
         count: u32,

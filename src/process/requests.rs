@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
-use super::answer::Answer;
+use super::answer::{Answer, Excess};
 use super::cell::{Answered, Cell};
 use super::ids::{ProcessId, RequestId};
 use super::input::Operation;
@@ -30,18 +30,43 @@ const REFUSALS_KEPT_MAX: usize = 32_768;
 /// The initial capacity for the fields of an operation, bytes; enough for most.
 const FINGERPRINTED: usize = 256;
 
+/// The maximum number of remembered answers to processes, which have an order of their own. With ids of any length they stay
+/// below the size of all answers, so that forgetting answers to clients always makes room.
+const OF_PROCESSES_MAX: usize = 65_536;
+
+/// The namespaces of ids of processes: messages and markers that arrive by unary calls. No id of a client begins so.
+pub const MESSAGES: &str = "call/";
+/// See [`MESSAGES`].
+pub const MARKERS: &str = "marker/";
+
 /// The remembered answers of one process.
 #[derive(Debug, Clone, Default)]
 pub struct Requests {
     answers: AHashMap<RequestId, Arc<Answered>>,
-    /// By ordinal, oldest first, except after answers were restored: the next change sorts them.
-    order: VecDeque<(u64, RequestId)>,
+    /// A process of another make repeats a message until it is answered, and only the remembered answer tells that it was
+    /// delivered. So clients must not be able to have it forgotten.
+    of_processes: Order,
+    of_clients: Order,
     are_in_order: bool,
-    /// The size of all answers, bytes.
-    bytes: usize,
     /// The answers added and dropped since the last seal.
     delta: Vec<Cell>,
     refusals: Refusals,
+}
+
+/// The ids of answers that are forgotten in one order.
+#[derive(Debug, Clone, Default)]
+struct Order {
+    /// By ordinal, oldest first, except after answers were restored: the next change sorts them.
+    oldest_first: VecDeque<(u64, RequestId)>,
+    /// The size of their answers, bytes.
+    bytes: usize,
+}
+
+/// A number of answers and their size.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    answers: usize,
+    bytes: usize,
 }
 
 /// The refusals since the process was started.
@@ -60,39 +85,57 @@ impl Requests {
         done.or_else(|| self.refusals.answers.get(request))
     }
 
-    /// The number of the oldest answers to drop, so that one more with this request id and transfer id stays within the limits:
-    /// that of the size, and `kept_max` answers.
+    /// The answers to forget, so that one more with this request id and transfer id stays within the limits: those of number and
+    /// size of all answers, that of answers to processes, and `of_clients_max` answers to clients. `None` if there is room.
     #[must_use]
-    pub fn too_many_for(
+    pub fn excess_for(
         &self,
         request: &RequestId,
         transfer: Option<&str>,
-        kept_max: usize,
-    ) -> u32 {
-        // Restored answers are sorted by the next change; until then none is dropped.
-        if !self.are_in_order {
-            return 0;
-        }
-        let mut bytes = self.bytes + answer_bytes(request, transfer);
-        // `remember` keeps to the greatest number without a record.
-        let kept_max = match kept_max < REQUESTS_KEPT_MAX {
-            true => kept_max,
-            false => usize::MAX,
+        of_clients_max: usize,
+    ) -> Option<Excess> {
+        let bytes = answer_bytes(request, transfer);
+        let is_of_process = is_of_process(request);
+        let room = Size {
+            answers: OF_PROCESSES_MAX - usize::from(is_of_process),
+            bytes: KEPT_BYTES_MAX,
         };
-        let mut left = self.order.len();
-        let mut oldest = self.order.iter();
+        let (of_processes, kept) = self.excess(&self.of_processes, room);
+        let room = Size {
+            answers: match is_of_process {
+                true => of_clients_max.min(REQUESTS_KEPT_MAX - 1 - kept.answers),
+                // `remember` keeps to the greatest number without a record.
+                false if kept.answers == 0 && of_clients_max == REQUESTS_KEPT_MAX => usize::MAX,
+                false => (of_clients_max.min(REQUESTS_KEPT_MAX - kept.answers)).saturating_sub(1),
+            },
+            bytes: KEPT_BYTES_MAX.saturating_sub(kept.bytes + bytes),
+        };
+        let (of_clients, _) = self.excess(&self.of_clients, room);
+        let excess = Excess {
+            of_processes,
+            of_clients,
+        };
+        (of_processes > 0 || of_clients > 0).then_some(excess)
+    }
+
+    // The number of answers over the room, and the size of the others. Before restored answers are sorted, others than the oldest
+    // are measured; the difference in size evens out.
+    fn excess(&self, order: &Order, room: Size) -> (u32, Size) {
+        let mut kept = Size {
+            answers: order.oldest_first.len(),
+            bytes: order.bytes,
+        };
+        let mut oldest = order.oldest_first.iter();
         let mut count = 0;
-        while (bytes > KEPT_BYTES_MAX || left >= kept_max)
+        while (kept.answers > room.answers || kept.bytes > room.bytes)
             && let Some((_, request)) = oldest.next()
         {
-            bytes -= self
-                .answers
-                .get(request)
-                .map_or(0, |known| bytes_of(request, known));
-            left -= 1;
+            let known = self.answers.get(request);
+            kept.bytes -= known.map_or(0, |known| bytes_of(request, known));
+            kept.answers -= 1;
             count += 1;
         }
-        count
+        (count, kept)
     }
 
     /// Remembers a refusal until the process ends.
@@ -114,7 +157,7 @@ impl Requests {
         }
     }
 
-    /// Drops this many of the oldest answers.
+    /// Drops this many of the oldest answers of both orders together, as journals before format 7 mean it.
     pub fn forget(&mut self, count: u32) {
         self.put_in_order();
         for _ in 0..count {
@@ -122,10 +165,25 @@ impl Requests {
         }
     }
 
-    /// Remembers an answer and drops the oldest ones beyond the limit.
+    /// Drops the oldest answers of each order.
+    pub fn forget_of_each(&mut self, excess: Excess) {
+        self.put_in_order();
+        for _ in 0..excess.of_processes {
+            let oldest = self.of_processes.oldest_first.pop_front();
+            self.drop_answer(oldest);
+        }
+        for _ in 0..excess.of_clients {
+            let oldest = self.of_clients.oldest_first.pop_front();
+            self.drop_answer(oldest);
+        }
+    }
+
+    /// Remembers an answer and drops the oldest ones beyond the limit, of both orders together, as journals of all formats mean
+    /// it. While there are answers to processes, [`Requests::excess_for`] makes room before.
     pub fn remember(&mut self, request: &RequestId, fingerprint: u64, answer: Answer) {
         self.put_in_order();
-        let ordinal = self.order.back().map_or(1, |(last, _)| last + 1);
+        let newest = self.of_processes.newest().max(self.of_clients.newest());
+        let ordinal = newest + 1;
         let answered = Arc::new(Answered {
             fingerprint,
             ordinal,
@@ -135,20 +193,48 @@ impl Requests {
             request: request.clone(),
             answered: Some(Arc::clone(&answered)),
         });
-        self.bytes += bytes_of(request, &answered);
-        self.answers.insert(request.clone(), answered);
-        self.order.push_back((ordinal, request.clone()));
-        while self.order.len() > REQUESTS_KEPT_MAX {
+        self.insert(request.clone(), answered);
+        while self.of_processes.oldest_first.len() + self.of_clients.oldest_first.len()
+            > REQUESTS_KEPT_MAX
+        {
             self.forget_oldest();
         }
     }
 
+    fn insert(&mut self, request: RequestId, answered: Arc<Answered>) {
+        let order = self.order_of(&request);
+        order.bytes += bytes_of(&request, &answered);
+        let ordinal = answered.ordinal;
+        order.oldest_first.push_back((ordinal, request.clone()));
+        self.answers.insert(request, answered);
+    }
+
+    fn order_of(&mut self, request: &RequestId) -> &mut Order {
+        match is_of_process(request) {
+            true => &mut self.of_processes,
+            false => &mut self.of_clients,
+        }
+    }
+
     fn forget_oldest(&mut self) {
-        let Some((_, request)) = self.order.pop_front() else {
+        let is_older = match (self.of_processes.oldest(), self.of_clients.oldest()) {
+            (Some(of_process), Some(of_client)) => of_process < of_client,
+            (of_process, _) => of_process.is_some(),
+        };
+        let order = match is_older {
+            true => &mut self.of_processes,
+            false => &mut self.of_clients,
+        };
+        let oldest = order.oldest_first.pop_front();
+        self.drop_answer(oldest);
+    }
+
+    fn drop_answer(&mut self, oldest: Option<(u64, RequestId)>) {
+        let Some((_, request)) = oldest else {
             return;
         };
         if let Some(answered) = self.answers.remove(&request) {
-            self.bytes -= bytes_of(&request, &answered);
+            self.order_of(&request).bytes -= bytes_of(&request, &answered);
         }
         let answered = None;
         self.delta.push(Cell::Request { request, answered });
@@ -156,23 +242,38 @@ impl Requests {
 
     fn put_in_order(&mut self) {
         if !std::mem::replace(&mut self.are_in_order, true) {
-            let order = self.order.make_contiguous();
-            order.sort_unstable_by_key(|(ordinal, _)| *ordinal);
+            for order in [&mut self.of_processes, &mut self.of_clients] {
+                let order = order.oldest_first.make_contiguous();
+                order.sort_unstable_by_key(|(ordinal, _)| *ordinal);
+            }
         }
     }
 
     /// Sets an answer from a recorded state; this does not count as a change.
     pub fn restore(&mut self, request: RequestId, answered: Arc<Answered>) {
         self.are_in_order = false;
-        self.bytes += bytes_of(&request, &answered);
-        self.order.push_back((answered.ordinal, request.clone()));
-        self.answers.insert(request, answered);
+        self.insert(request, answered);
     }
 
     /// Hands over the changes since the last call, in constant time.
     pub fn seal(&mut self) -> Vec<Cell> {
         std::mem::take(&mut self.delta)
     }
+}
+
+impl Order {
+    fn oldest(&self) -> Option<u64> {
+        self.oldest_first.front().map(|(ordinal, _)| *ordinal)
+    }
+
+    fn newest(&self) -> u64 {
+        self.oldest_first.back().map_or(0, |(ordinal, _)| *ordinal)
+    }
+}
+
+fn is_of_process(request: &RequestId) -> bool {
+    let id = request.as_str();
+    id.starts_with(MESSAGES) || id.starts_with(MARKERS)
 }
 
 /// A hash that detects different content under the same id; stable across versions.

@@ -127,7 +127,7 @@ fn an_acknowledgement_never_goes_back_or_ahead() {
     assert_eq!([2, 1, 4, 3].map(&mut acknowledge), [2, 2, 2, 3].map(Seq));
 }
 
-fn called(id: &str, body: Body) -> Input {
+pub(super) fn called(id: &str, body: Body) -> Input {
     Input::Called {
         from: process("q"),
         message_id: Some(request(id)),

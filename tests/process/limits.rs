@@ -1,14 +1,19 @@
 //! Limits of what clients can make a process store. Without them a client opens accounts and writes keys until the memory is
 //! full; if a replay depended on them, a node with other limits would not start again.
 
+use std::time::{Duration, Instant};
+
 use snapledger::process::Process;
+use snapledger::process::cell::Cell;
 use snapledger::process::ids::Key;
 use snapledger::process::input::{Input, Operation};
 use snapledger::process::limits::Limits;
 use snapledger::process::message::{Body, Stamp, Write};
 use snapledger::process::record::{Record, Turn};
 use snapledger::process::refusal::Refusal;
+use snapledger::process::reply::Reply;
 
+use super::channels::called;
 use super::{
     account, alone, answer, arrived, deposit, full, money, operate, process, request, step,
     transfer, withdraw,
@@ -218,4 +223,174 @@ fn over_the_limit_of_request_ids_the_oldest_are_forgotten() {
             assert_eq!(!turn.records.is_empty(), is_done_anew, "{number}");
         }
     }
+}
+
+fn replay(p: &mut Process, turn: &Turn) {
+    if !turn.records.is_empty() {
+        p.replay(turn);
+    }
+}
+
+// Otherwise a client with enough request ids makes a process of another make, which repeats until it is answered, pay twice.
+#[test]
+fn clients_never_make_a_process_forget_what_processes_sent() {
+    let mut p = limited(Limits {
+        requests: 3,
+        ..Limits::default()
+    });
+    let mut again = alone("p", &full(&["p", "q"]));
+    let sent = || called("call/q/m", money("b", 5));
+    let (_, turn) = step(&mut p, sent());
+    replay(&mut again, &turn);
+    for number in 0..9 {
+        let (_, turn) = step(&mut p, ask(&format!("key/{number}"), deposit("a", 1)));
+        replay(&mut again, &turn);
+    }
+    for p in [&mut p, &mut again] {
+        let (reply, turn) = step(p, sent());
+        assert_eq!(reply, Reply::Called(Ok(false)));
+        assert!(turn.records.is_empty(), "it is known");
+        assert_eq!(p.bank().balance(&account("b")), Some(5), "credited once");
+        for (number, is_done_anew) in [(8, false), (6, false), (5, true)] {
+            let (_, turn) = step(p, ask(&format!("key/{number}"), deposit("a", 1)));
+            assert_eq!(!turn.records.is_empty(), is_done_anew, "{number}");
+        }
+    }
+}
+
+// A journal of an older format counts over all answers. If a replay counted otherwise, its states would not be the recorded ones.
+#[test]
+fn a_replay_of_what_older_versions_forgot_counts_over_all_answers() {
+    let mut p = alone("p", &full(&["p", "q"]));
+    let sent = |id| called(id, money("b", 5));
+    step(&mut p, sent("call/q/1"));
+    step(&mut p, ask("key/1", deposit("a", 1)));
+    step(&mut p, sent("marker/q/2"));
+    let registers = p.registers();
+    let forgotten = Turn {
+        position: registers.position.next(),
+        time: registers.time,
+        clock: registers.clock,
+        records: vec![Record::AnswersForgotten { count: 2 }],
+    };
+    p.replay(&forgotten);
+    assert_eq!(step(&mut p, sent("marker/q/2")).1.records, [], "it is kept");
+    let inputs = [sent("call/q/1"), ask("key/1", deposit("a", 1))];
+    for input in inputs {
+        assert!(!step(&mut p, input).1.records.is_empty(), "it is forgotten");
+    }
+}
+
+#[test]
+fn after_a_restart_a_client_still_displaces_none_of_the_answers_to_processes() {
+    let limits = Limits {
+        requests: 2,
+        ..Limits::default()
+    };
+    let mut p = limited(limits);
+    step(&mut p, called("call/q/m", money("b", 5)));
+    for id in ["key/1", "key/2"] {
+        step(&mut p, ask(id, deposit("a", 1)));
+    }
+    step(&mut p, Input::Checkpoint);
+    let sealed = p.take_sealed().remove(0);
+    let mut again = Process::restore(process("p"), full(&["p", "q"]), 8, sealed.registers);
+    again.limit(limits);
+    for cell in sealed.cells.sorted() {
+        again.restore_cell(cell);
+    }
+    for id in ["key/3", "key/4"] {
+        step(&mut again, ask(id, deposit("a", 1)));
+    }
+    let (_, turn) = step(&mut again, called("call/q/m", money("b", 5)));
+    assert_eq!(turn.records, []);
+    let (_, turn) = step(&mut again, ask("key/1", deposit("a", 1)));
+    assert!(!turn.records.is_empty(), "it is forgotten");
+    let (_, turn) = step(&mut again, ask("key/4", deposit("a", 1)));
+    assert_eq!(turn.records, []);
+}
+
+#[test]
+fn answers_to_processes_have_a_limit_and_make_room_among_those_to_clients() {
+    const OF_PROCESSES_MAX: u32 = 65_536;
+    const REQUESTS_MAX: u32 = 262_144;
+    let mut p = limited(Limits::default());
+    let mut again = alone("p", &full(&["p", "q"]));
+    for number in 0..REQUESTS_MAX {
+        let (_, turn) = step(&mut p, ask(&format!("key/{number}"), deposit("a", 1)));
+        replay(&mut again, &turn);
+    }
+    for number in 0..=OF_PROCESSES_MAX {
+        let (_, turn) = step(&mut p, called(&format!("call/q/{number}"), money("b", 1)));
+        replay(&mut again, &turn);
+    }
+    // The next one of a client takes the place of one of a client.
+    for number in [REQUESTS_MAX, REQUESTS_MAX + 1] {
+        let (_, turn) = step(&mut p, ask(&format!("key/{number}"), deposit("a", 1)));
+        replay(&mut again, &turn);
+    }
+    for p in [&mut p, &mut again] {
+        for (number, is_first) in [(1, false), (OF_PROCESSES_MAX, false), (0, true)] {
+            let (_, turn) = step(p, called(&format!("call/q/{number}"), money("b", 1)));
+            assert_eq!(!turn.records.is_empty(), is_first, "{number}");
+        }
+        let oldest = OF_PROCESSES_MAX + 2;
+        for (number, is_done_anew) in [(oldest, false), (oldest - 1, true)] {
+            let (_, turn) = step(p, ask(&format!("key/{number}"), deposit("a", 1)));
+            assert_eq!(!turn.records.is_empty(), is_done_anew, "{number}");
+        }
+    }
+}
+
+// If each credit tried all of them, a bound teller could make the turns of all clients slower and slower.
+#[test]
+fn the_next_account_for_suspense_is_found_among_thousands() {
+    const PAIRS: u32 = 5_000;
+    let mut p = limited(accounts(2));
+    let teller = |p: &mut Process| {
+        operate(p, deposit("own", i64::MAX)).expect("it is empty");
+        operate(p, blindly("own", "other", i64::MAX)).expect("it goes to suspense");
+    };
+    operate(&mut p, deposit("other", 1)).expect("there is room");
+    let began = Instant::now();
+    for _ in 0..PAIRS {
+        teller(&mut p);
+    }
+    // It takes some 40 ms, and with all of them tried each time half a minute.
+    assert!(began.elapsed() < Duration::from_secs(8), "each is tried");
+    let opened =
+        |p: &Process, number: u32| p.bank().balance(&account(&format!("suspense-{number}")));
+    assert_eq!(p.bank().len(), u64::from(PAIRS) + 2);
+    assert_eq!(opened(&p, PAIRS), Some(i64::MAX));
+
+    // After a restart, which restores them in any order. A name further on was taken by a client.
+    let mut again = Process::restore(process("p"), full(&["p", "q"]), 8, p.registers().clone());
+    again.limit(accounts(2));
+    let cell = |account, balance| Cell::Account { account, balance };
+    for number in (2..=PAIRS).rev() {
+        again.restore_cell(cell(account(&format!("suspense-{number}")), i64::MAX));
+    }
+    for (name, units) in [
+        ("suspense", i64::MAX),
+        ("other", 1),
+        ("suspense-8192", 7),
+        ("own", 0),
+    ] {
+        again.restore_cell(cell(account(name), units));
+    }
+    teller(&mut again);
+    assert_eq!(opened(&again, PAIRS + 1), Some(i64::MAX));
+    teller(&mut again);
+    assert_eq!(opened(&again, PAIRS + 2), Some(i64::MAX));
+
+    // What a client fills in advance is passed over.
+    for number in [3, 4] {
+        let name = format!("suspense-{}", PAIRS + number);
+        operate(&mut again, deposit("own", i64::MAX)).expect("it is empty");
+        again.limit(Limits::default());
+        operate(&mut again, blindly("own", &name, i64::MAX)).expect("there is room");
+        again.limit(accounts(2));
+    }
+    teller(&mut again);
+    assert_eq!(opened(&again, PAIRS + 5), Some(i64::MAX));
 }

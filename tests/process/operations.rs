@@ -140,8 +140,9 @@ fn answers_are_bounded_by_their_bytes_and_the_journal_says_what_is_forgotten() {
     while forgotten < 3 {
         let (_, turn) = step(&mut p, ask(&name(asked), deposit("a", 1)));
         for record in &turn.records {
-            if let Record::AnswersForgotten { count } = record {
-                forgotten += count;
+            if let Record::OldestForgotten(excess) = record {
+                assert_eq!(excess.of_processes, 0);
+                forgotten += excess.of_clients;
             }
         }
         again.replay(&turn);

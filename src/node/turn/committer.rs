@@ -96,6 +96,7 @@ impl Committer {
                 | Record::Checkpointed
                 | Record::Answered { .. }
                 | Record::AnswersForgotten { .. }
+                | Record::OldestForgotten(_)
                 | Record::Decided(_)
                 | Record::Recognized { .. }
                 | Record::Unfollowed { .. }

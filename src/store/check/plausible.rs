@@ -96,6 +96,7 @@ impl<'a> Trial<'a> {
             | Record::PartStored { .. }
             | Record::Answered { .. }
             | Record::AnswersForgotten { .. }
+            | Record::OldestForgotten(_)
             | Record::Decided(_)
             | Record::Recognized { .. }
             | Record::Unfollowed { .. }

@@ -114,6 +114,7 @@ impl Recordings {
                 | Record::Checkpointed
                 | Record::Answered { .. }
                 | Record::AnswersForgotten { .. }
+                | Record::OldestForgotten(_)
                 | Record::Decided(_)
                 | Record::Recognized { .. }
                 | Record::Unfollowed { .. }

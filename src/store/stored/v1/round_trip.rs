@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::Frozen;
 use super::stretch::{StretchV1, TouchesV1};
 use super::turn::{TurnHeadV1, TurnV1};
-use crate::process::answer::{Outcome, Receipt};
+use crate::process::answer::{Excess, Outcome, Receipt};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::decision::{Actor, Change, Decision};
 use crate::process::identity::Identity;
@@ -192,7 +192,15 @@ fn of_accounts() -> impl Strategy<Value = Record> {
 }
 
 fn of_answers() -> impl Strategy<Value = Record> {
-    any::<u32>().prop_map(|count| Record::AnswersForgotten { count })
+    prop_oneof![
+        any::<u32>().prop_map(|count| Record::AnswersForgotten { count }),
+        any::<[u32; 2]>().prop_map(|[of_processes, of_clients]| {
+            Record::OldestForgotten(Excess {
+                of_processes,
+                of_clients,
+            })
+        }),
+    ]
 }
 
 fn of_persons() -> impl Strategy<Value = Record> {

@@ -2,7 +2,7 @@
 
 use super::channel::{ChannelIdV1, WayV1};
 use super::{frozen_enum, frozen_struct};
-use crate::process::answer::Receipt;
+use crate::process::answer::{Excess, Receipt};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
 use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
@@ -61,7 +61,15 @@ frozen_enum!(RecordV1 = Record {
     // Since format 7.
     Decided(decision: Box<DecisionV7>),
     MovedToSuspense { from: AccountId, to: AccountId, suspense: Box<AccountId>, amount: Amount },
+    OldestForgotten(excess: ExcessV7),
 });
+
+frozen_struct!(
+    ExcessV7 = Excess {
+        of_processes: u32,
+        of_clients: u32
+    }
+);
 
 frozen_struct!(
     MessageV1 = Message {
