@@ -96,6 +96,15 @@ impl Requests {
     ) -> Option<Excess> {
         let bytes = answer_bytes(request, transfer);
         let is_of_process = is_of_process(request);
+        // The usual case, on the path of every named operation.
+        let (answers, kept) = (&self.of_clients.oldest_first, self.of_clients.bytes);
+        if !is_of_process
+            && self.of_processes.oldest_first.is_empty()
+            && answers.len() < of_clients_max
+            && kept + bytes <= KEPT_BYTES_MAX
+        {
+            return None;
+        }
         let room = Size {
             answers: OF_PROCESSES_MAX - usize::from(is_of_process),
             bytes: KEPT_BYTES_MAX,
