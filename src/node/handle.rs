@@ -162,6 +162,14 @@ impl Handle {
         self.shared.queue.ask(commands, share)?.last().await
     }
 
+    /// Executes the call of a process of another make, which clients cannot keep out; its reply is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: the disk is nearly full, or the node is stopping.
+    pub async fn ask_for_peer<C: Command>(&self, command: C) -> Result<C::Reply, Unavailable> {
+        self.shared.queue.ask_for_peer(command).await
+    }
+
     /// Reads from the process; the answer is durable when this returns.
     ///
     /// # Errors

@@ -14,7 +14,9 @@ use super::super::serve::limits::{Resource, client};
 use super::super::time::Instant;
 use super::super::time_argument;
 use super::stream::{Answer, AnswerSender, stream};
-use super::{differences, figures, named_snapshot, own_account, process_or_here, watched};
+use super::{
+    differences, figures, handle_for, named_snapshot, own_account, process_or_here, watched,
+};
 use crate::access::caller::Caller;
 use crate::cluster::audit::Cut;
 use crate::cluster::differences::Sides;
@@ -62,24 +64,24 @@ impl HistoryService for History {
         request: Request<BalanceAtRequest>,
     ) -> Result<Response<BalanceAtResponse>, Status> {
         let caller = Caller::of(request.extensions());
+        let handle = handle_for(&request, &self.handle);
         let asked = request.into_inner();
         let account = own_account(&caller, "account", &asked.account)?;
         let process = process_or_here("process", &asked.process)?;
-        let process = process.unwrap_or_else(|| self.handle.config().me.clone());
+        let process = process.unwrap_or_else(|| handle.config().me.clone());
         let answer = match (asked.at_us, &*asked.snapshot_id) {
             (None, "") => {
-                let balance = balance::now(&self.handle, &process, account.clone()).await?;
+                let balance = balance::now(&handle, &process, account.clone()).await?;
                 super::balance::now(&process, &account, &balance)
             }
             (Some(at_us), "") => {
-                let time =
-                    time_argument::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
-                let then = balance_at::balance(&self.handle, &process, &account, time).await?;
+                let time = time_argument::past(&handle, "at_us", Instant::of_us(at_us)).await?;
+                let then = balance_at::balance(&handle, &process, &account, time).await?;
                 super::balance::then(&process, &account, time, &then)
             }
             (None, snapshot) => {
                 let among = Among::Finished;
-                let snapshot = named_snapshot(&self.handle, &caller, snapshot, among).await?;
+                let snapshot = named_snapshot(&handle, &caller, snapshot, among).await?;
                 let revision = going_on(asked.revision);
                 let found = self.in_snapshot(snapshot, revision, process, account);
                 found.await?
@@ -122,9 +124,10 @@ impl HistoryService for History {
         request: Request<StatementRequest>,
     ) -> Result<Response<StatementPage>, Status> {
         let caller = Caller::of(request.extensions());
+        let handle = handle_for(&request, &self.handle);
         let asked = request.into_inner();
         let process = process_or_here("process", &asked.process)?;
-        let process = process.unwrap_or_else(|| self.handle.config().me.clone());
+        let process = process.unwrap_or_else(|| handle.config().me.clone());
         let [from, to] = [asked.from_us, asked.to_us].map(|us| us.map(Instant::of_us));
         let (from, to) = time_argument::range("from_us", from, "to_us", to)?;
         let query = StatementQuery {
@@ -138,7 +141,7 @@ impl HistoryService for History {
                 limit => usize::try_from(limit).map_or(LIMIT_MAX, |limit| limit.min(LIMIT_MAX)),
             },
         };
-        let page = statement::page(&self.handle, &process, query).await?;
+        let page = statement::page(&handle, &process, query).await?;
         Ok(Response::new(page))
     }
 

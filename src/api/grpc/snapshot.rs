@@ -305,7 +305,7 @@ impl Snapshots {
             message_id,
             message,
         };
-        match self.handle.ask(call).await?.reply {
+        match self.handle.ask_for_peer(call).await? {
             Ok(first) => Ok(Ok(first)),
             Err(Refusal::RequestReused(_)) => Ok(Err(REUSED.to_owned())),
             Err(refusal) => refused(refusal).map(Err),

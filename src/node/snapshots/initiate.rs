@@ -261,8 +261,14 @@ impl Handle {
     /// # Errors
     /// [`Unavailable`].
     pub async fn is_over(&self, snapshot: &SnapshotId) -> Result<bool, Unavailable> {
-        let recorded = self.query(Recorded(snapshot.clone())).await?;
-        if recorded.reply.is_some() {
+        let recorded = Recorded(snapshot.clone());
+        if self
+            .shared
+            .queue
+            .query_from_within(recorded)
+            .await?
+            .is_some()
+        {
             return Ok(false);
         }
         let part = self.shared.parts.stored(snapshot).await?;

@@ -127,14 +127,18 @@ impl Queue {
             return Ok(PendingReplies::none());
         }
         // First, so that an address that has used its share keeps nobody else waiting.
-        let share = match share {
-            Some(share) => Some(share.acquire(weight).await?),
-            None => None,
+        let [share_waiters, share] = match share {
+            Some(share) => share.acquire(weight).await?.map(Some),
+            None => [None, None],
         };
         let waiters = acquire(&self.waiters, weight).await?;
         let clients = acquire(&self.clients, weight).await?;
         let place = acquire(&self.places, places(commands.inputs())).await?;
-        self.put(commands, place, [Some(clients), Some(waiters), share])
+        self.put(
+            commands,
+            place,
+            [Some(clients), Some(waiters), share_waiters, share],
+        )
     }
 
     /// Submits a query of a client. Refused at once if too many inputs wait.
@@ -178,7 +182,7 @@ impl Queue {
     fn room_at_once(&self, share: Option<&QueueShare>, weight: u32) -> Result<Room, Unavailable> {
         let of_address = share.map(|share| share.try_acquire(weight)).transpose()?;
         match Arc::clone(&self.clients).try_acquire_many_owned(weight) {
-            Ok(clients) => Ok([Some(clients), None, of_address]),
+            Ok(clients) => Ok([Some(clients), None, None, of_address]),
             Err(_) => Err(match share {
                 Some(share) => share.refused(Unavailable::Full),
                 None => Unavailable::Full,
@@ -191,6 +195,19 @@ impl Queue {
         inputs.iter().try_for_each(|input| room.for_input(input))?;
         let weight = inputs.iter().map(Input::cost).sum::<usize>();
         u32::try_from(weight).map_err(|_| Unavailable::Full)
+    }
+
+    /// Submits the call of a process of another make, waiting for a place: a flood of clients cannot block transfers between
+    /// processes. Refused if the disk is too full.
+    pub(in crate::node) async fn ask_for_peer<C: Command>(
+        &self,
+        command: C,
+    ) -> Result<C::Reply, Unavailable> {
+        let commands = Commands::from(command);
+        self.weight(commands.inputs())?;
+        let place = acquire(&self.places, places(commands.inputs())).await?;
+        let replies = self.put(commands, place, Room::default())?;
+        Ok(replies.last().await?.reply)
     }
 
     /// Submits a command of a peer or of the node itself, waiting for a place: a flood of clients cannot block snapshots.
@@ -359,122 +376,5 @@ fn closed() -> Closed {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::ClockSettings;
-    use crate::node::health::refusals::Refusals;
-    use crate::process::clock::{Hlc, Lamport};
-    use crate::process::command::{Initiate, Operate};
-    use crate::process::ids::Key;
-    use crate::process::ids::SnapshotId;
-    use crate::process::input::Operation;
-    use crate::process::message::VALUE_BYTES_MAX;
-    use crate::process::message::{Marker, Message};
-
-    fn queue(room: watch::Receiver<DiskSpace>) -> (Queue, mpsc::UnboundedReceiver<Request>) {
-        let wall = Clock::new(&ClockSettings::default(), Hlc::default());
-        let me = ProcessId::parse("p").expect("a valid id");
-        Queue::new(room, Arc::default(), Arc::new(wall), me, Arc::default())
-    }
-
-    fn snapshot() -> SnapshotId {
-        SnapshotId::parse("s").expect("a valid id")
-    }
-
-    fn marker(seq: u64) -> Envelope {
-        let marker = Marker {
-            snapshot: snapshot(),
-            initiator: ProcessId::parse("q").expect("a valid id"),
-        };
-        Envelope {
-            seq: Seq(seq),
-            time: Hlc::default(),
-            message: Message {
-                clock: Lamport(1),
-                body: marker.into(),
-            },
-        }
-    }
-
-    #[tokio::test]
-    async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
-        let (room, looks) = watch::channel(DiskSpace { free: 50, min: 400 });
-        let (queue, mut requests) = queue(looks);
-        let snapshot = snapshot();
-        let refused = queue.ask(Initiate { snapshot }.into(), None).err();
-        assert!(matches!(refused, Some(Unavailable::NoRoom { .. })));
-        let from = ProcessId::parse("q").expect("a valid id");
-        let mut delivery = Box::pin(queue.deliver(&from, vec![marker(1)]));
-        tokio::select! {
-            biased;
-            _ = &mut delivery => unreachable!("there is no room"),
-            () = tokio::task::yield_now() => {}
-        }
-        assert!(requests.try_recv().is_err(), "nothing went in");
-        room.send_replace(DiskSpace {
-            free: 100,
-            min: 400,
-        });
-        assert!(delivery.await.is_ok());
-        assert!(requests.try_recv().is_ok(), "what was sent went in");
-        let acknowledged = queue.acknowledge(&from, Seq(1)).await;
-        assert!(acknowledged.is_ok(), "acknowledgements always pass");
-    }
-
-    fn put() -> Operate {
-        let operation = Operation::Put {
-            key: Key::parse("k").expect("a valid key"),
-            value: Some("v".repeat(VALUE_BYTES_MAX).into()),
-        };
-        Operate {
-            request: None,
-            operation,
-        }
-    }
-
-    #[tokio::test]
-    async fn clients_who_give_up_let_in_no_more_than_fits() {
-        let (_room, looks) = watch::channel(DiskSpace { free: 1, min: 0 });
-        let (queue, mut requests) = queue(looks);
-        let fits = CLIENTS_MAX / put().into_input().cost();
-        for _ in 0..fits {
-            // Submitted and abandoned.
-            drop(queue.ask(put().into(), None).expect("there is room"));
-        }
-        let refused = queue.ask(put().into(), None).err();
-        assert_eq!(refused, Some(Unavailable::Full));
-        drop(requests.recv().await);
-        assert!(
-            queue.ask(put().into(), None).is_ok(),
-            "there is room again for one"
-        );
-        assert_eq!(requests.len(), fits);
-    }
-    // Without this, one client that floods the node with batches would have those of all others refused.
-    #[tokio::test]
-    async fn what_one_address_has_submitted_leaves_room_for_others_until_it_is_done() {
-        let (_room, looks) = watch::channel(DiskSpace { free: 1, min: 0 });
-        let (queue, mut requests) = queue(looks);
-        let share = || QueueShare::new(CLIENTS_MAX / 4 * 3, Refusals::default());
-        let (one, other) = (share(), share());
-        let all = CLIENTS_MAX / put().into_input().cost();
-        let puts = |count| (0..count).map(|_| put()).collect::<Commands<_>>();
-        let flood = || puts(all / 2);
-        // Abandoned; the inputs remain.
-        drop(queue.ask(flood(), Some(&one)).expect("there is room"));
-        let refused = queue.ask(flood(), Some(&one)).err();
-        assert_eq!(refused, Some(Unavailable::ShareFull));
-        let mut waiting = Box::pin(queue.ask_in_turn(flood(), Some(&one)));
-        tokio::select! {
-            biased;
-            _ = &mut waiting => unreachable!("its address has no room"),
-            () = tokio::task::yield_now() => {}
-        }
-        assert!(queue.ask_in_turn(puts(all / 4), Some(&other)).await.is_ok());
-        assert!(one.is_used());
-        drop(requests.recv().await);
-        assert!(waiting.await.is_ok(), "there is room again");
-        while requests.try_recv().is_ok() {}
-        assert!(!one.is_used() && !other.is_used());
-    }
-}
+#[path = "queue_tests.rs"]
+mod tests;

@@ -24,9 +24,9 @@ pub struct Settled<R> {
     pub time: Hlc,
 }
 
-/// The permits of a client: for its part in the queue, for its part of what clients that wait may use, and for its part of the
+/// The permits of a client: for its part in the queue, for its part of what clients that wait may use, and the same two for the
 /// share of its address.
-pub(in crate::node) type Room = [Option<OwnedSemaphorePermit>; 3];
+pub(in crate::node) type Room = [Option<OwnedSemaphorePermit>; 4];
 
 /// The address for the replies to inputs submitted together, or for the answer to a query. It holds the permits of the inputs
 /// until it is dropped, even if the client has gone: clients that submit, give up and submit again must not exceed the limits.
@@ -198,8 +198,8 @@ mod tests {
     async fn whoever_asks_for_several_turns_hears_of_all_of_them_at_once() {
         let room = Arc::new(Semaphore::new(2));
         let taken = || Arc::clone(&room).try_acquire_owned().ok();
-        let (first, replies) = Waiter::new::<Arrive>([taken(), None, None]);
-        let (second, other) = Waiter::new::<Arrive>([taken(), None, None]);
+        let (first, replies) = Waiter::new::<Arrive>([taken(), None, None, None]);
+        let (second, other) = Waiter::new::<Arrive>([taken(), None, None, None]);
         let turned = |number| (Lsn(number), Hlc(number));
         let mut answers = Answers::default();
         answers.take(said(&[1, 2], None), turned(1));
@@ -231,7 +231,7 @@ mod tests {
         let process = Process::new(me, topology, 1);
         let query = ValueOf(Key::parse("k").expect("a valid key"));
         let permit = Arc::clone(&room).try_acquire_owned().ok();
-        let (waiting, mut answer) = Waiter::query(query, [permit, None, None]);
+        let (waiting, mut answer) = Waiter::query(query, [permit, None, None, None]);
         let replies = Replies {
             replies: Vec::new(),
             to: Some(waiting(&process)),

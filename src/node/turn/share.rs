@@ -12,6 +12,9 @@ use crate::node::health::refusals::{RefusalReason, Refusals};
 #[derive(Clone)]
 pub struct QueueShare {
     places: Arc<Semaphore>,
+    /// The places for those that wait; the rest is for calls that are refused instead of waiting.
+    waiters: Arc<Semaphore>,
+    waiters_max: u32,
     refusals: Refusals,
 }
 
@@ -19,8 +22,13 @@ impl QueueShare {
     /// So many places; one operation takes one, and a long value further ones.
     #[must_use]
     pub fn new(places: usize, refusals: Refusals) -> Self {
-        let places = Arc::new(Semaphore::new(places));
-        Self { places, refusals }
+        let waiters = places / 4 * 3;
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            waiters: Arc::new(Semaphore::new(waiters)),
+            waiters_max: u32::try_from(waiters).unwrap_or(u32::MAX),
+            refusals,
+        }
     }
 
     /// Whether anything that was submitted with it is still waiting, also of clients that have gone.
@@ -35,10 +43,19 @@ impl QueueShare {
         places.map_err(|_| self.refused(Unavailable::ShareFull))
     }
 
-    /// Places when there are some.
-    pub(super) async fn acquire(&self, weight: u32) -> Result<OwnedSemaphorePermit, Unavailable> {
+    /// Places when there are some, and the permission to wait for them.
+    pub(super) async fn acquire(
+        &self,
+        weight: u32,
+    ) -> Result<[OwnedSemaphorePermit; 2], Unavailable> {
+        // More than all may be waited for, alone.
+        let waiters = weight.min(self.waiters_max);
+        let waiters = Arc::clone(&self.waiters).acquire_many_owned(waiters).await;
         let places = Arc::clone(&self.places).acquire_many_owned(weight).await;
-        places.map_err(|_| stopped())
+        Ok([
+            waiters.map_err(|_| stopped())?,
+            places.map_err(|_| stopped())?,
+        ])
     }
 
     /// Counts a refusal.
