@@ -16,7 +16,7 @@ use crate::api::serve::limits::{Client, Resource};
 use crate::api::unread;
 
 /// The time limit of a request, its body included, unless it waits for a snapshot.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Refuses a path that cannot be decoded.
 pub(super) async fn decodable(request: Request, next: Next) -> Result<Response, Failure> {

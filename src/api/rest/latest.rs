@@ -1,17 +1,22 @@
 //! `latest` in place of a snapshot id on all routes below `/v1/snapshots`: the request is rewritten to the id, and
 //! `Content-Location` names it, so that cursors belong to one snapshot.
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderValue, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
+use tokio::time::timeout;
+
 use super::AppState;
+use super::admission::TIMEOUT;
 use super::encoding::{decode, encode_segment};
 use crate::api::error::Failure;
 use crate::api::guard;
 use crate::api::named::{Among, ITS_ID_IS_LATEST, LATEST, named};
+use crate::api::serve::limits::{Client, Resource};
 
 /// `latest` encoded so that it matches only the route of ids.
 const AS_AN_ID: &str = "%6Catest";
@@ -19,17 +24,25 @@ const AS_AN_ID: &str = "%6Catest";
 /// Replaces `latest` in the path of a request.
 pub(super) async fn resolve(
     State(app): State<AppState>,
+    Extension(client): Extension<Client>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
+    let names_latest = names_latest(request.uri().path());
     // The guard of the route refuses a caller that may not see snapshots. What the newest one is must not show before.
     let authority = app.handle.config().auth.as_ref();
-    if names_latest(request.uri().path())
+    if names_latest
         && authority.is_some_and(|authority| !guard::may_see_snapshots(authority, &request))
     {
         return Ok(next.run(request).await);
     }
-    let Some((path, passing)) = resolved(&app, request.uri().path()).await? else {
+    // The newest one is read from the store, before the route admits the request.
+    let permit = names_latest
+        .then(|| client.take(Resource::Requests, 1))
+        .transpose()?;
+    let resolved = timeout(TIMEOUT, resolved(&app, request.uri().path())).await;
+    drop(permit);
+    let Some((path, passing)) = resolved.map_err(|_| Failure::Timeout(TIMEOUT.as_secs()))?? else {
         return Ok(next.run(request).await);
     };
     let uri = with_path(request.uri(), &path);
