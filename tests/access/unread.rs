@@ -51,8 +51,6 @@ async fn a_short_body_that_comes_later_costs_neither_answer_nor_connection() {
     for _ in 0..2 {
         let sent = socket.write_all(head(1000).as_bytes()).await;
         sent.expect("it is open");
-        let early = timeout(Duration::from_millis(100), socket.read_u8()).await;
-        assert!(early.is_err(), "it reads the body first: {early:?}");
         let body = socket.write_all(&[b' '; 1000]).await;
         body.expect("it is open");
         let refused = answer(&mut socket).await;

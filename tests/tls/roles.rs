@@ -1,17 +1,24 @@
 //! Roles in a cluster with TLS: processes work together by their certificates, clients by certificates and tokens.
 
 use std::path::Path;
+use std::time::Duration;
 
 use assert_cmd::Command;
 use assert_cmd::cargo::cargo_bin;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use snapledger::access::role::Need;
+use snapledger::access::table::{GRPC, REST};
 use snapledger::client::{AccountRef, Ledger, Operation, Options};
+use snapledger::proto::Contiguous;
 use snapledger::proto::chandy_lamport::DepositRequest;
 use snapledger::proto::chandy_lamport::bank_service_client::BankServiceClient;
 use snapledger::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
 use snapledger::proto::chandy_lamport::{GetGlobalSnapshotRequest, InitiateSnapshotRequest};
-use tonic::Code;
+use tokio::time::timeout;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::{Code, Request};
 
 use crate::await_it::until;
 use crate::cluster::Cluster;
@@ -144,6 +151,39 @@ async fn processes_move_money_and_clients_do_what_their_role_allows() {
     };
     let refused = bank.deposit(deposit).await.expect_err("a process");
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+}
+
+// The walk of tests/access for a caller that is a process.
+#[tokio::test]
+async fn a_process_may_make_the_calls_of_the_table_alone() {
+    let (cluster, _token) = up().await;
+    let n2 = cluster.certificates.trusting(Some("n2"));
+    for rule in GRPC {
+        let mut client = Grpc::new(cluster.grpc("n1", &n2));
+        client.ready().await.expect("it listens");
+        let path = PathAndQuery::from_static(rule.call);
+        let asked =
+            client.server_streaming(Request::new(()), path, Contiguous::<(), ()>::default());
+        // A stream on which nobody speaks may have no answer.
+        let asked = timeout(Duration::from_secs(2), asked).await;
+        let refusal = asked.ok().and_then(Result::err);
+        let is_refused = refusal.as_ref().is_some_and(|status| {
+            status.code() == Code::PermissionDenied && status.message().contains("needs the role")
+        });
+        let may = rule.need == Need::Public || rule.by_process;
+        assert_eq!(is_refused, !may, "{}: {refusal:?}", rule.call);
+    }
+    for rule in REST {
+        let Some(path) = rule.call.strip_prefix("GET ") else {
+            continue;
+        };
+        let path = path
+            .replace("{file}", "swagger-ui.css")
+            .replace("{process}", "n1");
+        let path = path.replace(['{', '}'], "");
+        let found = status(&cluster, &path, Some("n2"), None).await;
+        assert_eq!(found == 403, rule.need != Need::Public, "{path}: {found}");
+    }
 }
 
 // Without this a rotated trail would go on in the renamed file, or the signal would end the node.
