@@ -1,5 +1,6 @@
-//! More requests than a node can handle: it refuses at once at every entry point, and its memory stays bounded. Without
-//! this, a crowd of clients could exhaust the memory and take the node down with the work of all clients.
+//! More requests of one host than a node can handle: its share of the queue fills, further calls are refused at once whatever
+//! they ask, and memory stays bounded. Without this, a crowd of clients could exhaust the memory and take the node down with the
+//! work of all clients.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,7 +71,7 @@ impl Flood {
     }
 }
 
-pub(crate) async fn a_flood_is_refused_at_every_door_and_memory_does_not_grow() {
+pub(crate) async fn a_flood_of_one_host_is_refused_and_memory_does_not_grow() {
     let mut programs = Programs::planned(1);
     programs.start_all().await;
     let before = programs.resident_bytes("n1");
@@ -82,7 +83,7 @@ pub(crate) async fn a_flood_is_refused_at_every_door_and_memory_does_not_grow() 
         }
     }
     for _ in 0..DOORS_TRIED {
-        every_door_refuses(&programs).await;
+        every_call_is_refused(&programs).await;
         if let (Some(before), Some(now)) = (before, programs.resident_bytes("n1")) {
             let grown = now.saturating_sub(before);
             assert!(grown < GROWTH_MAX, "{before} bytes have grown by {grown}");
@@ -95,7 +96,7 @@ pub(crate) async fn a_flood_is_refused_at_every_door_and_memory_does_not_grow() 
     programs.stop_and_check_all().await;
 }
 
-async fn every_door_refuses(programs: &Programs) {
+async fn every_call_is_refused(programs: &Programs) {
     let channel = connection(programs);
     let mut keys = Keys::new(channel.clone());
     until("a value refused", async || is_full(keys.put(value()).await)).await;
@@ -118,14 +119,11 @@ async fn every_door_refuses(programs: &Programs) {
     })
     .await;
     let rest = programs.rest("n1");
-    until("REST refused", async || {
+    // The share leaves a quarter of the queue to others.
+    until("a deposit over REST", async || {
         let body = json!({"amount": 1});
         let answer = rest.post("/v1/accounts/flooded/deposits", &body).await;
-        (answer.status == 429).then(|| {
-            let seconds: u64 = answer.header("retry-after").parse().expect("seconds");
-            assert!((1..=60).contains(&seconds), "{answer:?}");
-            assert_eq!(answer.problem(), "busy");
-        })
+        (answer.status == 200).then_some(())
     })
     .await;
 }

@@ -131,8 +131,8 @@ fn trials() -> Vec<Trial> {
             dead_peer::what_waits_for_a_dead_peer_is_on_disk_and_arrives_once,
         ),
         trial(
-            "a_flood_is_refused_at_every_door_and_memory_does_not_grow",
-            floods::a_flood_is_refused_at_every_door_and_memory_does_not_grow,
+            "a_flood_of_one_host_is_refused_and_memory_does_not_grow",
+            floods::a_flood_of_one_host_is_refused_and_memory_does_not_grow,
         ),
         trial(
             "idle_connections_leave_descriptors_for_the_store_and_for_others",
