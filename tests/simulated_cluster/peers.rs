@@ -76,7 +76,7 @@ impl World {
         self.after(GREET_EVERY, Event::Greet);
         self.share_pins();
         self.share_histories();
-        self.keep_within_limits();
+        self.keep_within_limits()?;
         self.compare_clocks()
     }
 

@@ -59,6 +59,14 @@ impl World {
         self.begin_round(life, (snapshot, pinned), (began, 0))
     }
 
+    /// Has a client pin this snapshot, if the process runs.
+    pub(crate) fn pin_here(&mut self, place: Place, snapshot: SnapshotId) -> Checked {
+        match self.life(place) {
+            Some(life) => self.begin_round(life, (snapshot, true), (self.now, 0)),
+            None => Ok(()),
+        }
+    }
+
     fn begin_round(
         &mut self,
         life: Life,

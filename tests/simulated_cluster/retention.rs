@@ -4,18 +4,32 @@
 use snapledger::history::global::GlobalState;
 use snapledger::process::ids::SnapshotId;
 
-use crate::world::{Place, World};
+use crate::world::{Checked, Place, World};
 
 impl World {
     /// Has every process delete the snapshots beyond its limit.
-    pub(crate) fn keep_within_limits(&mut self) {
+    pub(crate) fn keep_within_limits(&mut self) -> Checked {
         let Some(limit) = self.plan.snapshots_kept else {
-            return;
+            return Ok(());
         };
         for place in 0..self.nodes.len() {
             for snapshot in self.over_limit(place, limit) {
                 self.delete(place, &snapshot);
+                self.pin_elsewhere(&snapshot)?;
             }
+        }
+        Ok(())
+    }
+
+    // A client of a node that still has the snapshot pins it.
+    fn pin_elsewhere(&mut self, snapshot: &SnapshotId) -> Checked {
+        if self.is_healed {
+            return Ok(());
+        }
+        let has_it = |place: &Place| self.nodes[*place].disk.has(snapshot);
+        match (0..self.nodes.len()).find(has_it) {
+            Some(place) => self.pin_here(place, snapshot.clone()),
+            None => Ok(()),
         }
     }
 
