@@ -216,7 +216,7 @@ impl Authority {
                 capacity: Capacity::Process,
                 accounts: Vec::new(),
                 expires: None,
-                // The connection ends with the process.
+                // The connection ends with the certificate.
                 live: ALWAYS.subscribe(),
             })),
             Some(Holder::Client(name)) => {
@@ -251,22 +251,24 @@ impl Authority {
 
     /// Reports the end of a call. Counts it if its caller has not the right.
     pub fn ended(&self, asked: &Asked, caller: &Caller, ended: Ended) {
-        if ended.outcome == Outcome::Forbidden {
-            self.0.refusals.count_forbidden();
-        }
+        self.count(&ended);
         self.0.trail.add(Line::of(asked, caller, ended));
     }
 
     /// Reports the end of a stream, once all that it began has ended.
     pub fn closes(&self, asked: &Asked, caller: &Caller, ended: Ended) {
-        if ended.outcome == Outcome::Forbidden {
-            self.0.refusals.count_forbidden();
-        }
+        self.count(&ended);
         let (authority, asked) = (self.clone(), asked.clone());
         caller.at_end(move |grant, notes| {
             let line = Line::noted(&asked, Some(grant), Some(notes), ended);
             authority.0.trail.add(line);
         });
+    }
+
+    fn count(&self, ended: &Ended) {
+        if ended.outcome == Outcome::Forbidden {
+            self.0.refusals.count_forbidden();
+        }
     }
 
     /// Writes what the audit trail still holds back.

@@ -434,15 +434,20 @@ mod tests {
         assert_eq!(read["snapshot"], invented);
     }
 
+    // A trail whose file has become a directory, which cannot be opened to append.
+    fn unwritable(path: &Path) -> Trail {
+        let trail = Trail::open(Some(path)).expect("it is new");
+        std::fs::remove_file(path).expect("it is ours");
+        std::fs::create_dir(path).expect("the name is free");
+        trail.reopen();
+        trail
+    }
+
     #[test]
     fn lines_that_cannot_be_written_wait_until_they_can() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("audit.jsonl");
-        let trail = Trail::open(Some(&path)).expect("it is new");
-        std::fs::remove_file(&path).expect("it is ours");
-        // A directory cannot be opened to append.
-        std::fs::create_dir(&path).expect("the name is free");
-        trail.reopen();
+        let trail = unwritable(&path);
         trail.add(line("one"));
         trail.flush();
         std::fs::remove_dir(&path).expect("it is empty");
@@ -455,11 +460,7 @@ mod tests {
     #[test]
     fn lines_that_cannot_be_written_at_the_end_are_counted() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = dir.path().join("audit.jsonl");
-        let trail = Trail::open(Some(&path)).expect("it is new");
-        std::fs::remove_file(&path).expect("it is ours");
-        std::fs::create_dir(&path).expect("the name is free");
-        trail.reopen();
+        let trail = unwritable(&dir.path().join("audit.jsonl"));
         trail.add(line("lost"));
         let lost = trail.lost.clone();
         drop(trail);

@@ -34,7 +34,8 @@ impl Kind {
 /// The body of an answer.
 pub(super) struct Ending {
     body: Body,
-    ended: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Wakes a body that waits. Most answers never wait, so it is made when one does.
+    ended: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     call: Call,
     /// Whether its end is always a line of the audit trail; otherwise only one that is a refusal.
     closes: bool,
@@ -53,17 +54,29 @@ impl Ending {
     pub(super) fn new(body: Body, call: Call, closes: bool) -> Self {
         Self {
             body,
-            ended: Box::pin(call.caller.clone().ended()),
+            ended: None,
             call,
             closes,
             end: End::CutOff,
         }
     }
 
-    // The end of the rights also wakes the source of the answer, perhaps first: an answer that ends for that reason must not
-    // pass as a whole one.
-    fn has_ended(&mut self, context: &mut Context<'_>) -> bool {
-        self.call.caller.has_ended() || self.ended.as_mut().poll(context).is_ready()
+    // Whether the rights of the caller have ended. A body that waits is woken when they do.
+    fn has_ended(&mut self, waits: bool, context: &mut Context<'_>) -> bool {
+        let caller = &self.call.caller;
+        if caller.has_ended() {
+            return true;
+        }
+        if !waits {
+            return false;
+        }
+        let ended =
+            || -> Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(caller.clone().ended()) };
+        self.ended
+            .get_or_insert_with(ended)
+            .as_mut()
+            .poll(context)
+            .is_ready()
     }
 }
 
@@ -75,7 +88,10 @@ impl hyper::body::Body for Ending {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if !self.body.is_end_stream() && self.has_ended(context) {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        // Looked at afterwards: the source of the answer ends with the rights, too, and that must not pass as a whole answer.
+        let goes_on = matches!(self.end, End::CutOff);
+        if goes_on && self.has_ended(polled.is_pending(), context) {
             // Dropping the body tells the source of the answer that its receiver is gone.
             self.body = Body::empty();
             self.end = End::Early(Ended::because(Outcome::Unauthenticated, ENDED));
@@ -84,7 +100,6 @@ impl hyper::body::Body for Ending {
                 Kind::Grpc => Ok(trailers::ending_with(&Status::unauthenticated(ENDED))),
             }));
         }
-        let polled = Pin::new(&mut self.body).poll_frame(context);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
