@@ -15,6 +15,7 @@ mod required;
 #[path = "../cluster/rest.rs"]
 mod rest;
 
+mod busy;
 mod errors;
 mod full;
 mod hang;
