@@ -133,6 +133,17 @@ const CASES: &[Case] = &[
         kind: "peers",
     },
     Case {
+        request: "GET /v1/cluster",
+        lines: &[
+            "Sec-Fetch-Site: cross-site",
+            "Sec-Fetch-Mode: navigate",
+            "Sec-Fetch-Dest: document",
+            "Sec-Purpose: prefetch;prerender",
+        ],
+        status: 403,
+        kind: "foreign-origin",
+    },
+    Case {
         request: "GET /v1/backup",
         lines: &[
             "Sec-Fetch-Site: same-site",

@@ -29,6 +29,8 @@ use super::unread;
 pub(super) use names::Names;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// In requests that a browser makes before a person opens their page.
+const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
 /// The path of the answer of which there is one at once.
 const BACKUP: &str = "/v1/backup";
 
@@ -96,7 +98,9 @@ fn may_be_foreign(request: &Request) -> bool {
         Method::GET | Method::HEAD if request.uri().path() == BACKUP => false,
         Method::GET | Method::HEAD => {
             let is_link = is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document");
-            is_link || !headers.contains_key(SEC_FETCH_SITE)
+            // A page can have its links fetched that nobody follows; the browser fetches them again once they are followed.
+            let is_followed = !headers.contains_key(SEC_PURPOSE);
+            is_link && is_followed || !headers.contains_key(SEC_FETCH_SITE)
         }
         _ => false,
     }
@@ -210,11 +214,20 @@ mod tests {
                     assert_eq!(refused, !is_link, "{headers:?}");
                     assert!(is_refused(method, BACKUP, &headers), "{headers:?}");
                 }
+                for purpose in ["prefetch", "prefetch;prerender"] {
+                    let headers = [&[site, ("sec-purpose", purpose)], &link[..]].concat();
+                    assert!(is_refused(method, "/v1/cluster", &headers), "{headers:?}");
+                }
             }
             assert!(!is_refused("OPTIONS", BACKUP, &[site]), "it does nothing");
         }
         for own in ["same-origin", "none"].map(|site| ("sec-fetch-site", site)) {
             assert!(!is_refused("GET", BACKUP, &[own, image[0], image[1]]));
+            assert!(!is_refused(
+                "GET",
+                BACKUP,
+                &[own, ("sec-purpose", "prefetch")]
+            ));
         }
         assert!(!is_refused("GET", BACKUP, &[]), "a program");
         let older = [("origin", "http://evil.example")];
