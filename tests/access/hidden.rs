@@ -142,6 +142,8 @@ impl Probed {
             (&newest["meant_for"], &newest["counterparty"]),
             (&json!(FULL), &json!(OWN))
         );
+        let metrics = self.operator("GET", "/metrics", None).await.to_string();
+        assert!(metrics.contains("credits_to_suspense_total 3"), "{metrics}");
         let audit = self.operator("GET", "/v1/audit", None).await;
         assert_eq!(audit["verification"]["conserved"], true, "{audit}");
     }

@@ -88,6 +88,10 @@ async fn credits_that_do_not_fit_are_kept_and_sums_beyond_64_bits_are_exact() {
         assert_eq!(one.post("/v1/transfers", &body).await.status, 200);
     }
     two.balance_is("suspense", i64::MAX).await;
+    two.balance_is("suspense-2", i64::MAX).await;
+    let metrics = two.get("/metrics").await.body;
+    let counted = "snapledger_credits_to_suspense_total 2\n";
+    assert!(metrics.contains(counted), "{metrics}");
     let id = two.start_snapshot().await;
     let answer = two.snapshot(&id, "complete").await;
     assert_eq!(answer["verification"]["conserved"], true, "{answer}");

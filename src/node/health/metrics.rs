@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::refusals::Refusals;
+use super::suspense::SuspenseCredits;
 use super::wall::micros_as_seconds;
 use crate::access::authority::Authority;
 use crate::config::NodeConfig;
@@ -41,6 +42,7 @@ pub(in crate::node) struct Metrics {
     clock_skew_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
     dated_ahead_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
     pub(in crate::node) refusals: Refusals,
+    pub(in crate::node) suspense: SuspenseCredits,
     pub(in crate::node) snapshots_complete: Counter,
     pub(in crate::node) snapshots_partial: Counter,
     pub(in crate::node) snapshot_seconds: Histogram,
@@ -65,6 +67,7 @@ impl Metrics {
             clock_skew_seconds: Family::default(),
             dated_ahead_seconds: Family::default(),
             refusals: Refusals::default(),
+            suspense: SuspenseCredits::default(),
             snapshots_complete: Counter::default(),
             snapshots_partial: Counter::default(),
             snapshot_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
@@ -126,11 +129,7 @@ impl Metrics {
             self.unreadable_blocks.clone(),
         );
         self.register_clocks();
-        self.registry.register(
-            "refused",
-            "Connections, requests and operations that were refused or ended because of a limit",
-            self.refusals.family(),
-        );
+        self.register_limits();
         let registry = &mut self.registry;
         registry.register(
             "snapshots_complete",
@@ -148,6 +147,19 @@ impl Metrics {
             self.snapshot_seconds.clone(),
         );
         self
+    }
+
+    fn register_limits(&mut self) {
+        self.registry.register(
+            "refused",
+            "Connections, requests and operations that were refused or ended because of a limit",
+            self.refusals.family(),
+        );
+        self.registry.register(
+            "credits_to_suspense",
+            "Credits that their account could not take, which went to suspense instead",
+            self.suspense.counter(),
+        );
     }
 
     fn register_clocks(&mut self) {

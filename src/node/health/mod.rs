@@ -8,6 +8,7 @@ mod exposure;
 pub(super) mod failures;
 pub(super) mod metrics;
 pub(super) mod refusals;
+pub(super) mod suspense;
 pub(super) mod wall;
 pub(super) mod watchdog;
 

@@ -84,11 +84,21 @@ impl Committer {
                 Record::Acknowledged { to, seq } => {
                     self.outbox(&to, |outbox| outbox.acknowledge(seq));
                 }
-                Record::Delivered { from, message, .. } => self.watched(from, &message.body),
+                Record::Delivered {
+                    from,
+                    message,
+                    suspense,
+                    ..
+                } => {
+                    if let Some(account) = suspense {
+                        self.metrics.suspense.count(&account);
+                    }
+                    self.watched(from, &message.body);
+                }
+                Record::MovedToSuspense { suspense, .. } => self.metrics.suspense.count(&suspense),
                 Record::Deposited { .. }
                 | Record::Withdrawn { .. }
                 | Record::Moved { .. }
-                | Record::MovedToSuspense { .. }
                 | Record::Written(_)
                 | Record::RecognizedOnce { .. }
                 | Record::StateRecorded { .. }
