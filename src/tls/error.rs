@@ -64,6 +64,26 @@ pub enum TlsFault {
         /// The identity of the node.
         ours: String,
     },
+    /// The validity of a certificate is over.
+    #[error("{what} expired at {since}; {renewal}")]
+    Expired {
+        /// The certificate.
+        what: String,
+        /// The last second of its validity.
+        since: String,
+        /// How to replace it.
+        renewal: String,
+    },
+    /// The validity of a certificate has not begun.
+    #[error("{what} is not valid before {from}; set the clock of this machine, or {renewal}")]
+    NotYetValid {
+        /// The certificate.
+        what: String,
+        /// The first second of its validity.
+        from: String,
+        /// How to replace it.
+        renewal: String,
+    },
     /// Others that trust the same CAs would refuse the certificate.
     #[error("would be refused by nodes with the same `ca`: {0}")]
     Refused(rustls::Error),

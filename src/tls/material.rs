@@ -12,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use super::certificate::{Certificate, identity};
 use super::error::{TlsError, TlsFault};
 use super::files::{Content, TlsFiles};
+use super::validity::Validity;
 use super::verify::{CallerVerifier, PeerVerifier, now};
 use super::{PROTOCOLS, VERSIONS, provider};
 use crate::access::identity::{Holder, Identity};
@@ -36,6 +37,8 @@ pub(super) struct Material {
     pub(super) names: Vec<String>,
     /// The last second of the certificate's validity, seconds since the Unix epoch.
     pub(super) until: i64,
+    /// The certificate's own first, then those of CAs.
+    validities: Vec<Validity>,
     /// The hash of the contents.
     pub(super) hash: String,
 }
@@ -75,6 +78,10 @@ impl Contents {
         let peers = Arc::new(self.ca.authorities()?);
         let clients = Arc::new(self.client_ca.authorities()?);
         let server = server(&self.client_ca, me, &key, Arc::clone(&peers), clients)?;
+        let mut bundles = vec![&self.ca];
+        if self.client_ca.path != self.ca.path {
+            bundles.push(&self.client_ca);
+        }
         Ok(Material {
             key,
             peers,
@@ -82,6 +89,7 @@ impl Contents {
             server: Arc::new(server),
             names: described.dns_names,
             until: described.until,
+            validities: Validity::of_all(me, &self.cert, &bundles)?,
             hash: self.hash(),
         })
     }
@@ -110,8 +118,23 @@ impl Material {
     /// Checks that peers which trust the same CAs accept the certificate.
     ///
     /// # Errors
-    /// Their reason.
-    pub(super) fn is_accepted(&self) -> Result<(), rustls::Error> {
+    /// Their reason, located in the file of the certificate.
+    pub(super) fn check(&self) -> Result<(), TlsError> {
+        let path = &self.validities[0].path;
+        self.is_accepted().map_err(|error| {
+            let mut own = self.validities.iter().filter(|one| one.path == *path);
+            let outdated = own.find_map(|one| one.fault(seconds()));
+            outdated.unwrap_or_else(|| TlsFault::Refused(error).of(path))
+        })
+    }
+
+    /// The certificates and CAs that are not valid now.
+    pub(super) fn outdated(&self) -> Vec<TlsError> {
+        let validities = self.validities.iter();
+        validities.filter_map(|one| one.fault(seconds())).collect()
+    }
+
+    fn is_accepted(&self) -> Result<(), rustls::Error> {
         let verifier = PeerVerifier {
             authorities: Arc::clone(&self.peers),
             cluster: self.cluster.clone(),
@@ -124,6 +147,11 @@ impl Material {
         callers.verify_client_cert(end, intermediates, now())?;
         Ok(())
     }
+}
+
+// Since the Unix epoch.
+fn seconds() -> i64 {
+    i64::try_from(now().as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The certificate with its key, if they belong together.

@@ -18,6 +18,7 @@ mod material;
 pub mod node;
 pub mod refusals;
 mod reload;
+mod validity;
 mod verify;
 
 use std::sync::Arc;

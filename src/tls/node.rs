@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::Proven;
-use super::error::{TlsError, TlsFault};
+use super::error::TlsError;
 use super::files::TlsFiles;
 use super::lasting::Lasting;
 use super::material::{Contents, Material};
@@ -59,8 +59,13 @@ impl Tls {
             holder: Holder::Process(me.clone()),
         };
         let material = Contents::read(&files)?.checked(&me)?;
-        if let Err(error) = material.is_accepted() {
-            let warning = TlsFault::Refused(error).of(&files.cert);
+        let outdated = material.outdated();
+        for warning in &outdated {
+            tracing::warn!("{warning}");
+        }
+        if outdated.is_empty()
+            && let Err(warning) = material.check()
+        {
             tracing::warn!("{warning}");
         }
         let tls = Self(Arc::new(Shared {
@@ -160,8 +165,7 @@ impl Tls {
         }
         let checked = read.and_then(|contents| {
             let material = contents.checked(&shared.me)?;
-            let accepted = material.is_accepted();
-            accepted.map_err(|error| TlsFault::Refused(error).of(&shared.files.cert))?;
+            material.check()?;
             Ok(material)
         });
         match checked {
@@ -179,6 +183,13 @@ impl Tls {
                 Reloaded::Refused(Some(error))
             }
         }
+    }
+
+    /// The certificates and CAs in use that are not valid now: each as a sentence with the file, the date, and what to do.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let outdated = self.current().outdated();
+        outdated.iter().map(ToString::to_string).collect()
     }
 
     fn current(&self) -> Arc<Material> {

@@ -21,6 +21,8 @@ impl Tls {
                 None
             }
         };
+        // The load has logged these.
+        let mut logged = self.warnings();
         loop {
             let asked = async {
                 match &mut hangup {
@@ -50,6 +52,12 @@ impl Tls {
                 Reloaded::Unchanged if is_asked => tracing::info!("the TLS files have not changed"),
                 Reloaded::Refused(None) | Reloaded::Unchanged => {}
             }
+            // A certificate may expire while the node runs.
+            let warnings = self.warnings();
+            for warning in warnings.iter().filter(|one| !logged.contains(*one)) {
+                tracing::warn!("{warning}");
+            }
+            logged = warnings;
         }
     }
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use assert_cmd::cargo::cargo_bin;
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, SanType, date_time_ymd,
+};
 use snapledger::tls::client::{ClientFiles, ClientPair, ClientTls};
 
 /// A directory with a CA and the certificates it issued.
@@ -50,6 +53,33 @@ impl Certificates {
     pub(crate) fn expired(&self, id: &str, name: &str) {
         self.issue(id, name, |params| {
             params.not_after = date_time_ymd(2020, 2, 1)
+        });
+    }
+
+    /// Replaces the CA by one that has expired. Issues the certificates of the nodes again.
+    pub(crate) fn expired_authority(&self, ids: &[&str]) {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        let name = &mut params.distinguished_name;
+        name.push(DnType::OrganizationName, "bank");
+        name.push(DnType::CommonName, "old CA");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2020, 2, 1);
+        let certificate = params.self_signed(&key).expect("a certificate");
+        std::fs::write(self.ca(), certificate.pem()).expect("there is room");
+        std::fs::write(self.key("ca"), key.serialize_pem()).expect("there is room");
+        for id in ids {
+            self.short_lived(id, Duration::from_secs(3600));
+        }
+    }
+
+    /// Issues the certificate of a node on this machine that is not valid yet.
+    pub(crate) fn early(&self, id: &str, name: &str) {
+        self.issue(id, name, |params| {
+            params.not_before = date_time_ymd(2090, 1, 1);
+            params.not_after = date_time_ymd(2091, 1, 1);
         });
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use snapledger::client::{AccountRef, Ledger, Operation, Options};
 use snapledger::tls::client::ClientTls;
 
@@ -29,6 +30,40 @@ async fn channels(cluster: &Cluster, client: &ClientTls) -> Option<Vec<String>> 
     of_n2
         .map(|channel| channel["state"].as_str().map(str::to_owned))
         .collect()
+}
+
+// Without this the only sign of an expired certificate would be the words of the peers that refuse it.
+#[tokio::test]
+async fn what_has_expired_is_named_at_the_start_and_in_the_status() {
+    let mut cluster = Cluster::planned();
+    let certificates = cluster.certificates.clone();
+    certificates.expired_authority(&["n1", "n2", "n3"]);
+    certificates.expired("n3", "n3");
+    for id in ["n1", "n3"] {
+        cluster.start(id);
+    }
+    let expired = "n3.crt: the certificate expired at 2020-02-01T00:00:00Z; issue a new pair with `snapledger cert node --id n3";
+    cluster.says("n3", expired, 0).await;
+    let authority = "ca.crt: the CA \"O=bank, CN=old CA\" expired at 2020-02-01T00:00:00Z; make a new CA with `snapledger cert \
+                     init --cluster bank";
+    for id in ["n1", "n3"] {
+        cluster.says(id, authority, 0).await;
+    }
+    let client = certificates.trusting(None);
+    let status = until("the status of n1", async || {
+        cluster.get("n1", "/v1/cluster", &client).await.ok()
+    })
+    .await;
+    let warnings = status["warnings"].as_array().expect("a list");
+    let named = |warning: &Value| {
+        let text = warning.as_str();
+        text.is_some_and(|text| text.contains(authority))
+    };
+    assert_eq!(
+        warnings.iter().filter(|one| named(one)).count(),
+        1,
+        "{status:#}"
+    );
 }
 
 #[tokio::test]

@@ -59,9 +59,20 @@ fn half_a_pair_is_not_used_and_the_whole_one_is() {
     assert!(matches!(tls.reload(), Reloaded::Taken));
     assert!(matches!(tls.reload(), Reloaded::Unchanged));
     // What peers would refuse is not used either.
-    for (name, words) in [("expired", "expired"), ("n2", "this node is")] {
+    for (name, words) in [
+        (
+            "expired",
+            "n1.crt: the certificate expired at 2020-02-01T00:00:00Z; issue a new pair with `snapledger cert node --id n1 --host 127.0.0.1 --out renewed`",
+        ),
+        (
+            "early",
+            "n1.crt: the certificate is not valid before 2090-01-01T00:00:00Z; set the clock of this machine, or",
+        ),
+        ("n2", "this node is"),
+    ] {
         match name {
-            "expired" => certificates.expired("n1", "expired"),
+            "expired" => certificates.expired("n1", name),
+            "early" => certificates.early("n1", name),
             _ => certificates.node(name),
         }
         replace(&certificates.crt(name), &certificates.crt("n1"));

@@ -15,6 +15,7 @@ use crate::node::peers::{PeerState, PeerView};
 use crate::process::clock::Hlc;
 use crate::process::ids::ProcessId;
 use crate::process::wall::Offset;
+use crate::tls::node::Tls;
 use crate::transport::TooEarly;
 
 /// How long a start waits for the clocks of the peers: eight greetings.
@@ -33,6 +34,7 @@ impl Handle {
         warnings.extend(shared.replicator.warnings());
         warnings.extend(exposure::warning(&shared.config));
         warnings.extend(shared.config.auth.as_ref().and_then(Authority::warning));
+        warnings.extend(shared.config.tls.iter().flat_map(Tls::warnings));
         warnings
     }
 
