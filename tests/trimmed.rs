@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use snapledger::history::global::{Completeness, GlobalState};
 use snapledger::history::part::{Part, RecordedState};
 use snapledger::process::clock::{Hlc, Lamport};
+use snapledger::process::decision::Actor;
 use snapledger::process::ids::{Hash, Lsn, SnapshotId};
 use snapledger::process::input::{Input, Operation};
 use snapledger::store::{StatementQuery, Store, StoreError};
@@ -163,7 +164,7 @@ fn a_gap_of_a_trimmed_journal_is_not_known_and_not_too_old() {
     let end = store.journal().position();
     drop(store);
     images::await_release(dir.path());
-    Store::vouch(dir.path()).expect("a good store");
+    Store::vouch(dir.path(), Actor::default()).expect("a good store");
     let store = open(dir.path());
     let known = |time| store.past().known_at(time).expect("there is an answer");
     assert_eq!(known(Hlc(u64::MAX)), None);
@@ -179,7 +180,7 @@ fn a_journal_that_is_trimmed_up_to_its_gap_is_known_from_behind_it() {
     let Scene { store, dir, .. } = scene;
     drop(store);
     images::await_release(dir.path());
-    Store::vouch(dir.path()).expect("a good store");
+    Store::vouch(dir.path(), Actor::default()).expect("a good store");
     let store = open(dir.path());
     let behind = store.journal().position().next();
     let teller = Teller::new(1, recover(&store));

@@ -1,5 +1,5 @@
-//! The limits of the history are a decision of the person who starts the node. The journal names them, and that person,
-//! whenever they have changed.
+//! Decisions of a person that a starting node has journaled: the limits of the history, of the person who starts the node,
+//! whenever they have changed, and that the store is the right one of several copies, of the person who vouched for it.
 
 use std::time::Duration;
 
@@ -16,15 +16,29 @@ use crate::store::HistoryLimits;
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Has the limits journaled if they are not those that the journal names.
+/// Has the decisions journaled that the journal does not name yet.
 pub(super) fn spawn(tasks: &mut JoinSet<()>, node: &Handle) {
     let node = node.clone();
     tasks.spawn(async move {
-        while let Err(error) = note_limits(&node).await {
-            tracing::debug!(%error, "cannot journal the limits of the history yet");
+        while let Err(error) = note(&node).await {
+            tracing::debug!(%error, "cannot journal the decisions of the operator yet");
             sleep(PAUSE).await;
         }
     });
+}
+
+async fn note(node: &Handle) -> Result<(), Unavailable> {
+    note_vouched(node).await?;
+    note_limits(node).await
+}
+
+async fn note_vouched(node: &Handle) -> Result<(), Unavailable> {
+    let worker = &node.shared.parts.worker;
+    let Some(decision) = worker.run(|store| store.vouched()).await? else {
+        return Ok(());
+    };
+    node.shared.queue.ask_from_within(Decide(decision)).await?;
+    worker.run(|store| store.note_vouched()).await
 }
 
 async fn note_limits(node: &Handle) -> Result<(), Unavailable> {

@@ -29,6 +29,11 @@ pub enum Change {
         /// So many of the newest snapshots are kept; `None`: no limit.
         max_count: Option<u64>,
     },
+    /// The store is the right one of several copies. Decided while its node was stopped, and recorded at the next start.
+    Vouched {
+        /// The number of boots to which it was raised.
+        boot: u64,
+    },
 }
 
 /// Who makes a decision.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use snapledger::process::decision::Actor;
 use snapledger::process::ids::Lsn;
 use snapledger::store::Store;
 
@@ -302,7 +303,7 @@ async fn a_backup_answers_for_no_instant_that_a_clock_ahead_had_reached() {
     cluster.wipe("n1");
     std::fs::rename(&copy, cluster.store("n1")).expect("on one file system");
     // The original has been started since.
-    Store::vouch(&cluster.store("n1")).expect("a good store");
+    Store::vouch(&cluster.store("n1"), Actor::default()).expect("a good store");
     cluster.clock("n1").wall.put_off(0);
     cluster.start("n1").await;
     // n2 refuses it: n2 has sent more than the copy knows of.

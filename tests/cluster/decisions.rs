@@ -85,3 +85,38 @@ async fn a_pin_a_lost_store_and_the_limits_name_the_person() {
         assert_eq!(journaled(&cluster, "n2").await.len(), expected);
     }
 }
+
+// Two copies of a store contradict each other; who chose the right one must not be a guess.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_names_once_who_vouched_for_the_store() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    cluster.stop_all().await;
+    let vouch = || {
+        let mut vouch = std::process::Command::new(env!("CARGO_BIN_EXE_snapledger"));
+        vouch.args(["store", "vouch"]).arg(cluster.store("n1"));
+        vouch.output().expect("the program runs")
+    };
+    until("a store that nobody uses", async || {
+        vouch().status.success().then_some(())
+    })
+    .await;
+    assert!(
+        journaled(&cluster, "n1").await.is_empty(),
+        "it has no turn yet"
+    );
+    for _ in 0..2 {
+        cluster.start("n1").await;
+        until("the decision in the journal", async || {
+            let vouched = cluster.handle("n1").store().vouched();
+            vouched.expect("it is whole").is_none().then_some(())
+        })
+        .await;
+        cluster.stop("n1").await;
+        let decisions = journaled(&cluster, "n1").await;
+        let me = format!("os:{}", system_user::name());
+        assert_eq!(decisions.len(), 1, "{decisions:#?}");
+        assert_eq!(decisions[0]["change"], "vouch");
+        assert_eq!(decisions[0]["subject"], "boot 1001");
+        assert_eq!(decisions[0]["actor"], me);
+    }
+}

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use snapledger::process::decision::Actor;
 use snapledger::store::Store;
 
 use crate::await_it::until;
@@ -182,7 +183,7 @@ async fn the_right_store_comes_back(mut cluster: Cluster, right: &std::path::Pat
     cluster.stop("n1").await;
     put_back(right, &cluster.store("n1"));
     // The wrong copy may have been met with the same boot number, where nothing contradicted it: an operator decides.
-    Store::vouch(&cluster.store("n1")).expect("a good store");
+    Store::vouch(&cluster.store("n1"), Actor::default()).expect("a good store");
     cluster.start("n1").await;
     cluster.connected().await;
     let n1 = cluster.rest("n1");

@@ -71,7 +71,8 @@ pub(super) fn forget(Forget { dir, peer, again }: &Forget) -> Result<(), CliErro
 
 /// Writes the decision and prints the next boot number.
 pub(super) fn vouch(dir: &Path) -> Result<(), CliError> {
-    let boot = Store::vouch(dir).map_err(|error| CliError::of_store(dir, &error))?;
+    let actor = Actor::of_system(&system_user::name());
+    let boot = Store::vouch(dir, actor).map_err(|error| CliError::of_store(dir, &error))?;
     print(&format!(
         "the next start of this store is boot {}",
         boot + 1

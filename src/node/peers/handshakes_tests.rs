@@ -9,6 +9,7 @@ use crate::config::{
 };
 use crate::node::health::failures::Failures;
 use crate::process::clock::Lamport;
+use crate::process::decision::Actor;
 use crate::process::record::{Record, Turn};
 use crate::process::refusal::Diverged;
 use crate::process::topology::Topology;
@@ -232,7 +233,7 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     let store = open();
     meet(&store, &handshakes(&store), &met(1, 10, &n2));
     drop(store);
-    Store::vouch(dir.path()).expect("a good store");
+    Store::vouch(dir.path(), Actor::default()).expect("a good store");
 
     let store = open();
     let first = handshakes(&store);
@@ -297,7 +298,7 @@ fn behind_a_gap_the_earliest_meetings_count_and_not_the_first() {
     let store = open();
     meet(&store, &handshakes(&store), &met(1, 10, &n2));
     drop(store);
-    Store::vouch(dir.path()).expect("a good store");
+    Store::vouch(dir.path(), Actor::default()).expect("a good store");
 
     let store = open();
     let first = handshakes(&store);
@@ -363,7 +364,7 @@ fn without_peers_a_journal_answers_behind_a_gap_at_once() {
     let store = Store::open(dir.path(), "c", &n1).expect("a new store");
     store.commit(&reached(1, 10)).expect("the disk has room");
     drop(store);
-    Store::vouch(dir.path()).expect("a good store");
+    Store::vouch(dir.path(), Actor::default()).expect("a good store");
     let store = Arc::new(Store::open(dir.path(), "c", &n1).expect("a good store"));
     let recovered = store.recover(&n1, &config.topology, 4);
     let process = recovered.expect("it is whole").0;

@@ -13,9 +13,9 @@ pub struct DecisionLine {
     pub position: u64,
     /// Microseconds since the Unix epoch.
     pub at_us: u64,
-    /// `pin`, `unpin`, `forget` or `limits`.
+    /// `pin`, `unpin`, `forget`, `limits` or `vouch`.
     pub change: &'static str,
-    /// The snapshot or process, or the limits.
+    /// The snapshot or process, the limits, or the boot.
     pub subject: String,
     /// The name of a token or certificate, or `os:` and that of a user of the operating system; `None` if none was proven.
     pub actor: Option<String>,
@@ -48,6 +48,7 @@ fn line(turn: &Turn, decision: &Decision) -> DecisionLine {
             let count = max_count.map_or("all".to_owned(), |count| count.to_string());
             ("limits", format!("max_age {age}, max_count {count}"))
         }
+        Change::Vouched { boot } => ("vouch", format!("boot {boot}")),
     };
     DecisionLine {
         position: turn.position.0,

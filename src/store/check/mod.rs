@@ -39,10 +39,11 @@ use super::Store;
 use super::engine::durable_watermark::StoreFiles;
 use super::engine::files;
 use super::engine::schema;
-use super::engine::schema::{CHUNK_SECRET, OWNER, Trees, UNBOOKED};
+use super::engine::schema::{CHUNK_SECRET, OWNER, Trees, UNBOOKED, VOUCHED};
 use super::error::StoreError;
 use super::journal::Journal;
 use super::opening::migrate;
+use super::opening::operator;
 use super::restore::unbooked::{unbooked, unbooked_sentence};
 use super::stored::frame::{Damage, Kind};
 use super::stored::v1::state::OwnerV1;
@@ -299,6 +300,8 @@ impl<'a> Examiner<'a> {
             } else if stored.key == CHUNK_SECRET {
                 let secret = schema::get::<[u8; 32]>(meta, CHUNK_SECRET, Kind::Secret);
                 self.findings.take(secret);
+            } else if stored.key == VOUCHED {
+                self.findings.take(operator::vouched(meta));
             } else if ![OWNER, UNBOOKED].contains(&&*stored.key) {
                 let number = schema::get::<u64>(meta, &stored.key, Kind::Number);
                 self.findings.take(number);

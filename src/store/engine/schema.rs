@@ -79,6 +79,8 @@ pub(in crate::store) const SALTED_FROM: &[u8] = b"salted-from";
 pub(in crate::store) const LIMITS_AGE: &[u8] = b"limits-age";
 /// The limit of their number that the journal names; 0 for none.
 pub(in crate::store) const LIMITS_COUNT: &[u8] = b"limits-count";
+/// The decision that the store is the right one, until the journal names it.
+pub(in crate::store) const VOUCHED: &[u8] = b"vouched";
 pub(in crate::store) const OWNER: &[u8] = b"owner";
 
 impl Trees {
@@ -327,7 +329,7 @@ pub(in crate::store) fn name(kind: Kind, key: &[u8]) -> String {
             let first = position_of(key).unwrap_or_default();
             format!("block of the journal entries from {first} on")
         }
-        Kind::Owner | Kind::Number | Kind::Secret => {
+        Kind::Owner | Kind::Number | Kind::Secret | Kind::Decision => {
             format!("meta value {:?}", String::from_utf8_lossy(key))
         }
     }

@@ -92,6 +92,7 @@ mod tests {
     use std::path::Path;
 
     use crate::process::clock::Hlc;
+    use crate::process::decision::Actor;
     use crate::store::Store;
     use crate::store::fixture::{open, pass, process};
 
@@ -146,7 +147,7 @@ mod tests {
     #[test]
     fn nor_does_one_that_an_operator_vouches_for_or_that_has_no_witness() {
         for put_back in [
-            |dir: &Path| _ = Store::vouch(dir).expect("a good store"),
+            |dir: &Path| _ = Store::vouch(dir, Actor::default()).expect("a good store"),
             |dir: &Path| std::fs::remove_file(dir.join("witness")).expect("it is there"),
         ] {
             let dir = tempfile::tempdir().expect("a temporary directory");

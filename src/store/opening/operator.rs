@@ -17,13 +17,16 @@ use crate::process::reply::Settlement;
 use crate::process::topology::Topology;
 use crate::store::Store;
 use crate::store::engine::schema;
-use crate::store::engine::schema::BOOT;
+use crate::store::engine::schema::{BOOT, VOUCHED};
 use crate::store::error::StoreError;
 use crate::store::gaps::ranges;
 use crate::store::history::Published;
 use crate::store::journal::Journal;
 use crate::store::opening;
+use crate::store::stored::frame;
 use crate::store::stored::frame::Kind;
+use crate::store::stored::v1::Frozen;
+use crate::store::stored::v7::DecisionV7;
 
 /// The number of boots that [`Store::vouch`] adds, more than any copy of the store will have had.
 const BOOTS_AHEAD: u64 = 1000;
@@ -163,11 +166,12 @@ impl Store {
 
     /// Advances the boot of a stopped node's store, so that peers that have met another copy of it take this one for
     /// newer. Channel contents are compared all the same. The operations of the other copy are in none of its turns, so
-    /// it does not answer for instants between its last turn and its next start. Returns the new boot number.
+    /// it does not answer for instants between its last turn and its next start. The decision of the actor is kept for the
+    /// journal, which names it from the next start on. Returns the new boot number.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn vouch(dir: &Path) -> Result<u64, StoreError> {
+    pub fn vouch(dir: &Path, actor: Actor) -> Result<u64, StoreError> {
         let Stopped { engine, trees, .. } = opening::stopped_of_newest_format(dir)?;
         let journal = Journal::open(&trees)?;
         engine.check_witness(&journal)?;
@@ -175,10 +179,40 @@ impl Store {
         ranges::note(&trees.meta, &(end..=end))?;
         let boot = schema::get::<u64>(&trees.meta, BOOT, Kind::Number)?.unwrap_or(0);
         let boot = boot + BOOTS_AHEAD;
-        schema::put(&trees.meta, BOOT, Kind::Number, &boot)?;
+        let change = Change::Vouched { boot };
+        let decision = DecisionV7::freeze(&Decision { actor, change });
+        let decision = frame::wrap(Kind::Decision, &frame::encode(&decision));
+        let number = frame::wrap(Kind::Number, &frame::encode(&boot));
+        let mut batch = sled::Batch::default();
+        frame::insert(&mut batch, VOUCHED, &decision);
+        frame::insert(&mut batch, BOOT, &number);
+        trees.meta.apply_batch(batch)?;
         engine.make_durable()?;
         Ok(boot)
     }
+
+    /// The newest decision that this store is the right one, if the journal does not name it yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn vouched(&self) -> Result<Option<Decision>, StoreError> {
+        vouched(&self.meta)
+    }
+
+    /// Notes durably that the journal names this decision.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn note_vouched(&self) -> Result<(), StoreError> {
+        schema::remove_all(&self.meta, VOUCHED)?;
+        self.sync()
+    }
+}
+
+/// See [`Store::vouched`].
+pub(in crate::store) fn vouched(meta: &sled::Tree) -> Result<Option<Decision>, StoreError> {
+    let decision = schema::get::<DecisionV7>(meta, VOUCHED, Kind::Decision)?;
+    Ok(decision.map(Frozen::thaw))
 }
 
 // A store that was never met may have been sent messages that wait for it; a unary process is never met.

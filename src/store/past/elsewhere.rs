@@ -152,6 +152,7 @@ mod tests {
     use crate::history::global::{Completeness, GlobalState};
     use crate::history::part::tests::part_of;
     use crate::process::clock::Lamport;
+    use crate::process::decision::Actor;
     use crate::process::identity::Identity;
     use crate::process::ids::Hash;
     use crate::store::Store;
@@ -209,7 +210,7 @@ mod tests {
     fn one_is_found_however_many_are_later_than_what_is_asked_about() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         pass(&open(dir.path()), 20);
-        Store::vouch(dir.path()).expect("a good store");
+        Store::vouch(dir.path(), Actor::default()).expect("a good store");
         let put_back = open(dir.path());
         pass(&put_back, 5_000);
         keeps(&put_back, "oldest", 3, 30);

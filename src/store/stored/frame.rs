@@ -47,6 +47,7 @@ pub(in crate::store) enum Kind {
     Secret = 17,
     SaltedChunk = 18,
     Kept7 = 19,
+    Decision = 20,
 }
 
 /// Damage of a stored value.

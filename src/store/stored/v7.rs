@@ -23,6 +23,7 @@ frozen_enum!(ChangeV7 = Change {
     Unpinned(snapshot: SnapshotId),
     StoreForgotten(peer: ProcessId),
     Limits { max_age_us: Option<u64>, max_count: Option<u64> },
+    Vouched { boot: u64 },
 });
 
 frozen_struct!(
@@ -105,10 +106,11 @@ mod tests {
 
         #[test]
         fn a_decision_comes_back(actor in actor(), kind: u8, age: Option<u64>, count: Option<u64>) {
-            let change = match kind % 4 {
+            let change = match kind % 5 {
                 0 => Change::Pinned(SnapshotId::parse("s").expect("a valid id")),
                 1 => Change::Unpinned(SnapshotId::parse("s").expect("a valid id")),
                 2 => Change::StoreForgotten(ProcessId::parse("n3").expect("a valid id")),
+                3 => Change::Vouched { boot: count.unwrap_or(0) },
                 _ => Change::Limits { max_age_us: age, max_count: count },
             };
             let decision = Decision { actor, change };
