@@ -15,6 +15,8 @@ use crate::rest::{Answer, Rest, request};
 use crate::restored::restore;
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
+const HOUR: Duration = Duration::from_secs(3600);
+const HOUR_US: i64 = 3_600_000_000;
 
 async fn say(rest: &Rest, method: &str, id: &str) -> Answer {
     let path = format!("/v1/snapshots/{id}/pin");
@@ -266,6 +268,46 @@ async fn a_pin_reaches_who_was_away_and_brings_back_what_was_let_go() {
     is_pinned(&n3, "s2", true).await;
     cluster.stop_all().await;
     checked(&cluster.store("n3"));
+}
+
+// Its peers cannot receive the pin, and delete nothing before they know it. Without a way out a disk fills up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pin_from_a_clock_ahead_is_received_with_a_larger_limit_and_deletion_continues() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    for id in ["s1", "s2", "s3"] {
+        shared(&cluster, id).await;
+    }
+    cluster.stop_all().await;
+    cluster.clock("n1").wall.put_off(HOUR_US);
+    cluster.start("n1").await;
+    let [n1, n2] = ["n1", "n2"].map(|id| cluster.rest(id));
+    pin(&n1, "s1").await;
+    cluster.stop("n1").await;
+    cluster.clock("n1").wall.put_off(0);
+    cluster.history().max_count = Some(1);
+    cluster.start("n2").await;
+    cluster.start("n1").await;
+    until("n1 is up", async || {
+        let peers = n2.read("/v1/cluster").await["peers"].clone();
+        (peers[0]["state"] == "up").then_some(())
+    })
+    .await;
+    // An unpin at n1 is dated later still, so it does not help.
+    assert_eq!(say(&n1, "DELETE", "s1").await.json()["pinned"], false);
+    pin(&n1, "s1").await;
+    assert_eq!(say(&n2, "GET", "s1").await.json()["pinned"], false);
+    assert_eq!(n2.get("/v1/snapshots/s2").await.status, 200, "it is kept");
+
+    cluster.stop("n2").await;
+    cluster.clock("n2").ahead_max = 2 * HOUR;
+    cluster.start("n2").await;
+    is_pinned(&n2, "s1", true).await;
+    is_gone(&n2, "s2").await;
+    assert_eq!(say(&n2, "DELETE", "s1").await.json()["pinned"], false);
+    for rest in [&n1, &n2] {
+        is_gone(rest, "s1").await;
+    }
+    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
