@@ -139,6 +139,14 @@ impl World {
             || disks.any(|disk| disk.deleted.contains(snapshot))
     }
 
+    // The same at rest. A process that deletes a snapshot deletes its part; a pin brings back the revisions that others have, which
+    // may be partial ones.
+    pub(crate) fn may_stay_partial(&self, snapshot: &SnapshotId) -> bool {
+        let is_complete_somewhere =
+            (0..self.nodes.len()).any(|place| self.is_complete(place, snapshot));
+        self.is_given_up(snapshot) || self.deleted.contains(snapshot) && !is_complete_somewhere
+    }
+
     /// A description of what is in progress.
     pub(crate) fn unrest(&self) -> String {
         let lost = self.plan.never_returns;
@@ -152,7 +160,7 @@ impl World {
                 Some(alive)
                     if alive.collections.values().any(|one| {
                         let snapshot = &one.assembly.state().snapshot;
-                        !one.is_settled(self.is_given_up(snapshot), self.now)
+                        !one.is_settled(self.may_stay_partial(snapshot), self.now)
                     }) =>
                 {
                     "collecting"

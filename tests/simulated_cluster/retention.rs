@@ -23,9 +23,6 @@ impl World {
 
     // A client of a node that still has the snapshot pins it.
     fn pin_elsewhere(&mut self, snapshot: &SnapshotId) -> Checked {
-        if self.is_healed {
-            return Ok(());
-        }
         let has_it = |place: &Place| self.nodes[*place].disk.has(snapshot);
         match (0..self.nodes.len()).find(has_it) {
             Some(place) => self.pin_here(place, snapshot.clone()),
@@ -70,6 +67,7 @@ impl World {
     fn delete(&mut self, place: Place, snapshot: &SnapshotId) {
         self.trace.say(|| format!("{place} deletes {snapshot}"));
         if self.nodes[place].disk.delete(snapshot) {
+            self.deleted.insert(snapshot.clone());
             self.sometimes.saw("snapshot deleted over a limit");
         }
     }

@@ -1,7 +1,7 @@
 //! The world: one scheduler, one random source, virtual time, and all events.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use snapledger::history::pin::Pin;
 use snapledger::process::ids::{ProcessId, Seq, SnapshotId};
@@ -127,6 +127,8 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) operations_done: u64,
     pub(crate) snapshots_named: u64,
+    /// The snapshots that a process has deleted, also those that came back for a pin.
+    pub(crate) deleted: BTreeSet<SnapshotId>,
     /// Whether the faults have ended.
     pub(crate) is_healed: bool,
     /// The pairs of processes that cannot reach each other, with the end of the partition.
@@ -186,6 +188,7 @@ impl World {
             clients: Client::all(&plan),
             operations_done: 0,
             snapshots_named: 0,
+            deleted: BTreeSet::new(),
             is_healed: false,
             parted: BTreeMap::new(),
             apart_until: BTreeMap::new(),

@@ -69,7 +69,7 @@ impl World {
             .iter()
             .filter(|(_, initiator, _)| *initiator == me);
         for (snapshot, ..) in mine {
-            if self.is_given_up(snapshot) {
+            if self.may_stay_partial(snapshot) {
                 continue;
             }
             if !self.is_complete(place, snapshot) {
@@ -81,7 +81,7 @@ impl World {
         Ok(())
     }
 
-    fn is_complete(&self, place: Place, snapshot: &SnapshotId) -> bool {
+    pub(crate) fn is_complete(&self, place: Place, snapshot: &SnapshotId) -> bool {
         let history = self.nodes[place].disk.history.iter();
         let mut revisions = history.filter(|((id, _), _)| id == snapshot);
         revisions.any(|(_, revision)| revision.value.is_complete())
