@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::interval;
 
@@ -24,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// goes on.
 const LIMIT_LOOK_EVERY: Duration = Duration::from_millis(200);
 const LOOKS_AT_LIMIT: usize = 5;
+/// For so long beyond its time an attack goes on if it has not reached its limit: a debug build on a busy machine is slow.
+const LIMIT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts another build (`$0`) as this one is started (`$@`). Before 0.2.0 there was no option `--insecure`.
 const INSTEAD: &str = r#"shift 3
@@ -70,41 +73,49 @@ impl Attack {
 
 type Act = fn(Target) -> Pin<Box<dyn Future<Output = String> + Send>>;
 
-/// How an attack is run.
+/// How attacks are run.
+#[derive(Clone)]
 pub(crate) struct Run {
+    /// The time of an attack that needs no longer.
     pub(crate) time: Duration,
     /// Another build, of which nothing is asserted.
     pub(crate) program: Option<PathBuf>,
-    /// Whether an attack is over a moment after each limit that it is to reach was reached.
+    /// Whether an attack that only waits is over a moment after each limit that it is to reach was reached.
     pub(crate) ends_at_limit: bool,
 }
 
 /// What is attacked, and for how long.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) grpc: SocketAddr,
     pub(crate) rest: SocketAddr,
-    pub(crate) until: Instant,
-    /// The counters of `refused_total` with which it is over earlier; empty: none.
-    ends_with: &'static [&'static str],
+    progress: watch::Receiver<Progress>,
+}
+
+/// How far an attack is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    Going,
+    /// Nothing more is to be waited for.
+    AtLimit,
+    Over,
 }
 
 impl Target {
     pub(crate) fn is_over(&self) -> bool {
-        Instant::now() >= self.until
+        *self.progress.borrow() == Progress::Over
+    }
+
+    /// Whether the end is only to be waited for.
+    pub(crate) fn is_at_limit(&self) -> bool {
+        *self.progress.borrow() >= Progress::AtLimit
     }
 
     /// Waits for the end of the attack, for which nothing more is to be sent.
     pub(crate) async fn end(&self) {
-        let rest = Rest::new(self.rest);
-        let mut looks = interval(LIMIT_LOOK_EVERY);
-        let mut reached = 0;
-        while !self.is_over() && reached < LOOKS_AT_LIMIT {
-            looks.tick().await;
-            // While all connections are taken there is no answer.
-            let refused = refused(&rest, self.ends_with).await.unwrap_or_default();
-            reached += usize::from(!refused.is_empty() && !refused.contains(&0));
-        }
+        let mut progress = self.progress.clone();
+        let ended = progress.wait_for(|now| *now >= Progress::AtLimit).await;
+        ended.expect("it is watched until it is over");
     }
 }
 
@@ -154,11 +165,20 @@ impl fmt::Display for Row {
     }
 }
 
-impl Attack {
-    pub(crate) async fn run(&self, run: Run) -> Row {
-        let is_asserted = run.program.is_none();
+/// Two nodes with their honest clients, which are attacked once or several times.
+pub(crate) struct Stage {
+    programs: Programs,
+    rest: Rest,
+    honest: Honest,
+    /// The memory of the node before the first attack, bytes.
+    calm: u64,
+    run: Run,
+}
+
+impl Stage {
+    pub(crate) async fn begin(leaves: Leaves, run: Run) -> Self {
         let mut programs = Programs::planned(2);
-        if let Some(program) = run.program {
+        if let Some(program) = &run.program {
             let program = program.display().to_string();
             let instead = ["sh", "-c", INSTEAD, &program];
             for id in programs.ids() {
@@ -172,53 +192,100 @@ impl Attack {
         }
         programs.start_all().await;
         let rest = programs.rest("n1");
-        let honest = Honest::begin(&programs, self.leaves, is_asserted).await;
+        let honest = Honest::begin(&programs, leaves, run.program.is_none()).await;
         honest.goes_on(20).await;
-        let refused_before = refused(&rest, self.reasons).await;
-        let refused_before = refused_before.expect("it answers");
-        let before = resident(&programs);
-        let memory = Memory::watched(&programs);
+        let calm = resident(&programs);
+        Self {
+            programs,
+            rest,
+            honest,
+            calm,
+            run,
+        }
+    }
+
+    pub(crate) async fn attacked(&mut self, attack: &Attack) -> Row {
+        let is_asserted = self.run.program.is_none();
+        let reasons = attack.reasons;
+        let before = refused(&self.rest, reasons).await.expect("it answers");
+        let memory = Memory::watched(&self.programs);
+        let (progress, observed) = watch::channel(Progress::Going);
         let target = Target {
-            grpc: programs.grpc("n1"),
-            rest: programs.address("n1"),
-            until: Instant::now() + run.time,
-            ends_with: match run.ends_at_limit {
-                true => self.reasons,
-                false => &[],
-            },
+            grpc: self.programs.grpc("n1"),
+            rest: self.programs.address("n1"),
+            progress: observed,
         };
-        let said = (self.act)(target).await;
+        let time = self.run.time.max(attack.least);
+        let (said, ()) = tokio::join!(
+            (attack.act)(target),
+            self.watch(reasons, &before, time, progress)
+        );
         let most = memory.most();
-        honest.goes_on(20).await;
-        let refused = refused(&rest, self.reasons).await.expect("it answers");
-        let refused = refused.iter().zip(&refused_before);
-        let refused: Vec<u64> = refused.map(|(after, before)| after - before).collect();
-        let honest = honest.end(&programs, is_asserted).await;
-        let after = resident(&programs);
+        self.honest.goes_on(20).await;
+        let after = refused(&self.rest, reasons).await.expect("it answers");
+        let refused: Vec<u64> = after.iter().zip(&before).map(|(a, b)| a - b).collect();
+        let (calls, honest_refused) = self.honest.take();
         if is_asserted {
-            let name = self.name;
-            assert_eq!(honest.refused, Vec::<String>::new(), "{name}: honest calls");
-            let grown = most.saturating_sub(before);
-            let max = self.growth_max;
+            let (name, calm, max) = (attack.name, self.calm, attack.growth_max);
+            assert_eq!(honest_refused, Vec::<String>::new(), "{name}: honest calls");
+            let grown = most.saturating_sub(calm);
             assert!(
                 grown <= max,
-                "{name}: {before} bytes have grown by {grown}, over {max}"
+                "{name}: {calm} bytes have grown by {grown}, over {max}"
             );
-            let reasons = self.reasons;
             assert!(
                 !refused.contains(&0),
                 "{name}: {reasons:?} counted {refused:?}"
             );
-            programs.stop_and_check_all().await;
         }
+        let memory = [self.calm, most, resident(&self.programs)];
         Row {
-            name: self.name,
-            bound: self.bound,
-            memory: [before, most, after].map(|bytes| bytes >> 20),
-            honest: honest.calls,
-            honest_refused: honest.refused.len(),
+            name: attack.name,
+            bound: attack.bound,
+            memory: memory.map(|bytes| bytes >> 20),
+            honest: calls,
+            honest_refused: honest_refused.len(),
             refused: refused.iter().sum(),
             said,
+        }
+    }
+
+    // An attack is over when its time is and each limit that it is to reach was reached.
+    async fn watch(
+        &self,
+        reasons: &[&str],
+        before: &[u64],
+        time: Duration,
+        progress: watch::Sender<Progress>,
+    ) {
+        let begun = Instant::now();
+        let mut looks = interval(LIMIT_LOOK_EVERY);
+        // Nothing is expected of another build.
+        let mut is_reached = reasons.is_empty() || self.run.program.is_some();
+        let mut looks_at_limit = 0;
+        while begun.elapsed() < time || (!is_reached && begun.elapsed() < time + LIMIT_PATIENCE) {
+            looks.tick().await;
+            if reasons.is_empty() || (is_reached && !self.run.ends_at_limit) {
+                continue;
+            }
+            let Some(now) = refused(&self.rest, reasons).await else {
+                continue;
+            };
+            is_reached |= now.iter().zip(before).all(|(now, before)| now > before);
+            looks_at_limit += usize::from(is_reached);
+            if self.run.ends_at_limit && looks_at_limit == LOOKS_AT_LIMIT {
+                progress.send_replace(Progress::AtLimit);
+            }
+        }
+        progress.send_replace(Progress::Over);
+    }
+
+    /// Stops the clients and the nodes, and verifies balances and stores.
+    pub(crate) async fn end(mut self) {
+        let is_asserted = self.run.program.is_none();
+        self.honest.end(&self.programs, is_asserted).await;
+        if is_asserted {
+            self.programs.stop_and_check_all().await;
         }
     }
 }

@@ -65,12 +65,16 @@ fn flood(
 
 async fn paced(target: Target, flood: Flood, settings: &[(u16, u32)]) -> String {
     let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS {
-        connections.push(Http2::open(HERE, target.grpc, settings).await);
-    }
-    let (mut sent, mut held_up) = (0, 0);
+    let (mut sent, mut held_up, mut opened) = (0, 0, 0);
     while !target.is_over() {
-        for connection in connections.iter_mut().flatten() {
+        // Another one for each that the node has closed.
+        connections.retain(|connection: &Http2| !connection.is_closed());
+        while connections.len() < CONNECTIONS {
+            opened += 1;
+            let connection = Http2::open(HERE, target.grpc, settings).await;
+            connections.push(connection.expect("the node listens"));
+        }
+        for connection in &mut connections {
             let frames = flood(connection);
             match connection.send(&frames).await {
                 true => sent += 1,
@@ -78,11 +82,7 @@ async fn paced(target: Target, flood: Flood, settings: &[(u16, u32)]) -> String 
             }
         }
     }
-    let open = connections.iter().flatten().filter(|one| !one.is_closed());
-    format!(
-        "{sent} bursts of 1000 taken, {held_up} held up, {} open",
-        open.count()
-    )
+    format!("{sent} bursts of 1000 taken, {held_up} held up, on {opened} connections")
 }
 
 fn resets(connection: &mut Http2) -> Vec<u8> {

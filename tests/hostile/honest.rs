@@ -1,8 +1,8 @@
 //! Honest clients of both ports. Every call must succeed, and the balances must be those of the acknowledged operations.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
@@ -22,12 +22,15 @@ use crate::rest::{Rest, asked, posted};
 /// Accounts that a table of balances shows.
 const ACCOUNTS: usize = 6000;
 /// The pause between two calls of one client: these tests are about limits, not speed.
-const PACE: Duration = Duration::from_millis(20);
+const PACE: Duration = Duration::from_millis(50);
 
 /// Clients that run until they are stopped.
 pub(crate) struct Honest {
     stop: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
+    refused: Arc<Mutex<Vec<String>>>,
+    /// The calls of which an attack has been told.
+    taken: usize,
     clients: JoinSet<Tally>,
 }
 
@@ -36,13 +39,6 @@ pub(crate) struct Honest {
 struct Tally {
     deposited: i64,
     paid: i64,
-    refused: Vec<String>,
-}
-
-/// What all clients did.
-pub(crate) struct Done {
-    pub(crate) calls: usize,
-    pub(crate) refused: Vec<String>,
 }
 
 /// One client.
@@ -100,6 +96,8 @@ impl Honest {
         let mut honest = Self {
             stop: Arc::default(),
             calls: Arc::default(),
+            refused: Arc::default(),
+            taken: 0,
             clients: JoinSet::new(),
         };
         honest.run(Caller::Payments(ledger));
@@ -113,6 +111,7 @@ impl Honest {
     // Repeats the calls of one client.
     fn run(&mut self, mut caller: Caller) {
         let (stop, calls) = (Arc::clone(&self.stop), Arc::clone(&self.calls));
+        let refused = Arc::clone(&self.refused);
         self.clients.spawn(async move {
             let mut tally = Tally::default();
             let mut pace = interval(PACE);
@@ -126,7 +125,7 @@ impl Honest {
                         tally.deposited += done.deposited;
                         tally.paid += done.paid;
                     }
-                    Err(why) => tally.refused.push(why),
+                    Err(why) => listed(&refused).push(why),
                 }
                 calls.fetch_add(1, Ordering::Relaxed);
             }
@@ -143,26 +142,36 @@ impl Honest {
         .await;
     }
 
+    /// The number of calls since this was asked last, and why some of them were refused.
+    pub(crate) fn take(&mut self) -> (usize, Vec<String>) {
+        let before = std::mem::replace(&mut self.taken, self.calls.load(Ordering::Relaxed));
+        (
+            self.taken - before,
+            std::mem::take(&mut *listed(&self.refused)),
+        )
+    }
+
     /// Stops the clients and compares the balances.
-    pub(crate) async fn end(mut self, programs: &Programs, is_asserted: bool) -> Done {
+    pub(crate) async fn end(mut self, programs: &Programs, is_asserted: bool) {
         self.stop.store(true, Ordering::Relaxed);
         let mut sum = Tally::default();
         while let Some(ended) = self.clients.join_next().await {
             let tally = ended.expect("an honest client does not fail");
             sum.deposited += tally.deposited;
             sum.paid += tally.paid;
-            sum.refused.extend(tally.refused);
         }
         if is_asserted {
+            let (_, refused) = self.take();
+            assert_eq!(refused, Vec::<String>::new(), "honest calls at the end");
             let counted = programs.rest("n1").balance("counted").await;
             assert_eq!(counted.unwrap_or(0), sum.deposited);
             programs.rest("n2").balance_is("paid", sum.paid).await;
         }
-        Done {
-            calls: self.calls.load(Ordering::Relaxed),
-            refused: sum.refused,
-        }
     }
+}
+
+fn listed(refused: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {
+    refused.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Tally {

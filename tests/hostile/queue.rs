@@ -46,7 +46,7 @@ async fn batches(target: Target) -> String {
     };
     let mut clients = JoinSet::new();
     for number in 0..CONNECTIONS {
-        let batch = batch.clone();
+        let (batch, target) = (batch.clone(), target.clone());
         clients.spawn(async move {
             let endpoint = Endpoint::from_shared(format!("http://{}", target.grpc));
             let endpoint = endpoint.expect("an address makes a URI");

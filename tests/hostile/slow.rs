@@ -43,11 +43,11 @@ pub(crate) fn attacks() -> Vec<Attack> {
 // All at once, since each takes as long as the server is patient.
 async fn slow(target: Target) -> String {
     let (silent, bodies, headers, streams, messages) = tokio::join!(
-        silent(target),
-        stopped_bodies(target),
-        slow_headers(target),
-        mute_streams(target),
-        stopped_messages(target),
+        silent(&target),
+        stopped_bodies(&target),
+        slow_headers(&target),
+        mute_streams(&target),
+        stopped_messages(&target),
     );
     format!(
         "silent: {silent}; bodies that stop: {bodies}; headers that trickle: {headers}; {streams}; {messages}"
@@ -77,14 +77,14 @@ async fn opened(to: SocketAddr, clients: usize, first: &[u8]) -> Vec<TcpStream> 
     sockets
 }
 
-async fn silent(target: Target) -> String {
+async fn silent(target: &Target) -> String {
     let mut sockets = opened(target.rest, CLIENTS / 2, b"").await;
     sockets.extend(opened(target.grpc, CLIENTS / 2, b"PRI").await);
     target.end().await;
     format!("{} of {} closed", closed(&mut sockets).await, sockets.len())
 }
 
-async fn stopped_bodies(target: Target) -> String {
+async fn stopped_bodies(target: &Target) -> String {
     let head = format!(
         "POST /v1/accounts/slow/deposits HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
          Content-Length: 1000000\r\n\r\n{{",
@@ -101,7 +101,7 @@ async fn stopped_bodies(target: Target) -> String {
     format!("{} of {} closed", closed(&mut sockets).await, sockets.len())
 }
 
-async fn slow_headers(target: Target) -> String {
+async fn slow_headers(target: &Target) -> String {
     let mut sockets = opened(target.rest, CLIENTS, b"GET / HTTP/1.1\r\nx: ").await;
     let mut pace = interval(Duration::from_secs(1));
     while !target.is_over() {
@@ -113,7 +113,7 @@ async fn slow_headers(target: Target) -> String {
     format!("{} of {} closed", closed(&mut sockets).await, sockets.len())
 }
 
-async fn mute_streams(target: Target) -> String {
+async fn mute_streams(target: &Target) -> String {
     let mut connections = Vec::new();
     let mut streams = 0;
     for path in [
@@ -139,7 +139,7 @@ async fn mute_streams(target: Target) -> String {
     format!("{streams} streams that never speak")
 }
 
-async fn stopped_messages(target: Target) -> String {
+async fn stopped_messages(target: &Target) -> String {
     let mut connections = Vec::new();
     for _ in 0..4 {
         let Ok(mut connection) = Http2::open(HERE, target.grpc, &[]).await else {
@@ -173,12 +173,16 @@ async fn unread(target: Target) -> String {
     let count = sockets.len();
     for mut socket in sockets {
         let requests = requests.clone();
+        let target = target.clone();
         asking.spawn(async move {
-            let _held_up = timeout(target.until - std::time::Instant::now(), async {
+            let asked = async {
                 let _closed = socket.write_all(requests.as_bytes()).await;
                 std::future::pending::<()>().await;
-            })
-            .await;
+            };
+            tokio::select! {
+                () = asked => {}
+                () = target.end() => {}
+            }
         });
     }
     while asking.join_next().await.is_some() {}

@@ -51,16 +51,20 @@ pub(crate) fn attacks() -> Vec<Attack> {
             &["keys", "values"],
             |target| Box::pin(keys(target)),
         ),
-        attack(
-            "request_ids_without_end",
-            "[limits] request_ids_max",
-            &[],
-            |target| Box::pin(request_ids(target)),
-        ),
+        Attack {
+            // What changed since the newest state is kept until a million records are made, here three of each request.
+            growth_max: 400 * MIB,
+            ..attack(
+                "request_ids_without_end",
+                "[limits] request_ids_max, changes beyond a state",
+                &[],
+                |target| Box::pin(request_ids(target)),
+            )
+        },
     ]
 }
 
-async fn connected(target: Target) -> Channel {
+async fn connected(target: &Target) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{}", target.grpc));
     let endpoint = endpoint.expect("an address makes a URI");
     endpoint.connect().await.expect("the node listens")
@@ -97,7 +101,7 @@ fn opening(to_process: &str, number: usize) -> Operation {
 }
 
 async fn accounts(target: Target) -> String {
-    let mut ledger = LedgerServiceClient::new(connected(target).await);
+    let mut ledger = LedgerServiceClient::new(connected(&target).await);
     applied(&mut ledger, vec![deposit(String::new())]).await;
     let (mut opened, mut refused, mut sent) = (0, 0, 0);
     for batch in 0.. {
@@ -133,7 +137,7 @@ async fn accounts(target: Target) -> String {
 }
 
 async fn keys(target: Target) -> String {
-    let mut keys = KeyValueServiceClient::new(connected(target).await);
+    let mut keys = KeyValueServiceClient::new(connected(&target).await);
     let (mut written, mut refused) = (0, 0);
     for number in 0.. {
         // Large ones as long as they find room, then small ones.
@@ -168,7 +172,7 @@ async fn keys(target: Target) -> String {
 }
 
 async fn request_ids(target: Target) -> String {
-    let mut ledger = LedgerServiceClient::new(connected(target).await);
+    let mut ledger = LedgerServiceClient::new(connected(&target).await);
     let named = |number: usize| deposit(format!("request-{number:0>100}"));
     let (mut done, mut newest) = (0, None);
     while !target.is_over() || done <= 2 * REQUEST_IDS_MAX {

@@ -1,5 +1,6 @@
 //! HTTP/2 by hand (RFC 9113), so that a client can do what no library does; and sockets from a chosen address.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub(crate) const DATA: u8 = 0;
@@ -34,9 +36,12 @@ pub(crate) async fn socket(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream
     socket.connect(to).await
 }
 
-/// The sending half of a connection. What the server sends is read and dropped.
+/// A connection, closed on drop. What the server sends is read and dropped.
 pub(crate) struct Http2 {
     write: OwnedWriteHalf,
+    /// What was held up. It precedes everything else, so that no frame is cut.
+    unsent: VecDeque<u8>,
+    reading: JoinHandle<()>,
     pub(crate) seen: Arc<Seen>,
     next: u32,
 }
@@ -69,7 +74,7 @@ impl Http2 {
         write.write_all(&frame(SETTINGS, ACK, 0, &[])).await?;
         let seen = Arc::new(Seen::default());
         let noted = Arc::clone(&seen);
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             let mut buffer = vec![0; 64 * 1024];
             while let Ok(read @ 1..) = read.read(&mut buffer).await {
                 noted.bytes.fetch_add(read, Ordering::Relaxed);
@@ -78,6 +83,8 @@ impl Http2 {
         });
         Ok(Self {
             write,
+            unsent: VecDeque::new(),
+            reading,
             seen,
             next: 1,
         })
@@ -85,7 +92,15 @@ impl Http2 {
 
     /// Sends bytes; `false` if the server has closed the connection or does not read it.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
-        let sent = timeout(PATIENCE, self.write.write_all(bytes)).await;
+        if !self.flush().await {
+            return false;
+        }
+        self.unsent.extend(bytes);
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> bool {
+        let sent = timeout(PATIENCE, self.write.write_all_buf(&mut self.unsent)).await;
         matches!(sent, Ok(Ok(())))
     }
 
@@ -98,6 +113,17 @@ impl Http2 {
         let stream = self.next;
         self.next += 2;
         stream
+    }
+
+    /// How many stream ids were taken.
+    pub(crate) fn streams(&self) -> u32 {
+        self.next / 2
+    }
+}
+
+impl Drop for Http2 {
+    fn drop(&mut self) {
+        self.reading.abort();
     }
 }
 
