@@ -58,6 +58,7 @@ impl Rule {
 /// The routes of REST. HEAD is allowed where GET is.
 pub const REST: &[Rule] = &[
     rule("GET /", Need::Public, "index"),
+    rule("GET /console/{file}", Need::Public, "console"),
     rule("GET /docs", Need::Public, "documentation"),
     rule("GET /docs/{file}", Need::Public, "documentation"),
     rule("GET /openapi.json", Need::Public, "documentation"),

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use ureq::Agent;
@@ -58,6 +59,7 @@ impl Browser {
             "--no-sandbox",
             "--disable-gpu",
             "--no-first-run",
+            "--window-size=1400,1000",
             "--disable-background-networking",
             "--disable-component-update",
             "--no-proxy-server",
@@ -128,6 +130,42 @@ impl Browser {
             .into_iter()
             .filter(|entry| entry["level"] == "SEVERE")
             .collect()
+    }
+
+    /// Presses keys, one after another: characters, or code points of the table of WebDriver, such as U+E012, the left arrow.
+    pub(crate) fn press(&self, keys: &[&str]) {
+        let actions = keys
+            .iter()
+            .flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": key })));
+        let actions: Vec<Value> = actions.collect();
+        let source = json!({ "type": "key", "id": "keyboard", "actions": actions });
+        self.call("/actions", &json!({ "actions": [source] }));
+    }
+
+    /// A command of the DevTools protocol.
+    pub(crate) fn devtools(&self, command: &str, parameters: &Value) {
+        let asked = json!({ "cmd": command, "params": parameters });
+        self.call("/goog/cdp/execute", &asked);
+    }
+
+    /// The page as PNG.
+    pub(crate) fn screenshot(&self) -> Vec<u8> {
+        let url = format!("{}/screenshot", self.session);
+        let answer = self.agent.get(url).call();
+        let value: Value = answer
+            .expect("the driver answers")
+            .body_mut()
+            .read_json()
+            .expect("JSON");
+        let encoded = value["value"].as_str().expect("base64");
+        base64::engine::general_purpose::STANDARD
+            .decode(encoded)
+            .expect("it is base64")
+    }
+
+    /// Waits until a condition in JavaScript holds.
+    pub(crate) fn until(&self, condition: &str) {
+        self.wait(condition, condition);
     }
 
     // The browser itself looks again and again; when it leaves the page meanwhile, the next one is looked at.

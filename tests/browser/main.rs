@@ -1,7 +1,10 @@
 //! A real browser (headless Chromium) on pages of another origin: they can neither start a snapshot nor read an answer, a
-//! rebinding name is refused, and the node's own pages work under their policy. Without this a check of headers could pass
-//! that no browser sends.
+//! rebinding name is refused, and the node's own pages work under their policy: the console and the page to try the API.
+//! Without this a check of headers could pass that no browser sends.
 
+mod cluster;
+mod console;
+mod console_states;
 mod driver;
 mod node;
 #[path = "../required/mod.rs"]
@@ -102,14 +105,14 @@ fn the_nodes_own_pages_work_under_their_policy() {
     };
     let node = Node::start();
     let rest = node.rest();
-    for (page, shown) in [("/docs", ".opblock"), ("/", "table td")] {
+    for (page, shown) in [("/docs", ".opblock"), ("/", ".empty .btn")] {
         browser.go(&format!("http://{rest}{page}"));
         browser.finds(shown);
         let complaints = browser.complaints();
         assert!(complaints.is_empty(), "{page}: {complaints:?}");
     }
-    let padding = "return getComputedStyle(document.querySelector('td')).paddingRight";
-    assert_eq!(browser.run(padding), "16px", "the style sheet applies");
+    let padding = "return getComputedStyle(document.querySelector('.empty')).paddingTop";
+    assert_eq!(browser.run(padding), "44px", "the style sheet applies");
     browser.go(&format!("http://{rest}/docs"));
     let answer = fetched(&browser, "/v1/snapshots", &json!({"method": "POST"}));
     assert_eq!(answer[1], 202, "the page's own origin may: {answer}");

@@ -1,10 +1,15 @@
 //! One node in this process, and a client of its REST port.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 
 use serde_json::Value;
+use snapledger::access::role::Role;
+use snapledger::access::token::{TokenHash, make};
+use snapledger::access::token_file::{StoredToken, TokenFile};
 use snapledger::api::{Host, Sockets};
-use snapledger::config::{NodeOptions, NodePlan};
+use snapledger::config::{AuthOptions, NodeOptions, NodePlan};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -18,8 +23,24 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start() -> Self {
-        let runtime = Runtime::new().expect("a runtime");
         let dir = tempfile::tempdir().expect("a temporary directory");
+        Self::start_in(dir, AuthOptions::default())
+    }
+
+    /// A node that asks for tokens, with one of each role.
+    pub(crate) fn start_guarded() -> (Self, BTreeMap<Role, String>) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("tokens.toml");
+        let tokens = Role::ALL.map(|role| (role, add_token(&file, role)));
+        let auth = AuthOptions {
+            auth_tokens: Some(file),
+            ..AuthOptions::default()
+        };
+        (Self::start_in(dir, auth), tokens.into())
+    }
+
+    fn start_in(dir: TempDir, auth: AuthOptions) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
         let bind = || TcpListener::bind("127.0.0.1:0").expect("a free port");
         let sockets = Sockets {
             grpc: bind(),
@@ -33,6 +54,7 @@ impl Node {
             rest_port: Some(rest.port()),
             dir: Some(dir.path().join("n1")),
             snapshot_interval: Some("off".to_owned()),
+            auth,
             ..NodeOptions::default()
         });
         let config = plan.and_then(|plan| plan.settle(Vec::new()));
@@ -71,6 +93,20 @@ impl Node {
         let answer = agent.get(format!("http://{}{path}", self.rest)).call();
         answer.expect("the node answers")
     }
+}
+
+fn add_token(file: &Path, role: Role) -> String {
+    let token = make().expect("there is randomness");
+    let stored = StoredToken {
+        name: role.as_str().to_owned(),
+        role,
+        sha256: TokenHash::of(&token),
+        accounts: Vec::new(),
+        created: jiff::Timestamp::now(),
+        expires: None,
+    };
+    TokenFile::change(file, |file| file.add(stored)).expect("it is written");
+    token
 }
 
 impl Drop for Node {

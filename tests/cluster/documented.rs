@@ -146,7 +146,7 @@ impl Operation {
         // A single format is the default; of several, each is requested.
         let accepts: Vec<_> = match formats.len() {
             0 => vec![None],
-            _ if self.path == "/docs/{file}" => vec![None],
+            _ if self.path.ends_with("/{file}") => vec![None],
             _ => formats.iter().map(Some).collect(),
         };
         for (query, body) in self.queries(asked).iter().flat_map(|query| {

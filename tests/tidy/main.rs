@@ -5,7 +5,9 @@ mod budgets;
 mod circles;
 mod documents;
 mod layers;
+mod scripts;
 mod source;
+mod vendored;
 mod words;
 
 use source::{Finding, Source};
@@ -38,6 +40,16 @@ fn imports_between_files_make_no_circle() {
 fn everything_keeps_its_budget() {
     assert_none(&each(budgets::check));
     assert_none(&budgets::check_medians(&source::all()));
+}
+
+#[test]
+fn the_console_keeps_its_budget() {
+    assert_none(&scripts::check());
+}
+
+#[test]
+fn what_is_vendored_is_what_was_published() {
+    assert_none(&vendored::check());
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! This process, its peers and its channels.
 
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{Extensions, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::AppState;
 use super::json::Json;
 use super::negotiation::Plain;
+use crate::access::caller::Caller;
 use crate::api::error::Failure;
 use crate::api::time::rfc3339;
 use crate::cluster::local_query;
@@ -24,8 +25,16 @@ struct Cluster<'a> {
     journal_position: u64,
     clock_skew_seconds: f64,
     warnings: Vec<String>,
+    caller: Option<CallerResponse<'a>>,
     peers: Vec<PeerResponse<'a>>,
     channels: Vec<ChannelResponse<'a>>,
+}
+
+/// Who asks, on a node with `[auth]`: a page shows what this role may do.
+#[derive(Serialize)]
+struct CallerResponse<'a> {
+    name: &'a str,
+    role: String,
 }
 
 #[derive(Serialize)]
@@ -60,9 +69,14 @@ struct ChannelResponse<'a> {
 }
 
 /// `GET /v1/cluster`
-pub(super) async fn show(_: Plain, State(app): State<AppState>) -> Result<Response, Failure> {
+pub(super) async fn show(
+    _: Plain,
+    State(app): State<AppState>,
+    extensions: Extensions,
+) -> Result<Response, Failure> {
     let status = local_query::status(&app.handle).await?;
     let peers = app.handle.peers();
+    let caller = Caller::of(&extensions);
     let config = app.handle.config();
     let cluster = Cluster {
         cluster: &config.cluster,
@@ -71,6 +85,10 @@ pub(super) async fn show(_: Plain, State(app): State<AppState>) -> Result<Respon
         journal_position: status.position.0,
         clock_skew_seconds: app.handle.clock_skew_seconds(),
         warnings: app.handle.warnings(),
+        caller: caller.grant().map(|grant| CallerResponse {
+            name: &grant.name,
+            role: grant.capacity.to_string(),
+        }),
         peers: peers.iter().map(|peer| shown(&app.handle, peer)).collect(),
         channels: channels(&app.handle, &status),
     };

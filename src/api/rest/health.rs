@@ -11,11 +11,11 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::AppState;
 use super::json::Json;
-use super::negotiation::{Format, Plain, negotiate};
+use super::negotiation::{Format, Plain, is_named, negotiate};
 use super::openapi::document;
 use super::query::Parameters;
+use super::{AppState, console};
 use crate::api::error::Failure;
 
 #[derive(Serialize)]
@@ -42,15 +42,23 @@ fn standing(status: &'static str, warnings: Vec<String>) -> Response {
     (never_stored, Json(HealthResponse { status, warnings })).into_response()
 }
 
-/// `GET /`
+/// `GET /`: the console for browsers, which name `text/html`; the list of routes for all others.
 pub(super) async fn index(uri: Uri, headers: HeaderMap) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Html])?;
     Parameters::of(&uri, &[])?;
+    let page = match is_named(&headers, Format::Html) {
+        true => console::page(),
+        false => routes(),
+    };
+    Ok(([(header::VARY, "Accept")], page).into_response())
+}
+
+fn routes() -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, POLICY.as_str()),
     ];
-    Ok((headers, INDEX.as_str()).into_response())
+    (headers, INDEX.as_str()).into_response()
 }
 
 /// Allows the style sheet in the page, by its hash, and nothing else.

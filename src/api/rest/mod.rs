@@ -9,6 +9,7 @@ mod body;
 mod cache_policy;
 mod channels;
 mod cluster;
+mod console;
 pub(super) mod cursor;
 mod diff;
 mod encoding;
@@ -117,6 +118,7 @@ fn routes() -> Router<AppState> {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics::show))
         .route("/openapi.json", get(openapi::openapi))
+        .route("/console/{file}", get(console::file))
         .route("/docs", get(openapi::show))
         .route("/docs/{file}", get(openapi::file))
         .route("/v1/cluster", get(cluster::show))

@@ -84,6 +84,17 @@ pub(super) fn negotiate(headers: &HeaderMap, offered: &[Format]) -> Result<Forma
     })
 }
 
+/// Whether the request names the format itself, not only a range such as `*/*`, and accepts it.
+pub(super) fn is_named(headers: &HeaderMap, format: Format) -> bool {
+    let named = headers.get_all(header::ACCEPT).iter();
+    let named = named.filter_map(|value| value.to_str().ok());
+    let mut ranges = named.flat_map(|value| value.split(',')).map(str::trim);
+    ranges.any(|range| {
+        let name = range.split(';').next().unwrap_or(range).trim();
+        name.eq_ignore_ascii_case(format.media_type()) && quality(&[range], format) > 0
+    })
+}
+
 // The quality value in thousandths from the most specific matching range; 0 is not acceptable.
 fn quality(accepted: &[&str], format: Format) -> u16 {
     let wanted = format.media_type();

@@ -1,0 +1,91 @@
+// The certificate of a snapshot or an audit, check by check, with the figures that were compared.
+
+import { card, h } from './dom.js';
+import { count, moneyText } from './money.js';
+import { mark, status } from './status.js';
+
+const CHECKS = {
+  consistent_cut: ['Consistent cut', 'delivered is never more than sent'],
+  channel_state: ['Channel contents', 'recorded is sent less delivered'],
+  chunks: ['Stored contents', 'every chunk is held'],
+  recorded_messages: ['Recorded messages', 'counted again from the chunks'],
+  journal_chain: ['Journal chain', 'where this node has the journal'],
+  conservation: ['Conservation', 'held is paid in less paid out'],
+};
+const SHOWN = 60;
+
+/** The card. A kind of check that was not made is not decided, and says so. */
+export function certificate({ verification, missing, status: state }, { kinds = Object.keys(CHECKS) } = {}) {
+  const { checks = [], conserved } = verification;
+  const found = new Map([...kinds, ...checks.map(({ check }) => check)].map((kind) => [kind, []]));
+  for (const one of checks) found.get(one.check).push(one);
+  const isWrong = checks.some(({ holds }) => !holds) || conserved === false;
+  const whole = isWrong
+    ? status('broken')
+    : conserved
+      ? status('complete', { word: 'adds up' })
+      : status('partial', { word: state === 'partial' ? 'partial' : 'not decided' });
+  const absent = missing
+    .map(({ process }) => process)
+    .slice(0, 3)
+    .join(', ');
+  return card(
+    'Certificate',
+    { name: 'certificate', right: whole },
+    h(
+      'ul.checks',
+      [...found].map(([kind, made]) => h('li', line(kind, made, absent))),
+    ),
+  );
+}
+
+function line(kind, made, absent) {
+  const [name, why] = CHECKS[kind] ?? [kind.replaceAll('_', ' '), ''];
+  const hold = made.filter(({ holds }) => holds).length;
+  const state = made.length === 0 ? 'partial' : hold === made.length ? 'complete' : 'broken';
+  const head = [
+    mark(state),
+    h(
+      'span',
+      h('span.strong', name),
+      h('span.why', made.length ? why : absent ? `not decided: ${absent} is missing` : 'not decided here'),
+    ),
+    h('span.dim.num', made.length ? `${count(hold)} of ${count(made.length)}` : '–'),
+  ];
+  if (!made.length) return h('details', h('summary', head), h('p.figures.dim', 'There is nothing to compare.'));
+  const inOrder = [...made].sort((one, other) => one.holds - other.holds);
+  return h(
+    'details',
+    { open: state === 'broken' },
+    h('summary', head),
+    h(
+      'div.figures.num',
+      inOrder.slice(0, SHOWN).map(compared),
+      made.length > SHOWN && h('div.dim', `and ${count(made.length - SHOWN)} more`),
+    ),
+  );
+}
+
+const compared = ({ subject, holds, figures }) =>
+  h(
+    'div',
+    h('b', subject),
+    holds ? ' ' : [' ', status('broken', { word: 'does not hold' }), ' '],
+    h(
+      'span.dim',
+      Object.entries(figures)
+        .map(([name, value]) => `${name.replaceAll('_', ' ')} ${shown(name, value)}`)
+        .join(' · '),
+    ),
+  );
+
+const AMOUNTS = /amount|balances|in_flight|deposits|withdrawals|held|paid_in/;
+
+const shown = (name, value) =>
+  value === null
+    ? 'not known'
+    : typeof value === 'string'
+      ? value
+      : AMOUNTS.test(name)
+        ? moneyText(value)
+        : count(value);

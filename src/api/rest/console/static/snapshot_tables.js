@@ -1,0 +1,218 @@
+// The tables of a snapshot: what was in the channels, the processes at the cut, all balances, the revisions.
+
+import { get, path, save } from './api.js';
+import { button, card, fill, h, link, spoken } from './dom.js';
+import { contradictions, crossing } from './diagram.js';
+import { count, counted, money } from './money.js';
+import { collate, processes } from './node.js';
+import * as shell from './shell.js';
+import { color, mark, status, swatch } from './status.js';
+import { LongTable, PAGE, table } from './table.js';
+import { micros, ms, offset, time, zoneName } from './time.js';
+
+const told = (problem) => shell.note(problem.message);
+
+/** The recorded messages: the text of what the diagram draws. */
+export function inTheChannels(page, model) {
+  const { snapshot, id } = page;
+  const messages = model ? crossing(model) : [];
+  const right = button(
+    'JSON',
+    () => save(path`v1/snapshots/${id}/channels`, { revision: page.revision }, `${id}-channels.json`).catch(told),
+    { class: 'link' },
+  );
+  const options = { name: 'channels', sub: messages.length > 0 && counted(messages.length, 'message'), right };
+  if (!messages.length) return card('In the channels', options, nothing(snapshot, model));
+  const columns = [
+    { title: 'Channel', cell: ({ from, to }) => `${from} → ${to}` },
+    { title: 'Number', right: true, cell: ({ sequence }) => count(sequence) },
+    {
+      title: 'Sent',
+      right: true,
+      wide: true,
+      cell: ({ sent }) => (sent === null ? h('span.dim', 'not known') : offset(sent)),
+    },
+    {
+      title: 'Delivered',
+      right: true,
+      wide: true,
+      cell: ({ delivered }) => (delivered === null ? h('span.dim', 'not known') : offset(delivered)),
+    },
+    {
+      title: 'Amount',
+      right: true,
+      cell: (one) =>
+        one.amount === undefined || one.amount === null
+          ? h('span.dim', one.kind)
+          : h('span', { title: one.transfer_id }, money(one.amount)),
+    },
+  ];
+  const wrong = contradictions(model, snapshot.channels);
+  return card(
+    'In the channels',
+    options,
+    wrong.length > 0 &&
+      h(
+        'div.banner.broken',
+        { role: 'alert' },
+        mark('broken', 17),
+        h('div', h('b', 'The picture and the recorded channels differ. '), wrong.slice(0, 5).join('; ')),
+      ),
+    paged(columns, messages, 'The messages that cross the cut'),
+  );
+}
+
+// A list that is already here, drawn in parts.
+function paged(columns, rows, caption) {
+  if (rows.length <= 12) return table(columns, rows, { caption });
+  return new LongTable(columns, async () => ({ rows, next: null }), { caption, height: '390px', rowHeight: 33 })
+    .element;
+}
+
+function nothing({ channels }, model) {
+  const known = channels.length;
+  const messages = channels.reduce((all, one) => all + one.messages, 0);
+  if (!model && messages)
+    return table(
+      [
+        { title: 'Channel', cell: ({ from, to }) => `${from} → ${to}` },
+        { title: 'Messages', right: true, cell: (one) => count(one.messages) },
+        { title: 'Amount', right: true, cell: ({ amount }) => money(amount) },
+      ],
+      channels.filter((one) => one.messages),
+    );
+  return h(
+    'div.empty.small',
+    h('b', known ? 'All known channels were empty' : 'No channel is known'),
+    known
+      ? `Nothing was on its way on ${known === 1 ? 'the one channel' : `the ${count(known)} channels`} that ${known === 1 ? 'was' : 'were'} recorded.`
+      : 'None was recorded to its end.',
+  );
+}
+
+/** The processes at the cut. */
+export function atTheCut(snapshot, model) {
+  const { totals, missing } = snapshot;
+  const first = Math.min(...snapshot.processes.map(({ recorded_at }) => micros(recorded_at)));
+  const absent = missing.map((one) => ({ process: one.process, absent: one.reason }));
+  const rows = [...snapshot.processes, ...absent].sort((one, other) => collate(one.process, other.process));
+  const columns = [
+    {
+      title: 'Process',
+      cell: ({ process, absent: why }) => h('span.with-sw', swatch(why ? 'var(--line-2)' : color(process)), process),
+    },
+    {
+      title: 'Recorded',
+      right: true,
+      cell: (one) =>
+        one.absent
+          ? status(one.absent === 'down' ? 'down' : 'unknown', { word: one.absent.replaceAll('_', ' ') })
+          : h('span', { title: one.recorded_at }, offset(micros(one.recorded_at) - first)),
+    },
+    { title: 'Turn', right: true, wide: true, cell: (one) => (one.absent ? '–' : count(one.journal_position)) },
+    {
+      title: 'Balance',
+      right: true,
+      cell: (one) => (one.absent ? h('span.dim', 'not known') : money(one.balance_total)),
+    },
+  ];
+  const foot = [
+    ['In accounts', `Without ${missing[0]?.process}`][absent.length] ?? 'The others',
+    '',
+    '',
+    money(totals.balances),
+  ];
+  return card('At the cut', { name: 'cut' }, table(columns, rows, { foot, caption: 'The processes at the cut' }));
+}
+
+/** Every balance, in pages, with a proof of each. */
+export function balances(page) {
+  const { id, revision, signal } = page;
+  const process = h(
+    'select',
+    { id: 'of-process' },
+    h('option', { value: '' }, 'all'),
+    processes().map((one) => h('option', { value: one }, one)),
+  );
+  const prefix = h('input', { id: 'of-prefix', placeholder: 'beginning of the id', spellcheck: 'false' });
+  const place = h('div');
+  const columns = [
+    { title: 'Process', cell: (one) => h('span.with-sw', swatch(color(one.process)), one.process) },
+    { title: 'Account', cell: ({ process: of, account }) => link(path`#/accounts/${of}/${account}`, account) },
+    { title: 'Balance', right: true, cell: ({ balance }) => money(balance) },
+    {
+      title: spoken('Proof'),
+      right: true,
+      wide: true,
+      cell: (one) =>
+        button(
+          'proof',
+          () =>
+            save(
+              path`v1/snapshots/${id}/balances/${one.process}/${one.account}/proof`,
+              { revision },
+              `${id}-${one.process}-${one.account}.proof.json`,
+            ).catch(told),
+          {
+            class: 'link',
+            'aria-label': `Proof of ${one.account} on ${one.process}`,
+            title: 'Proves this balance against the root, without any other',
+          },
+        ),
+    },
+  ];
+  const query = () => ({ process: process.value, prefix: prefix.value, revision });
+  const list = new LongTable(
+    columns,
+    async (cursor, stop) => {
+      const answer = await get(path`v1/snapshots/${id}/balances`, { ...query(), limit: PAGE, cursor }, stop);
+      return { rows: answer.balances, next: answer.next_cursor };
+    },
+    { signal, caption: 'Balances at the cut', height: '420px', empty: 'No account fits.' },
+  );
+  process.addEventListener('change', () => list.reset());
+  prefix.addEventListener('change', () => list.reset());
+  fill(place, list.element);
+  const csv = button(
+    'All as CSV',
+    () => save(path`v1/snapshots/${id}/balances`, query(), `${id}-balances.csv`, 'text/csv').catch(told),
+    { class: 'link' },
+  );
+  return card(
+    'Balances',
+    { name: 'balances', sub: 'what every account held at the cut', right: csv },
+    h(
+      'div.filters',
+      h('label', { for: 'of-process' }, 'Process', process),
+      h('label', { for: 'of-prefix' }, 'Account', prefix),
+    ),
+    place,
+  );
+}
+
+/** The published revisions, or null when there is one only. */
+export async function revisions(page) {
+  const answer = await get(path`v1/snapshots/${page.id}/revisions`, {}, page.signal);
+  if (answer.revisions.length < 2) return null;
+  const columns = [
+    {
+      title: 'Revision',
+      cell: ({ revision }) => h('a.strong', { href: `${path`#/snapshots/${page.id}`}?revision=${revision}` }, revision),
+    },
+    { title: 'Status', cell: (one) => status(one.status) },
+    { title: ['Published, ', zoneName()], cell: ({ finished_at }) => time(finished_at, 3) },
+    { title: 'After', right: true, cell: ({ duration_ms }) => ms(duration_ms) },
+    {
+      title: 'Missing',
+      cell: ({ missing }) =>
+        missing.map(({ process, reason }) => `${process} ${reason.replaceAll('_', ' ')}`).join(', ') || '–',
+    },
+    { title: 'In accounts', right: true, cell: ({ totals }) => money(totals.balances) },
+    { title: 'Root', wide: true, cell: ({ root }) => h('span.mono', { title: root }, root.slice(0, 12)) },
+  ];
+  return card(
+    'Revisions',
+    { name: 'revisions', sub: 'what was published, newest first; a revision never changes' },
+    table(columns, answer.revisions),
+  );
+}
