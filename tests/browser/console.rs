@@ -1,7 +1,9 @@
 //! The console in a real browser: every page is free of barriers, errors and requests to others, in light and dark, wide and
 //! narrow; its figures are those of the API, exact at any size; the keyboard reaches everything.
 //!
-//! Pictures of all pages are kept in `target/tmp/console/`.
+//! Pictures of all pages are kept in `target/tmp/console/`, or in the directory of `SNAPLEDGER_SCREENSHOTS`.
+
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -48,7 +50,8 @@ pub(crate) fn assert_sound(browser: &Browser, name: &str) {
     assert_eq!(foreign, json!([]), "{name}: requests to others");
     let wider = browser.run("return document.documentElement.scrollWidth - innerWidth");
     assert!(wider.as_i64() <= Some(0), "{name} is {wider} px too wide");
-    let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("console");
+    let given = std::env::var_os("SNAPLEDGER_SCREENSHOTS").map(PathBuf::from);
+    let directory = given.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("console"));
     std::fs::create_dir_all(&directory).expect("it can be made");
     std::fs::write(directory.join(format!("{name}.png")), browser.screenshot())
         .expect("it can be written");

@@ -319,7 +319,7 @@ function figures(snapshot, model) {
     figure(
       'Written',
       bytes(sum(processes.map(({ new_bytes }) => new_bytes ?? 0))),
-      `of ${bytes(sum(processes.map(({ state_bytes }) => state_bytes ?? 0)))} of state`,
+      `the states have ${bytes(sum(processes.map(({ state_bytes }) => state_bytes ?? 0)))}`,
     ),
   );
 }
