@@ -51,8 +51,12 @@ export const crossing = ({ messages }) =>
     .filter(({ crosses }) => crosses)
     .sort((one, other) => collate(one.from, other.from) || collate(one.to, other.to) || one.sequence - other.sequence);
 
+/** Whether even the crossing messages are more than the node gave: they come first, so then there are no others. */
+export const isCut = ({ truncated, messages }) => truncated && messages.every(({ crosses }) => crosses);
+
 /** The channels whose crossing messages are not those that the snapshot recorded, as sentences: there should be none. */
 export function contradictions(model, channels) {
+  if (isCut(model)) return [];
   const key = ({ from, to }) => `${from} → ${to}`;
   const drawn = new Map();
   for (const message of crossing(model)) {
@@ -196,7 +200,7 @@ function barsOf({ channels, cut, lanes, isWhole }) {
   return [...cut].flatMap(([process, begun]) => {
     const bars = channels
       .filter(({ to }) => to === process)
-      .map(({ from, closed }) => ({ process, from, begun, closed, open: closed === null && !isWhole }));
+      .map(({ from, closed, messages }) => ({ process, from, begun, closed, open: messages === null && !isWhole }));
     const shut = bars.filter(({ closed }) => closed !== null && closed > begun);
     const open = bars.filter((one) => one.open);
     return [...(isCrowded ? asOne(shut) : shut), ...asOne(open)];

@@ -4,7 +4,7 @@ import { button, card, fill, h, s } from './dom.js';
 import { bind } from './keys.js';
 import { count, counted } from './money.js';
 import { offset } from './time.js';
-import { crossing, geometry, modelOf, sceneOf } from './diagram.js';
+import { crossing, geometry, isCut, modelOf, sceneOf } from './diagram.js';
 import { draw, labelOf, tint } from './diagram_draw.js';
 import { saveSvg } from './svg_file.js';
 
@@ -173,10 +173,9 @@ export class Diagram {
   bounds() {
     const { scene, model } = this;
     const said = [];
-    if (model.truncated)
-      said.push(
-        `The node gave ${count(model.messages.length)} of ${count(model.total)} messages; all that cross are among them. `,
-      );
+    const given = `The node gave ${count(model.messages.length)} of ${count(model.total)} messages`;
+    if (isCut(model)) said.push(`${given}, all of which cross. `);
+    else if (model.truncated) said.push(`${given}; all that cross are among them. `);
     if (scene.isCoarse)
       said.push(
         `${count(scene.inArrows)} other messages are drawn as ${count(scene.arrows.length)} arrows; zoom in to part them. `,

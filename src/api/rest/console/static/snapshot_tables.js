@@ -2,7 +2,7 @@
 
 import { get, path, save } from './api.js';
 import { button, card, fill, h, link, spoken } from './dom.js';
-import { contradictions, crossing } from './diagram.js';
+import { contradictions, crossing, isCut } from './diagram.js';
 import { count, counted, money } from './money.js';
 import { collate, processes } from './node.js';
 import * as shell from './shell.js';
@@ -21,7 +21,7 @@ export function inTheChannels(page, model) {
     () => save(path`v1/snapshots/${id}/channels`, { revision: page.revision }, `${id}-channels.json`).catch(told),
     { class: 'link' },
   );
-  const options = { name: 'channels', sub: messages.length > 0 && counted(messages.length, 'message'), right };
+  const options = { name: 'channels', sub: messages.length > 0 && howMany(model, messages), right };
   if (!messages.length) return card('In the channels', options, nothing(snapshot, model));
   const columns = [
     { title: 'Channel', cell: ({ from, to }) => `${from} → ${to}` },
@@ -61,6 +61,10 @@ export function inTheChannels(page, model) {
     paged(columns, messages, 'The messages that cross the cut'),
   );
 }
+
+// The JSON has them all.
+const howMany = (model, messages) =>
+  isCut(model) ? `the first ${count(messages.length)} of ${count(model.total)}` : counted(messages.length, 'message');
 
 // A list that is already here, drawn in parts.
 function paged(columns, rows, caption) {
