@@ -245,14 +245,14 @@ impl Authority {
         let address = asked.address.map(|address| address.ip());
         let refusals = &self.0.refusals;
         if let Some(line) = refusals.count(refused, address, line, Instant::now()) {
-            self.0.trail.add(line);
+            self.0.trail.add(&line);
         }
     }
 
     /// Reports the end of a call. Counts it if its caller has not the right.
     pub fn ended(&self, asked: &Asked, caller: &Caller, ended: Ended) {
         self.count(&ended);
-        self.0.trail.add(Line::of(asked, caller, ended));
+        self.0.trail.add(&Line::of(asked, caller, ended));
     }
 
     /// Reports the end of a stream, once all that it began has ended.
@@ -261,7 +261,7 @@ impl Authority {
         let (authority, asked) = (self.clone(), asked.clone());
         caller.at_end(move |grant, notes| {
             let line = Line::noted(&asked, Some(grant), Some(notes), ended);
-            authority.0.trail.add(line);
+            authority.0.trail.add(&line);
         });
     }
 
@@ -274,7 +274,7 @@ impl Authority {
     /// Writes what the audit trail still holds back.
     pub fn end(&self) {
         for line in self.0.refusals.rest() {
-            self.0.trail.add(line);
+            self.0.trail.add(&line);
         }
         self.flush();
     }
@@ -299,7 +299,7 @@ impl Authority {
                 () = tokio::time::sleep(LOOK) => {}
             }
             for line in self.0.refusals.due(Instant::now()) {
-                self.0.trail.add(line);
+                self.0.trail.add(&line);
             }
             let authority = self.clone();
             // A read may hang, such as on a network file system.

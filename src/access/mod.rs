@@ -23,7 +23,6 @@ pub mod table;
 pub mod token;
 pub mod token_file;
 pub mod trail;
-mod trail_file;
 
 pub use jwt::KeySetError;
 pub use refusals::LoginRefused;

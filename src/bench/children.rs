@@ -92,7 +92,7 @@ impl Plan {
             for node in &mut nodes {
                 node.credentials = credentials.clone();
             }
-            text += &security_tables(&certs, &tokens);
+            text += &security_tables(dir, &certs, &tokens);
         }
         let file = dir.join("cluster.toml");
         std::fs::write(&file, text).map_err(CliError::Runtime)?;
@@ -288,14 +288,15 @@ fn token(file: &Path) -> Result<Arc<str>, CliError> {
     Ok(token.into())
 }
 
-fn security_tables(certs: &Path, tokens: &Path) -> String {
+fn security_tables(dir: &Path, certs: &Path, tokens: &Path) -> String {
     let text = |path: &Path| toml::Value::String(path.to_string_lossy().into_owned());
     format!(
-        "[tls]\ncert = {}\nkey = {}\nca = {}\n[auth]\ntokens = {}\n",
+        "[tls]\ncert = {}\nkey = {}\nca = {}\n[auth]\ntokens = {}\naudit_log = {}\n",
         text(&certs.join("{id}.crt")),
         text(&certs.join("{id}.key")),
         text(&certs.join("ca.crt")),
-        text(tokens)
+        text(tokens),
+        text(&dir.join("audit-{id}.jsonl"))
     )
 }
 

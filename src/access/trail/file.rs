@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::private_file::append_private;
+use crate::access::private_file::append_private;
 
 /// The lines that wait at most, in bytes.
 const PENDING_BYTES_MAX: usize = 1 << 20;

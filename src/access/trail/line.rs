@@ -1,32 +1,15 @@
-//! The audit trail: one line of JSON per call that reads or changes what the bank holds, and per refused log-in. It names who
-//! did what; it never holds an amount, a balance, an account, a key or a token.
-//!
-//! Lines are written by a thread of their own, so a slow disk delays no call. The queue is bounded: what it cannot take is
-//! counted and reported, since a trail with holes must say so.
+//! A line of the audit trail.
 
-use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Mutex;
-use std::sync::mpsc::{
-    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel,
-};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use jiff::Timestamp;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::registry::Registry;
 use serde::{Serialize, Serializer};
 
-use super::caller::{Caller, Grant, Notes, Via};
-use super::role::Capacity;
-use super::table::Rule;
-use super::trail_file::{RETRY, TrailFile};
+use crate::access::caller::{Caller, Grant, Notes, Via};
+use crate::access::role::Capacity;
+use crate::access::table::Rule;
 use crate::process::hidden::is_hidden;
 
-/// Lines that wait to be written.
-const QUEUE_MAX: usize = 16 << 10;
 /// The longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 1024;
 
@@ -168,12 +151,12 @@ fn with_six_decimals<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S
 
 impl Line {
     /// The line of a call that has ended now.
-    pub(super) fn of(asked: &Asked, caller: &Caller, ended: Ended) -> Self {
+    pub(in crate::access) fn of(asked: &Asked, caller: &Caller, ended: Ended) -> Self {
         Self::noted(asked, caller.grant(), caller.notes(), ended)
     }
 
     /// The same, of what was noted of it.
-    pub(super) fn noted(
+    pub(in crate::access) fn noted(
         asked: &Asked,
         grant: Option<&Grant>,
         notes: Option<&Notes>,
@@ -205,160 +188,18 @@ impl Line {
             also_refused: None,
         }
     }
-}
 
-enum Message {
-    Line(Box<Line>),
-    Reopen,
-    Flush(SyncSender<()>),
-}
-
-/// Where lines go.
-pub struct Trail {
-    /// `Some` until dropped.
-    queue: Option<SyncSender<Message>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-    lost: Counter,
-}
-
-impl Trail {
-    /// Opens the file, or writes to the log.
-    ///
-    /// # Errors
-    /// That of the operating system; the file must be its owner's alone.
-    pub fn open(path: Option<&Path>) -> io::Result<Self> {
-        let lost = Counter::default();
-        let sink = match path {
-            None => Sink::Log,
-            Some(path) => Sink::File(Box::new(TrailFile::open(path, lost.clone())?)),
-        };
-        let (queue, lines) = sync_channel(QUEUE_MAX);
-        let thread = std::thread::Builder::new().name("audit".to_owned());
-        let thread = thread.spawn(move || write_all(&lines, sink))?;
-        Ok(Self {
-            queue: Some(queue),
-            thread: Mutex::new(Some(thread)),
-            lost,
-        })
-    }
-
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "audit_lines_lost",
-            "Lines of the audit trail that could not be written; should be 0",
-            self.lost.clone(),
-        );
-    }
-
-    /// Adds a line.
-    pub fn add(&self, line: Line) {
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
-            self.queue().try_send(Message::Line(Box::new(line)))
-            && self.lost.inc() == 0
-        {
-            tracing::error!(
-                "the audit trail cannot keep up, and lines are lost; see the metric audit_lines_lost"
-            );
-        }
-    }
-
-    /// Opens the file again: it may have been renamed.
-    pub fn reopen(&self) {
-        let _full = self.queue().try_send(Message::Reopen);
-    }
-
-    /// Waits until the lines so far are written.
-    pub fn flush(&self) {
-        let (done, is_done) = sync_channel(1);
-        if self.queue().send(Message::Flush(done)).is_ok() {
-            let _stopped = is_done.recv_timeout(Duration::from_secs(5));
-        }
-    }
-
-    fn queue(&self) -> &SyncSender<Message> {
-        self.queue.as_ref().expect("only the end takes it")
-    }
-}
-
-impl Drop for Trail {
-    fn drop(&mut self) {
-        self.queue = None;
-        let thread = self.thread.get_mut().map(Option::take);
-        if let Ok(Some(thread)) = thread {
-            let _panicked = thread.join();
-        }
-    }
-}
-
-enum Sink {
-    Log,
-    File(Box<TrailFile>),
-}
-
-fn write_all(messages: &Receiver<Message>, mut sink: Sink) {
-    loop {
-        let message = match messages.try_recv() {
-            Ok(message) => message,
-            Err(TryRecvError::Disconnected) => break,
-            Err(TryRecvError::Empty) => {
-                sink.flush();
-                match messages.recv_timeout(sink.patience()) {
-                    Ok(message) => message,
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => break,
-                }
-            }
-        };
-        match (message, &mut sink) {
-            (Message::Line(line), _) => sink.write(&line),
-            (Message::Reopen, Sink::File(file)) => file.reopen(),
-            (Message::Flush(done), _) => {
-                sink.flush_now();
-                let _gone = done.send(());
-            }
-            (Message::Reopen, Sink::Log) => {}
-        }
-    }
-    if let Sink::File(mut file) = sink {
-        file.end();
-    }
-}
-
-impl Sink {
-    fn write(&mut self, line: &Line) {
-        let text = serde_json::to_string(line).expect("names and numbers can be written");
-        let text = escaped(text);
-        match self {
-            Self::Log => tracing::info!(target: "audit", "{text}"),
-            Self::File(file) => file.write(&text),
-        }
-    }
-
-    fn flush(&mut self) {
-        if let Self::File(file) = self {
-            file.flush();
-        }
-    }
-
-    fn flush_now(&mut self) {
-        if let Self::File(file) = self {
-            file.flush_now();
-        }
-    }
-
-    // The time until what waits is tried again.
-    fn patience(&self) -> Duration {
-        match self {
-            Self::File(file) if file.has_pending() => RETRY,
-            _ => Duration::from_secs(3600),
-        }
+    /// The line as JSON.
+    pub(super) fn text(&self) -> String {
+        escaped(serde_json::to_string(self).expect("names and numbers can be written"))
     }
 }
 
 // JSON keeps some characters as they are that end a line or reverse it where it is read, such as in an id that a client
 // invents. They can only be within texts.
 fn escaped(text: String) -> String {
-    if !text.chars().any(is_hidden) {
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte);
+    if text.bytes().all(is_plain) || !text.chars().any(is_hidden) {
         return text;
     }
     let mut escaped = String::with_capacity(2 * text.len());
@@ -372,10 +213,11 @@ fn escaped(text: String) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn line(reason: &str) -> Line {
+    /// The line of a snapshot that was taken, with this reason.
+    pub(in crate::access::trail) fn line(reason: &str) -> Line {
         Line {
             time: Timestamp::UNIX_EPOCH,
             name: Some("audit-2026".to_owned()),
@@ -395,32 +237,6 @@ mod tests {
         }
     }
 
-    fn reasons(path: &Path) -> Vec<String> {
-        let text = std::fs::read_to_string(path).expect("it is there");
-        let lines = text.lines().map(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
-            line["reason"].as_str().expect("it has a reason").to_owned()
-        });
-        lines.collect()
-    }
-
-    #[test]
-    fn a_renamed_file_is_opened_again_and_no_line_is_lost() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = dir.path().join("audit.jsonl");
-        let trail = Trail::open(Some(&path)).expect("it is new");
-        trail.add(line("one"));
-        trail.flush();
-        let old = dir.path().join("audit.jsonl.1");
-        std::fs::rename(&path, &old).expect("it is ours");
-        trail.add(line("two"));
-        trail.reopen();
-        trail.add(line("three"));
-        drop(trail);
-        assert_eq!(reasons(&old), ["one", "two"]);
-        assert_eq!(reasons(&path), ["three"]);
-    }
-
     #[test]
     fn what_a_client_invents_neither_ends_a_line_nor_reverses_it() {
         let invented = "a\n\u{2028}b\u{202e}\u{9b}\"\\";
@@ -428,43 +244,10 @@ mod tests {
             snapshot: Some(invented.to_owned()),
             ..line("ok")
         };
-        let text = escaped(serde_json::to_string(&line).expect("a line"));
+        let text = line.text();
         assert!(!text.chars().any(is_hidden), "{text}");
         let read: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(read["snapshot"], invented);
-    }
-
-    // A trail whose file has become a directory, which cannot be opened to append.
-    fn unwritable(path: &Path) -> Trail {
-        let trail = Trail::open(Some(path)).expect("it is new");
-        std::fs::remove_file(path).expect("it is ours");
-        std::fs::create_dir(path).expect("the name is free");
-        trail.reopen();
-        trail
-    }
-
-    #[test]
-    fn lines_that_cannot_be_written_wait_until_they_can() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = dir.path().join("audit.jsonl");
-        let trail = unwritable(&path);
-        trail.add(line("one"));
-        trail.flush();
-        std::fs::remove_dir(&path).expect("it is empty");
-        trail.add(line("two"));
-        trail.flush();
-        assert_eq!(reasons(&path), ["one", "two"]);
-        assert_eq!(trail.lost.get(), 0);
-    }
-
-    #[test]
-    fn lines_that_cannot_be_written_at_the_end_are_counted() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let trail = unwritable(&dir.path().join("audit.jsonl"));
-        trail.add(line("lost"));
-        let lost = trail.lost.clone();
-        drop(trail);
-        assert_eq!(lost.get(), 1);
     }
 
     #[test]
