@@ -69,6 +69,18 @@ pub struct RecordedChannel {
     pub amount: i128,
     /// The chunks of messages, in order.
     pub chunks: Vec<Hash>,
+    /// The turn that delivered the marker. `None` in parts of stores before format 7 and of foreign processes, and if the turn
+    /// was no longer in the journal.
+    pub closing: Option<Closing>,
+}
+
+/// The turn that ended the recording of a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closing {
+    /// Its position in the journal of the receiving process.
+    pub position: Lsn,
+    /// Its clock value.
+    pub time: Hlc,
 }
 
 impl RecordedChannel {

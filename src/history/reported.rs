@@ -144,6 +144,7 @@ mod tests {
                 transfers: 1,
                 amount: recorded,
                 chunks: Vec::new(),
+                closing: None,
             }],
             open: Vec::new(),
             snapshot,

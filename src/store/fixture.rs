@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Store;
 use super::chunks::writers::MessageWriter;
 use crate::history::global::{Completeness, GlobalState};
-use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState, Run};
+use crate::history::part::{Closing, Part, RecordedChannel, RecordedMessage, RecordedState, Run};
 use crate::process::cell::Cell;
 use crate::process::channel::Flow;
 use crate::process::clock::{Hlc, Lamport};
@@ -119,6 +119,10 @@ fn channel(from: &str, chunks: Vec<Hash>) -> RecordedChannel {
         transfers: u64::from(!is_empty),
         amount: if is_empty { 0 } else { 7 },
         chunks,
+        closing: Some(Closing {
+            position: Lsn(2),
+            time: Hlc::at(2),
+        }),
     }
 }
 

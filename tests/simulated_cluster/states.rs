@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use snapledger::history::global::Counted;
 use snapledger::history::part::{
-    Chunk, IndexEntry, Part, RecordedChannel, RecordedMessage, RecordedState, Run,
+    Chunk, Closing, IndexEntry, Part, RecordedChannel, RecordedMessage, RecordedState, Run,
     recorded_messages,
 };
 use snapledger::history::statement::{Entry, entries};
@@ -238,7 +238,12 @@ impl Disk {
         for (from, channel) in &recording.channels {
             if let Some((closed, position)) = channel.closed {
                 let messages = self.recorded(recording, (from, position))?;
-                channels.push(self.recorded_channel(from, (channel, closed), messages));
+                let recorded = self.recorded_channel(from, (channel, closed), messages);
+                let closing = self.closing(position);
+                channels.push(RecordedChannel {
+                    closing,
+                    ..recorded
+                });
             }
         }
         Ok(Some(Part {
@@ -284,7 +289,14 @@ impl Disk {
             transfers: closed.transfers - channel.opened.transfers,
             amount: closed.amount - channel.opened.amount,
             chunks,
+            closing: None,
         }
+    }
+
+    fn closing(&self, position: Lsn) -> Option<Closing> {
+        let turn = self.turns(position).next()?.ok()?;
+        let time = turn.time;
+        Some(Closing { position, time })
     }
 
     /// The recorded messages of a channel.

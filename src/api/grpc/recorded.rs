@@ -223,6 +223,7 @@ mod tests {
             amount: 0,
             // The second chunk is absent and must not be requested.
             chunks: vec![hash, Hash::default()],
+            closing: None,
         };
         let ends = ChannelId {
             from: channel.from.clone(),

@@ -175,6 +175,7 @@ mod tests {
             transfers: 0,
             amount: 0,
             chunks: vec![chunk(vec![marker(1), marker(2)]), chunk(vec![marker(3)])],
+            closing: None,
         };
         let written = |channel: &RecordedChannel| {
             let mut sink = Vec::new();

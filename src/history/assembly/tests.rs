@@ -34,6 +34,7 @@ fn open_part(index: usize, open: &[usize]) -> Part {
             transfers: 0,
             amount: 0,
             chunks: Vec::new(),
+            closing: None,
         })
         .collect();
     part

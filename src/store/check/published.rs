@@ -22,7 +22,7 @@ use crate::store::stored::frame;
 use crate::store::stored::frame::Kind;
 use crate::store::stored::v1::Frozen;
 use crate::store::stored::v1::global::GlobalStateV1;
-use crate::store::stored::v1::part::PartV1;
+use crate::store::stored::v7::read_part;
 
 /// Compares everything that refers to chunks with them, and every revision with its predecessors.
 ///
@@ -116,12 +116,10 @@ pub(super) fn references(
     }
     let mut walk = TreeWalk::new(&examiner.opened.trees.parts);
     while let Some(stored) = walk.next()? {
-        let part = stored.framed.and_then(|framed| {
-            frame::unwrap(Kind::Part, &framed).and_then(frame::decode::<PartV1>)
-        });
+        let part = stored.framed.and_then(|framed| read_part(&framed));
         if let Ok(part) = part {
             let what = schema::name(Kind::Part, &stored.key);
-            contents.part(examiner, &what, &part.thaw());
+            contents.part(examiner, &what, &part);
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::findings::Findings;
 use super::opened_copy::{OpenedCopy, TreeWalk};
 use super::packed::was_deleted;
-use crate::history::part::{Chunk, Part, RecordedChannel, RecordedMessage};
+use crate::history::part::{Chunk, Closing, Part, RecordedChannel, RecordedMessage};
 use crate::process::Process;
 use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
 use crate::process::message::{Body, Message};
@@ -18,7 +18,8 @@ use crate::store::error::StoreError;
 use crate::store::stored::frame;
 use crate::store::stored::frame::Kind;
 use crate::store::stored::v1::Frozen;
-use crate::store::stored::v1::part::{PartV1, RecordedMessageV1};
+use crate::store::stored::v1::part::RecordedMessageV1;
+use crate::store::stored::v7::read_part;
 
 /// What the journal says about the parts of this process.
 pub(super) struct Recordings {
@@ -46,7 +47,8 @@ struct Heard {
     amount: i128,
     /// A hash over the encoded messages in order, which needs constant memory.
     messages: blake3::Hasher,
-    is_closed: bool,
+    /// The turn that delivered the marker.
+    closed: Option<Closing>,
     /// The store of the sender was lost before its marker arrived.
     is_lost: bool,
 }
@@ -87,11 +89,11 @@ impl Recordings {
                 }
                 Record::Delivered {
                     from, seq, message, ..
-                } => self.hear(from, *seq, message),
+                } => self.hear(turn, from, *seq, message),
                 Record::Forgotten { peer, .. } => {
                     let tallies = self.open.values_mut();
                     let lost = tallies.filter_map(|tally| tally.channels.get_mut(peer));
-                    lost.for_each(|heard| heard.is_lost = !heard.is_closed);
+                    lost.for_each(|heard| heard.is_lost = heard.closed.is_none());
                 }
                 Record::PartStored { snapshot } => {
                     if self.unstored.remove(snapshot) {
@@ -124,7 +126,7 @@ impl Recordings {
         }
     }
 
-    fn hear(&mut self, from: &ProcessId, seq: Seq, message: &Message) {
+    fn hear(&mut self, turn: &Turn, from: &ProcessId, seq: Seq, message: &Message) {
         let mut encoded = None;
         for (snapshot, tally) in &mut self.open {
             let heard = tally
@@ -135,7 +137,12 @@ impl Recordings {
                 continue;
             };
             match &message.body {
-                Body::Marker(marker) if marker.snapshot == *snapshot => heard.is_closed = true,
+                Body::Marker(marker) if marker.snapshot == *snapshot => {
+                    heard.closed = Some(Closing {
+                        position: turn.position,
+                        time: turn.time,
+                    });
+                }
                 _ => {
                     let bytes = encoded.get_or_insert_with(|| encode(seq, message));
                     heard.take(seq, message, bytes);
@@ -182,7 +189,10 @@ impl Recordings {
             problems.push(format!("it names {:?} as initiator", part.initiator));
         }
         let recorded = part.channels.iter().map(|channel| &channel.from);
-        let closed = tally.channels.iter().filter(|(_, heard)| heard.is_closed);
+        let closed = tally
+            .channels
+            .iter()
+            .filter(|(_, heard)| heard.closed.is_some());
         let lost = tally.channels.iter().filter(|(_, heard)| heard.is_lost);
         if !recorded.eq(closed.map(|(from, _)| from))
             || !part.open.iter().eq(lost.map(|(from, _)| from))
@@ -217,14 +227,10 @@ impl Recordings {
     ) -> Result<u64, StoreError> {
         let mut walk = TreeWalk::new(&opened.trees.parts);
         while let Some(stored) = walk.next()? {
-            let part = stored.framed.and_then(|framed| {
-                frame::unwrap(Kind::Part, &framed).and_then(frame::decode::<PartV1>)
-            });
+            let part = stored.framed.and_then(|framed| read_part(&framed));
             let what = schema::name(Kind::Part, &stored.key);
-            let part: Option<Part> = findings
-                .take(part.map_err(|damage| StoreError::damaged(what.clone(), damage)))
-                .map(Frozen::thaw);
-            let Some(part) = part else {
+            let part = part.map_err(|damage| StoreError::damaged(what.clone(), damage));
+            let Some(part) = findings.take(part) else {
                 continue;
             };
             if snapshot_key(&part.snapshot) != stored.key {
@@ -250,13 +256,13 @@ impl Heard {
             transfers: 0,
             amount: 0,
             messages: blake3::Hasher::new(),
-            is_closed: false,
+            closed: None,
             is_lost: false,
         }
     }
 
     fn is_over(&self) -> bool {
-        self.is_closed || self.is_lost
+        self.closed.is_some() || self.is_lost
     }
 
     fn take(&mut self, seq: Seq, message: &Message, encoded: &[u8]) {
@@ -288,6 +294,12 @@ impl Heard {
         if let Some((what, found, expected)) = figures.iter().find(|(_, a, b)| a != b) {
             return Ok(Some(format!(
                 "{what} of the channel from {from:?} is {found}, expected from the journal: {expected}"
+            )));
+        }
+        // A part of an older format states no closing.
+        if channel.closing.is_some() && channel.closing != self.closed {
+            return Ok(Some(format!(
+                "the turn that closed the channel from {from:?} differs from the journal"
             )));
         }
         let mut stored = blake3::Hasher::new();

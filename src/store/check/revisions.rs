@@ -8,18 +8,18 @@ use crate::process::ids::SnapshotId;
 use crate::store::engine::schema;
 use crate::store::engine::schema::snapshot_key;
 use crate::store::error::StoreError;
+use crate::store::history::own;
 use crate::store::stored::frame;
 use crate::store::stored::frame::{Damage, Kind};
 use crate::store::stored::v1::Frozen;
 use crate::store::stored::v1::global::GlobalStateV1;
-use crate::store::stored::v1::part::PartV1;
 
 impl OpenedCopy {
     /// The part of this process for a snapshot, wherever it is stored.
     pub(super) fn own_part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
-        let alone = schema::get::<PartV1>(&self.trees.parts, &snapshot_key(snapshot), Kind::Part)?;
-        if let Some(part) = alone {
-            return Ok(Some(part.thaw()));
+        let alone = own::read(&self.trees.parts, &snapshot_key(snapshot))?;
+        if alone.is_some() {
+            return Ok(alone);
         }
         let mut packed = self.packed.of(snapshot);
         let (Some((key, place)), Some(me)) =

@@ -324,6 +324,7 @@ pub(in crate::store) fn check_bounds(state: &GlobalState) -> Result<(), StoreErr
         for channel in &part.channels {
             sums.push(channel.amount);
             counts.extend([channel.first.0, channel.last.0, channel.transfers]);
+            counts.extend(channel.closing.map(|closing| closing.position.0));
         }
     }
     let runs = state.parts.values().map(|part| part.state.runs.len());

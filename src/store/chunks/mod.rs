@@ -265,6 +265,7 @@ pub(super) mod tests {
             transfers: 0,
             amount: 0,
             chunks: hashes.clone(),
+            closing: None,
         };
         (channel, hashes)
     }

@@ -6,7 +6,7 @@
 //! | turns | position of the first turn, 8 bytes big-endian | [`crate::store::stored::v6::TurnsV6`], then old turns, compressed together |
 //! | states-2 | position of the cut, 8 bytes big-endian | [`crate::store::stored::v6::StateV6`], compressed; before format 6 [`crate::store::stored::v2::StateV2`] |
 //! | chunks | hash, 32 bytes | [`crate::store::stored::v1::part::ChunkV1`], since format 7 as in `crate::store::stored::salted`; compressed as in `crate::store::stored::compression` |
-//! | parts | snapshot id, a zero byte | [`crate::store::stored::v1::part::PartV1`] |
+//! | parts | snapshot id, a zero byte | [`crate::store::stored::v7::PartV7`]; without closings [`crate::store::stored::v1::part::PartV1`] |
 //! | history | snapshot id, a zero byte, revision, 4 bytes big-endian | [`crate::store::stored::v1::global::GlobalStateV1`] |
 //! | stretches | position of a segment's last turn, 8 bytes big-endian, 0 | [`crate::store::stored::v1::stretch::StretchV1`] |
 //! | stretches | the same, number of a bucket, 1 to 16 | [`crate::store::stored::v1::stretch::TouchesV1`] |
@@ -293,12 +293,12 @@ pub(in crate::store) fn name(kind: Kind, key: &[u8]) -> String {
         Kind::Chunk | Kind::PackedChunk | Kind::SaltedChunk => {
             format!("chunk {}", hex::encode(key))
         }
-        Kind::Part | Kind::Global => {
+        Kind::Part | Kind::Part7 | Kind::Global => {
             let snapshot = key.split(|byte| *byte == 0).next().unwrap_or_default();
-            let what = if kind == Kind::Part {
-                "part of snapshot"
-            } else {
+            let what = if kind == Kind::Global {
                 "global state of snapshot"
+            } else {
+                "part of snapshot"
             };
             format!("{what} {:?}", String::from_utf8_lossy(snapshot))
         }

@@ -17,13 +17,11 @@ use crate::history::global::GlobalState;
 use crate::history::known::RevisionArrival;
 use crate::process::ids::SnapshotId;
 use crate::store::engine::schema;
-use crate::store::engine::schema::{revision_key, snapshot_key};
+use crate::store::engine::schema::revision_key;
 use crate::store::error::StoreError;
 use crate::store::journal::Journal;
 use crate::store::stored::frame;
 use crate::store::stored::frame::{Damage, Kind};
-use crate::store::stored::v1::Frozen;
-use crate::store::stored::v1::part::PartV1;
 
 /// The unreadable data of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,10 +67,7 @@ impl HistoryTrees {
         };
         match self.lone_part(&state.snapshot) {
             Ok(Some(_)) => Ok(()),
-            Ok(None) | Err(StoreError::Damaged { .. }) => {
-                let key = snapshot_key(&state.snapshot);
-                schema::put(&self.parts, &key, Kind::Part, &PartV1::freeze(part))
-            }
+            Ok(None) | Err(StoreError::Damaged { .. }) => self.put_lone_part(part),
             Err(error) => Err(error),
         }
     }

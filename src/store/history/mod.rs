@@ -5,7 +5,7 @@ mod blocks;
 mod damage;
 pub(super) mod head;
 mod index;
-mod own;
+pub(super) mod own;
 mod pack;
 pub(super) mod parts;
 pub(super) mod proof;

@@ -10,9 +10,9 @@ use crate::process::ids::SnapshotId;
 use crate::store::engine::schema;
 use crate::store::engine::schema::{snapshot_key, snapshot_of};
 use crate::store::error::StoreError;
+use crate::store::stored::frame;
 use crate::store::stored::frame::Kind;
-use crate::store::stored::v1::Frozen;
-use crate::store::stored::v1::part::PartV1;
+use crate::store::stored::v7;
 
 impl HistoryTrees {
     /// The snapshots with an individually stored part, whole or in fragments.
@@ -30,10 +30,8 @@ impl HistoryTrees {
     /// All individually stored parts.
     pub(in crate::store) fn parts(&self) -> impl Iterator<Item = Result<Part, StoreError>> + '_ {
         schema::keys(&self.parts).filter_map(|key| {
-            let read = |key: Vec<u8>| schema::get::<PartV1>(&self.parts, &key, Kind::Part);
-            let part = key.and_then(read).transpose();
             // A part deleted after its key was read needs nothing.
-            part.map(|part| part.map(Frozen::thaw))
+            key.and_then(|key| read(&self.parts, &key)).transpose()
         })
     }
 
@@ -45,8 +43,12 @@ impl HistoryTrees {
             Ok(None) | Err(StoreError::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
+        self.put_lone_part(part)
+    }
+
+    pub(super) fn put_lone_part(&self, part: &Part) -> Result<(), StoreError> {
         let key = snapshot_key(&part.snapshot);
-        schema::put(&self.parts, &key, Kind::Part, &PartV1::freeze(part))
+        Ok(frame::put(&self.parts, &key, &v7::write_part(part))?)
     }
 
     /// The part of this process for a snapshot, if it is finished.
@@ -60,8 +62,7 @@ impl HistoryTrees {
     }
 
     pub(super) fn lone_part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
-        let stored = schema::get::<PartV1>(&self.parts, &snapshot_key(snapshot), Kind::Part)?;
-        Ok(stored.map(Frozen::thaw))
+        read(&self.parts, &snapshot_key(snapshot))
     }
 
     /// Whether a revision can replace the individually stored part.
@@ -71,4 +72,13 @@ impl HistoryTrees {
         published
             .is_some_and(|published| alone.is_ok_and(|alone| alone.as_ref() == Some(published)))
     }
+}
+
+/// The part that is stored individually under a key, also in a store that is not open.
+pub(in crate::store) fn read(tree: &sled::Tree, key: &[u8]) -> Result<Option<Part>, StoreError> {
+    let Some(framed) = frame::get(tree, key)? else {
+        return Ok(None);
+    };
+    let damaged = |damage| StoreError::damaged(schema::name(Kind::Part, key), damage);
+    v7::read_part(&framed).map(Some).map_err(damaged)
 }

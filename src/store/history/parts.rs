@@ -1,7 +1,7 @@
 //! Builds parts of recordings: the written state, and the messages of the closed channels from the journal.
 
 use crate::history::global::Counted;
-use crate::history::part::{Part, RecordedChannel, RecordedState, recorded_messages};
+use crate::history::part::{Closing, Part, RecordedChannel, RecordedState, recorded_messages};
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 use crate::process::recording::{ChannelRecording, Recording};
 use crate::store::Store;
@@ -135,6 +135,9 @@ impl<'a> Parts<'a> {
             }
         }
         self.write_messages(&mut drafts)?;
+        for draft in &mut drafts {
+            self.date_closings(draft)?;
+        }
         let finish = |draft: PartDraft<'_>| {
             let finish = |(channel, writer): (RecordedChannel, MessageWriter<'_>)| {
                 let chunks = writer.finish(&self.store.chunks)?;
@@ -151,6 +154,26 @@ impl<'a> Parts<'a> {
             })
         };
         drafts.into_iter().map(finish).collect()
+    }
+
+    // Older programs cannot read closings. A store salts its chunks as soon as no process runs one; see decision 0042.
+    fn date_closings(self, draft: &mut PartDraft<'_>) -> Result<(), StoreError> {
+        if !draft.is_salted {
+            return Ok(());
+        }
+        for (channel, _) in &mut draft.channels {
+            let closed = draft.recording.channels.get(&channel.from);
+            let Some((_, position)) = closed.and_then(|closed| closed.closed) else {
+                continue;
+            };
+            channel.closing = match self.store.journal.time(position) {
+                Ok(time) => Some(Closing { position, time }),
+                Err(error) if error.is_fatal() => return Err(error),
+                // Without messages to read the part needs no turn of the journal.
+                Err(_) => None,
+            };
+        }
+        Ok(())
     }
 
     fn is_stored(self, snapshot: &SnapshotId) -> bool {
@@ -192,6 +215,8 @@ struct PartDraft<'a> {
     state: RecordedState,
     /// Each closed channel with the writer of its messages.
     channels: Vec<(RecordedChannel, MessageWriter<'a>)>,
+    /// Whether the contents are salted.
+    is_salted: bool,
     /// A turn at or after the delivery of the last recorded message; the cut if there are none.
     end: Lsn,
 }
@@ -207,6 +232,7 @@ impl<'a> PartDraft<'a> {
                 transfers: closed.transfers - channel.opened.transfers,
                 amount: closed.amount - channel.opened.amount,
                 chunks: Vec::new(),
+                closing: None,
             };
             Some((recorded, position))
         };
@@ -217,6 +243,7 @@ impl<'a> PartDraft<'a> {
         Self {
             recording,
             state,
+            is_salted: secret.is_some(),
             channels: channels
                 .map(|(channel, _)| (channel, MessageWriter::new(secret)))
                 .collect(),

@@ -108,6 +108,7 @@ impl Parts<'_> {
             transfers,
             amount,
             chunks: writer.finish(&self.store.chunks)?,
+            closing: None,
         })
     }
 }

@@ -48,6 +48,7 @@ pub(in crate::store) enum Kind {
     SaltedChunk = 18,
     Kept7 = 19,
     Decision = 20,
+    Part7 = 21,
 }
 
 /// Damage of a stored value.

@@ -2,8 +2,7 @@
 
 use super::codec::{self, Entry};
 use super::frame::{self, Kind};
-use super::v1::Frozen as _;
-use super::v1::part::PartV1;
+use super::v7;
 use crate::process::ids::Lsn;
 use crate::store::{history, states};
 
@@ -28,7 +27,7 @@ fn read_framed(framed: impl Fn(Kind) -> Vec<u8>) {
         let _ = codec::decode_chunk(&hash, &framed);
         let _ = codec::check_chunk(&hash, &framed);
     }
-    let part = framed(Kind::Part);
-    let part = frame::unwrap(Kind::Part, &part).and_then(frame::decode::<PartV1>);
-    let _ = part.map(PartV1::thaw);
+    for kind in [Kind::Part, Kind::Part7] {
+        let _ = v7::read_part(&framed(kind));
+    }
 }

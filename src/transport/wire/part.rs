@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Unreadable, absent};
-use crate::history::part::{Part, RecordedChannel, RecordedState, Run};
+use crate::history::part::{Closing, Part, RecordedChannel, RecordedState, Run};
 use crate::process::channel::Flow;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{Hash, Lsn, ProcessId, Seq, SnapshotId};
@@ -109,6 +109,10 @@ fn channel_to_wire(channel: &RecordedChannel) -> wire::RecordedChannel {
             .iter()
             .map(|chunk| chunk.0.to_vec())
             .collect(),
+        closing: channel.closing.map(|closing| wire::Closing {
+            position: closing.position.0,
+            time: closing.time.0,
+        }),
     }
 }
 
@@ -120,6 +124,10 @@ fn channel_from_wire(channel: wire::RecordedChannel) -> Result<RecordedChannel, 
         transfers: channel.transfers,
         amount: narrow(channel.amount),
         chunks: hashes(&channel.chunks)?,
+        closing: channel.closing.map(|closing| Closing {
+            position: Lsn(closing.position),
+            time: Hlc(closing.time),
+        }),
     })
 }
 

@@ -123,6 +123,7 @@ impl PeerPart {
                 transfers: 0,
                 amount: 0,
                 chunks: is_recorded.then_some(messages).into_iter().collect(),
+                closing: None,
             }
         };
         let part = Part {

@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+use super::super::v7::{self, ClosingsV7};
 use super::channel::ChannelIdV1;
 use super::part::PartV1;
 use super::{Frozen, frozen_enum, frozen_struct};
 use crate::history::global::{Completeness, Counted, GlobalState, Missing, Reason, StoppedChannel};
+use crate::history::part::Part;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{ProcessId, SnapshotId};
 
-frozen_struct!(GlobalStateV1 = GlobalState {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::store) struct GlobalStateV1 {
     snapshot: SnapshotId,
     initiator: ProcessId,
     revision: u32,
@@ -21,7 +26,48 @@ frozen_struct!(GlobalStateV1 = GlobalState {
     parts: BTreeMap<ProcessId, PartV1>,
     counted: BTreeMap<ProcessId, CountedV1>,
     completeness: CompletenessV1,
-});
+}
+
+impl Frozen<GlobalState> for GlobalStateV1 {
+    fn freeze(live: &GlobalState) -> Self {
+        Self {
+            snapshot: live.snapshot.clone(),
+            initiator: live.initiator.clone(),
+            revision: live.revision,
+            initiated_at: live.initiated_at,
+            initiated_clock: live.initiated_clock,
+            finished_at: live.finished_at,
+            finished_clock: live.finished_clock,
+            duration_us: live.duration_us,
+            parts: Frozen::freeze(&live.parts),
+            counted: Frozen::freeze(&live.counted),
+            completeness: CompletenessV1::of(live),
+        }
+    }
+
+    fn thaw(self) -> GlobalState {
+        let (completeness, closings) = self.completeness.split();
+        let mut parts: BTreeMap<ProcessId, Part> = self.parts.thaw();
+        for (process, closings) in closings {
+            if let Some(part) = parts.get_mut(&process) {
+                v7::put_closings(part, closings);
+            }
+        }
+        GlobalState {
+            snapshot: self.snapshot,
+            initiator: self.initiator,
+            revision: self.revision,
+            initiated_at: self.initiated_at,
+            initiated_clock: self.initiated_clock,
+            finished_at: self.finished_at,
+            finished_clock: self.finished_clock,
+            duration_us: self.duration_us,
+            parts,
+            counted: self.counted.thaw(),
+            completeness,
+        }
+    }
+}
 
 frozen_struct!(CountedV1 = Counted {
     chunks_named: u64,
@@ -32,7 +78,7 @@ frozen_struct!(CountedV1 = Counted {
     is_chained: Option<bool>,
 });
 
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::store) enum CompletenessV1 {
     Complete,
     // Used if no channel is stopped, so that revisions of earlier formats keep their bytes.
@@ -46,52 +92,91 @@ pub(in crate::store) enum CompletenessV1 {
         open_channels: Vec<ChannelIdV1>,
         stopped: Vec<StoppedChannelV6>,
     },
+    // Since format 7, if a closing is known. Behind everything else: what came before it is where it was.
+    Closed {
+        closings: BTreeMap<ProcessId, ClosingsV7>,
+        // Of a partial revision.
+        partial: Option<PartialV7>,
+    },
 }
 
-impl Frozen<Completeness> for CompletenessV1 {
-    fn freeze(live: &Completeness) -> Self {
-        match live {
-            Completeness::Complete => Self::Complete,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::store) struct PartialV7 {
+    missing: Vec<MissingV1>,
+    open_channels: Vec<ChannelIdV1>,
+    stopped: Vec<StoppedChannelV6>,
+}
+
+impl CompletenessV1 {
+    fn of(state: &GlobalState) -> Self {
+        let closings = state.parts.iter().filter_map(|(process, part)| {
+            let closings = v7::closings_of(part);
+            (!closings.is_empty()).then(|| (process.clone(), closings))
+        });
+        let closings: BTreeMap<_, _> = closings.collect();
+        let partial = match &state.completeness {
+            Completeness::Complete => None,
             Completeness::Partial {
                 missing,
                 open_channels,
                 stopped,
-            } => {
-                let missing = Frozen::freeze(missing);
-                let open_channels = Frozen::freeze(open_channels);
-                match &stopped[..] {
-                    [] => Self::Partial {
-                        missing,
-                        open_channels,
-                    },
-                    _ => Self::Stopped {
-                        missing,
-                        open_channels,
-                        stopped: Frozen::freeze(stopped),
-                    },
-                }
-            }
+            } => Some(PartialV7 {
+                missing: Frozen::freeze(missing),
+                open_channels: Frozen::freeze(open_channels),
+                stopped: Frozen::freeze(stopped),
+            }),
+        };
+        if !closings.is_empty() {
+            return Self::Closed { closings, partial };
+        }
+        match partial {
+            None => Self::Complete,
+            Some(partial) if partial.stopped.is_empty() => Self::Partial {
+                missing: partial.missing,
+                open_channels: partial.open_channels,
+            },
+            Some(partial) => Self::Stopped {
+                missing: partial.missing,
+                open_channels: partial.open_channels,
+                stopped: partial.stopped,
+            },
         }
     }
 
-    fn thaw(self) -> Completeness {
-        let (missing, open_channels, stopped) = match self {
-            Self::Complete => return Completeness::Complete,
+    // The completeness, and the closings of each part.
+    fn split(self) -> (Completeness, BTreeMap<ProcessId, ClosingsV7>) {
+        let mut of_parts = BTreeMap::new();
+        let partial = match self {
+            Self::Complete => None,
             Self::Partial {
                 missing,
                 open_channels,
-            } => (missing, open_channels, Vec::new()),
+            } => Some(PartialV7 {
+                missing,
+                open_channels,
+                stopped: Vec::new(),
+            }),
             Self::Stopped {
                 missing,
                 open_channels,
                 stopped,
-            } => (missing, open_channels, stopped),
+            } => Some(PartialV7 {
+                missing,
+                open_channels,
+                stopped,
+            }),
+            Self::Closed { closings, partial } => {
+                of_parts = closings;
+                partial
+            }
         };
-        Completeness::Partial {
-            missing: missing.thaw(),
-            open_channels: open_channels.thaw(),
-            stopped: stopped.thaw(),
-        }
+        let completeness =
+            partial.map_or(Completeness::Complete, |partial| Completeness::Partial {
+                missing: partial.missing.thaw(),
+                open_channels: partial.open_channels.thaw(),
+                stopped: partial.stopped.thaw(),
+            });
+        (completeness, of_parts)
     }
 }
 
@@ -122,31 +207,84 @@ frozen_enum!(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::ids::ChannelId;
+    use crate::history::part::tests::part_of;
+    use crate::history::part::{Closing, RecordedChannel};
+    use crate::process::ids::{ChannelId, Lsn, Seq};
     use crate::store::stored::frame;
 
+    fn process(id: &str) -> ProcessId {
+        ProcessId::parse(id).expect("a valid id")
+    }
+
+    fn revision(closing: Option<Closing>, completeness: Completeness) -> GlobalState {
+        let snapshot = SnapshotId::parse("s").expect("a valid id");
+        let mut part = part_of(&snapshot, &process("q"), &process("p"));
+        part.channels.push(RecordedChannel {
+            from: process("p"),
+            first: Seq(1),
+            last: Seq(0),
+            transfers: 0,
+            amount: 0,
+            chunks: Vec::new(),
+            closing,
+        });
+        let begun = GlobalState::begun(snapshot, process("p"), Hlc::at(1), Lamport(1));
+        GlobalState {
+            parts: BTreeMap::from([(process("q"), part)]),
+            completeness,
+            ..begun
+        }
+    }
+
+    // Otherwise a revision that is stored again had another root.
     #[test]
-    fn why_a_channel_is_open_comes_back_and_changes_no_revision_without_it() {
-        let process = |id| ProcessId::parse(id).expect("a valid id");
+    fn a_revision_comes_back_and_one_without_news_keeps_the_bytes_of_older_formats() {
         let channel = ChannelId {
             from: process("p"),
             to: process("q"),
         };
-        let why = "it was stopped".into();
         let partial = |stopped| Completeness::Partial {
             missing: Vec::new(),
             open_channels: vec![channel.clone()],
             stopped,
         };
-        let stopped = StoppedChannel {
+        let stopped = vec![StoppedChannel {
             channel: channel.clone(),
-            why,
-        };
-        for (completeness, variant) in [(partial(Vec::new()), 1), (partial(vec![stopped]), 2)] {
-            let bytes = frame::encode(&CompletenessV1::freeze(&completeness));
-            assert_eq!(bytes[0], variant);
-            let read: CompletenessV1 = frame::decode(&bytes).expect("it is whole");
-            assert_eq!(read.thaw(), completeness);
+            why: "it was stopped".into(),
+        }];
+        let closing = Some(Closing {
+            position: Lsn(7),
+            time: Hlc::at(9),
+        });
+        let variants = [
+            (None, Completeness::Complete, 0),
+            (None, partial(Vec::new()), 1),
+            (None, partial(stopped.clone()), 2),
+            (closing, Completeness::Complete, 3),
+            (closing, partial(Vec::new()), 3),
+            (closing, partial(stopped), 3),
+        ];
+        for (closing, completeness, variant) in variants {
+            let state = revision(closing, completeness);
+            let frozen = GlobalStateV1::freeze(&state);
+            assert_eq!(frame::encode(&frozen.completeness)[0], variant);
+            let read: GlobalStateV1 = frame::decode(&frame::encode(&frozen)).expect("it is whole");
+            assert_eq!(read.thaw(), state);
+        }
+    }
+
+    #[test]
+    fn a_part_comes_back_with_and_without_its_closings() {
+        let closing = Some(Closing {
+            position: Lsn(7),
+            time: Hlc::at(9),
+        });
+        for (closing, kind) in [(None, frame::Kind::Part), (closing, frame::Kind::Part7)] {
+            let mut state = revision(closing, Completeness::Complete);
+            let part = state.parts.remove(&process("q")).expect("it is there");
+            let framed = v7::write_part(&part);
+            assert!(frame::is_of(kind, &framed));
+            assert_eq!(v7::read_part(&framed).expect("it is whole"), part);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::channel::FlowV1;
 use super::turn::{MessageV1, ReceiptV1, RefusalV1, WriteV1};
-use super::{frozen_enum, frozen_struct};
+use super::{Frozen, frozen_enum, frozen_struct};
 use crate::history::part::{
     Chunk, IndexEntry, Part, RecordedChannel, RecordedMessage, RecordedState, Run,
 };
@@ -40,14 +40,40 @@ frozen_struct!(RecordedStateV1 = RecordedState {
 
 frozen_struct!(RunV1 = Run { cells: u64, bytes: u64, index: Vec<Hash> });
 
-frozen_struct!(RecordedChannelV1 = RecordedChannel {
+/// Since format 7 the turn that closed the channel is stored beside it ([`ClosingV7`](crate::store::stored::v7::ClosingV7)).
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(in crate::store) struct RecordedChannelV1 {
     from: ProcessId,
     first: Seq,
     last: Seq,
     transfers: u64,
     amount: i128,
     chunks: Vec<Hash>,
-});
+}
+
+impl Frozen<RecordedChannel> for RecordedChannelV1 {
+    fn freeze(live: &RecordedChannel) -> Self {
+        Self {
+            from: live.from.clone(),
+            first: live.first,
+            last: live.last,
+            transfers: live.transfers,
+            amount: live.amount,
+            chunks: live.chunks.clone(),
+        }
+    }
+    fn thaw(self) -> RecordedChannel {
+        RecordedChannel {
+            from: self.from,
+            first: self.first,
+            last: self.last,
+            transfers: self.transfers,
+            amount: self.amount,
+            chunks: self.chunks,
+            closing: None,
+        }
+    }
+}
 
 frozen_enum!(ChunkV1 = Chunk {
     Cells(cells: Vec<CellV1>),
