@@ -10,6 +10,7 @@
 //! - [`history`]: what snapshots consist of: parts, global states, the certificate, differences, audits, and the
 //!   assembly of a snapshot as a state machine.
 //! - [`channel`]: both ends of a channel and the outbox window, as state machines without I/O.
+//! - [`picture`]: space-time pictures of snapshots, as SVG and in the characters of a terminal.
 //! - [`simulate`]: scenario files, executed by `process` in virtual time.
 //!
 //! The layers around them:
@@ -37,6 +38,7 @@ pub mod cluster;
 pub mod config;
 pub mod history;
 pub mod node;
+pub mod picture;
 pub mod process;
 pub mod proto;
 pub mod simulate;

@@ -135,6 +135,11 @@ pub const REST: &[Rule] = &[
         "compare",
     ),
     rule(
+        "GET /v1/snapshots/{id}/diagram",
+        Need::Audit,
+        "read diagram",
+    ),
+    rule(
         "GET /v1/snapshots/{id}/events",
         Need::Audit,
         "watch snapshot",
@@ -277,6 +282,11 @@ pub const GRPC: &[Rule] = &[
     ),
     rule("/snapledger.v1.HistoryService/Diff", Need::Audit, "compare"),
     rule(
+        "/snapledger.v1.HistoryService/Diagram",
+        Need::Audit,
+        "read diagram",
+    ),
+    rule(
         "/snapledger.v1.HistoryService/Watch",
         Need::Audit,
         "watch snapshot",
@@ -345,6 +355,11 @@ pub const GRPC: &[Rule] = &[
         "/snapledger.v1.PeerService/ChangesSince",
         Need::Process,
         "changes since",
+    ),
+    rule(
+        "/snapledger.v1.PeerService/MessagesAround",
+        Need::Process,
+        "messages around a cut",
     ),
 ];
 

@@ -6,6 +6,7 @@
 mod browser;
 mod cut;
 mod denied;
+mod diagram;
 mod ended;
 mod error;
 pub mod grpc;

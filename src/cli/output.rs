@@ -1,6 +1,8 @@
 //! Results on stdout, as tables for people or JSON for programs. A closed pipe is not a failure.
 
+use std::fs;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
 use serde_json::Value;
@@ -18,6 +20,32 @@ pub fn print(text: &str) -> Result<(), CliError> {
     out.write_all(b"\n")?;
     out.flush()?;
     Ok(())
+}
+
+/// The columns without a terminal.
+const COLUMNS: usize = 100;
+
+/// The width of the terminal that stdout is, or 100.
+pub(super) fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stdout());
+    let columns = size.map_or(0, |size| usize::from(size.ws_col));
+    match columns {
+        0 => COLUMNS,
+        columns => columns,
+    }
+}
+
+/// Writes a file that the user has named; an existing one is replaced.
+///
+/// # Errors
+/// [`CliError::Usage`] says what to name instead.
+pub(super) fn write_file(path: &Path, text: &str) -> Result<(), CliError> {
+    fs::write(path, text).map_err(|error| {
+        let path = path.display();
+        CliError::Usage(format!(
+            "cannot write {path}: {error}; name a file in a directory that exists and may be written"
+        ))
+    })
 }
 
 impl OutputFormat {

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::CliError;
-use crate::simulate::{Delays, Report, Scenario, Source, run as run_scenario};
+use super::output::write_file;
+use crate::simulate::{
+    Delays, Diagram, Report, Scenario, SimulatedTurn, Source, run as run_scenario,
+};
 
 /// Run a scenario through the real process core in virtual time and print each snapshot.
 #[derive(Debug, clap::Args)]
@@ -20,6 +23,9 @@ pub struct Args {
     events: PathBuf,
     #[command(flatten)]
     delays: DelayArgs,
+    /// Also draw the whole run as an SVG picture into this file
+    #[arg(long, value_name = "FILE")]
+    diagram: Option<PathBuf>,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -53,7 +59,20 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let events = File::read(&args.events)?;
     let delays = args.delays.draw()?;
     let scenario = Scenario::parse(topology.source(), events.source()).map_err(usage)?;
-    let report = run_scenario(&scenario, delays, &mut |_| {}).map_err(usage)?;
+    let mut drawn = Diagram::of(&scenario);
+    let is_drawn = args.diagram.is_some();
+    let mut watch = |turn: SimulatedTurn<'_>| {
+        if is_drawn {
+            drawn.watch(turn);
+        }
+    };
+    let report = run_scenario(&scenario, delays, &mut watch).map_err(usage)?;
+    if let Some(path) = &args.diagram {
+        write_file(
+            path,
+            &drawn.picture(&args.events.display().to_string()).svg(),
+        )?;
+    }
     args.output.print(&report)
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod audit;
 pub(crate) mod balance;
 pub(crate) mod balance_at;
 mod changes_since;
+pub(crate) mod diagram;
 pub(crate) mod differences;
 mod error;
 pub(crate) mod local_query;

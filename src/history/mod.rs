@@ -4,6 +4,7 @@
 
 pub mod assembly;
 pub mod audit;
+pub mod diagram;
 pub mod diff;
 pub mod global;
 pub mod known;

@@ -32,7 +32,8 @@ use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServ
 use crate::proto::snapledger::{
     AccountAtRequest, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, FetchChunksRequest,
     FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot, ListPinsRequest,
-    ListRevisionsRequest, ListedPin, ListedRevision, Part as WirePart, Share, ShareAtRequest,
+    ListRevisionsRequest, ListedPin, ListedRevision, MessagesAroundAnswer, MessagesAroundRequest,
+    Part as WirePart, Share, ShareAtRequest,
 };
 use crate::proto::snapledger::{Ack, Chunk, Frame, Greeting, Revision};
 use crate::store::Store;
@@ -192,6 +193,13 @@ impl PeerService for Peer {
         &self,
         _: Request<ListPinsRequest>,
     ) -> Result<Response<Self::ListPinsStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn messages_around(
+        &self,
+        _: Request<MessagesAroundRequest>,
+    ) -> Result<Response<MessagesAroundAnswer>, Status> {
         Err(Status::unimplemented(""))
     }
 

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::error::Unavailable;
 use super::health::disk_space::DiskSpace;
@@ -40,6 +40,8 @@ use crate::transport::inbound::{Acks, Inbound};
 use crate::transport::link::{LinkState, Links};
 use crate::transport::peer_client::PeerClient;
 
+/// The number of concurrent answers that read the own journal for a diagram: each has a thread.
+const EXCERPTS_MAX: usize = 2;
 const COMPARES_CLOCKS: &str =
     "the wall clock is being compared with the clocks of the peers; this takes at most 2 s";
 
@@ -70,6 +72,8 @@ pub(super) struct Shared {
     pub(super) handshakes: Arc<Handshakes>,
     pub(super) failed: watch::Receiver<Option<String>>,
     pub(super) room: watch::Receiver<DiskSpace>,
+    /// Places for answers that read the own journal for a diagram.
+    pub(super) excerpts: Semaphore,
     /// Becomes true when the streams of peers must end.
     pub(super) closing: watch::Sender<bool>,
 }
@@ -133,6 +137,7 @@ impl Handle {
             handshakes,
             failed,
             room,
+            excerpts: Semaphore::new(EXCERPTS_MAX),
             closing: watch::channel(false).0,
         };
         Self {

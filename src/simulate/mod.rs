@@ -5,6 +5,7 @@
 //! grows with the number of busy channels.
 
 mod delays;
+mod diagram;
 mod error;
 mod flight;
 mod journal;
@@ -15,6 +16,7 @@ mod source;
 mod world;
 
 pub use delays::Delays;
+pub use diagram::Diagram;
 pub use error::{Reason, ScenarioError};
 pub use report::{GlobalState, Recorded, Report};
 pub use scenario::{Event, EventKind, Scenario};

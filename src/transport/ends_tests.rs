@@ -27,8 +27,8 @@ use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServ
 use crate::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot,
-    Frame, Greeting, Hello, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part,
-    Revision, Share, ShareAtRequest, frame,
+    Frame, Greeting, Hello, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision,
+    MessagesAroundAnswer, MessagesAroundRequest, Part, Revision, Share, ShareAtRequest, frame,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -267,6 +267,13 @@ impl PeerService for Receiver {
         &self,
         _: Request<ListPinsRequest>,
     ) -> Result<Response<Self::ListPinsStream>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn messages_around(
+        &self,
+        _: Request<MessagesAroundRequest>,
+    ) -> Result<Response<MessagesAroundAnswer>, Status> {
         Err(Status::unimplemented("nobody asks"))
     }
 

@@ -13,9 +13,11 @@ use tonic::{Response, Status, Streaming};
 
 use super::peer_error::PeerError;
 use super::wire::{
-    Unreadable, arrival_from_wire, known_snapshot_from_wire, part_from_wire, pin_from_wire,
-    pin_to_wire, share_from_wire, state_to_wire,
+    Unreadable, arrival_from_wire, excerpt_from_wire, excerpt_query_to_wire,
+    known_snapshot_from_wire, part_from_wire, pin_from_wire, pin_to_wire, share_from_wire,
+    state_to_wire,
 };
+use crate::history::diagram::excerpt::{Excerpt, ExcerptQuery};
 use crate::history::diff::AccountChange;
 use crate::history::known::{KnownSnapshot, RevisionArrival};
 use crate::history::part::{Part, RecordedState};
@@ -369,6 +371,18 @@ impl PeerClient {
             let changes = batch?.changes.into_iter().map(change_from_wire);
             Ok(changes.collect::<Result<_, Unreadable>>()?)
         }))
+    }
+
+    /// The ends of messages around the recorded state of the process.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn messages_around(&self, query: &ExcerptQuery) -> Result<Excerpt, PeerError> {
+        let request = excerpt_query_to_wire(query, &self.cluster);
+        let mut client = self.large();
+        let answer = answered(ANSWER_MAX, client.messages_around(request)).await?;
+        PeerError::check_process(&self.process, &answer.process)?;
+        Ok(excerpt_from_wire(answer)?)
     }
 
     fn comparison(

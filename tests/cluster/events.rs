@@ -1,4 +1,4 @@
-//! A snapshot can be watched from any event on, and the history reports its end forever. Without this clients would
+//! A snapshot can be watched from any event on, and the history tells its steps forever. Without this clients would
 //! have to poll and could miss events; or an idle watcher could delay the stop of a node.
 
 use std::time::Duration;
@@ -116,15 +116,38 @@ async fn every_step_is_told_once_and_a_watcher_goes_on_where_it_was() {
     assert_eq!(end.data["verification"]["conserved"], true);
     assert_in_order(&later);
 
-    // When the collection is over, the history reports its end in the same form.
-    until("only the end", async || {
-        let told = events(&watched(&rest, &id, None).await);
-        (told == [end.clone()]).then_some(())
-    })
-    .await;
+    history_tells(&cluster, &id, [&last, end]).await;
     let seen = watched(&rest, &id, Some(&end.id)).await;
     assert_eq!((seen.status, &*seen.body), (204, ""));
     cluster.stop_all().await;
+}
+
+// When the collection is over, the history tells the steps of the newest revision, with the times of the processes. `ends` are the
+// publications of the partial and of the complete revision.
+async fn history_tells(cluster: &Cluster, id: &str, ends: [&Event; 2]) {
+    let [partial, end] = ends;
+    let rest = cluster.rest("n1");
+    let told = until("the history alone", async || {
+        let told = events(&watched(&rest, id, None).await);
+        let is_of_history = told.iter().all(|event| event.id.starts_with("revision-"));
+        (is_of_history && told.last() == Some(end)).then_some(told)
+    })
+    .await;
+    assert_eq!(named(&told, "recorded", &["process"]), ["n1", "n2", "n3"]);
+    let closed = named(&told, "closed", &["from", "to", "closed_at"]);
+    assert_eq!(closed.len(), 6);
+    assert_in_order(&told);
+    let behind = events(&watched(&rest, id, Some(&told[4].id)).await);
+    assert_eq!(behind, told[5..]);
+    let elsewhere = until("the revision at n2", async || {
+        let told = events(&watched(&cluster.rest("n2"), id, None).await);
+        (told.last() == Some(end)).then_some(told)
+    });
+    assert_eq!(elsewhere.await, told, "every node tells the same");
+    // Behind an earlier revision, only what is new is told.
+    let news = events(&watched(&rest, id, Some(&partial.id)).await);
+    assert_eq!(named(&news, "recorded", &["process"]), ["n3"]);
+    assert_eq!(news.last(), Some(end));
 }
 
 async fn more(watching: &mut TcpStream) -> String {

@@ -21,6 +21,7 @@ mod contract;
 mod copies;
 mod deadline;
 mod decisions;
+mod diagrams;
 mod differences;
 mod diverged;
 mod documented;

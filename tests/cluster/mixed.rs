@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 
 use crate::await_it::until;
+use crate::diagrams::{crossing, recorded};
 use crate::nodes::{address, connection, listen};
 use crate::programs::Programs;
 use crate::python::python;
@@ -264,6 +265,11 @@ async fn snapshots_of_all_three_are_complete_with_money_in_every_direction() {
             "money was seen on its way in {seen:?} alone"
         );
     }
+    // The process without a journal numbers what it has recorded by itself.
+    let (n1, newest) = (mixed.programs.rest("n1"), format!("s{}", taken - 1));
+    let shown = n1.read(&format!("/v1/snapshots/{newest}/diagram")).await;
+    assert_eq!(crossing(&shown), recorded(&n1, &newest).await);
+    assert_eq!(shown["processes"][2]["journal"], "none");
     let cluster = mixed.programs.rest("n1").read("/v1/cluster").await;
     let peers = cluster["peers"].as_array().expect("a list");
     let x1 = peers.iter().find(|peer| peer["process"] == "x1");

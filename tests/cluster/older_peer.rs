@@ -7,8 +7,9 @@ use snapledger::proto::snapledger::peer_service_server::{PeerService, PeerServic
 use snapledger::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot,
-    Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part,
-    Revision, Share, ShareAtRequest, share_at_request,
+    Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision,
+    MessagesAroundAnswer, MessagesAroundRequest, Part, Revision, Share, ShareAtRequest,
+    share_at_request,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -110,6 +111,13 @@ impl PeerService for Older {
         &self,
         _: Request<ListPinsRequest>,
     ) -> Result<Response<Self::ListPinsStream>, Status> {
+        unknown()
+    }
+
+    async fn messages_around(
+        &self,
+        _: Request<MessagesAroundRequest>,
+    ) -> Result<Response<MessagesAroundAnswer>, Status> {
         unknown()
     }
 

@@ -238,6 +238,18 @@ fn a_part_with_another_amount_is_named() {
 }
 
 #[test]
+fn a_part_with_another_closing_is_named() {
+    let sample = Sample::new();
+    let time = 6000_u64 << 12;
+    let closing = |position: u64| [position.to_le_bytes(), time.to_le_bytes()].concat();
+    assert_eq!(sample.replace("parts", &closing(6), &closing(5)), 1);
+    assert_first(
+        &sample,
+        "part of snapshot \"s1\": the turn that closed the channel from \"n2\" differs from the journal",
+    );
+}
+
+#[test]
 fn a_published_part_that_changed_is_named() {
     let sample = Sample::new();
     let total = i128::from(ALICE + 50 + PADDING);

@@ -13,7 +13,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("tls", &["access", "process"]),
     ("channel", &["process"]),
     ("history", &["process"]),
-    ("simulate", &["history", "process"]),
+    ("picture", &["process"]),
+    ("simulate", &["history", "picture", "process"]),
     ("store", &["history", "process"]),
     (
         "transport",
@@ -85,6 +86,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "config",
             "history",
             "node",
+            "picture",
             "process",
             "proto",
             "simulate",
@@ -96,7 +98,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 ];
 
 /// Parts that work on values alone, so that simulation and recovery run the same code.
-const PURE: &[&str] = &["process", "channel", "history", "simulate"];
+const PURE: &[&str] = &["process", "channel", "history", "picture", "simulate"];
 
 /// What a pure part never names: clocks, randomness, sockets, files, threads.
 const IMPURE: &[&[&str]] = &[

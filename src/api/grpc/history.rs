@@ -1,6 +1,8 @@
 //! `snapledger.v1.HistoryService`: snapshots and their contents; balances of any process, current, at instants and in
 //! snapshots; audits and statements.
 
+use std::time::Duration;
+
 use tonic::{Request, Response, Status};
 
 use super::super::error::Failure;
@@ -20,7 +22,7 @@ use super::{
 use crate::access::caller::Caller;
 use crate::cluster::audit::Cut;
 use crate::cluster::differences::Sides;
-use crate::cluster::{audit, balance, balance_at, statement};
+use crate::cluster::{audit, balance, balance_at, diagram, statement};
 use crate::history::part::Part;
 use crate::history::verify::verify;
 use crate::node::{Handle, SnapshotFilter, SnapshotView};
@@ -28,10 +30,10 @@ use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::proto::snapledger::history_service_server::HistoryService;
 use crate::proto::snapledger::{
     AuditAtRequest, AuditAtResponse, BalanceAtRequest, BalanceAtResponse, BalancesRequest,
-    ChannelsRequest, DiffRequest, Difference, GetRequest, ListRequest, ListResponse,
-    RecordedBalance, RecordedChannelMessage, RevisionsRequest, RevisionsResponse, Snapshot,
-    SnapshotEvent, StatementPage, StatementRequest, Verification, VerifyRequest, WatchRequest,
-    audit_at_request,
+    ChannelsRequest, DiagramRequest, DiffRequest, Difference, GetRequest, ListRequest,
+    ListResponse, RecordedBalance, RecordedChannelMessage, RevisionsRequest, RevisionsResponse,
+    Snapshot, SnapshotDiagram, SnapshotEvent, StatementPage, StatementRequest, Verification,
+    VerifyRequest, WatchRequest, audit_at_request,
 };
 use crate::store::{StatementQuery, States, Store, StoreError};
 
@@ -297,6 +299,25 @@ impl HistoryService for History {
             differences::show(store, &sides, sender)
         };
         Ok(Response::new(stream(&self.handle, show)))
+    }
+
+    async fn diagram(
+        &self,
+        request: Request<DiagramRequest>,
+    ) -> Result<Response<SnapshotDiagram>, Status> {
+        let caller = Caller::of(request.extensions());
+        let asked = request.get_ref();
+        let limit = usize::try_from(asked.limit).unwrap_or(usize::MAX);
+        let limit = Some(limit).filter(|limit| *limit > 0);
+        let [before, after] =
+            [asked.before_us, asked.after_us].map(|us| us.map(Duration::from_micros));
+        let query = super::super::diagram::query(before, after, limit)?;
+        let view = self.view(&caller, &asked.snapshot_id, asked.revision, Among::Finished);
+        let view = view.await?;
+        let _permit = client(&request).take(Resource::Exports, 1)?;
+        let found = diagram::of(&self.handle, &view, query).await;
+        let found = found.map_err(Failure::from)?;
+        Ok(Response::new(super::diagram::answer(&view, &found)))
     }
 
     type WatchStream = Answer<SnapshotEvent>;

@@ -5,6 +5,7 @@ mod audit;
 mod balance;
 mod bank;
 mod deadline;
+mod diagram;
 mod differences;
 mod figures;
 mod history;

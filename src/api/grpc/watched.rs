@@ -63,6 +63,10 @@ async fn next(watch: &mut Watch) -> Result<Option<SnapshotEvent>, Failure> {
         body: published
             .map(|view| Body::Published(figures::brief(&view)))
             .or_else(|| body(&event)),
+        closed_at: match event.what {
+            Happening::Closed { closed_at, .. } => closed_at.map(|at| at.0),
+            _ => None,
+        },
         id: event.id,
         noted_us: event.noted_us,
     }))
@@ -84,7 +88,7 @@ fn body(event: &Event) -> Option<Body> {
             process: process.to_string(),
             recorded_at: recorded_at.0,
         })),
-        Happening::Closed { channel } => Some(Body::Closed(figures::ends(channel))),
+        Happening::Closed { channel, .. } => Some(Body::Closed(figures::ends(channel))),
         Happening::Collected { process } => Some(Body::Collected(PartCollected {
             process: process.to_string(),
         })),

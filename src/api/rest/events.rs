@@ -50,6 +50,7 @@ enum EventResponse<'a> {
         at: String,
         from: &'a str,
         to: &'a str,
+        closed_at: Option<String>,
     },
     Collected {
         at: String,
@@ -174,10 +175,11 @@ fn response<'a>(event: &'a Event, snapshot: &'a SnapshotId) -> Option<EventRespo
             process: process.as_str(),
             recorded_at: rfc3339(recorded_at.wall_us()),
         }),
-        Happening::Closed { channel } => Some(EventResponse::Closed {
+        Happening::Closed { channel, closed_at } => Some(EventResponse::Closed {
             at,
             from: channel.from.as_str(),
             to: channel.to.as_str(),
+            closed_at: closed_at.map(|at| rfc3339(at.wall_us())),
         }),
         Happening::Collected { process } => Some(EventResponse::Collected {
             at,

@@ -11,6 +11,7 @@ mod channels;
 mod cluster;
 mod console;
 pub(super) mod cursor;
+mod diagram;
 mod diff;
 mod encoding;
 mod events;
@@ -143,6 +144,7 @@ fn snapshot_routes() -> Router<AppState> {
         .route("/v1/snapshots/{id}/channels", get(channels::list))
         .route("/v1/snapshots/{id}/diff", get(diff::until))
         .route("/v1/snapshots/{id}/diff/{other}", get(diff::list))
+        .route("/v1/snapshots/{id}/diagram", get(diagram::show))
         .route("/v1/snapshots/{id}/events", get(events::stream))
         .route("/v1/snapshots/{id}/export", get(file::export))
         .route(

@@ -2,6 +2,7 @@
 //! verifies them offline.
 
 mod balances;
+mod diagram;
 mod export;
 mod proof;
 mod proven;
@@ -64,6 +65,8 @@ enum Command {
     /// List the accounts that differ between two snapshots, or a snapshot and an instant, with the sums that explain
     /// the difference
     Diff(DiffArgs),
+    /// Draw the cut of a snapshot and the messages around it, in the terminal or as SVG
+    Diagram(diagram::DiagramArgs),
     /// The balances of all accounts in a snapshot, by process and account
     Balances(balances::BalancesArgs),
     /// Save the proof of one balance of a snapshot to a file that verifies without a node
@@ -208,6 +211,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
             }
         }
         Command::Diff(args) => diff(&args),
+        Command::Diagram(args) => diagram::run(&args),
         Command::Balances(args) => balances::run(&args),
         Command::Proof(args) => proof::run(&args),
         Command::Watch(args) => watch::run(&args),

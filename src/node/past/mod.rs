@@ -2,6 +2,7 @@
 //! processes from the own history.
 
 pub(super) mod changes;
+pub(super) mod excerpt;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,8 +9,8 @@ use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServ
 use crate::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot,
-    Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part,
-    Revision, Share, ShareAtRequest,
+    Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision,
+    MessagesAroundAnswer, MessagesAroundRequest, Part, Revision, Share, ShareAtRequest,
 };
 
 /// Answers greetings, and nothing else.
@@ -101,6 +101,13 @@ impl PeerService for Greeter {
         &self,
         _request: Request<ListPinsRequest>,
     ) -> Result<Response<Self::ListPinsStream>, Status> {
+        Err(not_yet())
+    }
+
+    async fn messages_around(
+        &self,
+        _request: Request<MessagesAroundRequest>,
+    ) -> Result<Response<MessagesAroundAnswer>, Status> {
         Err(not_yet())
     }
 

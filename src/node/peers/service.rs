@@ -23,14 +23,16 @@ use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServ
 use crate::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot,
-    Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part,
-    Revision, Share, ShareAtRequest, share_at_request,
+    Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision,
+    MessagesAroundAnswer, MessagesAroundRequest, Part, Revision, Share, ShareAtRequest,
+    share_at_request,
 };
 use crate::store::{ReadLease, StoreError};
 use crate::transport::inbound::Inbound;
 use crate::transport::wire::{
-    arrival_to_wire, before_horizon, identity_to_wire, known_snapshot_to_wire, part_to_wire,
-    pin_from_wire, pin_to_wire, share_to_wire, state_from_wire, stopped_to_wire,
+    arrival_to_wire, before_horizon, excerpt_query_from_wire, excerpt_to_wire, identity_to_wire,
+    known_snapshot_to_wire, part_to_wire, pin_from_wire, pin_to_wire, share_to_wire,
+    state_from_wire, stopped_to_wire,
 };
 
 /// The maximum number of acknowledgements queued for the connection.
@@ -331,6 +333,19 @@ impl PeerService for Peering {
             true => admitted.head(position),
             false => admitted.changes(state, position, behind, reading),
         }))
+    }
+
+    async fn messages_around(
+        &self,
+        request: Request<MessagesAroundRequest>,
+    ) -> Result<Response<MessagesAroundAnswer>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let query = excerpt_query_from_wire(request);
+        let query = query.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        let excerpt = self.handle.excerpt(query).await.map_err(unanswered)?;
+        let me = &self.handle.config().me;
+        Ok(Response::new(excerpt_to_wire(me, excerpt)))
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Happening {
     Closed {
         /// The channel.
         channel: ChannelId,
+        /// The clock of the turn that delivered the marker, if known.
+        closed_at: Option<Hlc>,
     },
     /// The finished part of a process has arrived with all its contents.
     Collected {
@@ -61,6 +63,17 @@ pub enum Happening {
 }
 
 impl Happening {
+    // The same event, as told by a part that does not say when its channel closed.
+    fn undated(&self) -> Self {
+        match self {
+            Self::Closed { channel, .. } => Self::Closed {
+                channel: channel.clone(),
+                closed_at: None,
+            },
+            other => other.clone(),
+        }
+    }
+
     /// The id of a publication event, which is the same at every node.
     pub(super) fn lasting_id(revision: u32) -> String {
         format!("revision-{revision}")
@@ -183,7 +196,7 @@ impl Log {
 
     fn note_at(&self, noted_us: u64, what: Happening) {
         let mut written = self.written();
-        if !written.known.insert(what.clone()) {
+        if !written.known.insert(what.undated()) {
             return;
         }
         let number = written.events.len() + 1;
@@ -202,12 +215,13 @@ impl Log {
             recorded_at: part.state.time,
         };
         self.note_at(noted_us, recorded);
-        for channel in &part.channels {
+        for closed in &part.channels {
             let channel = ChannelId {
-                from: channel.from.clone(),
+                from: closed.from.clone(),
                 to: process.clone(),
             };
-            self.note_at(noted_us, Happening::Closed { channel });
+            let closed_at = closed.closing.map(|closing| closing.time);
+            self.note_at(noted_us, Happening::Closed { channel, closed_at });
         }
         if part.is_finished() {
             self.note_at(noted_us, Happening::Collected { process });

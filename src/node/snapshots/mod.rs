@@ -10,6 +10,7 @@ pub(super) mod in_progress;
 pub(super) mod initiate;
 pub(super) mod parts;
 pub(super) mod publish;
+mod steps;
 pub(super) mod tasks;
 pub(super) mod unfinished;
 pub(super) mod views;

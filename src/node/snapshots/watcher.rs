@@ -1,15 +1,17 @@
 //! Watching one snapshot: its events as they occur, until the newest revision is published.
 //!
 //! A watcher that has seen a partial revision and resumes after it waits for the next one while this node assembles the
-//! snapshot. For other snapshots the history answers. A snapshot that another node assembles has one event here: the revision
-//! that enters the history.
+//! snapshot. For other snapshots the history answers, with the steps of the newest revision; for one that another node
+//! assembles, as soon as a revision enters the history.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, interval, timeout};
 
 use super::events::{Event, Happening, Log};
+use super::steps;
 use super::views::SnapshotView;
 use crate::history::part::Part;
 use crate::node::error::Unavailable;
@@ -35,9 +37,10 @@ enum Following {
     Log(Arc<Log>, usize),
     /// The snapshot is assembled by another node; its revision enters the own history.
     Elsewhere,
-    /// Only the history.
+    /// The log has ended; the history may have a newer revision.
     History,
-    Over,
+    /// The remaining events of a published revision.
+    Steps(VecDeque<Event>),
 }
 
 impl Handle {
@@ -54,20 +57,19 @@ impl Handle {
         let Some(view) = self.find_or_assemble(snapshot).await? else {
             return Ok(None);
         };
-        let log = self.shared.events.log(snapshot);
-        let without_log = match view.root {
-            Some(_) => Following::History,
-            None => Following::Elsewhere,
-        };
-        Ok(Some(Watch {
+        let mut watch = Watch {
             handle: self.clone(),
             snapshot: snapshot.clone(),
             seen: seen.map(str::to_owned),
-            following: log.map_or(without_log, |log| {
-                let place = log.place_behind(seen);
-                Following::Log(log, place)
-            }),
-        }))
+            following: Following::Elsewhere,
+        };
+        if let Some(log) = self.shared.events.log(snapshot) {
+            let place = log.place_behind(seen);
+            watch.following = Following::Log(log, place);
+        } else if view.root.is_some() {
+            watch.following = Following::Steps(watch.steps(&view).await?);
+        }
+        Ok(Some(watch))
     }
 
     /// A snapshot as soon as a revision of it is in the own history, or as it is when `patience` ends or the node stops. If
@@ -142,11 +144,23 @@ impl Watch {
     /// # Errors
     /// [`Unavailable`].
     pub async fn is_over(&self) -> Result<bool, Unavailable> {
-        match self.following {
+        match &self.following {
             Following::Log(..) | Following::Elsewhere => Ok(false),
             Following::History => Ok(self.newest().await?.is_none()),
-            Following::Over => Ok(true),
+            Following::Steps(events) => Ok(events.is_empty()),
         }
+    }
+
+    // The events of a published revision that the watcher has not seen.
+    async fn steps(&self, view: &SnapshotView) -> Result<VecDeque<Event>, Unavailable> {
+        let seen = self.seen.as_deref();
+        let earlier = seen.and_then(steps::revision_of);
+        let earlier = match earlier.filter(|earlier| *earlier != view.state.revision) {
+            Some(earlier) => self.handle.revision(&self.snapshot, earlier).await?,
+            None => None,
+        };
+        let earlier = earlier.map_or_else(VecDeque::new, |view| steps::steps(&view.state));
+        Ok(steps::behind(steps::steps(&view.state), seen, &earlier))
     }
 
     async fn until_published(mut self) -> Result<(), Unavailable> {
@@ -196,7 +210,7 @@ impl Watch {
                 *place += 1;
                 self.seen = Some(event.id.clone());
                 if matches!(event.what, Happening::Published { .. }) && !is_followed {
-                    self.following = Following::Over;
+                    self.following = Following::Steps(VecDeque::new());
                 }
                 return Ok(Some(event));
             }
@@ -204,13 +218,19 @@ impl Watch {
                 self.following = Following::History;
             }
         }
-        if matches!(self.following, Following::Over) {
-            return Ok(None);
-        }
         if matches!(self.following, Following::Elsewhere) {
             self.arrival().await?;
+            let view = self.handle.known(&self.snapshot).await?;
+            let events = match view.filter(|view| view.root.is_some()) {
+                Some(view) => self.steps(&view).await?,
+                None => VecDeque::new(),
+            };
+            self.following = Following::Steps(events);
         }
-        self.following = Following::Over;
+        if let Following::Steps(events) = &mut self.following {
+            return Ok(events.pop_front());
+        }
+        self.following = Following::Steps(VecDeque::new());
         self.newest().await
     }
 

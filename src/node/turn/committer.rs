@@ -15,6 +15,7 @@ use crate::node::health::metrics::Metrics;
 use crate::node::peers::handshakes::Handshakes;
 use crate::node::peers::outbox::Outbox;
 use crate::node::snapshots::events::{Events, Happening};
+use crate::process::clock::Hlc;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::message::Body;
 use crate::process::record::Record;
@@ -93,7 +94,7 @@ impl Committer {
                     if let Some(account) = suspense {
                         self.metrics.suspense.count(&account);
                     }
-                    self.watched(from, &message.body);
+                    self.watched(from, &message.body, time);
                 }
                 Record::MovedToSuspense { suspense, .. } => self.metrics.suspense.count(&suspense),
                 Record::Deposited { .. }
@@ -156,12 +157,13 @@ impl Committer {
     }
 
     // Reports each marker as the closing of its channel.
-    fn watched(&self, from: ProcessId, body: &Body) {
+    fn watched(&self, from: ProcessId, body: &Body, time: Hlc) {
         if let Body::Marker(marker) = body {
             let to = self.me.clone();
             let channel = ChannelId { from, to };
-            self.events
-                .note(&marker.snapshot, Happening::Closed { channel });
+            let closed_at = Some(time);
+            let closed = Happening::Closed { channel, closed_at };
+            self.events.note(&marker.snapshot, closed);
         }
     }
 

@@ -22,7 +22,7 @@ use crate::store::stored::frame;
 use crate::store::stored::frame::Kind;
 use crate::store::stored::v1::Frozen;
 use crate::store::stored::v1::global::GlobalStateV1;
-use crate::store::stored::v7::read_part;
+use crate::store::stored::v7::part::read_part;
 
 /// Compares everything that refers to chunks with them, and every revision with its predecessors.
 ///

@@ -19,7 +19,7 @@ use crate::store::stored::frame;
 use crate::store::stored::frame::Kind;
 use crate::store::stored::v1::Frozen;
 use crate::store::stored::v1::part::RecordedMessageV1;
-use crate::store::stored::v7::read_part;
+use crate::store::stored::v7::part::read_part;
 
 /// What the journal says about the parts of this process.
 pub(super) struct Recordings {

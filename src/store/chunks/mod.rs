@@ -16,7 +16,7 @@ use super::stored::codec::{Secret, decode_chunk};
 use super::stored::compression;
 use super::stored::frame;
 use super::stored::frame::{Damage, Kind};
-use crate::history::part::{Chunk, IndexEntry, Part, RecordedChannel, Run};
+use crate::history::part::{Chunk, IndexEntry, Part, RecordedChannel, RecordedMessage, Run};
 use crate::process::ids::{Hash, Lsn, SnapshotId};
 use leases::{Leases, WriteLease};
 use messages::Messages;
@@ -74,6 +74,29 @@ impl Chunks {
     #[must_use]
     pub fn messages<'a>(&'a self, channel: &'a RecordedChannel) -> Messages<'a> {
         Messages::new(self, channel)
+    }
+
+    /// The last recorded messages of a channel, at most `count`, in order. Reads only the chunks that hold them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn newest_messages(
+        &self,
+        channel: &RecordedChannel,
+        count: usize,
+    ) -> Result<Vec<RecordedMessage>, StoreError> {
+        let mut newest = Vec::new();
+        for hash in channel.chunks.iter().rev() {
+            if newest.len() >= count {
+                break;
+            }
+            let mut messages = source::messages(self, hash)?;
+            messages.append(&mut newest);
+            newest = messages;
+        }
+        let surplus = newest.len().saturating_sub(count);
+        newest.drain(..surplus);
+        Ok(newest)
     }
 
     /// Whether the chunk is stored.

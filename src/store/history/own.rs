@@ -12,7 +12,7 @@ use crate::store::engine::schema::{snapshot_key, snapshot_of};
 use crate::store::error::StoreError;
 use crate::store::stored::frame;
 use crate::store::stored::frame::Kind;
-use crate::store::stored::v7;
+use crate::store::stored::v7::part as stored_part;
 
 impl HistoryTrees {
     /// The snapshots with an individually stored part, whole or in fragments.
@@ -48,7 +48,11 @@ impl HistoryTrees {
 
     pub(super) fn put_lone_part(&self, part: &Part) -> Result<(), StoreError> {
         let key = snapshot_key(&part.snapshot);
-        Ok(frame::put(&self.parts, &key, &v7::write_part(part))?)
+        Ok(frame::put(
+            &self.parts,
+            &key,
+            &stored_part::write_part(part),
+        )?)
     }
 
     /// The part of this process for a snapshot, if it is finished.
@@ -80,5 +84,5 @@ pub(in crate::store) fn read(tree: &sled::Tree, key: &[u8]) -> Result<Option<Par
         return Ok(None);
     };
     let damaged = |damage| StoreError::damaged(schema::name(Kind::Part, key), damage);
-    v7::read_part(&framed).map(Some).map_err(damaged)
+    stored_part::read_part(&framed).map(Some).map_err(damaged)
 }

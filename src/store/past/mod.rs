@@ -4,6 +4,7 @@
 mod before;
 mod changes;
 mod elsewhere;
+mod excerpt;
 mod page;
 mod recorded;
 

@@ -2,7 +2,7 @@
 
 use super::codec::{self, Entry};
 use super::frame::{self, Kind};
-use super::v7;
+use super::v7::part;
 use crate::process::ids::Lsn;
 use crate::store::{history, states};
 
@@ -28,6 +28,6 @@ fn read_framed(framed: impl Fn(Kind) -> Vec<u8>) {
         let _ = codec::check_chunk(&hash, &framed);
     }
     for kind in [Kind::Part, Kind::Part7] {
-        let _ = v7::read_part(&framed(kind));
+        let _ = part::read_part(&framed(kind));
     }
 }

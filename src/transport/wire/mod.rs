@@ -1,5 +1,6 @@
 //! Wire forms of frames, messages and parts. Everything from a peer is validated like other outside input.
 
+mod excerpt;
 mod horizon;
 mod known_snapshot;
 mod message;
@@ -10,6 +11,9 @@ mod reported;
 mod stopped;
 mod stream;
 
+pub use excerpt::{
+    excerpt_from_wire, excerpt_query_from_wire, excerpt_query_to_wire, excerpt_to_wire,
+};
 pub use horizon::{answers_since, before_horizon};
 pub use known_snapshot::{
     arrival_from_wire, arrival_to_wire, known_snapshot_from_wire, known_snapshot_to_wire,

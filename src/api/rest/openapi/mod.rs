@@ -35,6 +35,7 @@ const SUBJECTS: &[&str] = &[
     include_str!("snapshot.json"),
     include_str!("recorded.json"),
     include_str!("differences.json"),
+    include_str!("diagram.json"),
     include_str!("events.json"),
     include_str!("file.json"),
     include_str!("proof.json"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::v7::{self, ClosingsV7};
+use super::super::v7::part::{ClosingsV7, closings_of, put_closings};
 use super::channel::ChannelIdV1;
 use super::part::PartV1;
 use super::{Frozen, frozen_enum, frozen_struct};
@@ -50,7 +50,7 @@ impl Frozen<GlobalState> for GlobalStateV1 {
         let mut parts: BTreeMap<ProcessId, Part> = self.parts.thaw();
         for (process, closings) in closings {
             if let Some(part) = parts.get_mut(&process) {
-                v7::put_closings(part, closings);
+                put_closings(part, closings);
             }
         }
         GlobalState {
@@ -110,7 +110,7 @@ pub(in crate::store) struct PartialV7 {
 impl CompletenessV1 {
     fn of(state: &GlobalState) -> Self {
         let closings = state.parts.iter().filter_map(|(process, part)| {
-            let closings = v7::closings_of(part);
+            let closings = closings_of(part);
             (!closings.is_empty()).then(|| (process.clone(), closings))
         });
         let closings: BTreeMap<_, _> = closings.collect();
@@ -211,6 +211,7 @@ mod tests {
     use crate::history::part::{Closing, RecordedChannel};
     use crate::process::ids::{ChannelId, Lsn, Seq};
     use crate::store::stored::frame;
+    use crate::store::stored::v7::part::{read_part, write_part};
 
     fn process(id: &str) -> ProcessId {
         ProcessId::parse(id).expect("a valid id")
@@ -282,9 +283,9 @@ mod tests {
         for (closing, kind) in [(None, frame::Kind::Part), (closing, frame::Kind::Part7)] {
             let mut state = revision(closing, Completeness::Complete);
             let part = state.parts.remove(&process("q")).expect("it is there");
-            let framed = v7::write_part(&part);
+            let framed = write_part(&part);
             assert!(frame::is_of(kind, &framed));
-            assert_eq!(v7::read_part(&framed).expect("it is whole"), part);
+            assert_eq!(read_part(&framed).expect("it is whole"), part);
         }
     }
 }

@@ -40,7 +40,7 @@ frozen_struct!(RecordedStateV1 = RecordedState {
 
 frozen_struct!(RunV1 = Run { cells: u64, bytes: u64, index: Vec<Hash> });
 
-/// Since format 7 the turn that closed the channel is stored beside it ([`ClosingV7`](crate::store::stored::v7::ClosingV7)).
+/// Since format 7 the turn that closed the channel is stored beside it ([`ClosingV7`](crate::store::stored::v7::part::ClosingV7)).
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(in crate::store) struct RecordedChannelV1 {
     from: ProcessId,

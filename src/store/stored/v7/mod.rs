@@ -1,20 +1,16 @@
 //! The stored types added in format 7: decisions and who made them, in the journal and beside the pins, and the turns that
 //! closed the channels of a part. Frozen like those of format 1.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
+pub(in crate::store) mod part;
 
 use super::frame;
 use super::frame::{Damage, Kind};
-use super::v1::part::PartV1;
 use super::v1::{Frozen, frozen_enum, frozen_struct};
 use super::v3::KeptV3;
-use crate::history::part::{Closing, Part};
 use crate::history::pin::Pin;
 use crate::process::clock::Hlc;
 use crate::process::decision::{Actor, Change, Decision, Name};
-use crate::process::ids::{Lsn, ProcessId, SnapshotId};
+use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::retention::pin::RetentionEntry;
 
 frozen_struct!(
@@ -60,64 +56,6 @@ frozen_struct!(
         actor: ActorV7,
     }
 );
-
-frozen_struct!(
-    ClosingV7 = Closing {
-        position: Lsn,
-        time: Hlc
-    }
-);
-
-/// The known closings of a part, by the origin of the channel.
-pub(in crate::store) type ClosingsV7 = BTreeMap<ProcessId, ClosingV7>;
-
-/// A part with a known closing; a part without one is stored as [`PartV1`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(in crate::store) struct PartV7 {
-    part: PartV1,
-    closings: ClosingsV7,
-}
-
-/// The known closings of the channels of a part.
-pub(in crate::store) fn closings_of(part: &Part) -> ClosingsV7 {
-    let known = part.channels.iter().filter_map(|channel| {
-        let closing = channel.closing.as_ref()?;
-        Some((channel.from.clone(), ClosingV7::freeze(closing)))
-    });
-    known.collect()
-}
-
-/// Puts closings back into the channels of their part.
-pub(in crate::store) fn put_closings(part: &mut Part, mut closings: ClosingsV7) {
-    for channel in &mut part.channels {
-        channel.closing = closings.remove(&channel.from).map(Frozen::thaw);
-    }
-}
-
-/// Encodes and frames a part.
-pub(in crate::store) fn write_part(part: &Part) -> Vec<u8> {
-    let closings = closings_of(part);
-    let part = PartV1::freeze(part);
-    match closings.is_empty() {
-        true => frame::wrap(Kind::Part, &frame::encode(&part)),
-        false => frame::wrap(Kind::Part7, &frame::encode(&PartV7 { part, closings })),
-    }
-}
-
-/// Reads a part, also as older formats store it.
-///
-/// # Errors
-/// [`Damage`].
-pub(in crate::store) fn read_part(framed: &[u8]) -> Result<Part, Damage> {
-    if !frame::is_of(Kind::Part7, framed) {
-        let part = frame::unwrap(Kind::Part, framed)?;
-        return Ok(frame::decode::<PartV1>(part)?.thaw());
-    }
-    let read: PartV7 = frame::decode(frame::unwrap(Kind::Part7, framed)?)?;
-    let mut part = read.part.thaw();
-    put_closings(&mut part, read.closings);
-    Ok(part)
-}
 
 /// Reads what is kept about a snapshot, also as formats 3 to 6 store it.
 ///
