@@ -111,6 +111,11 @@ fn the_nodes_own_pages_work_under_their_policy() {
         let complaints = browser.complaints();
         assert!(complaints.is_empty(), "{page}: {complaints:?}");
     }
+    let routes = node.text("/");
+    assert!(
+        routes.contains("<code>GET /v1/cluster</code>"),
+        "a program, which names no text/html, gets the list of routes"
+    );
     let padding = "return getComputedStyle(document.querySelector('.empty')).paddingTop";
     assert_eq!(browser.run(padding), "44px", "the style sheet applies");
     browser.go(&format!("http://{rest}/docs"));

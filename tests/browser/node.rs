@@ -79,6 +79,12 @@ impl Node {
         answer.body_mut().read_json().expect("JSON")
     }
 
+    /// The text of an answer.
+    pub(crate) fn text(&self, path: &str) -> String {
+        let mut answer = self.answer(path);
+        answer.body_mut().read_to_string().expect("UTF-8")
+    }
+
     /// The status of an answer.
     pub(crate) fn status(&self, path: &str) -> u16 {
         self.answer(path).status().as_u16()

@@ -141,6 +141,26 @@ mod tests {
         negotiate(&headers, &ALL).ok()
     }
 
+    // Browsers name it; curl and most libraries accept anything.
+    #[test]
+    fn a_range_names_no_format() {
+        let is_named = |accept: &'static str| {
+            let headers =
+                HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            is_named(&headers, Format::Html)
+        };
+        for named in [
+            "text/html",
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+            "application/json, TEXT/HTML;q=0.1",
+        ] {
+            assert!(is_named(named), "{named}");
+        }
+        for other in ["", "*/*", "text/*", "text/html;q=0", "application/json"] {
+            assert!(!is_named(other), "{other}");
+        }
+    }
+
     #[test]
     fn the_clients_choice_is_met_or_refused() {
         assert_eq!(negotiate(&HeaderMap::new(), &ALL).ok(), Some(Format::Json));

@@ -22,7 +22,7 @@ export function bind(key, what, run, signal) {
   });
 }
 
-const isTyping = (target) => target.closest?.('input, textarea, select, [contenteditable]') !== null;
+const isTyping = (target) => Boolean(target.closest?.('input, textarea, select, [contenteditable]'));
 
 function pressed(event) {
   if (

@@ -69,6 +69,7 @@ export function show(section) {
     ),
     h('a.nav', { href: 'docs' }, icon('api'), h('span', 'API')),
   );
+  menu.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
   fill(
     foot,
     node.processes.length > 1 && [h('label', { for: 'asked' }, 'Answers come from'), nodes()],
