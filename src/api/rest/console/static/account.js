@@ -113,6 +113,7 @@ async function drawCurve(page, place) {
       curve({
         label: `Balance of ${page.account}, between ${moneyText(low)} and ${moneyText(high)}. The statement below has each change.`,
         times: buckets.map(({ from }) => micros(from) / 1e6),
+        within: [until / 1e6 - range, until / 1e6],
         series: [
           {
             label: 'Highest',

@@ -216,17 +216,24 @@ function missing({ missing: absent, complete }) {
   );
 }
 
+function onItsWay(channels) {
+  const known = channels.filter(({ messages }) => messages !== null);
+  if (known.length < channels.length)
+    return `only ${count(known.length)} of ${count(channels.length)} channels are known`;
+  return counted(
+    known.reduce((all, { messages }) => all + messages, 0),
+    'message',
+  );
+}
+
 const totals = ({ totals: sums, channels, complete }) =>
   h(
     'div.stats',
     figure('In accounts', money(sums.balances), complete ? 'of all processes' : 'of those that are known'),
     figure(
       'In flight',
-      h('span.flight', money(sums.in_flight)),
-      counted(
-        channels.reduce((all, one) => all + (one.messages ?? 0), 0),
-        'message',
-      ),
+      sums.channels_left_out?.length ? h('span.dim', 'partly known') : h('span.flight', money(sums.in_flight)),
+      onItsWay(channels),
     ),
     figure('Paid in', money(sums.deposits)),
     figure('Paid out', money(sums.withdrawals)),
@@ -295,6 +302,7 @@ function drawSeries(page, { value: answer, reason }) {
     curve({
       label: 'Money in flight and in accounts over this time. The figures of an instant stand above.',
       times: points.map(({ at }) => micros(at) / 1e6),
+      within: span(page).map((at) => at / 1e6),
       series: [
         {
           label: 'In flight',

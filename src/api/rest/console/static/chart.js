@@ -18,17 +18,17 @@ function ink(name) {
 const faint = (color, part) => color.replace('rgb(', 'rgba(').replace(')', `, ${part})`);
 
 /**
- * A curve. `times` are seconds since 1970; each series has `label`, `values` (null is a gap), `color` (a name of the style sheet),
- * and may have `fill`, `band` (the index of the series below, to fill between), `stepped`, `scale`. `value(v)` prints a figure.
+ * A curve. `times` are seconds since 1970, and `within` is the time that is shown. Each series has `label`, `values` (null is a
+ * gap) and `color` (a name of the style sheet), and may have `fill`, `band` (the index of the series below, to fill between), `stepped`, `scale`. `value(v)` prints a figure.
  */
-export function curve({ label, times, series, value = (v) => compact.format(v), onPick, signal }) {
+export function curve({ label, times, within, series, value = (v) => compact.format(v), onPick, signal }) {
   const place = h('div.curve', { role: 'img', 'aria-label': label });
   let plot = null;
   const draw = () => {
     plot?.destroy();
     plot = place.clientWidth
       ? new uPlot(
-          options(place.clientWidth - 20, { series, value, onPick }),
+          options(place.clientWidth - 20, { within, series, value, onPick }),
           [times, ...series.map(({ values }) => values)],
           place,
         )
@@ -45,7 +45,7 @@ export function curve({ label, times, series, value = (v) => compact.format(v), 
   return place;
 }
 
-function options(width, { series, value, onPick }) {
+function options(width, { within, series, value, onPick }) {
   const [grid, text] = [ink('line'), ink('ink-3')];
   const font = '11.5px Inter, system-ui, sans-serif';
   const axis = (more) => ({ stroke: text, font, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid }, ...more });
@@ -53,8 +53,9 @@ function options(width, { series, value, onPick }) {
   return {
     width,
     height: HEIGHT,
+    scales: { x: { range: () => within } },
     tzDate: (ts) => (settings.zone === 'UTC' ? uPlot.tzDate(new Date(ts * 1e3), 'Etc/UTC') : new Date(ts * 1e3)),
-    cursor: { points: { size: 7 }, drag: { x: true, y: false } },
+    cursor: { points: { size: 7 }, drag: { x: false, y: false } },
     legend: { live: true },
     axes: [
       axis({ values: times }),

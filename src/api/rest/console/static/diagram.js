@@ -102,8 +102,9 @@ function ends(message, model, { x, y }) {
   const [y1, y2] = [y(from), y(to)];
   const atCut = (process, shift) => x(model.cut.get(process) ?? 0) + shift;
   if (crosses) {
+    // Sent before the sender's cut, and delivered after both the receiver's cut and the sending.
     const x1 = sent === null ? atCut(from, -16) : x(sent);
-    const x2 = delivered === null ? atCut(to, 16) : x(delivered);
+    const x2 = delivered === null ? Math.max(atCut(to, 16), x1 + 32) : x(delivered);
     return { x1, y1, x2, y2, known: sent !== null && delivered !== null };
   }
   if (delivered === null)

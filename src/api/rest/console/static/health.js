@@ -58,6 +58,7 @@ export function banner({ processes: all, channels: links }, { more = true } = {}
 export function channels({ processes: all, channels: links }) {
   const ids = all.map(({ process }) => process).sort(collate);
   const sub = 'messages sent, not acknowledged';
+  if (!links.length) return null;
   if (ids.length > MATRIX_MAX) return card('Channels', { name: 'channels', sub }, worst(links));
   const found = new Map(links.map((one) => [`${one.from}\n${one.to}`, one]));
   return card(
