@@ -19,7 +19,8 @@ const faint = (color, part) => color.replace('rgb(', 'rgba(').replace(')', `, ${
 
 /**
  * A curve. `times` are seconds since 1970, and `within` is the time that is shown. Each series has `label`, `values` (null is a
- * gap) and `color` (a name of the style sheet), and may have `fill`, `band` (the index of the series below, to fill between), `stepped`, `scale`. `value(v)` prints a figure.
+ * gap) and `color` (a name of the style sheet), and may have `fill`, `band` (the index of the series below, to fill between),
+ * `stepped` and `scale`. `value(v)` prints a figure.
  */
 export function curve({ label, times, within, series, value = (v) => compact.format(v), onPick, signal }) {
   const place = h('div.curve', { role: 'img', 'aria-label': label });
