@@ -90,24 +90,18 @@ export function channels({ processes: all, channels: links }) {
   );
 }
 
-function channelCell(link_, all) {
-  if (link_ === null) return h('td.self', { 'aria-label': 'none' });
-  if (link_ === undefined) return h('td.self', h('small', 'no channel'));
+function channelCell(one, all) {
+  if (one === null) return h('td.self', { 'aria-label': 'none' });
+  if (one === undefined) return h('td.self', h('small', 'no channel'));
   const isDown = (id) => all.some(({ process, state }) => process === id && state !== 'up');
-  const isStuck = link_.state === 'closed' || isDown(link_.to);
+  const isStuck = one.state === 'closed' || isDown(one.to);
   const word =
-    link_.waiting === null
-      ? isDown(link_.from)
-        ? `${link_.from} is down`
-        : 'no answer'
-      : isStuck
-        ? 'waiting'
-        : link_.state;
-  const selector = link_.state === 'stopped' ? 'td.bad' : isStuck && link_.waiting !== null ? 'td.waits' : 'td';
+    one.waiting === null ? (isDown(one.from) ? `${one.from} is down` : 'no answer') : isStuck ? 'waiting' : one.state;
+  const selector = one.state === 'stopped' ? 'td.bad' : isStuck && one.waiting !== null ? 'td.waits' : 'td';
   return h(
     selector,
-    { title: link_.error ?? null },
-    h(link_.waiting ? 'div.num.n' : 'div.num.n.dim', link_.waiting === null ? 'not known' : count(link_.waiting)),
+    { title: one.error ?? null },
+    h(one.waiting ? 'div.num.n' : 'div.num.n.dim', one.waiting === null ? 'not known' : count(one.waiting)),
     h('small', word),
   );
 }

@@ -76,9 +76,11 @@ export const mark = (state, size = 14) =>
     (SHAPES[state] ?? SHAPES.unknown)(),
   );
 
-/** Shape and word. */
-export const status = (state, { chip, word } = {}) =>
-  h(`span.st.${state}${chip ? '.chip' : ''}`, mark(state), word ?? WORDS[state] ?? state);
+/** Shape and word. Null is not known. */
+export function status(given, { chip, word } = {}) {
+  const state = given ?? 'unknown';
+  return h(`span.st.${state}${chip ? '.chip' : ''}`, mark(state), word ?? WORDS[state] ?? state);
+}
 
 const ICONS = {
   overview: 'M2.5 8.5 8 3l5.5 5.5M4.5 7.5v5.5h7V7.5',

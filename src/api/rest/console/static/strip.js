@@ -152,10 +152,13 @@ const sentence = ({ snapshot_id, status, initiated_at, duration_ms, totals }) =>
   [
     snapshot_id,
     WORDS[status],
-    `${clock(initiated_at)} ${zone()}`,
+    `${moment({ initiated_at })} ${zone()}`,
     duration_ms === null || duration_ms === undefined ? 'not finished' : ms(duration_ms),
     `${moneyText(totals?.in_flight)} in flight`,
   ].join(', ');
+
+// A node that hears of a snapshot of another one may not know yet when it began.
+const moment = ({ initiated_at }) => (initiated_at ? clock(initiated_at) : 'time not known');
 
 const median = (values) => [...values].sort((one, other) => one - other)[values.length >> 1];
 

@@ -2,6 +2,7 @@
 
 import { get } from './api.js';
 import { HAS, cluster as lackingCluster } from './lacking.js';
+import * as live from './live.js';
 
 /** Every process answers in parallel within its deadline, so this is one question per process each time. */
 const EVERY_MS = 3000;
@@ -15,6 +16,7 @@ export class Watch {
     this.before = new Map();
     const turned = () => !document.hidden && this.ask();
     document.addEventListener('visibilitychange', turned, { signal });
+    for (const event of ['peer', 'channel', 'warnings']) live.on(event, () => this.ask(), signal);
     this.ask();
   }
 
