@@ -31,7 +31,7 @@ impl Cluster {
         let bind = || TcpListener::bind("127.0.0.1:0").expect("a free port");
         let sockets = ids.iter().map(|id| (*id, bind(), bind()));
         let sockets: Vec<_> = sockets.collect();
-        let mut file = "cluster = \"demo\"\n[snapshot]\ninterval = \"off\"\n".to_owned();
+        let mut file = SHARED.to_owned();
         let mut rest = BTreeMap::new();
         for (id, grpc, http) in &sockets {
             let [grpc, http] = [grpc, http].map(|socket| socket.local_addr().expect("it is bound"));
@@ -99,12 +99,16 @@ impl Cluster {
         self.get("n1", &format!("/v1/snapshots/{name}"))
     }
 
-    /// Ten accounts of each process, with money.
+    /// Some accounts of each process, with money.
     pub(crate) fn pay_in(&self) {
         for id in self.rest.keys() {
             for account in ACCOUNTS {
                 let path = format!("/v1/accounts/{account}/deposits");
-                self.post(id, &path, &json!({ "amount": 1_000_000 }));
+                self.post(
+                    id,
+                    &path,
+                    &json!({ "amount": 50_000_000 + 7 * account.len() }),
+                );
             }
         }
     }
@@ -152,6 +156,8 @@ impl Cluster {
     }
 }
 
+const SHARED: &str = "cluster = \"demo\"\n[snapshot]\ninterval = \"off\"\n";
+
 const ACCOUNTS: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 
 fn agent() -> Agent {
@@ -175,7 +181,7 @@ fn send(address: SocketAddr, to: &str, ends: &AtomicBool) {
         }
         let [from, into] = [turn, turn + 1].map(|at| ACCOUNTS[at % ACCOUNTS.len()]);
         let asked = json!({
-            "from_account": from, "to_account": into, "to_process": to, "amount": 1 + turn % 97,
+            "from_account": from, "to_account": into, "to_process": to, "amount": 1 + turn * 7919 % 90_000,
         });
         if agent.post(&url).send_json(&asked).is_err() {
             return;

@@ -144,7 +144,7 @@ fn totals_on_the_pages_are_those_of_the_api() {
     assert_eq!(told[..4], figures(&audit["totals"], &known));
 }
 
-// A double would show …992 for the first of them.
+// A double would show ….92.
 #[test]
 fn amounts_beyond_two_to_the_fifty_three_are_exact() {
     let Some(browser) = Browser::open("console.example") else {

@@ -139,6 +139,36 @@ fn the_diagram_shows_the_recorded_channels_and_the_arrow_keys_step_through_them(
     }
 }
 
+// README and docs/console.md show them. To write them anew:
+// `SNAPLEDGER_SCREENSHOTS=docs/images cargo test --test browser the_pictures_of_the_documents`.
+#[test]
+fn the_pictures_of_the_documents_can_be_taken_again() {
+    let Some(browser) = Browser::open("console.example") else {
+        return absent();
+    };
+    let cluster = Cluster::start(&["n1", "n2", "n3"]);
+    cluster.pay_in();
+    let traffic = cluster.traffic();
+    for hour in 0..20 {
+        cluster.snapshot(&format!("hour-{hour:02}"));
+    }
+    let mut last = String::new();
+    for round in 0..40 {
+        last = format!("closing-{round}");
+        if cluster.snapshot(&last)["totals"]["in_flight"] != 0 {
+            break;
+        }
+    }
+    open(&browser, &cluster.page("n1", "#/"), ".eq .dd");
+    // Rates are known after the second answer of the processes.
+    browser.finds(".process svg path");
+    assert_sound(&browser, "console-overview");
+    drop(traffic);
+    let page = cluster.page("n1", &format!("#/snapshots/{last}"));
+    open(&browser, &page, ".diagram .cross");
+    assert_sound(&browser, "console-snapshot");
+}
+
 #[test]
 fn names_that_look_like_markup_are_text() {
     let Some(browser) = Browser::open("console.example") else {

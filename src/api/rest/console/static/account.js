@@ -4,15 +4,15 @@ import { get, path, save } from './api.js';
 import { button, card, figure, fill, h, link, spoken } from './dom.js';
 import { curve, ranges } from './chart.js';
 import { bind } from './keys.js';
-import { HAS, accountSeries } from './lacking.js';
-import { count, drawn, money, moneyText } from './money.js';
+import { count, counted, drawn, money, moneyText } from './money.js';
 import { may, node, processes } from './node.js';
 import * as shell from './shell.js';
 import { color, swatch } from './status.js';
 import { LongTable, PAGE } from './table.js';
 import { instant, micros, time, zoneName } from './time.js';
 
-const POINTS = 300;
+/** The most changes that a curve shows. */
+const CHANGES = 1000;
 const OPS = { deposit: 'Paid in', withdrawal: 'Paid out', transfer_in: 'From', transfer_out: 'To' };
 
 /** Shows `#/accounts`, where one is chosen, or `#/accounts/PROCESS/ACCOUNT`. */
@@ -86,52 +86,32 @@ async function drawCurve(page, place) {
     fill(place, card('Balance over time', { name: 'curve', sub, right: ranges(range, again) }, ...shown));
   try {
     const within = { from: instant(until - range * 1e6), to: instant(until) };
-    const answer = HAS.series
-      ? await get(`${base}/series`, { ...within, points: POINTS }, signal)
-      : await accountSeries(base, within, signal);
-    const { buckets } = answer;
-    if (!buckets.length)
+    const { entries, next_cursor: isCut } = await get(`${base}/history`, { ...within, limit: CHANGES }, signal);
+    const changes = entries.toReversed();
+    if (!changes.length)
       return framed(
         null,
         h(
           'div.empty.small',
-          h('b', 'Nothing is known of this time'),
-          'The account opened later, or its journal of then is not kept.',
+          h('b', 'No change in this time'),
+          'Choose a longer time. What was before the retention horizon is not kept.',
         ),
       );
-    const changes = buckets.reduce((all, one) => all + Number(one.changes), 0);
-    const low = buckets.map(({ min }) => min).reduce(smaller);
-    const high = buckets.map(({ max }) => max).reduce(larger);
+    const held = changes.map(({ balance_after }) => balance_after);
+    const [low, high] = [held.reduce(smaller), held.reduce(larger)];
     framed(
       [
-        `${count(changes)} changes · lowest `,
+        `${counted(changes.length, 'change')} · lowest `,
         money(low),
         ' · highest ',
         money(high),
-        answer.complete === false && ' · not all of this time is known',
+        isCut && ' · the newest of this time; choose a shorter one',
       ],
       curve({
         label: `Balance of ${page.account}, between ${moneyText(low)} and ${moneyText(high)}. The statement below has each change.`,
-        times: buckets.map(({ from }) => micros(from) / 1e6),
+        times: changes.map(({ time: at }) => micros(at) / 1e6),
         within: [until / 1e6 - range, until / 1e6],
-        series: [
-          {
-            label: 'Highest',
-            values: buckets.map(({ max }) => drawn(max)),
-            color: 'accent',
-            quiet: true,
-            band: 1,
-            stepped: true,
-          },
-          {
-            label: 'Lowest',
-            values: buckets.map(({ min }) => drawn(min)),
-            color: 'accent',
-            quiet: true,
-            stepped: true,
-          },
-          { label: 'Balance', values: buckets.map(({ last }) => drawn(last)), color: 'accent', stepped: true },
-        ],
+        series: [{ label: 'Balance', values: held.map(drawn), color: 'accent', fill: true, stepped: true }],
         value: (v) => v.toLocaleString('en'),
         signal,
       }),

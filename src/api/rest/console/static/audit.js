@@ -5,7 +5,6 @@ import { button, card, figure, fill, h, link } from './dom.js';
 import { certificate } from './certificate.js';
 import { curve, ranges, RANGES } from './chart.js';
 import { bind } from './keys.js';
-import { HAS, auditSeries } from './lacking.js';
 import { count, counted, drawn, money } from './money.js';
 import { collate } from './node.js';
 import * as shell from './shell.js';
@@ -13,7 +12,6 @@ import { color, mark, status, swatch } from './status.js';
 import { table } from './table.js';
 import { instant, micros, time, zoneName } from './time.js';
 
-const POINTS = 150;
 const TICKS = 1000;
 /** Steps of the slider. */
 const STEPS = 1000;
@@ -41,16 +39,15 @@ async function around(page) {
   fill(places.curve, card('Over this time', { name: 'series', sub: 'reading…' }, h('div.curve')));
   slider(page);
   const within = { from: instant(from), to: instant(to) };
-  const [ticks, series] = await Promise.allSettled([
-    get('v1/snapshots', { ...within, limit: TICKS }, signal),
-    HAS.series
-      ? get('v1/audit/series', { ...within, step: `${Math.max(1, Math.round(page.range / POINTS))}s` }, signal)
-      : auditSeries(within, signal),
-  ]);
-  if (signal.aborted) return;
-  page.ticks = ticks.value?.snapshots ?? [];
+  try {
+    page.ticks = (await get('v1/snapshots', { ...within, limit: TICKS }, signal)).snapshots;
+  } catch (problem) {
+    if (signal.aborted) return;
+    page.ticks = [];
+    shell.note(problem.message);
+  }
   slider(page);
-  drawSeries(page, series);
+  drawSeries(page);
 }
 
 const span = ({ until, range }) => [until - range * 1e6, until];
@@ -283,22 +280,19 @@ function processesAt({ processes }) {
   );
 }
 
-function drawSeries(page, { value: answer, reason }) {
+// The figures at each complete snapshot of this time: they are stored, so the curve asks no process.
+function drawSeries(page) {
   const framed = (sub, ...shown) => fill(page.places.curve, card('Over this time', { name: 'series', sub }, ...shown));
-  if (!answer) return framed(null, h('div.empty.small', h('b', reason.title ?? 'No curve'), reason.message));
-  const { points } = answer;
+  const complete = page.ticks.filter(({ status: state }) => state === 'complete');
+  const points = complete.map(({ initiated_at, totals: sums }) => ({ at: initiated_at, ...sums })).reverse();
   if (!points.length)
     return framed(
       null,
-      h(
-        'div.empty.small',
-        h('b', 'No instant of this time is final yet'),
-        'The curve shows instants that can no longer change.',
-      ),
+      h('div.empty.small', h('b', 'No complete snapshot in this time'), 'Choose a longer time, or another instant.'),
     );
   const known = (point, name) => (point[name] === null || point[name] === undefined ? null : drawn(point[name]));
   framed(
-    ['click on the curve to ask for that instant', answer.truncated && ' · cut off; choose a shorter time'],
+    'at each complete snapshot · click on the curve to ask for that instant',
     curve({
       label: 'Money in flight and in accounts over this time. The figures of an instant stand above.',
       times: points.map(({ at }) => micros(at) / 1e6),

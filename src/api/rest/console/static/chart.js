@@ -19,8 +19,7 @@ const faint = (color, part) => color.replace('rgb(', 'rgba(').replace(')', `, ${
 
 /**
  * A curve. `times` are seconds since 1970, and `within` is the time that is shown. Each series has `label`, `values` (null is a
- * gap) and `color` (a name of the style sheet), and may have `fill`, `band` (the index of the series below, to fill between),
- * `stepped` and `scale`. `value(v)` prints a figure.
+ * gap) and `color` (a name of the style sheet), and may have `fill`, `stepped` and `scale`. `value(v)` prints a figure.
  */
 export function curve({ label, times, within, series, value = (v) => compact.format(v), onPick, signal }) {
   const place = h('div.curve', { role: 'img', 'aria-label': label });
@@ -70,9 +69,6 @@ function options(width, { within, series, value, onPick }) {
         }),
       ),
     ],
-    bands: series.flatMap((one, i) =>
-      one.band === undefined ? [] : [{ series: [i + 1, one.band + 1], fill: faint(ink(one.color), 0.14) }],
-    ),
     series: [
       { label: 'Time', value: (_, at) => (at === null || at === undefined ? '–' : moment(at)) },
       ...series.map((one) => {
@@ -80,8 +76,8 @@ function options(width, { within, series, value, onPick }) {
         return {
           label: one.label,
           scale: one.scale ?? 'y',
-          stroke: one.quiet ? 'transparent' : color,
-          width: one.quiet ? 0 : 1.6,
+          stroke: color,
+          width: 1.6,
           fill: one.fill ? faint(color, 0.13) : undefined,
           paths: one.stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
           points: { show: one.values.filter((v) => v !== null).length < 3 },

@@ -6,7 +6,6 @@ import { certificate } from './certificate.js';
 import { modelOf, width } from './diagram.js';
 import { Diagram } from './diagram_view.js';
 import { bind } from './keys.js';
-import { HAS, diagram as lackingDiagram } from './lacking.js';
 import * as live from './live.js';
 import { bytes, count, counted, money, sum } from './money.js';
 import { may, processes } from './node.js';
@@ -61,9 +60,7 @@ async function read(page) {
 }
 
 const diagramOf = ({ id, revision, signal }, around) =>
-  !HAS.diagram
-    ? lackingDiagram(id, revision, signal)
-    : get(path`v1/snapshots/${id}/diagram`, { before: around, after: around, limit: MESSAGES, revision }, signal);
+  get(path`v1/snapshots/${id}/diagram`, { before: around, after: around, limit: MESSAGES, revision }, signal);
 
 function head(page) {
   const { snapshot, pinned, id } = page;
