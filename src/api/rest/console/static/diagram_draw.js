@@ -15,7 +15,7 @@ export function draw(model, place, scene, { chosen, isPartial }) {
   const plot = s(
     'g',
     { 'clip-path': 'url(#plot)' },
-    arrows(scene.arrows),
+    arrows(scene.arrows, model),
     markers(scene.markers.shown, place),
     bars(scene.bars, place),
     cut(model, place, isPartial),
@@ -158,19 +158,20 @@ function head({ x1, y1, x2, y2 }, fill, size) {
 }
 
 // The others, for the eye alone: the table below has what crosses, and the statement of an account has each of them.
-function arrows(all) {
+function arrows(all, { isWhole }) {
   return s(
     'g',
     { 'aria-hidden': 'true' },
     all.map((bundle) => {
       const { x1, y1, x2, y2, waits, known, messages } = bundle;
-      const stroke = waits ? 'var(--partial)' : 'var(--message)';
+      // Of a whole snapshot it was delivered later than the time that was asked for.
+      const stroke = waits && !isWhole ? 'var(--partial)' : 'var(--message)';
       const { from, to, sequence } = messages[0];
       return s(
         'g',
         s(
           'title',
-          `${from} → ${to}, ${messages.length > 1 ? `${messages.length} messages from ` : ''}number ${sequence}${waits ? ', not delivered' : ''}`,
+          `${from} → ${to}, ${messages.length > 1 ? `${messages.length} messages from ` : ''}number ${sequence}${waits ? ', not delivered in this time' : ''}`,
         ),
         s('line', {
           x1,

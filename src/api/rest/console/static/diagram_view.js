@@ -163,7 +163,7 @@ export class Diagram {
       this.isPartial &&
         waiting.length > 0 && [
           h('b', { css: { color: tint(true) } }, counted(waiting.length, 'message')),
-          ` of this window ${waiting.length === 1 ? 'is' : 'are'} not delivered. `,
+          ` ${waiting.length === 1 ? 'was' : 'were'} not delivered in this time. `,
         ],
       ...this.bounds(),
     ];
@@ -287,7 +287,7 @@ function legend(model, isPartial) {
       { width: 24, height: 10, 'aria-hidden': 'true' },
       s('line', { x1: 1, x2: 23, y1: 5, y2: 5, stroke, 'stroke-width': width, 'stroke-dasharray': dashes ?? null }),
     );
-  const waits = model.messages.some(({ delivered, crosses }) => delivered === null && !crosses);
+  const waits = !model.isWhole && model.messages.some(({ delivered, crosses }) => delivered === null && !crosses);
   return [
     key(
       s(
@@ -317,7 +317,7 @@ function legend(model, isPartial) {
           s('line', { x1: 1, x2: 17, y1: 5, y2: 5, stroke: 'var(--partial)', 'stroke-width': 1.3 }),
           s('circle', { cx: 19, cy: 5, r: 2.6, fill: 'none', stroke: 'var(--partial)', 'stroke-width': 1.3 }),
         ),
-        'not delivered yet',
+        'not delivered in this time',
       ),
   ];
 }
