@@ -167,12 +167,10 @@ function arrows(all, { isWhole }) {
       // Of a whole snapshot it was delivered later than the time that was asked for.
       const stroke = waits && !isWhole ? 'var(--partial)' : 'var(--message)';
       const { from, to, sequence } = messages[0];
+      const some = messages.length > 1 ? `${messages.length} messages from ` : '';
       return s(
         'g',
-        s(
-          'title',
-          `${from} → ${to}, ${messages.length > 1 ? `${messages.length} messages from ` : ''}number ${sequence}${waits ? ', not delivered in this time' : ''}`,
-        ),
+        s('title', `${from} → ${to}, ${some}number ${sequence}${waits ? ', not delivered in this time' : ''}`),
         s('line', {
           x1,
           y1,
