@@ -41,8 +41,8 @@ impl Axis {
         let span = i128::from(self.to) - i128::from(self.from);
         let place = (i128::from(at) - i128::from(self.from)) * i128::from(length) / span.max(1);
         // Beyond the ends by no more than the length, so that no drawing leaves the range of its numbers.
-        let place = i64::try_from(place).unwrap_or(i64::MAX);
-        place.clamp(-length, 2 * length)
+        let place = place.clamp(-i128::from(length), 2 * i128::from(length));
+        i64::try_from(place).unwrap_or(length)
     }
 
     /// The marks within the interval, at round distances from the origin.

@@ -10,7 +10,7 @@ use crate::process::hidden::is_hidden;
 
 /// The drawing in tenths of a pixel.
 const WIDTH: i64 = 11_040;
-const LEFT: i64 = 1_180;
+const LEFT: i64 = 1_340;
 const RIGHT: i64 = 240;
 const LENGTH: i64 = WIDTH - LEFT - RIGHT;
 const TOP: i64 = 1_030;
@@ -172,17 +172,22 @@ impl<'a> Drawing<'a> {
             return Ok(());
         };
         let (left, top, bottom) = (px(LEFT), px(TOP - 320), px(self.bottom()));
-        let kind = kind(cut);
+        let (x, y) = (px(WIDTH - RIGHT), px(TOP - 180));
         writeln!(
             self.out,
             r#"<path class="shade" d="M{left} {top}L{line}L{left} {bottom}z"/>
-<text class="f-{kind} side" x="{}" y="{}">in the snapshot</text>
-<text class="axis side" x="{}" y="{}" text-anchor="end">after the cut</text>"#,
-            px(LEFT + 80),
-            px(TOP - 180),
-            px(WIDTH - RIGHT),
-            px(TOP - 180),
-        )
+<text class="axis side" x="{x}" y="{y}" text-anchor="end">after the cut</text>"#
+        )?;
+        // Where the cut begins far enough to the right of it.
+        let first = cut.points.iter().flatten().next();
+        if first.is_some_and(|at| self.x(*at) > LEFT + 1_200) {
+            let (x, kind) = (px(LEFT + 80), kind(cut));
+            writeln!(
+                self.out,
+                r#"<text class="f-{kind} side" x="{x}" y="{y}">in the snapshot</text>"#
+            )?;
+        }
+        Ok(())
     }
 
     fn lanes(&mut self) -> fmt::Result {
@@ -248,7 +253,7 @@ impl<'a> Drawing<'a> {
             let Some(row) = rows.get_mut(bar.lane) else {
                 continue;
             };
-            let y = self.y(bar.lane) + 80 + 70 * *row;
+            let y = self.y(bar.lane) + 80 + 110 * *row;
             let from = self.x(bar.from);
             let to = bar.to.map_or(WIDTH - RIGHT, |to| self.x(to));
             if to - from < 15 || y > self.y(bar.lane) + self.gap - 80 {
