@@ -10,7 +10,7 @@ use super::time::rfc3339;
 use super::verdict::Verdict;
 use crate::access::caller::NotItsAccount;
 use crate::access::trail::Ended;
-use crate::node::{NotBegun, Unavailable};
+use crate::node::{NotBegun, ReadyCheck, Unavailable};
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Malformed, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
@@ -60,8 +60,8 @@ pub(super) enum Failure {
         instead: &'static str,
     },
     /// The node is not yet ready, or is stopping.
-    #[error("the node is not ready: {0}")]
-    NotReady(String),
+    #[error("the node is not ready: {}", first_fault(.0))]
+    NotReady(Vec<ReadyCheck>),
     /// A concurrency limit is reached.
     #[error(
         "at most {0} {1} at once, and three quarters of them for one address; try again in a moment"
@@ -314,6 +314,11 @@ fn more_of(last: Option<u32>, numbered_by: Option<&ProcessId>) -> String {
 }
 
 // A snapshot that another process has just finished arrives here shortly after.
+fn first_fault(checks: &[ReadyCheck]) -> &str {
+    let mut faults = checks.iter().filter_map(|check| check.fault.as_deref());
+    faults.next().unwrap_or_default()
+}
+
 fn not_yet(named_by: Option<&ProcessId>) -> String {
     let Some(process) = named_by else {
         return String::new();

@@ -10,6 +10,7 @@ use super::error::Unavailable;
 use super::health::disk_space::DiskSpace;
 use super::health::metrics::Metrics;
 use super::health::refusals::Refusals;
+use super::health::requests::Requests;
 use super::peers::handshakes::Handshakes;
 use super::peers::{PeerView, Peers};
 use super::replication::pins::Pins;
@@ -29,7 +30,7 @@ use crate::config::{Keep, NodeConfig};
 use crate::history::global::GlobalState;
 use crate::history::known::{KnownSnapshot, SnapshotStatus};
 use crate::history::part::Part;
-use crate::process::clock::{Hlc, Lamport};
+use crate::process::clock::Lamport;
 use crate::process::command::{Command, Commands, Decide};
 use crate::process::decision::{Actor, Change, Decision};
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
@@ -42,8 +43,6 @@ use crate::transport::peer_client::PeerClient;
 
 /// The number of concurrent answers that read the own journal for a diagram: each has a thread.
 const EXCERPTS_MAX: usize = 2;
-const COMPARES_CLOCKS: &str =
-    "the wall clock is being compared with the clocks of the peers; this takes at most 2 s";
 
 /// A handle to a running node, for its services. Cheap to clone.
 #[derive(Clone)]
@@ -460,30 +459,17 @@ impl Handle {
         self.shared.peers.client(process)
     }
 
-    /// Whether the node is ready: its clock is settled, its journal has begun, its disk works and has space.
-    ///
-    /// # Errors
-    /// The reason, as a sentence.
-    pub fn ready(&self) -> Result<(), String> {
-        if let Some(why) = &*self.shared.failed.borrow() {
-            return Err(why.clone());
-        }
-        if !self.shared.peers.wall().is_settled() {
-            return Err(COMPARES_CLOCKS.to_owned());
-        }
-        // A journal does not know instants before its first turn, and clients of a ready node may ask about them.
-        if self.shared.clocks.newest().time == Hlc::default() {
-            return Err("the first turn of the journal is being written".to_owned());
-        }
-        let room = self.shared.room.borrow();
-        room.for_clients().map_err(|why| why.to_string())
-    }
-
     /// All metrics in the text format of Prometheus.
     #[must_use]
     pub fn metrics(&self) -> String {
         let (is_ready, stopped) = (self.ready().is_ok(), self.stopped().len());
         self.shared.metrics.text(is_ready, stopped)
+    }
+
+    /// The counters of requests by route.
+    #[must_use]
+    pub fn requests(&self) -> Requests {
+        self.shared.metrics.requests.clone()
     }
 
     /// The counters of what was refused because of a limit.

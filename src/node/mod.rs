@@ -34,7 +34,9 @@ pub use crate::history::known::SnapshotStatus;
 pub use error::{NodeError, NotBegun, Unanswered, Unavailable};
 pub use handle::Handle;
 use handle::NodeContext;
+pub use health::readiness::ReadyCheck;
 pub use health::refusals::{RefusalReason, Refusals};
+pub use health::requests::{Requests, Route};
 pub use peers::{PeerState, PeerView};
 pub use snapshots::events::{Event, Happening};
 pub use snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotView};
@@ -96,6 +98,7 @@ impl Node {
         let handshakes = Arc::new(Handshakes::of(&process, &config, &worker)?);
         let metrics = Metrics::new()
             .exposed(&config)
+            .with_standing(&config)
             .with_tls(config.tls.as_ref());
         let metrics = Arc::new(metrics.with_auth(config.auth.as_ref()));
         let wall = Arc::new(Clock::new(&config.clock, process.registers().time));
@@ -108,7 +111,7 @@ impl Node {
             config.me.clone(),
             Arc::clone(&handshakes),
         );
-        let background = background::start(&config.me, &store, &queue, &failures)?;
+        let background = background::start(&config.me, &store, &queue, &failures, &metrics)?;
         let (starts, started) = mpsc::unbounded_channel();
         let committer = Committer {
             me: config.me.clone(),
@@ -141,7 +144,7 @@ impl Node {
         let closing = handle.watch_closing();
         threads.push(indexer::start(handle.store(), closing, &failures)?);
         let mut tasks = JoinSet::new();
-        health::spawn(&mut tasks, &handle, room, failures);
+        health::spawn(&mut tasks, &handle, &outboxes, room, failures);
         peers::tasks::spawn(&mut tasks, &handle, &outboxes);
         replication::spawn(&mut tasks, &handle);
         retention::spawn(&mut tasks, &handle);

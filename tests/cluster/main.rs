@@ -2,6 +2,7 @@
 //! Without this the parts could be right and the program wrong.
 
 mod accounts;
+mod alerts;
 mod amounts;
 mod asked_from_terminal;
 mod asking;
@@ -21,6 +22,7 @@ mod contract;
 mod copies;
 mod deadline;
 mod decisions;
+mod deployed;
 mod diagrams;
 mod differences;
 mod diverged;
@@ -60,6 +62,7 @@ mod published;
 #[path = "../interop/python.rs"]
 mod python;
 mod read_while_deleted;
+mod readiness;
 mod rebuilt;
 mod refusals;
 mod removed;

@@ -31,6 +31,7 @@ pub(crate) struct Cluster {
     topology: Topology,
     deadline: Duration,
     open_max: usize,
+    store: StoreSettings,
     history: HistorySettings,
     interval: Option<Duration>,
     clocks: BTreeMap<String, ClockSettings>,
@@ -58,6 +59,7 @@ impl Cluster {
             topology,
             deadline: DEADLINE,
             open_max: 64,
+            store: StoreSettings::default(),
             history: HistorySettings::default(),
             interval: None,
             clocks: BTreeMap::new(),
@@ -134,6 +136,11 @@ impl Cluster {
     /// The history settings of nodes started from now on.
     pub(crate) fn history(&mut self) -> &mut HistorySettings {
         &mut self.history
+    }
+
+    /// The disk limits of nodes started from now on.
+    pub(crate) fn store_settings(&mut self) -> &mut StoreSettings {
+        &mut self.store
     }
 
     /// The clock settings of a node.
@@ -352,7 +359,7 @@ impl Cluster {
                 deadline: self.deadline,
                 open_max: self.open_max,
             },
-            store: StoreSettings::default(),
+            store: self.store.clone(),
             history: self.history.clone(),
             clock: self.clocks[id].clone(),
             limits: LIMITS_DEFAULT,

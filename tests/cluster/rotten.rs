@@ -13,7 +13,7 @@ use crate::retention::deleted;
 use crate::snapshots::assert_proven;
 use crate::stores::{is_whole, remove, spoil};
 
-fn newest(cluster: &Cluster, at: &str, id: &str) -> GlobalState {
+pub(crate) fn newest(cluster: &Cluster, at: &str, id: &str) -> GlobalState {
     let snapshot = SnapshotId::parse(id).expect("a valid id");
     let published = cluster.handle(at).store().history().published(&snapshot);
     let published = published.expect("it is whole").expect("it is published");

@@ -15,13 +15,14 @@ const SUMMARY: &str = "docs/SUMMARY.md";
 const INDEXES: [&str; 2] = ["docs/README.md", "docs/decisions/README.md"];
 
 /// Paths in backticks with these prefixes belong to this crate.
-const FOLDERS: [&str; 6] = [
+const FOLDERS: [&str; 7] = [
     "src/",
     "tests/",
     "docs/",
     "proto/",
     "benches/",
     "migrations/",
+    "deploy/",
 ];
 
 /// One page: its text without code blocks, by line, and the anchors of its headings.

@@ -12,6 +12,7 @@ mod required;
 
 mod by_address;
 mod expiry;
+mod figures;
 mod forged;
 mod issued;
 mod money;

@@ -58,7 +58,7 @@ fn token(dir: &Path) -> String {
 }
 
 // Three nodes with roles, and the token of an auditor.
-async fn up() -> (Cluster, String) {
+pub(crate) async fn up() -> (Cluster, String) {
     let mut cluster = Cluster::planned();
     for name in ["ops", "till", "stranger"] {
         cluster.certificates.client(name);

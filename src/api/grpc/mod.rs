@@ -36,9 +36,9 @@ use super::guard;
 use super::named::{Among, named};
 use super::serve::limits::client;
 use crate::access::caller::Caller;
-use crate::node::Handle;
 use crate::node::peers::discover::UnansweredAddresses;
 use crate::node::peers::service::Peering;
+use crate::node::{Handle, Requests};
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
 use crate::proto;
@@ -75,6 +75,7 @@ pub async fn router(handle: Handle) -> (Router, HealthReporter) {
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, ServingStatus::Serving).await;
     let authority = handle.config().auth.clone();
+    let requests = handle.requests();
     let snapshots = SnapshotServiceServer::new(snapshot::Snapshots::new(handle.clone()));
     let bank = BankServiceServer::new(bank::Bank(handle.clone()));
     let keys = KeyValueServiceServer::new(key_value::KeyValues(handle.clone()));
@@ -99,15 +100,15 @@ pub async fn router(handle: Handle) -> (Router, HealthReporter) {
             from_fn_with_state(authority, guard::grpc::keep),
         ));
     }
-    (within_bounds(router), reporter)
+    (within_bounds(router, requests), reporter)
 }
 
 // The layers around every call, outermost first. Added together, since each addition to a router costs every call two
 // allocations.
-fn within_bounds(router: Router) -> Router {
+fn within_bounds(router: Router, requests: Requests) -> Router {
     router.layer((
         from_fn(browser::on_grpc),
-        from_fn(protocol::keep),
+        from_fn_with_state(requests, protocol::keep),
         from_fn(deadline::keep),
     ))
 }
@@ -121,7 +122,7 @@ pub async fn not_ready(greeter: Routes, unanswered: UnansweredAddresses) -> Rout
         async move { status.into_http::<tonic::body::Body>() }
     };
     let router = greeter.add_service(health).into_axum_router();
-    within_bounds(router.fallback(refuse))
+    within_bounds(router.fallback(refuse), Requests::default())
 }
 
 const DESCRIPTORS_ARE_WHOLE: &str = "the descriptors were encoded by this build";

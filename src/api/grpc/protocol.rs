@@ -1,26 +1,47 @@
 //! Requirements of the gRPC protocol outside the calls: media types, compression, and status codes.
 
-use axum::extract::Request;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tonic::{Code, Status};
+
+use crate::node::Requests;
 
 const ENCODING: &str = "grpc-encoding";
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 /// The prefix of tonic's message for an oversized request, which it reports as OUT_OF_RANGE.
 const TOO_LARGE: &str = "Error, decoded message length too large: ";
 
-/// Admits gRPC calls and rejects other requests with a readable status.
-pub(super) async fn keep(mut request: Request, next: Next) -> Response {
+/// Admits gRPC calls, rejects other requests with a readable status, and counts both. A call that fails after the head of its
+/// answer counts as it began.
+pub(super) async fn keep(
+    State(requests): State<Requests>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let route = requests.grpc(request.uri().path());
+    let begun = Instant::now();
+    let (response, code) = admitted(request, next).await;
+    route.answered_grpc(code as usize, begun.elapsed());
+    response
+}
+
+async fn admitted(mut request: Request, next: Next) -> (Response, Code) {
+    let rejected = |status, sentence: &'static str| {
+        let response = (status, sentence).into_response();
+        (response, Code::Unknown)
+    };
     let media_type = request.headers().get(header::CONTENT_TYPE);
     if !media_type.is_some_and(is_grpc) {
         let sentence = "this port speaks gRPC, with Content-Type: application/grpc; REST has a port of its own\n";
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence).into_response();
+        return rejected(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence);
     }
     if request.version() != Version::HTTP_2 {
         let sentence = "gRPC needs HTTP/2\n";
-        return (StatusCode::HTTP_VERSION_NOT_SUPPORTED, sentence).into_response();
+        return rejected(StatusCode::HTTP_VERSION_NOT_SUPPORTED, sentence);
     }
     let headers = request.headers_mut();
     if !is_compressed(headers) {
@@ -30,8 +51,13 @@ pub(super) async fn keep(mut request: Request, next: Next) -> Response {
     }
     let response = next.run(request).await;
     match Status::from_header_map(response.headers()) {
-        Some(status) if is_too_large(&status) => named(status).into_http(),
-        _ => response,
+        Some(status) if is_too_large(&status) => {
+            let status = named(status);
+            let code = status.code();
+            (status.into_http(), code)
+        }
+        Some(status) => (response, status.code()),
+        None => (response, Code::Ok),
     }
 }
 

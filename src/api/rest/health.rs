@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::check::CheckResponse;
 use super::json::Json;
 use super::negotiation::{Format, Plain, is_named, negotiate};
 use super::openapi::document;
@@ -19,8 +20,11 @@ use super::{AppState, console};
 use crate::api::error::Failure;
 
 #[derive(Serialize)]
-struct HealthResponse {
+struct HealthResponse<'a> {
     status: &'static str,
+    /// The conditions of readiness.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checks: Vec<CheckResponse<'a>>,
     /// Problems of a node that still works.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
@@ -28,18 +32,31 @@ struct HealthResponse {
 
 /// `GET /healthz`
 pub(super) async fn live(_: Plain) -> Response {
-    standing("live", Vec::new())
+    standing("live", Vec::new(), Vec::new())
 }
 
 /// `GET /readyz`
 pub(super) async fn ready(_: Plain, State(app): State<AppState>) -> Result<Response, Failure> {
-    app.handle.ready().map_err(Failure::NotReady)?;
-    Ok(standing("ready", app.handle.warnings()))
+    let checks = app.handle.ready_checks();
+    if checks.iter().any(|check| check.fault.is_some()) {
+        return Err(Failure::NotReady(checks.to_vec()));
+    }
+    let checks = checks.iter().map(CheckResponse::of).collect();
+    Ok(standing("ready", checks, app.handle.warnings()))
 }
 
-fn standing(status: &'static str, warnings: Vec<String>) -> Response {
+fn standing(
+    status: &'static str,
+    checks: Vec<CheckResponse<'_>>,
+    warnings: Vec<String>,
+) -> Response {
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
-    (never_stored, Json(HealthResponse { status, warnings })).into_response()
+    let response = HealthResponse {
+        status,
+        checks,
+        warnings,
+    };
+    (never_stored, Json(response)).into_response()
 }
 
 /// `GET /`: the console for browsers, which name `text/html`; the list of routes for all others.

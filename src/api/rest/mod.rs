@@ -8,8 +8,10 @@ mod balances;
 mod body;
 mod cache_policy;
 mod channels;
+mod check;
 mod cluster;
 mod console;
+mod counted;
 pub(super) mod cursor;
 mod diagram;
 mod diff;
@@ -76,6 +78,7 @@ pub fn router(handle: Handle) -> Router {
     let routes = routes
         .method_not_allowed_fallback(admission::unknown_method)
         .fallback(admission::unknown_route)
+        .layer(from_fn_with_state(app.handle.requests(), counted::count))
         .with_state(app.clone());
     // Layers on an outer router: a layer of the routes themselves would run after a route is matched.
     let config = app.handle.config();
@@ -98,7 +101,7 @@ pub(super) fn not_ready(unanswered: UnansweredAddresses, names: Names) -> Router
         metrics::answer(&uri, &headers, || waited_for.metrics())
     };
     let refuse = move || {
-        let failure = Failure::NotReady(unanswered.sentence());
+        let failure = Failure::NotReady(vec![unanswered.check()]);
         async move { failure }
     };
     Router::new()

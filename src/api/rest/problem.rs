@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::super::error::Failure;
 use super::super::time::rfc3339;
+use super::check::CheckResponse;
 use super::json::Json;
 use crate::access::trail::Ended;
 
@@ -24,6 +25,9 @@ struct Problem<'a> {
     /// The instant from which answers exist.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<String>,
+    /// Of a node that is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<Vec<CheckResponse<'a>>>,
 }
 
 impl IntoResponse for Failure {
@@ -38,6 +42,10 @@ impl IntoResponse for Failure {
             Self::Deleted { since, .. } => since.clone(),
             _ => None,
         };
+        let checks = match &self {
+            Self::NotReady(checks) => Some(checks.iter().map(CheckResponse::of).collect()),
+            _ => None,
+        };
         let challenge = match &self {
             Self::Denied(denied) => denied.challenge(),
             _ => None,
@@ -49,6 +57,7 @@ impl IntoResponse for Failure {
             detail: self.to_string(),
             field,
             since,
+            checks,
         };
         let mut response = (verdict.http, Json(problem)).into_response();
         response.extensions_mut().insert(Ended::from(&self));

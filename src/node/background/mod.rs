@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::error::NodeError;
 use super::health::failures::Failures;
+use super::health::metrics::Metrics;
 use super::turn::queue::Queue;
 use crate::process::ids::ProcessId;
 use crate::store::Store;
@@ -40,6 +41,7 @@ pub(super) fn start(
     store: &Arc<Store>,
     queue: &Queue,
     failures: &Failures,
+    metrics: &Arc<Metrics>,
 ) -> Result<Background, NodeError> {
     let (work, work_queue) = RecorderQueue::new(SEALED_CELLS_MAX, Runtime::current());
     let (finished, finished_queue) = mpsc::channel();
@@ -48,6 +50,7 @@ pub(super) fn start(
         store: Arc::clone(store),
         finished,
         written: written.clone(),
+        metrics: Arc::clone(metrics),
     };
     let part_writer = PartWriter {
         me: me.clone(),

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use tokio::sync::watch;
 
 use super::recorder_queue::Work;
+use crate::node::health::metrics::Metrics;
 use crate::process::recording::Recording;
 use crate::process::registers::Sealed;
 use crate::store::{Store, StoreError};
@@ -18,6 +19,7 @@ pub(in crate::node) struct Recorder {
     pub(in crate::node) finished: Sender<Recording>,
     /// The number of writes; a change wakes those that wait for a state or a part.
     pub(in crate::node) written: watch::Sender<u64>,
+    pub(in crate::node) metrics: Arc<Metrics>,
 }
 
 impl Recorder {
@@ -45,6 +47,7 @@ impl Recorder {
         // A state must not become durable before the one before it: a restart from it would never seal that one again. The sync
         // also reports errors of the engine's own writer threads here instead of at a client's next operation.
         self.store.sync()?;
+        self.metrics.recorded(state.new_bytes);
         tracing::debug!(
             cut = %state.position,
             accounts = state.accounts,

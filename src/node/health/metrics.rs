@@ -9,20 +9,44 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::process_figures::ProcessFigures;
 use super::refusals::Refusals;
+use super::requests::Requests;
+use super::standing::Standing;
 use super::suspense::SuspenseCredits;
 use super::wall::micros_as_seconds;
 use crate::access::authority::Authority;
 use crate::config::NodeConfig;
 use crate::process::ids::ProcessId;
 use crate::process::record::Turn;
-use crate::store::{Unreadable, Usage};
+use crate::store::{Unreadable, Usage, newest_format};
 use crate::tls::node::Tls;
 
 const READY: &str = "ready";
 const READY_HELP: &str = "1 if the node is ready, as in /readyz, else 0";
 
 type Labels = Vec<(String, String)>;
+
+/// Why a verification of a snapshot failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::node) enum Failed {
+    /// A part is damaged or lacks contents here.
+    Damaged,
+    /// The figures of the certificate contradict each other.
+    Violated,
+}
+
+impl Failed {
+    const fn labels(self) -> [(&'static str, &'static str); 1] {
+        [(
+            "reason",
+            match self {
+                Self::Damaged => "damaged",
+                Self::Violated => "violated",
+            },
+        )]
+    }
+}
 
 /// The metrics of one node.
 pub(in crate::node) struct Metrics {
@@ -41,6 +65,10 @@ pub(in crate::node) struct Metrics {
     unreadable_blocks: Gauge,
     clock_skew_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
     dated_ahead_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
+    verification_failed: Family<[(&'static str, &'static str); 1], Counter>,
+    snapshot_new_bytes: Counter,
+    pub(in crate::node) standing: Standing,
+    pub(in crate::node) requests: Requests,
     pub(in crate::node) refusals: Refusals,
     pub(in crate::node) suspense: SuspenseCredits,
     pub(in crate::node) snapshots_complete: Counter,
@@ -66,6 +94,10 @@ impl Metrics {
             unreadable_blocks: Gauge::default(),
             clock_skew_seconds: Family::default(),
             dated_ahead_seconds: Family::default(),
+            verification_failed: Family::default(),
+            snapshot_new_bytes: Counter::default(),
+            standing: Standing::default(),
+            requests: Requests::default(),
             refusals: Refusals::default(),
             suspense: SuspenseCredits::default(),
             snapshots_complete: Counter::default(),
@@ -130,6 +162,11 @@ impl Metrics {
         );
         self.register_clocks();
         self.register_limits();
+        self.register_snapshots();
+        self
+    }
+
+    fn register_snapshots(&mut self) {
         let registry = &mut self.registry;
         registry.register(
             "snapshots_complete",
@@ -146,6 +183,40 @@ impl Metrics {
             "From start to complete of snapshots started by this process",
             self.snapshot_seconds.clone(),
         );
+        registry.register(
+            "snapshot_new_bytes",
+            "Bytes that recordings of the own state have written, compressed as stored",
+            self.snapshot_new_bytes.clone(),
+        );
+        for reason in [Failed::Damaged, Failed::Violated] {
+            drop(self.verification_failed.get_or_create(&reason.labels()));
+        }
+        registry.register(
+            "verification_failed",
+            "Parts of snapshots that are damaged here, and certificates that do not add up; should be 0",
+            self.verification_failed.clone(),
+        );
+    }
+
+    /// Adds the figures of requests, of the running node and of the program.
+    pub(in crate::node) fn with_standing(mut self, config: &NodeConfig) -> Self {
+        let registry = &mut self.registry;
+        registry.register_collector(Box::new(self.requests.clone()));
+        registry.register_collector(Box::new(ProcessFigures::new()));
+        self.standing.register(registry, config);
+        let build = Family::<Labels, Gauge>::default();
+        let (version, format) = (env!("CARGO_PKG_VERSION"), newest_format());
+        let labels = [
+            ("version", version.to_owned()),
+            ("store_format", format.to_string()),
+        ];
+        let labels = labels
+            .map(|(name, value)| (name.to_owned(), value))
+            .to_vec();
+        build.get_or_create(&labels).set(1);
+        let help =
+            "1; the labels are the version of the program and the store format that it writes";
+        registry.register("build_info", help, build);
         self
     }
 
@@ -218,6 +289,17 @@ impl Metrics {
         self.position
             .set(i64::try_from(turn.position.0).unwrap_or(i64::MAX));
         self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a failed verification.
+    pub(in crate::node) fn failed_verification(&self, reason: Failed) {
+        let counter = self.verification_failed.get_or_create(&reason.labels());
+        counter.inc();
+    }
+
+    /// Counts the bytes of a recorded state.
+    pub(in crate::node) fn recorded(&self, new_bytes: u64) {
+        self.snapshot_new_bytes.inc_by(new_bytes);
     }
 
     /// Sets how far the wall clock of a process is ahead, microseconds.

@@ -7,17 +7,25 @@ pub(super) mod disk_space_watch;
 mod exposure;
 pub(super) mod failures;
 pub(super) mod metrics;
+mod process_figures;
+pub(super) mod readiness;
 pub(super) mod refusals;
+pub(super) mod requests;
+mod standing;
+mod standing_watch;
 pub(super) mod suspense;
 pub(super) mod wall;
 pub(super) mod watchdog;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::handle::Handle;
+use super::peers::outbox::Outbox;
+use crate::process::ids::ProcessId;
 use disk_space::DiskSpace;
 use failures::Failures;
 
@@ -25,6 +33,7 @@ use failures::Failures;
 pub(super) fn spawn(
     tasks: &mut JoinSet<()>,
     node: &Handle,
+    outboxes: &BTreeMap<ProcessId, Arc<Outbox>>,
     room: watch::Sender<DiskSpace>,
     failures: Failures,
 ) {
@@ -32,6 +41,7 @@ pub(super) fn spawn(
     let (parts, metrics) = (shared.parts.clone(), Arc::clone(&shared.metrics));
     tasks.spawn(disk_space_watch::watch(parts, metrics, room));
     tasks.spawn(clock_watch::watch(node.clone()));
+    tasks.spawn(standing_watch::watch(node.clone(), outboxes.clone()));
     exposure::spawn(tasks, node);
     let deadline = shared.config.store.commit_deadline;
     let store = Arc::clone(&shared.store);

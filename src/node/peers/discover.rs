@@ -14,6 +14,7 @@ use tonic::transport::Channel;
 use super::callers::PeersOnly;
 use crate::config::{Member, Transport, reachable};
 use crate::node::health::metrics::of_waiting;
+use crate::node::health::readiness::ReadyCheck;
 use crate::process::ids::{Malformed, ProcessId};
 use crate::proto::snapledger::{Greeting, Identity};
 use crate::store::{Addresses, MetProcess};
@@ -150,6 +151,15 @@ impl UnansweredAddresses {
     #[must_use]
     pub fn metrics(&self) -> String {
         of_waiting(self.0.borrow().len())
+    }
+
+    /// The condition of readiness that is not met meanwhile.
+    #[must_use]
+    pub fn check(&self) -> ReadyCheck {
+        ReadyCheck {
+            name: "peers",
+            fault: Some(self.sentence()),
+        }
     }
 
     /// A sentence that names the addresses and what to do.

@@ -10,6 +10,7 @@ use crate::channel::{Closed, Envelope};
 use crate::node::store_worker::StoreWorker;
 use crate::process::Process;
 use crate::process::channel::{ChannelDigest, Outgoing};
+use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId, Seq};
 use crate::store::StoreError;
 use crate::transport::Backlog;
@@ -26,6 +27,20 @@ pub(in crate::node) struct Outbox {
 
 /// Expires with the task that waits for the reading.
 type Asker = Weak<()>;
+
+/// When the oldest message was sent that the receiver has not acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::node) enum OldestSent {
+    /// There is none.
+    None,
+    /// In the turn of this time.
+    At(Hlc),
+    /// The message is in the journal alone; [`Outbox::read_oldest_sent`] finds it.
+    Journaled {
+        /// The newest acknowledged message.
+        acknowledged: Seq,
+    },
+}
 
 impl Outbox {
     /// The outbox of a channel in its state after a restart.
@@ -51,6 +66,44 @@ impl Outbox {
     /// Drops the messages that the receiver has made durable.
     pub(in crate::node) fn acknowledge(&self, seq: Seq) {
         self.window().acknowledge(seq);
+    }
+
+    /// The process that receives the messages.
+    pub(in crate::node) fn to(&self) -> &ProcessId {
+        &self.to
+    }
+
+    /// The number of messages that the receiver has not acknowledged.
+    pub(in crate::node) fn in_flight(&self) -> u64 {
+        self.window().channel().in_flight()
+    }
+
+    /// When the oldest unacknowledged message was sent, as far as memory tells.
+    pub(in crate::node) fn oldest_sent(&self) -> OldestSent {
+        let window = self.window();
+        let acknowledged = window.channel().acknowledged;
+        match window.oldest() {
+            _ if window.channel().in_flight() == 0 => OldestSent::None,
+            Some(oldest) if oldest.seq <= acknowledged.next() => OldestSent::At(oldest.time),
+            _ => OldestSent::Journaled { acknowledged },
+        }
+    }
+
+    /// When the first message after `acknowledged` was sent, read from the journal; `None` if it is not in it. Blocks.
+    pub(in crate::node) fn read_oldest_sent(
+        &self,
+        acknowledged: Seq,
+    ) -> Result<Option<Hlc>, StoreError> {
+        let start = self.window().read(acknowledged).start();
+        for turn in self.worker.store().journal().turns(start) {
+            let turn = turn?;
+            let time = turn.time;
+            let mut sent = turn.into_dispatches();
+            if sent.any(|sent| sent.to == self.to && sent.seq > acknowledged) {
+                return Ok(Some(time));
+            }
+        }
+        Ok(None)
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {

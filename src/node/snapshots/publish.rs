@@ -12,7 +12,7 @@ use crate::history::global::{Counted, GlobalState};
 use crate::history::part::Part;
 use crate::history::verify::verify;
 use crate::node::error::Unavailable;
-use crate::node::health::metrics::Metrics;
+use crate::node::health::metrics::{Failed, Metrics};
 use crate::node::millis;
 use crate::node::peers::Peers;
 use crate::node::turn::clocks::DurableClocks;
@@ -119,7 +119,11 @@ impl Publisher {
                 contradicted,
             })
         });
-        counted.await
+        let counted = counted.await?;
+        for _ in &counted.damaged {
+            self.metrics.failed_verification(Failed::Damaged);
+        }
+        Ok(counted)
     }
 
     fn report(&self, state: &GlobalState) {
@@ -149,6 +153,7 @@ impl Publisher {
         );
         if verification.conserved == Some(false) || verification.consistent_cut == Some(false) {
             tracing::error!(snapshot = %state.snapshot, "the certificate is violated");
+            self.metrics.failed_verification(Failed::Violated);
         }
     }
 }
@@ -194,6 +199,9 @@ mod tests {
         let count = publisher.count(snapshot(), vec![part.clone()]).await;
         let count = count.expect("the store is well");
         assert_eq!(count.damaged, [process("q")]);
+        let figures = publisher.metrics.text(true, 0);
+        let failed = "snapledger_verification_failed_total{reason=\"damaged\"} 1\n";
+        assert!(figures.contains(failed), "{figures}");
         store.chunks().adopt([(chunk, cells)]).expect("it is whole");
         let count = publisher.count(snapshot(), vec![part]).await;
         let count = count.expect("the store is well");

@@ -239,6 +239,11 @@ impl Queue {
         self.send(vec![input], None, None)
     }
 
+    /// The number of inputs that wait for a turn.
+    pub(in crate::node) fn depth(&self) -> usize {
+        WAITING_MAX.saturating_sub(self.places.available_permits())
+    }
+
     /// Ends the turn loop after the inputs that are already waiting.
     pub(in crate::node) fn stop(&self) {
         // The turn loop has ended already.

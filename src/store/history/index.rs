@@ -415,9 +415,14 @@ impl Index {
 
     /// The newest complete snapshot.
     pub(super) fn newest_complete(&self) -> Option<&SnapshotId> {
+        self.newest_complete_place().map(|(_, snapshot)| snapshot)
+    }
+
+    /// The start and id of the newest complete snapshot.
+    pub(super) fn newest_complete_place(&self) -> Option<&(Hlc, SnapshotId)> {
         let mut newest_first = self.lines.iter().rev();
         let found = newest_first.find(|(_, number)| self.entry(**number).complete);
-        found.map(|((_, snapshot), _)| snapshot)
+        found.map(|(place, _)| place)
     }
 
     /// The snapshots beyond these limits, oldest first.

@@ -209,6 +209,13 @@ impl History<'_> {
         self.store.history.newest_complete()
     }
 
+    /// The start of the newest complete snapshot.
+    #[must_use]
+    pub fn newest_complete_start(self) -> Option<Hlc> {
+        let index = self.store.history.index();
+        index.newest_complete_place().map(|(start, _)| *start)
+    }
+
     /// The newest revisions of the newest matching snapshots before a position, newest first. Fewer than `limit` only
     /// at the end of the history: snapshots deleted meanwhile are skipped and do not count.
     ///

@@ -1,0 +1,49 @@
+//! Whether a node does its work, check by check.
+
+use crate::node::handle::Handle;
+use crate::process::clock::Hlc;
+
+const COMPARES_CLOCKS: &str =
+    "the wall clock is being compared with the clocks of the peers; this takes at most 2 s";
+const WRITES_FIRST_TURN: &str = "the first turn of the journal is being written";
+
+/// One condition of readiness.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadyCheck {
+    /// Stable; `storage`, `clock`, `journal`, `disk_space`, or `peers` of a node that waits for the ids of its peers.
+    pub name: &'static str,
+    /// Why it is not met, as a sentence; `None` if it is met.
+    pub fault: Option<String>,
+}
+
+impl Handle {
+    /// The conditions of readiness: the disk works, the clock is settled, the journal has begun, and there is space.
+    #[must_use]
+    pub fn ready_checks(&self) -> [ReadyCheck; 4] {
+        let shared = &self.shared;
+        let unless = |met: bool, why: &str| (!met).then(|| why.to_owned());
+        let is_settled = shared.peers.wall().is_settled();
+        // A journal does not know instants before its first turn, and clients of a ready node may ask about them.
+        let has_begun = shared.clocks.newest().time != Hlc::default();
+        let room = shared.room.borrow().for_clients();
+        [
+            ("storage", shared.failed.borrow().clone()),
+            ("clock", unless(is_settled, COMPARES_CLOCKS)),
+            ("journal", unless(has_begun, WRITES_FIRST_TURN)),
+            ("disk_space", room.err().map(|why| why.to_string())),
+        ]
+        .map(|(name, fault)| ReadyCheck { name, fault })
+    }
+
+    /// Whether the node is ready.
+    ///
+    /// # Errors
+    /// The first fault of [`Handle::ready_checks`].
+    pub fn ready(&self) -> Result<(), String> {
+        let mut faults = self
+            .ready_checks()
+            .into_iter()
+            .filter_map(|check| check.fault);
+        faults.next().map_or(Ok(()), Err)
+    }
+}
