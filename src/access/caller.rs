@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::expiry::expired;
-use super::role::Capacity;
+use super::role::{Capacity, Need};
 use crate::process::answer::Answer;
 use crate::process::ids::{ID_BYTES_MAX, Lsn};
 
@@ -164,6 +164,15 @@ impl Caller {
     #[must_use]
     pub fn is_bound(&self) -> bool {
         self.grant().is_some_and(|grant| !grant.accounts.is_empty())
+    }
+
+    /// Whether it may read what all accounts hold.
+    #[must_use]
+    pub fn may_audit(&self) -> bool {
+        self.grant().is_none_or(|grant| match grant.capacity {
+            Capacity::Role(role) => Need::Audit.roles().contains(&role),
+            Capacity::Process => false,
+        })
     }
 
     /// Whether it may use this account or key.

@@ -66,6 +66,7 @@ pub const REST: &[Rule] = &[
     rule("GET /readyz", Need::Public, "health"),
     rule("GET /metrics", Need::Known, "metrics"),
     rule("GET /v1/cluster", Need::Known, "status"),
+    rule("GET /v1/events", Need::Audit, "watch node"),
     rule("GET /v1/accounts/{account}", Need::Read, "read balance"),
     rule(
         "GET /v1/accounts/{account}/balance",
@@ -103,7 +104,18 @@ pub const REST: &[Rule] = &[
         "withdraw",
     ),
     rule("POST /v1/transfers", Need::Operation, "transfer"),
+    rule(
+        "GET /v1/accounts/{account}/series",
+        Need::Read,
+        "read statement",
+    ),
+    rule(
+        "GET /v1/processes/{process}/accounts/{account}/series",
+        Need::Read,
+        "read statement",
+    ),
     rule("GET /v1/audit", Need::Audit, "audit"),
+    rule("GET /v1/audit/series", Need::Audit, "audit"),
     rule("GET /v1/snapshots", Need::Audit, "list snapshots"),
     rule("POST /v1/snapshots", Need::Audit, "take snapshot"),
     rule("GET /v1/snapshots/latest", Need::Audit, "read snapshot"),
@@ -251,6 +263,16 @@ pub const GRPC: &[Rule] = &[
         "audit",
     ),
     rule(
+        "/snapledger.v1.HistoryService/AuditSeries",
+        Need::Audit,
+        "audit",
+    ),
+    rule(
+        "/snapledger.v1.HistoryService/AccountSeries",
+        Need::Read,
+        "read statement",
+    ),
+    rule(
         "/snapledger.v1.HistoryService/List",
         Need::Audit,
         "list snapshots",
@@ -285,6 +307,16 @@ pub const GRPC: &[Rule] = &[
         "/snapledger.v1.HistoryService/Diagram",
         Need::Audit,
         "read diagram",
+    ),
+    rule(
+        "/snapledger.v1.HistoryService/Cluster",
+        Need::Known,
+        "status",
+    ),
+    rule(
+        "/snapledger.v1.HistoryService/WatchNode",
+        Need::Audit,
+        "watch node",
     ),
     rule(
         "/snapledger.v1.HistoryService/Watch",
@@ -361,6 +393,7 @@ pub const GRPC: &[Rule] = &[
         Need::Process,
         "messages around a cut",
     ),
+    rule("/snapledger.v1.PeerService/Vitals", Need::Process, "status"),
 ];
 
 static BY_CALL: LazyLock<HashMap<&'static str, Rule>> = LazyLock::new(|| {

@@ -12,6 +12,7 @@ mod error;
 pub mod grpc;
 mod guard;
 mod identity;
+mod member;
 mod named;
 mod proof;
 mod range;

@@ -4,11 +4,14 @@
 //!
 //! A journal reading is fed turn by turn. It reports where it starts, when it is done, and which place the window keeps, so
 //! that the next reading does not start from the beginning.
+//!
+//! Over 500 lines: the window and its three readings share the places that it keeps.
 
 use std::collections::VecDeque;
 
 use super::Envelope;
-use crate::process::channel::{ChannelDigest, Landmark, Outgoing};
+use crate::process::channel::{ChannelDigest, Flow, Landmark, Outgoing, Waiting};
+use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId, Seq};
 use crate::process::postings::Dispatch;
 use crate::process::record::Turn;
@@ -181,6 +184,41 @@ impl Window {
                 })
             }
             _ => Ok(channel.digest()),
+        }
+    }
+
+    /// The messages that are not acknowledged.
+    ///
+    /// # Errors
+    /// The journal reading that finds them, if the oldest one is not in memory.
+    pub fn waiting(&self) -> Result<Waiting, WaitingReading> {
+        let (sent, acknowledged) = (self.channel.sent, self.channel.acknowledged);
+        if sent.sequence <= acknowledged {
+            return Ok(Waiting::default());
+        }
+        match self.messages.front() {
+            Some(oldest) if oldest.seq == acknowledged.next() => {
+                let mut waiting = Flow::default();
+                for envelope in &self.messages {
+                    waiting.pass(envelope.seq, &envelope.message.body);
+                }
+                Ok(Waiting {
+                    messages: sent.sequence.0 - acknowledged.0,
+                    amount: waiting.amount,
+                    oldest: Some(oldest.time),
+                })
+            }
+            _ => Err(WaitingReading {
+                to: self.to.clone(),
+                acknowledged,
+                sent,
+                counted: self.nearest(acknowledged).unwrap_or(Landmark {
+                    before: ChannelDigest::default(),
+                    position: Lsn(1),
+                }),
+                oldest: None,
+                pace: Pace::new(self.limits),
+            }),
         }
     }
 
@@ -362,6 +400,59 @@ impl JournalReading for DigestReading {
 
     fn finish(self) -> ChannelDigest {
         self.counted.before
+    }
+}
+
+/// The unacknowledged messages, found in the journal starting at the nearest known place: the reading ends at the oldest one,
+/// and the totals of what was sent give the rest.
+#[derive(Debug)]
+pub struct WaitingReading {
+    to: ProcessId,
+    acknowledged: Seq,
+    sent: Flow,
+    counted: Landmark,
+    oldest: Option<Hlc>,
+    pace: Pace,
+}
+
+impl JournalReading for WaitingReading {
+    type Output = Waiting;
+
+    fn start(&self) -> Lsn {
+        self.counted.position
+    }
+
+    fn has_enough(&self) -> bool {
+        self.oldest.is_some()
+    }
+
+    fn feed(&mut self, turn: Turn) -> bool {
+        let time = turn.time;
+        self.counted.position = turn.position;
+        for message in turn.into_dispatches() {
+            let next = self.counted.before.flow.sequence.next();
+            if message.to != self.to || message.seq != next || self.oldest.is_some() {
+                continue;
+            }
+            match message.seq > self.acknowledged {
+                true => self.oldest = Some(time),
+                false => self.counted.before.pass(message.seq, &message.message),
+            }
+        }
+        self.pace.is_due()
+    }
+
+    fn place(&self) -> Option<Place> {
+        Some(Place::Counted(self.counted))
+    }
+
+    fn finish(self) -> Waiting {
+        let before = self.counted.before.flow;
+        Waiting {
+            messages: self.sent.sequence.0 - self.acknowledged.0,
+            amount: self.sent.amount - before.amount,
+            oldest: self.oldest,
+        }
     }
 }
 

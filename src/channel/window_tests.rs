@@ -3,9 +3,9 @@
 
 use super::*;
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::ids::{Key, SnapshotId};
+use crate::process::ids::{AccountId, Amount, Key, SnapshotId};
 use crate::process::message::VALUE_BYTES_MAX;
-use crate::process::message::{Body, Marker, Message, Stamp, Write};
+use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
 use crate::process::record::Record;
 
 fn process(id: &str) -> ProcessId {
@@ -281,4 +281,76 @@ fn recent_messages_come_from_memory_and_older_ones_do_not() {
     assert_eq!(window.recent(Seq(5)), Some(Vec::new()));
     window.acknowledge(Seq(5));
     assert_eq!(window.recent(Seq(5)), None, "nothing is in memory");
+}
+
+fn transfer(seq: u64, units: i64) -> Envelope {
+    let transfer = Transfer {
+        transfer_id: format!("t{seq}").into(),
+        from_account: AccountId::parse("a").expect("a valid id"),
+        to_account: AccountId::parse("b").expect("a valid id"),
+        amount: Amount::new(units).expect("a positive amount"),
+    };
+    Envelope {
+        seq: Seq(seq),
+        time: Hlc(seq),
+        message: Message {
+            clock: Lamport(seq),
+            body: transfer.into(),
+        },
+    }
+}
+
+// Without this, the oldest message of a peer that was away would look young, or its money would be counted twice.
+#[test]
+fn what_waits_is_the_same_in_memory_and_in_the_journal() {
+    let limits = WindowLimits {
+        messages: 4,
+        keep_every: 1,
+        ..WindowLimits::default()
+    };
+    let mut window = Window::new(process("q"), Outgoing::default(), limits);
+    assert_eq!(window.waiting().expect("nothing waits"), Waiting::default());
+    let mut turns = Vec::new();
+    for seq in 1..=9 {
+        let envelope = transfer(seq, 10 + i64::try_from(seq).expect("small"));
+        turns.push(Turn {
+            position: Lsn(seq),
+            time: envelope.time,
+            clock: Lamport(seq),
+            records: vec![Record::Sent {
+                to: process("q"),
+                seq: envelope.seq,
+                message: envelope.message.clone(),
+            }],
+        });
+        window.push(envelope, Lsn(seq));
+    }
+    for acknowledged in 0..=9_u64 {
+        window.acknowledge(Seq(acknowledged));
+        let is_in_memory = acknowledged >= 5;
+        let waiting = match window.waiting() {
+            Ok(waiting) => {
+                assert!(is_in_memory, "{acknowledged}");
+                waiting
+            }
+            Err(reading) => {
+                assert!(!is_in_memory, "{acknowledged}");
+                let from = usize::try_from(reading.start().0 - 1).expect("small");
+                assert!(from <= usize::try_from(acknowledged).expect("small"));
+                let turns = turns[from..].iter().cloned().map(Ok::<_, ()>);
+                let read = reading.run(turns, |place| {
+                    window.keep(place);
+                    true
+                });
+                read.expect("every turn is readable")
+            }
+        };
+        let left = acknowledged + 1..=9;
+        let expected = Waiting {
+            messages: 9 - acknowledged,
+            amount: left.clone().map(|seq| 10 + i128::from(seq)).sum(),
+            oldest: left.map(Hlc).next(),
+        };
+        assert_eq!(waiting, expected, "{acknowledged}");
+    }
 }

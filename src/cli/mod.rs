@@ -79,7 +79,7 @@ enum Command {
     Account(account::Args),
     /// Audit the cluster at a past instant: totals, money in flight and conservation
     Audit(audit::Args),
-    /// The state of a node, its peers and channels, and its newest snapshot
+    /// The state of the cluster, its newest snapshot, and what is wrong
     Status(status::Args),
     /// Run a scenario through the process core in virtual time
     Simulate(simulate::Args),

@@ -128,7 +128,6 @@ impl Report {
     }
 
     /// The text so far.
-    #[cfg(test)]
     pub(super) fn text(&self) -> &str {
         &self.0
     }

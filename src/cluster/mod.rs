@@ -15,6 +15,8 @@ mod error;
 pub(crate) mod local_query;
 pub(crate) mod members;
 pub(crate) mod recorded;
+pub(crate) mod series;
 pub(crate) mod statement;
+pub(crate) mod vitals;
 
 pub(crate) use error::{QueryError, Question};

@@ -14,8 +14,8 @@ use super::duration::{parse_age, parse_duration, parse_interval};
 use super::fault::{ConfigError, Fault};
 use super::size::parse_size;
 use super::{
-    ApiBlock, ApiSettings, AuthBlock, ClockSettings, HistorySettings, Keep, LimitsBlock, Member,
-    SnapshotSettings, StoreSettings, Transport,
+    ApiBlock, ApiSettings, AuthBlock, ClockSettings, Currency, CurrencyBlock, HistorySettings,
+    Keep, LimitsBlock, Member, SnapshotSettings, StoreSettings, Transport,
 };
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::limits::Limits;
@@ -48,6 +48,9 @@ pub struct ClusterFile {
     /// The `[limits]` table.
     #[serde(default)]
     pub limits: LimitsBlock,
+    /// The `[currency]` table.
+    #[serde(default)]
+    pub currency: CurrencyBlock,
     /// The `[tls]` table. If absent, without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Spanned<TlsBlock>>,
@@ -174,6 +177,8 @@ pub struct Cluster {
     pub clock: ClockSettings,
     /// The `[limits]` table, completed with defaults.
     pub limits: Limits,
+    /// The `[currency]` table.
+    pub currency: Option<Currency>,
     /// The `[api]` table.
     pub api: ApiSettings,
 }
@@ -244,6 +249,9 @@ impl Source {
             clock: self.clock(&file.clock)?,
             limits: file
                 .limits
+                .settings(|span, fault| self.fault(span, fault))?,
+            currency: file
+                .currency
                 .settings(|span, fault| self.fault(span, fault))?,
             api: file
                 .api

@@ -117,6 +117,32 @@ fn the_bound_of_clocks_is_a_duration() {
 }
 
 #[test]
+fn a_currency_has_a_name_and_two_digits_unless_written_otherwise() {
+    let currency = |lines: &str| {
+        let text = format!("{GOOD}[currency]\n{lines}\n");
+        check(&text).expect("a good file").currency
+    };
+    let euro = |exponent| {
+        Some(Currency {
+            label: "EUR".to_owned(),
+            exponent,
+        })
+    };
+    assert_eq!(currency(""), None);
+    assert_eq!(currency("label = \"EUR\""), euro(2));
+    assert_eq!(currency("exponent = 0\nlabel = \"EUR\""), euro(0));
+    for (line, fault) in [
+        ("label = \"\"", "`` is not a name of a currency"),
+        ("exponent = 2", "add its label"),
+        ("label = \"EUR\"\nexponent = 19", "give at most 18"),
+        ("exponent = -1", "invalid value"),
+    ] {
+        let wrong = sentence(&format!("{GOOD}[currency]\n{line}\n"));
+        assert!(wrong.contains(fault), "{line}: {wrong}");
+    }
+}
+
+#[test]
 fn what_is_written_is_read_again() {
     let file: ClusterFile = toml::from_str(GOOD).expect("a good file");
     let text = toml::to_string(&file).expect("a file can be written");

@@ -130,6 +130,17 @@ pub enum Fault {
     /// More request ids are to be remembered than the store holds.
     #[error("{0} request ids are more than a process remembers; give at most {REQUESTS_KEPT_MAX}")]
     TooManyRequestIds(usize),
+    /// The name of the currency cannot be shown.
+    #[error(
+        "`{0}` is not a name of a currency; give 1 to 16 characters without line breaks and outer spaces, for example EUR"
+    )]
+    CurrencyLabel(String),
+    /// The minor part has more digits than an amount.
+    #[error("{0} digits are more than an amount has; give at most 18")]
+    CurrencyExponent(u8),
+    /// The currency has a minor part and no name.
+    #[error("the minor part belongs to no currency; add its label, for example EUR")]
+    NoCurrencyLabel,
     /// Two processes have the same id.
     #[error("process {0} is named twice; give each process its own id")]
     DuplicateId(ProcessId),

@@ -9,6 +9,7 @@ mod api;
 mod auth;
 mod clock;
 pub mod cluster_file;
+mod currency;
 mod duration;
 mod exposure;
 mod fault;
@@ -26,6 +27,7 @@ pub use self::address::{check_address, reachable};
 pub use self::api::{ApiBlock, ApiSettings};
 pub use self::auth::{AuthBlock, AuthOptions, ClientBlock};
 pub use self::clock::{ClockSettings, WallClock};
+pub use self::currency::{Currency, CurrencyBlock, CurrencyOptions};
 pub use self::duration::{parse_age, parse_deadline, parse_duration, parse_interval, parse_span};
 pub use self::exposure::Unprotected;
 pub use self::fault::{ConfigError, Fault};
@@ -68,6 +70,8 @@ pub struct NodeConfig {
     pub clock: ClockSettings,
     /// The limits of what clients can make the process store.
     pub limits: Limits,
+    /// The currency in which people read amounts; `None`: minor units without a name.
+    pub currency: Option<Currency>,
     /// What the node presents and trusts; `None`: without TLS.
     pub tls: Option<Tls>,
     /// The names that clients may use for the REST port.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{AuthOptions, Keep, LimitsOptions};
+use super::{AuthOptions, CurrencyOptions, Keep, LimitsOptions};
 
 /// Options of a node. Flags override the environment; both override the cluster file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
@@ -120,6 +120,10 @@ pub struct NodeOptions {
     /// What clients can make the process store.
     #[command(flatten)]
     pub limits: LimitsOptions,
+
+    /// The currency in which amounts are shown.
+    #[command(flatten)]
+    pub currency: CurrencyOptions,
 
     /// The files of TLS.
     #[command(flatten)]

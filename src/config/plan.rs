@@ -11,9 +11,10 @@ use super::address::{
 use super::cluster_file::{Cluster, Source, TlsBlock};
 use super::fault::{ConfigError, Fault};
 use super::{
-    ApiSettings, AuthBlock, CLUSTER_DEFAULT, ClockSettings, HistorySettings, LIMITS_DEFAULT,
-    Member, NodeConfig, NodeOptions, STORES_DEFAULT, SnapshotSettings, StoreSettings, Transport,
-    Unprotected, auth, exposure, parse_age, parse_duration, parse_interval, parse_size, tls,
+    ApiSettings, AuthBlock, CLUSTER_DEFAULT, ClockSettings, Currency, HistorySettings,
+    LIMITS_DEFAULT, Member, NodeConfig, NodeOptions, STORES_DEFAULT, SnapshotSettings,
+    StoreSettings, Transport, Unprotected, auth, exposure, parse_age, parse_duration,
+    parse_interval, parse_size, tls,
 };
 use crate::access::authority::Authority;
 use crate::process::ids::ProcessId;
@@ -59,6 +60,7 @@ pub struct NodePlan {
     history: HistorySettings,
     clock: ClockSettings,
     limits: Limits,
+    currency: Option<Currency>,
     api: ApiSettings,
     auth: Option<Authority>,
     auth_table: Option<AuthBlock>,
@@ -93,6 +95,7 @@ impl NodePlan {
             plan.clock.ahead_max = ahead_max;
         }
         options.limits.replace_in(&mut plan.limits)?;
+        options.currency.replace_in(&mut plan.currency)?;
         let table = plan.table.take();
         let asked = tls::Asked {
             options: &options.tls,
@@ -156,6 +159,7 @@ impl NodePlan {
             history: self.history,
             clock: self.clock,
             limits: self.limits,
+            currency: self.currency,
             tls: self.tls,
             api: self.api,
             auth: self.auth,
@@ -189,6 +193,7 @@ impl NodePlan {
             history,
             clock,
             limits,
+            currency,
             api,
         } = source.validate(&file)?;
         let (mine, others): (Vec<_>, Vec<_>) =
@@ -236,6 +241,7 @@ impl NodePlan {
             history,
             clock,
             limits,
+            currency,
             api,
             auth: None,
             auth_table: file.auth,
@@ -285,6 +291,7 @@ impl NodePlan {
             history: HistorySettings::default(),
             clock: ClockSettings::default(),
             limits: LIMITS_DEFAULT,
+            currency: None,
             api: ApiSettings::default(),
             auth: None,
             auth_table: None,

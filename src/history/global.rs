@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::part::Part;
+use super::part::{Part, RecordedChannel};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::topology::Topology;
@@ -284,6 +284,25 @@ impl GlobalState {
             earlier: Vec::new(),
             channels: self.open_channels().iter().collect(),
         })
+    }
+
+    /// The number of processes of the cluster: those with a part, and the missing ones.
+    #[must_use]
+    pub fn expected(&self) -> usize {
+        self.parts.len() + self.missing().len()
+    }
+
+    /// The number of recorded messages.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        let channels = self.parts.values().flat_map(|part| &part.channels);
+        channels.map(RecordedChannel::messages).sum()
+    }
+
+    /// The bytes that the recorded states have added to the stores of their processes, as they are stored.
+    #[must_use]
+    pub fn new_bytes(&self) -> u64 {
+        self.parts.values().map(|part| part.state.new_bytes).sum()
     }
 
     /// Whether everything that is missing depends on the processes for which `lost` returns true.

@@ -15,5 +15,7 @@ pub mod past;
 pub mod pin;
 pub mod process_totals;
 pub mod reported;
+pub mod series;
 pub mod statement;
 pub mod verify;
+pub mod vitals;

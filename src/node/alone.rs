@@ -31,6 +31,7 @@ impl Node {
             history: HistorySettings::default(),
             clock: ClockSettings::default(),
             limits: LIMITS_DEFAULT,
+            currency: None,
             tls: None,
             api: ApiSettings::default(),
             auth: None,

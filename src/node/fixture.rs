@@ -33,7 +33,7 @@ use crate::proto::snapledger::{
     AccountAtRequest, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, FetchChunksRequest,
     FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot, ListPinsRequest,
     ListRevisionsRequest, ListedPin, ListedRevision, MessagesAroundAnswer, MessagesAroundRequest,
-    Part as WirePart, Share, ShareAtRequest,
+    Part as WirePart, ProcessVitals, Share, ShareAtRequest, VitalsRequest,
 };
 use crate::proto::snapledger::{Ack, Chunk, Frame, Greeting, Revision};
 use crate::store::Store;
@@ -84,6 +84,7 @@ impl Fixture {
             history: HistorySettings::default(),
             clock: ClockSettings::default(),
             limits: LIMITS_DEFAULT,
+            currency: None,
             tls: None,
             api: ApiSettings::default(),
             auth: None,
@@ -200,6 +201,10 @@ impl PeerService for Peer {
         &self,
         _: Request<MessagesAroundRequest>,
     ) -> Result<Response<MessagesAroundAnswer>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn vitals(&self, _: Request<VitalsRequest>) -> Result<Response<ProcessVitals>, Status> {
         Err(Status::unimplemented(""))
     }
 

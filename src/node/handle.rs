@@ -2,6 +2,7 @@
 //!
 //! Over 500 lines: the methods of one type stay together, each a few lines long.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, watch};
@@ -12,6 +13,7 @@ use super::health::metrics::Metrics;
 use super::health::refusals::Refusals;
 use super::health::requests::Requests;
 use super::peers::handshakes::Handshakes;
+use super::peers::outbox::Outbox;
 use super::peers::{PeerView, Peers};
 use super::replication::pins::Pins;
 use super::replication::replicator::Replicator;
@@ -58,6 +60,10 @@ pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) peers: Arc<Peers>,
     pub(super) links: Links,
+    /// By destination.
+    pub(super) outboxes: BTreeMap<ProcessId, Arc<Outbox>>,
+    /// When this run started, microseconds since the Unix epoch.
+    pub(super) started_us: u64,
     pub(super) parts: Parts,
     pub(super) events: Arc<Events>,
     pub(super) in_progress: Arc<InProgress>,
@@ -81,6 +87,7 @@ pub(super) struct Shared {
 pub(super) struct NodeContext {
     pub(super) config: Arc<NodeConfig>,
     pub(super) peers: Arc<Peers>,
+    pub(super) outboxes: BTreeMap<ProcessId, Arc<Outbox>>,
     pub(super) parts: Parts,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clocks: Arc<DurableClocks>,
@@ -95,6 +102,7 @@ impl Handle {
         let NodeContext {
             config,
             peers,
+            outboxes,
             parts,
             metrics,
             clocks,
@@ -122,6 +130,8 @@ impl Handle {
             config,
             store: Arc::clone(parts.worker.store()),
             queue: parts.queue.clone(),
+            started_us: peers.wall().wall_us(),
+            outboxes,
             peers,
             links,
             parts,
@@ -383,7 +393,7 @@ impl Handle {
         let parts = &self.shared.parts;
         parts
             .worker
-            .run(move |store| filter.page(store.history(), running))
+            .run(move |store| filter.page(store, running))
             .await
     }
 

@@ -9,6 +9,7 @@ mod alone;
 mod background;
 mod decisions;
 mod error;
+mod feed;
 mod fetch_error;
 #[cfg(test)]
 mod fixture;
@@ -32,6 +33,7 @@ use tokio::task::JoinSet;
 
 pub use crate::history::known::SnapshotStatus;
 pub use error::{NodeError, NotBegun, Unanswered, Unavailable};
+pub use feed::{NodeEvent, NodeWatch, Told};
 pub use handle::Handle;
 use handle::NodeContext;
 pub use health::readiness::ReadyCheck;
@@ -39,7 +41,7 @@ pub use health::refusals::{RefusalReason, Refusals};
 pub use health::requests::{Requests, Route};
 pub use peers::{PeerState, PeerView};
 pub use snapshots::events::{Event, Happening};
-pub use snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotView};
+pub use snapshots::views::{SnapshotCounts, SnapshotFilter, SnapshotPage, SnapshotView};
 pub use snapshots::watcher::Watch;
 pub use store_worker::StoreWorker;
 pub use turn::queue::CLIENTS_MAX;
@@ -133,6 +135,7 @@ impl Node {
         let handle = Handle::new(NodeContext {
             config,
             peers,
+            outboxes: outboxes.clone(),
             parts,
             metrics,
             clocks,
@@ -149,6 +152,7 @@ impl Node {
         replication::spawn(&mut tasks, &handle);
         retention::spawn(&mut tasks, &handle);
         decisions::spawn(&mut tasks, &handle);
+        tasks.spawn(feed::follow(handle.clone()));
         snapshots::tasks::spawn(&mut tasks, &handle, unfinished, started);
         Ok(Self {
             handle,

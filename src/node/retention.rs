@@ -200,12 +200,15 @@ impl Retention {
             claims.extend(claimed);
             is_claimed
         });
-        let oldest = going.first().cloned();
+        let (oldest, told) = (going.first().cloned(), going.clone());
         let deleted = self.parts.worker.run(move |store| {
             let _claims = claims;
             store.retention().delete(&going)
         });
         let deleted = deleted.await?;
+        if deleted > 0 {
+            self.in_progress.deleted(told);
+        }
         if let Some(oldest) = oldest.filter(|_| deleted > 0) {
             tracing::info!(deleted, %oldest, "deleted snapshots from the history");
         }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::clock::Hlc;
 use super::ids::{Lsn, Seq};
 use super::message::{Body, Message, Way};
 
@@ -151,6 +152,17 @@ impl Outgoing {
     pub fn in_flight(&self) -> u64 {
         self.sent.sequence.0 - self.acknowledged.0
     }
+}
+
+/// The messages of a channel that were sent and are not acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waiting {
+    /// Their number.
+    pub messages: u64,
+    /// The sum of the transfers among them, minor units.
+    pub amount: i128,
+    /// The clock of the turn that sent the oldest one; `None` if there is none.
+    pub oldest: Option<Hlc>,
 }
 
 /// The receiving end of a channel.

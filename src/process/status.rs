@@ -12,6 +12,8 @@ use super::ids::{Lsn, ProcessId, Seq, SnapshotId};
 pub struct Status {
     /// The newest turn.
     pub position: Lsn,
+    /// The number of accounts.
+    pub accounts: u64,
     /// The Lamport clock.
     pub clock: Lamport,
     /// The channels to other processes, by destination.
@@ -63,6 +65,7 @@ impl Process {
         Status {
             removed: removed.cloned().collect(),
             position: registers.position,
+            accounts: self.bank.len(),
             clock: registers.clock,
             outgoing: registers.outgoing.clone(),
             incoming: registers.incoming.clone(),

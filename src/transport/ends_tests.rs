@@ -28,7 +28,8 @@ use crate::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot,
     Frame, Greeting, Hello, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision,
-    MessagesAroundAnswer, MessagesAroundRequest, Part, Revision, Share, ShareAtRequest, frame,
+    MessagesAroundAnswer, MessagesAroundRequest, Part, ProcessVitals, Revision, Share,
+    ShareAtRequest, VitalsRequest, frame,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -274,6 +275,10 @@ impl PeerService for Receiver {
         &self,
         _: Request<MessagesAroundRequest>,
     ) -> Result<Response<MessagesAroundAnswer>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn vitals(&self, _: Request<VitalsRequest>) -> Result<Response<ProcessVitals>, Status> {
         Err(Status::unimplemented("nobody asks"))
     }
 

@@ -15,7 +15,7 @@ use super::peer_error::PeerError;
 use super::wire::{
     Unreadable, arrival_from_wire, excerpt_from_wire, excerpt_query_to_wire,
     known_snapshot_from_wire, part_from_wire, pin_from_wire, pin_to_wire, share_from_wire,
-    state_to_wire,
+    state_to_wire, vitals_from_wire,
 };
 use crate::history::diagram::excerpt::{Excerpt, ExcerptQuery};
 use crate::history::diff::AccountChange;
@@ -24,6 +24,7 @@ use crate::history::part::{Part, RecordedState};
 use crate::history::past::{BalanceNow, BalanceThen, JournalPosition, PastPoint};
 use crate::history::pin::Pin;
 use crate::history::process_totals::ProcessTotals;
+use crate::history::vitals::Vitals;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Hash, Lsn, ProcessId, SnapshotId};
 use crate::proto::snapledger as wire;
@@ -35,6 +36,8 @@ use crate::proto::snapledger::share_at_request::Point;
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// The time limit of a question about published revisions.
 const REVISION_MAX: Duration = Duration::from_secs(1);
+/// The time limit of a question about the present, which people wait for.
+const VITALS_MAX: Duration = Duration::from_secs(1);
 /// The maximum size of a part or revision, bytes. They hold figures and hashes, not contents. A hash stands for at least half a
 /// chunk of messages, so this corresponds to a backlog of some 60 GB.
 const PART_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -129,6 +132,22 @@ impl PeerClient {
         within: Duration,
     ) -> Result<wire::Greeting, PeerError> {
         greet(&self.connection, greeting, within).await
+    }
+}
+
+/// The present.
+impl PeerClient {
+    /// The present figures of the process and of its ends of channels.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn vitals(&self) -> Result<Vitals, PeerError> {
+        let cluster = self.cluster.clone();
+        let mut client = self.client();
+        let request = client.vitals(wire::VitalsRequest { cluster });
+        let answer = answered(VITALS_MAX, request).await?;
+        PeerError::check_process(&self.process, &answer.process)?;
+        Ok(vitals_from_wire(&self.process, answer)?)
     }
 }
 

@@ -140,6 +140,14 @@ impl Operation {
         contents.collect()
     }
 
+    // The body of a stream that does not end cannot be read whole; `node_events` reads it.
+    fn method_of_example(&self) -> &str {
+        match &*self.path {
+            "/v1/events" => "HEAD",
+            _ => &self.method,
+        }
+    }
+
     async fn send(&self, rest: &Rest, asked: &Asked) -> usize {
         let mut sent = 0;
         let formats = self.formats();
@@ -159,7 +167,8 @@ impl Operation {
                 headers.extend(body.map(|_| ("content-type", "application/json")));
                 let uri = format!("{}{query}", self.filled());
                 let text = body.map(Value::to_string).unwrap_or_default();
-                let answer = rest.send(request(&self.method, &uri, &headers, text)).await;
+                let method = self.method_of_example();
+                let answer = rest.send(request(method, &uri, &headers, text)).await;
                 let shown = format!("{} {uri} {body:?}: {answer:?}", self.method);
                 assert!((200..300).contains(&answer.status), "{shown}");
                 if let Some(accept) = accept {

@@ -363,6 +363,7 @@ impl Cluster {
             history: self.history.clone(),
             clock: self.clocks[id].clone(),
             limits: LIMITS_DEFAULT,
+            currency: None,
             tls: None,
             api: self.api.clone(),
             auth: None,

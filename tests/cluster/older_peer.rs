@@ -8,8 +8,8 @@ use snapledger::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot,
     Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision,
-    MessagesAroundAnswer, MessagesAroundRequest, Part, Revision, Share, ShareAtRequest,
-    share_at_request,
+    MessagesAroundAnswer, MessagesAroundRequest, Part, ProcessVitals, Revision, Share,
+    ShareAtRequest, VitalsRequest, share_at_request,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -118,6 +118,10 @@ impl PeerService for Older {
         &self,
         _: Request<MessagesAroundRequest>,
     ) -> Result<Response<MessagesAroundAnswer>, Status> {
+        unknown()
+    }
+
+    async fn vitals(&self, _: Request<VitalsRequest>) -> Result<Response<ProcessVitals>, Status> {
         unknown()
     }
 

@@ -62,7 +62,15 @@ pub(super) fn brief(view: &SnapshotView) -> wire::Snapshot {
         conserved: verified.conserved,
         consistent_cut: verified.consistent_cut,
         ever_partial: view.ever_partial,
+        expected: count(state.expected()),
+        recorded: count(state.parts.len()),
+        messages: state.messages(),
+        new_bytes: state.new_bytes(),
     }
+}
+
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// The certificate. An unpublished state proves nothing yet.

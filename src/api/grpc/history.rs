@@ -1,5 +1,7 @@
 //! `snapledger.v1.HistoryService`: snapshots and their contents; balances of any process, current, at instants and in
 //! snapshots; audits and statements.
+//!
+//! Over 500 lines: the calls of one service are one implementation of its trait.
 
 use std::time::Duration;
 
@@ -17,7 +19,8 @@ use super::super::time::Instant;
 use super::super::time_argument;
 use super::stream::{Answer, AnswerSender, stream};
 use super::{
-    differences, figures, handle_for, named_snapshot, own_account, process_or_here, watched,
+    cluster, differences, figures, handle_for, named_snapshot, node_watched, own_account,
+    process_or_here, series, watched,
 };
 use crate::access::caller::Caller;
 use crate::cluster::audit::Cut;
@@ -29,11 +32,13 @@ use crate::node::{Handle, SnapshotFilter, SnapshotView};
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::proto::snapledger::history_service_server::HistoryService;
 use crate::proto::snapledger::{
-    AuditAtRequest, AuditAtResponse, BalanceAtRequest, BalanceAtResponse, BalancesRequest,
-    ChannelsRequest, DiagramRequest, DiffRequest, Difference, GetRequest, ListRequest,
-    ListResponse, RecordedBalance, RecordedChannelMessage, RevisionsRequest, RevisionsResponse,
-    Snapshot, SnapshotDiagram, SnapshotEvent, StatementPage, StatementRequest, Verification,
-    VerifyRequest, WatchRequest, audit_at_request,
+    AccountSeriesRequest, AccountSeriesResponse, AuditAtRequest, AuditAtResponse,
+    AuditSeriesRequest, AuditSeriesResponse, BalanceAtRequest, BalanceAtResponse, BalancesRequest,
+    ChannelsRequest, ClusterFigures, ClusterRequest, DiagramRequest, DiffRequest, Difference,
+    GetRequest, ListRequest, ListResponse, NodeEvent, RecordedBalance, RecordedChannelMessage,
+    RevisionsRequest, RevisionsResponse, Snapshot, SnapshotCounts, SnapshotDiagram, SnapshotEvent,
+    StatementPage, StatementRequest, Verification, VerifyRequest, WatchNodeRequest, WatchRequest,
+    audit_at_request,
 };
 use crate::store::{StatementQuery, States, Store, StoreError};
 
@@ -177,10 +182,16 @@ impl HistoryService for History {
         recorded::check_initiator(&self.handle, filter.initiator.as_ref())?;
         let found = self.handle.snapshots(filter).await.map_err(Failure::from)?;
         let question = question(request.get_ref());
+        let counts = SnapshotCounts {
+            complete: found.counts.complete as u64,
+            partial: found.counts.partial as u64,
+            in_progress: found.counts.in_progress as u64,
+        };
         let next = found.next.map(|position| range.cursor(question, position));
         Ok(Response::new(ListResponse {
             snapshots: found.views.iter().map(figures::brief).collect(),
             next_cursor: next.unwrap_or_default(),
+            counts: Some(counts),
         }))
     }
 
@@ -320,6 +331,54 @@ impl HistoryService for History {
         Ok(Response::new(super::diagram::answer(&view, &found)))
     }
 
+    async fn cluster(
+        &self,
+        request: Request<ClusterRequest>,
+    ) -> Result<Response<ClusterFigures>, Status> {
+        let caller = Caller::of(request.extensions());
+        Ok(Response::new(
+            cluster::figures(&self.handle, &caller).await?,
+        ))
+    }
+
+    async fn audit_series(
+        &self,
+        request: Request<AuditSeriesRequest>,
+    ) -> Result<Response<AuditSeriesResponse>, Status> {
+        let _permit = client(&request).take(Resource::Exports, 1)?;
+        let found = series::audits(&self.handle, request.into_inner()).await?;
+        Ok(Response::new(found))
+    }
+
+    async fn account_series(
+        &self,
+        request: Request<AccountSeriesRequest>,
+    ) -> Result<Response<AccountSeriesResponse>, Status> {
+        let _permit = client(&request).take(Resource::Exports, 1)?;
+        let caller = Caller::of(request.extensions());
+        let asked = request.get_ref();
+        let account = own_account(&caller, "account", &asked.account)?;
+        let process = process_or_here("process", &asked.process)?;
+        let process = process.unwrap_or_else(|| self.handle.config().me.clone());
+        let found = series::balances(&self.handle, &process, &account, asked).await?;
+        Ok(Response::new(found))
+    }
+
+    type WatchNodeStream = Answer<NodeEvent>;
+
+    async fn watch_node(
+        &self,
+        request: Request<WatchNodeRequest>,
+    ) -> Result<Response<Self::WatchNodeStream>, Status> {
+        let permit = client(&request).take(Resource::Watchers, 1)?;
+        let seen = &request.get_ref().last_event_id;
+        Ok(Response::new(node_watched::watch(
+            &self.handle,
+            seen,
+            permit,
+        )))
+    }
+
     type WatchStream = Answer<SnapshotEvent>;
 
     async fn watch(
@@ -363,6 +422,7 @@ async fn filter(handle: &Handle, asked: &ListRequest) -> Result<(Range, Snapshot
         status: given(&asked.status).map(recorded::status).transpose()?,
         initiator: process_or_here("initiator", &asked.initiator)?,
         ever_partial: asked.ever_partial,
+        pinned: asked.pinned,
         from: range.from,
         to: range.to,
         before,
@@ -372,7 +432,7 @@ async fn filter(handle: &Handle, asked: &ListRequest) -> Result<(Range, Snapshot
 }
 
 fn question(asked: &ListRequest) -> QueryFingerprint {
-    let ever_partial = match asked.ever_partial {
+    let said = |flag: Option<bool>| match flag {
         None => "",
         Some(true) => "ever",
         Some(false) => "never",
@@ -382,7 +442,8 @@ fn question(asked: &ListRequest) -> QueryFingerprint {
         &asked.initiator,
         &asked.from,
         &asked.to,
-        ever_partial,
+        said(asked.ever_partial),
+        said(asked.pinned),
     ])
 }
 

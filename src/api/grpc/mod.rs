@@ -4,6 +4,7 @@
 mod audit;
 mod balance;
 mod bank;
+mod cluster;
 mod deadline;
 mod diagram;
 mod differences;
@@ -11,8 +12,10 @@ mod figures;
 mod history;
 mod key_value;
 mod ledger;
+mod node_watched;
 mod protocol;
 mod recorded;
+mod series;
 pub(super) mod sizes;
 mod snapshot;
 mod stream;

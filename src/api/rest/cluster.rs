@@ -1,21 +1,25 @@
 //! This process, its peers and its channels.
 
 use axum::extract::State;
-use axum::http::{Extensions, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::AppState;
 use super::json::Json;
-use super::negotiation::Plain;
+use super::negotiation::{Format, negotiate};
+use super::query::Parameters;
+use super::whole_cluster::{CurrencyResponse, Found};
 use crate::access::caller::Caller;
 use crate::api::error::Failure;
+use crate::api::member::{state_name, transport_name};
 use crate::api::time::rfc3339;
 use crate::cluster::local_query;
-use crate::node::{Handle, PeerState, PeerView};
-use crate::process::ids::{ChannelId, ProcessId};
+use crate::node::{Handle, PeerView};
 use crate::process::status::Status;
-use crate::transport::link::LinkState;
+
+/// The parameter that says whose view is asked for.
+const SCOPE: &str = "scope";
 
 #[derive(Serialize)]
 struct Cluster<'a> {
@@ -26,6 +30,7 @@ struct Cluster<'a> {
     clock_skew_seconds: f64,
     warnings: Vec<String>,
     caller: Option<CallerResponse<'a>>,
+    currency: Option<CurrencyResponse<'a>>,
     peers: Vec<PeerResponse<'a>>,
     channels: Vec<ChannelResponse<'a>>,
 }
@@ -70,13 +75,28 @@ struct ChannelResponse<'a> {
 
 /// `GET /v1/cluster`
 pub(super) async fn show(
-    _: Plain,
     State(app): State<AppState>,
-    extensions: Extensions,
+    uri: Uri,
+    headers: HeaderMap,
+    caller: Caller,
 ) -> Result<Response, Failure> {
+    negotiate(&headers, &[Format::Json])?;
+    let parameters = Parameters::of(&uri, &[SCOPE])?;
+    let never_stored = [(header::CACHE_CONTROL, "no-store")];
+    match parameters.get(SCOPE) {
+        None | Some("own") => {}
+        Some("all") => {
+            let found = Found::ask(&app.handle).await?;
+            let cluster = Json(found.show(&app.handle, &caller));
+            return Ok((never_stored, cluster).into_response());
+        }
+        Some(other) => {
+            let why = format!("{other:?} is neither own nor all");
+            return Err(Failure::malformed(SCOPE, why));
+        }
+    }
     let status = local_query::status(&app.handle).await?;
     let peers = app.handle.peers();
-    let caller = Caller::of(&extensions);
     let config = app.handle.config();
     let cluster = Cluster {
         cluster: &config.cluster,
@@ -89,52 +109,43 @@ pub(super) async fn show(
             name: &grant.name,
             role: grant.capacity.to_string(),
         }),
+        currency: config.currency.as_ref().map(CurrencyResponse::from),
         peers: peers.iter().map(|peer| shown(&app.handle, peer)).collect(),
         channels: channels(&app.handle, &status),
     };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(cluster)).into_response())
+    Ok((never_stored, Json(cluster)).into_response())
 }
 
 fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelResponse<'a>> {
     let me = &handle.config().me;
-    // A native channel is open while its stream is; unary calls have no connection state.
-    let state = |from: &ProcessId, to: &ProcessId| {
-        let other = if from == me { to } else { from };
-        let (from, to) = (from.clone(), to.clone());
-        match handle.link(&ChannelId { from, to }) {
-            LinkState::Open | LinkState::Closed if handle.config().is_unary(other) => "unary",
-            link => link.as_str(),
+    let outgoing = status.outgoing.iter().map(|(to, channel)| {
+        let end = handle.end(me, to);
+        ChannelResponse {
+            from: me.as_str(),
+            to: to.as_str(),
+            state: end.state.as_str(),
+            error: end.error,
+            sent: Some(channel.sent.sequence.0),
+            acknowledged: Some(channel.acknowledged.0),
+            delivered: None,
+            in_flight: Some(channel.in_flight()),
+            recording: false,
         }
-    };
-    let error = |from: &ProcessId, to: &ProcessId| {
-        let (from, to) = (from.clone(), to.clone());
-        handle.link_error(&ChannelId { from, to })
-    };
-    let outgoing = status.outgoing.iter().map(|(to, channel)| ChannelResponse {
-        from: me.as_str(),
-        to: to.as_str(),
-        state: state(me, to),
-        error: error(me, to),
-        sent: Some(channel.sent.sequence.0),
-        acknowledged: Some(channel.acknowledged.0),
-        delivered: None,
-        in_flight: Some(channel.in_flight()),
-        recording: false,
     });
-    let incoming = status
-        .incoming
-        .iter()
-        .map(|(from, channel)| ChannelResponse {
+    let incoming = status.incoming.iter().map(|(from, channel)| {
+        let end = handle.end(from, me);
+        ChannelResponse {
             from: from.as_str(),
             to: me.as_str(),
-            state: state(from, me),
-            error: error(from, me),
+            state: end.state.as_str(),
+            error: end.error,
             sent: None,
             acknowledged: None,
             delivered: Some(channel.delivered.sequence.0),
             in_flight: None,
             recording: status.recorded_channels.contains(from),
-        });
+        }
+    });
     outgoing.chain(incoming).collect()
 }
 
@@ -143,21 +154,10 @@ fn shown<'a>(handle: &Handle, peer: &'a PeerView) -> PeerResponse<'a> {
         process: peer.process.as_str(),
         grpc: &peer.grpc,
         rest: peer.rest.as_deref(),
-        transport: match handle.config().is_unary(&peer.process) {
-            true => "unary",
-            false => "native",
-        },
-        state: name(peer.state),
+        transport: transport_name(handle, &peer.process),
+        state: state_name(peer.state),
         last_seen: peer.last_seen_us.map(rfc3339),
         clock_skew_seconds: handle.clock_skew_seconds_of(peer),
         error: peer.error.as_deref(),
-    }
-}
-
-fn name(state: PeerState) -> &'static str {
-    match state {
-        PeerState::Up => "up",
-        PeerState::Down => "down",
-        PeerState::NeverSeen => "never_seen",
     }
 }

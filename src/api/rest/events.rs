@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::AppState;
 use super::body::Segments;
+use super::json::text;
 use super::negotiation::{Format, negotiate};
 use super::query::{Parameters, REVISION};
 use super::snapshot::Snapshot;
@@ -26,10 +27,11 @@ use crate::node::{Event, Happening, Unavailable, Watch};
 use crate::process::ids::SnapshotId;
 
 /// The events queued for the socket.
-const EVENTS_WAITING: usize = 16;
+pub(super) const EVENTS_WAITING: usize = 16;
 /// The longest time in which a client may read nothing while events are pending.
-const STALL: Duration = Duration::from_secs(30);
-const LAST_EVENT_ID: &str = "last-event-id";
+pub(super) const STALL: Duration = Duration::from_secs(30);
+/// The header with the id of the last event that a client has.
+pub(super) const LAST_EVENT_ID: &str = "last-event-id";
 
 /// The data of an event. A published revision is represented as in the list of snapshots.
 #[derive(Serialize)]
@@ -135,10 +137,10 @@ async fn next(watch: &mut Watch, snapshot: &SnapshotId) -> Result<Option<Sent>, 
     };
     let name = name(&event.what);
     let data = match response(&event, snapshot) {
-        Some(response) => json(&response),
+        Some(response) => text(&response),
         // A deleted revision has no content, only the fact that it was published.
         None => match watch.published(&event).await? {
-            Some(view) => json(&Snapshot::brief(&view)),
+            Some(view) => text(&Snapshot::brief(&view)),
             None => "{}".to_owned(),
         },
     };
@@ -187,8 +189,4 @@ fn response<'a>(event: &'a Event, snapshot: &'a SnapshotId) -> Option<EventRespo
         }),
         Happening::Published { .. } => None,
     }
-}
-
-fn json(data: &impl Serialize) -> String {
-    serde_json::to_string(data).expect("a struct of strings and numbers is always JSON")
 }

@@ -21,3 +21,8 @@ impl<T: Serialize> IntoResponse for Json<T> {
         ([(header::CONTENT_TYPE, media_type)], text).into_response()
     }
 }
+
+/// The JSON text of the data of an event.
+pub(super) fn text(data: &impl Serialize) -> String {
+    serde_json::to_string(data).expect("a struct of strings and numbers is always JSON")
+}

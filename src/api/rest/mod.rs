@@ -25,11 +25,13 @@ mod latest;
 mod metrics;
 pub(super) mod missing;
 mod negotiation;
+mod node_events;
 mod openapi;
 mod operations;
 mod pins;
 mod problem;
 pub(super) mod query;
+mod series;
 mod snapshot;
 mod snapshots;
 mod statement;
@@ -37,6 +39,7 @@ mod statement_entry;
 mod statement_table;
 mod table;
 mod wait;
+mod whole_cluster;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -126,7 +129,9 @@ fn routes() -> Router<AppState> {
         .route("/docs", get(openapi::show))
         .route("/docs/{file}", get(openapi::file))
         .route("/v1/cluster", get(cluster::show))
+        .route("/v1/events", get(node_events::stream))
         .route("/v1/audit", get(audit::show))
+        .route("/v1/audit/series", get(series::audits))
         .route("/v1/backup", get(backup::stream))
 }
 
@@ -162,6 +167,7 @@ fn account_routes() -> Router<AppState> {
         .route("/v1/accounts/{account}", get(accounts::own))
         .route("/v1/accounts/{account}/balance", get(accounts::own_balance))
         .route("/v1/accounts/{account}/history", get(statement::own))
+        .route("/v1/accounts/{account}/series", get(series::own_account))
         .route("/v1/accounts/{account}/deposits", post(operations::deposit))
         .route(
             "/v1/accounts/{account}/withdrawals",
@@ -174,6 +180,10 @@ fn account_routes() -> Router<AppState> {
             get(accounts::balance_of_process),
         )
         .route(&format!("{of_process}/history"), get(statement::of_process))
+        .route(
+            &format!("{of_process}/series"),
+            get(series::account_of_process),
+        )
 }
 
 // Never logs bodies, which contain balances.

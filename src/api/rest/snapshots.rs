@@ -23,7 +23,7 @@ use crate::api::named::{Among, LATEST, named, new_id};
 use crate::api::recorded::{self, absent, account_bytes, view, view_of};
 use crate::api::serve::limits::Client;
 use crate::config::{Keep, parse_deadline};
-use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
+use crate::node::{SnapshotCounts, SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
 use crate::store::Retention;
 
@@ -225,10 +225,16 @@ fn address(snapshot: &SnapshotId) -> String {
     format!("/v1/snapshots/{}", encode_segment(snapshot.as_str()))
 }
 
+/// An entry of the list of snapshots.
 #[derive(Serialize)]
-struct Listed<'a> {
+pub(super) struct Listed<'a> {
     #[serde(flatten)]
     snapshot: Snapshot<'a>,
+    /// The processes of the cluster; how many of them have recorded.
+    processes: usize,
+    recorded: usize,
+    messages: u64,
+    new_bytes: u64,
     pinned: bool,
     ever_partial: bool,
 }
@@ -237,12 +243,35 @@ struct Listed<'a> {
 struct Page<'a> {
     snapshots: Vec<Listed<'a>>,
     next_cursor: Option<String>,
+    counts: Counts,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    complete: usize,
+    partial: usize,
+    in_progress: usize,
+}
+
+impl From<SnapshotCounts> for Counts {
+    fn from(counts: SnapshotCounts) -> Self {
+        Self {
+            complete: counts.complete,
+            partial: counts.partial,
+            in_progress: counts.in_progress,
+        }
+    }
 }
 
 impl<'a> Listed<'a> {
-    fn of(view: &'a SnapshotView, retention: Retention<'_>) -> Self {
+    /// The entry of a snapshot.
+    pub(super) fn of(view: &'a SnapshotView, retention: Retention<'_>) -> Self {
         Self {
             snapshot: Snapshot::brief(view),
+            processes: view.state.expected(),
+            recorded: view.state.parts.len(),
+            messages: view.state.messages(),
+            new_bytes: view.state.new_bytes(),
             pinned: retention.is_pinned(&view.state.snapshot),
             ever_partial: view.ever_partial,
         }
@@ -260,6 +289,7 @@ pub(super) async fn list(
         STATUS,
         "initiator",
         "ever_partial",
+        "pinned",
         "from",
         "to",
         "limit",
@@ -274,6 +304,7 @@ pub(super) async fn list(
         status: status(&parameters)?,
         initiator,
         ever_partial: parameters.flag("ever_partial")?,
+        pinned: parameters.flag("pinned")?,
         from: range.from,
         to: range.to,
         before,
@@ -284,6 +315,7 @@ pub(super) async fn list(
     let listed = |view| Listed::of(view, retention);
     let page = Page {
         snapshots: found.views.iter().map(listed).collect(),
+        counts: found.counts.into(),
         next_cursor: found
             .next
             .map(|position| range.cursor(parameters.question(), position)),

@@ -13,7 +13,8 @@ use crate::config::cluster_file::{
     ClockBlock, ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, Source, StoreBlock,
 };
 use crate::config::{
-    ApiBlock, CLUSTER_DEFAULT, ConfigError, Fault, LimitsBlock, parse_age, parse_interval,
+    ApiBlock, CLUSTER_DEFAULT, ConfigError, CurrencyBlock, Fault, LimitsBlock, parse_age,
+    parse_interval,
 };
 
 const HOST: &str = "127.0.0.1";
@@ -235,6 +236,7 @@ fn planned(before: Option<&ClusterFile>, nodes: &[LocalNode], args: &Args) -> Cl
         history: HistoryBlock::default(),
         clock: ClockBlock::default(),
         limits: LimitsBlock::default(),
+        currency: CurrencyBlock::default(),
         tls: None,
         api: ApiBlock::default(),
         auth: None,

@@ -18,7 +18,7 @@ use crate::api::{ITS_ID_IS_LATEST, LATEST};
 use crate::config::cluster_file::{
     ClockBlock, ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, StoreBlock,
 };
-use crate::config::{ApiBlock, LimitsBlock};
+use crate::config::{ApiBlock, CurrencyBlock, LimitsBlock};
 use crate::history::global::GlobalState;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::{Archive, Export, GlobalStateAudit, Restored, StoreError};
@@ -239,6 +239,7 @@ fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
         history: HistoryBlock::default(),
         clock: ClockBlock::default(),
         limits: LimitsBlock::default(),
+        currency: CurrencyBlock::default(),
         tls: None,
         api: ApiBlock::default(),
         auth: None,

@@ -167,6 +167,9 @@ struct ListArgs {
     /// Only snapshots with a published partial revision (true), or only those without (false).
     #[arg(long, value_name = "BOOL")]
     ever_partial: Option<bool>,
+    /// Only pinned snapshots (true), or only those that are not (false).
+    #[arg(long, value_name = "BOOL")]
+    pinned: Option<bool>,
     /// Only snapshots that began at this instant or later, for example 2026-01-31T12:00:00Z or -5m.
     #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = at)]
     from: Option<String>,
@@ -280,10 +283,12 @@ fn deadline(text: &str) -> Result<String, Fault> {
 fn list(args: &ListArgs) -> Result<(), CliError> {
     let limit = args.limit.map(|limit| limit.to_string());
     let ever_partial = args.ever_partial.map(|wanted| wanted.to_string());
+    let pinned = args.pinned.map(|wanted| wanted.to_string());
     let query = [
         ("status", &args.status),
         ("initiator", &args.initiator),
         ("ever_partial", &ever_partial),
+        ("pinned", &pinned),
         ("from", &args.from),
         ("to", &args.to),
         ("limit", &limit),

@@ -302,6 +302,11 @@ impl Metrics {
         self.snapshot_new_bytes.inc_by(new_bytes);
     }
 
+    /// The number of records made durable in this run.
+    pub(in crate::node) fn records(&self) -> u64 {
+        self.records.get()
+    }
+
     /// Sets how far the wall clock of a process is ahead, microseconds.
     pub(super) fn skewed(&self, process: &ProcessId, skew_us: i64) {
         let labels = vec![("process".to_owned(), process.to_string())];

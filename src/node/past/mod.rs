@@ -55,6 +55,16 @@ impl Handle {
         settled.max(caught_up.unwrap_or_default())
     }
 
+    /// An instant that every live process has passed durably: a question about it or an earlier one writes nothing anywhere. `None`
+    /// if a live process does not tell its clock.
+    #[must_use]
+    pub fn passed_by_all(&self) -> Option<Hlc> {
+        let peers = self.peers().into_iter();
+        let asked = peers.filter(|peer| !peer.is_silent && !self.config().is_unary(&peer.process));
+        let told = asked.map(|peer| Some(peer.settled).filter(|settled| *settled > Hlc::default()));
+        told.chain([Some(self.settled())]).min().flatten()
+    }
+
     /// The instant to use for a query without one: everything that a live process has acknowledged has happened by then. It
     /// stays the same while nothing else happens, so repeated queries write nothing.
     pub async fn latest(&self) -> Hlc {

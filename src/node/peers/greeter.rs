@@ -10,7 +10,8 @@ use crate::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot,
     Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision,
-    MessagesAroundAnswer, MessagesAroundRequest, Part, Revision, Share, ShareAtRequest,
+    MessagesAroundAnswer, MessagesAroundRequest, Part, ProcessVitals, Revision, Share,
+    ShareAtRequest, VitalsRequest,
 };
 
 /// Answers greetings, and nothing else.
@@ -108,6 +109,13 @@ impl PeerService for Greeter {
         &self,
         _request: Request<MessagesAroundRequest>,
     ) -> Result<Response<MessagesAroundAnswer>, Status> {
+        Err(not_yet())
+    }
+
+    async fn vitals(
+        &self,
+        _request: Request<VitalsRequest>,
+    ) -> Result<Response<ProcessVitals>, Status> {
         Err(not_yet())
     }
 

@@ -46,6 +46,7 @@ fn config(dir: &Path) -> NodeConfig {
         store: StoreSettings::default(),
         history: HistorySettings::default(),
         limits: LIMITS_DEFAULT,
+        currency: None,
         clock: ClockSettings {
             ahead_max: std::time::Duration::from_micros(1),
             ..ClockSettings::default()

@@ -15,6 +15,7 @@ pub(super) mod outbox;
 mod remembered;
 pub mod service;
 pub(super) mod tasks;
+mod vitals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,6 +67,8 @@ pub struct PeerView {
     pub rest: Option<String>,
     /// Its liveness.
     pub state: PeerState,
+    /// When this node saw it change to this state, microseconds since the Unix epoch; `None` if that was before this run.
+    pub since_us: Option<u64>,
     /// Whether several greetings in a row were unanswered. A peer that is not greeted, or not yet, is not silent.
     pub is_silent: bool,
     /// Whether the last greeting was unanswered.
@@ -424,6 +427,7 @@ impl Peers {
         if view.state == before.0 {
             return;
         }
+        view.since_us = Some(self.wall.wall_us());
         match view.state {
             PeerState::Up => tracing::info!(peer = %process, "peer up"),
             _ if view.is_leaving => tracing::info!(peer = %process, "peer stopped"),
@@ -480,6 +484,7 @@ fn view(member: &Member, remembered: &Remembered) -> PeerView {
             true => PeerState::Down,
             false => PeerState::NeverSeen,
         },
+        since_us: None,
         is_silent: false,
         is_unanswered: false,
         is_leaving: false,

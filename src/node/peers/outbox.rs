@@ -9,7 +9,7 @@ use crate::channel::window::{JournalReading, Window, WindowLimits};
 use crate::channel::{Closed, Envelope};
 use crate::node::store_worker::StoreWorker;
 use crate::process::Process;
-use crate::process::channel::{ChannelDigest, Outgoing};
+use crate::process::channel::{ChannelDigest, Outgoing, Waiting};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId, Seq};
 use crate::store::StoreError;
@@ -104,6 +104,19 @@ impl Outbox {
             }
         }
         Ok(None)
+    }
+
+    /// The messages that the receiver has not made durable. Reads the journal if the oldest one is not in memory.
+    pub(in crate::node) async fn waiting(self: &Arc<Self>) -> Result<Waiting, Closed> {
+        let known = self.window().waiting();
+        if let Ok(waiting) = known {
+            return Ok(waiting);
+        }
+        from_journal(self, |outbox, asker| {
+            let known = outbox.window().waiting();
+            known.or_else(|reading| outbox.run(reading, asker))
+        })
+        .await
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {

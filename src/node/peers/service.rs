@@ -24,15 +24,15 @@ use crate::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot,
     Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision,
-    MessagesAroundAnswer, MessagesAroundRequest, Part, Revision, Share, ShareAtRequest,
-    share_at_request,
+    MessagesAroundAnswer, MessagesAroundRequest, Part, ProcessVitals, Revision, Share,
+    ShareAtRequest, VitalsRequest, share_at_request,
 };
 use crate::store::{ReadLease, StoreError};
 use crate::transport::inbound::Inbound;
 use crate::transport::wire::{
     arrival_to_wire, before_horizon, excerpt_query_from_wire, excerpt_to_wire, identity_to_wire,
     known_snapshot_to_wire, part_to_wire, pin_from_wire, pin_to_wire, share_to_wire,
-    state_from_wire, stopped_to_wire,
+    state_from_wire, stopped_to_wire, vitals_to_wire,
 };
 
 /// The maximum number of acknowledgements queued for the connection.
@@ -307,6 +307,16 @@ impl PeerService for Peering {
             .map(|(snapshot, pin)| Ok(pin_to_wire(snapshot, pin)));
         let listed: Vec<_> = listed.collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(listed))))
+    }
+
+    async fn vitals(
+        &self,
+        request: Request<VitalsRequest>,
+    ) -> Result<Response<ProcessVitals>, Status> {
+        self.check_cluster(&request.get_ref().cluster)?;
+        let vitals = self.handle.vitals().await.map_err(unavailable)?;
+        let me = &self.handle.config().me;
+        Ok(Response::new(vitals_to_wire(me, &vitals)))
     }
 
     async fn changes_since(

@@ -1,4 +1,4 @@
-//! The events of the snapshots that this node assembles, for their watchers.
+//! The events of the snapshots that this node assembles, for their watchers; and the feed of the whole node.
 //!
 //! Each snapshot has a log while this node assembles it. A log has every event once; its size is bounded by the processes,
 //! channels and revisions of the snapshot, like the global state itself. Events are numbered within one run of one node, so
@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
+use crate::node::feed::Feed;
 use crate::node::health::wall::Clock;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
@@ -85,6 +86,8 @@ pub(in crate::node) struct Events {
     /// Distinguishes the runs of nodes.
     life: u64,
     wall: Arc<Clock>,
+    /// What happens at the node, for the watchers of the node.
+    pub(in crate::node) feed: Feed,
     logs: Mutex<BTreeMap<SnapshotId, Arc<Log>>>,
 }
 
@@ -94,6 +97,7 @@ impl Events {
         Self {
             life,
             wall,
+            feed: Feed::new(life),
             logs: Mutex::default(),
         }
     }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::events::Events;
 use crate::history::global::{Completeness, GlobalState};
+use crate::node::feed::NodeEvent;
 use crate::node::peers::Peers;
 use crate::process::ids::SnapshotId;
 use crate::process::topology::Topology;
@@ -86,6 +87,13 @@ impl InProgress {
             *state = None;
         }
         self.arrivals.send_modify(|count| *count += 1);
+    }
+
+    /// Tells the watchers of the node that these snapshots were deleted.
+    pub(in crate::node) fn deleted(&self, snapshots: Vec<SnapshotId>) {
+        for snapshot in snapshots {
+            self.events.feed.push(NodeEvent::SnapshotDeleted(snapshot));
+        }
     }
 
     /// Changes whenever a revision has entered the own history.

@@ -8,7 +8,7 @@ use crate::history::global::GlobalState;
 use crate::history::known::{KnownSnapshot, SnapshotStatus};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
-use crate::store::{History, Published, ReadLease, SnapshotSummary, StoreError};
+use crate::store::{History, Published, ReadLease, SnapshotSummary, Store, StoreError};
 
 /// The present view of a snapshot.
 #[derive(Debug, Clone)]
@@ -46,6 +46,8 @@ pub struct SnapshotFilter {
     pub initiator: Option<ProcessId>,
     /// Only snapshots with a partial revision ever published, or only those without.
     pub ever_partial: Option<bool>,
+    /// Only snapshots that are pinned, or only those that are not.
+    pub pinned: Option<bool>,
     /// Only snapshots started at this instant or later.
     pub from: Option<Hlc>,
     /// Only snapshots started before this instant.
@@ -73,18 +75,45 @@ pub struct SnapshotPage {
     pub views: Vec<SnapshotView>,
     /// The last place of the page, if there are more.
     pub next: Option<(Hlc, SnapshotId)>,
+    /// The snapshots of the whole history, whatever the filter.
+    pub counts: SnapshotCounts,
+}
+
+/// The number of snapshots with each status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SnapshotCounts {
+    /// Their newest revision is complete.
+    pub complete: usize,
+    /// Their newest revision is partial.
+    pub partial: usize,
+    /// No revision of them is published.
+    pub in_progress: usize,
 }
 
 impl SnapshotFilter {
     pub(in crate::node) fn page(
         &self,
-        history: History<'_>,
+        store: &Store,
         running: Vec<Arc<GlobalState>>,
     ) -> Result<SnapshotPage, StoreError> {
+        let (history, retention) = (store.history(), store.retention());
+        let (complete, partial) = history.counts();
+        let is_unpublished =
+            |state: &&Arc<GlobalState>| history.revisions_of(&state.snapshot).is_empty();
+        let counts = SnapshotCounts {
+            complete,
+            partial,
+            in_progress: running.iter().filter(is_unpublished).count(),
+        };
+        let is_wanted = |id: &SnapshotId| {
+            let pinned = self.pinned;
+            pinned.is_none_or(|pinned| retention.is_pinned(id) == pinned)
+        };
         // One more than is shown is read, to see whether there is another page.
         let published =
             history.newest_before(self.before.as_ref(), self.limit + 1, |place, line| {
                 self.wants(place.0, &line.initiator, line.into(), line.ever_partial)
+                    && is_wanted(&place.1)
             })?;
         let published = published.into_iter().map(SnapshotView::of);
         let mut views: Vec<_> = published.map(|view| view.was_partial(history)).collect();
@@ -95,14 +124,18 @@ impl SnapshotFilter {
         let running = running.into_iter().filter(|state| !is_published(state));
         let running: Vec<_> = running
             .map(SnapshotView::in_progress)
-            .filter(|view| self.wants_view(view))
+            .filter(|view| self.wants_view(view) && is_wanted(&view.state.snapshot))
             .collect();
         views.extend(running);
         views.sort_by_key(|view| Reverse(view.place()));
         let more = views.len() > self.limit;
         views.truncate(self.limit);
         let next = views.last().filter(|_| more).map(SnapshotView::place);
-        Ok(SnapshotPage { views, next })
+        Ok(SnapshotPage {
+            views,
+            next,
+            counts,
+        })
     }
 
     fn wants(

@@ -11,6 +11,7 @@ use super::clocks::DurableClocks;
 use super::driver::Step;
 use super::replies::Answers;
 use crate::node::background::recorder_queue::RecorderQueue;
+use crate::node::feed::NodeEvent;
 use crate::node::health::metrics::Metrics;
 use crate::node::peers::handshakes::Handshakes;
 use crate::node::peers::outbox::Outbox;
@@ -18,7 +19,7 @@ use crate::node::snapshots::events::{Events, Happening};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::message::Body;
-use crate::process::record::Record;
+use crate::process::record::{Record, Turn};
 use crate::store::{Committed, Store, StoreError};
 use crate::transport::Envelope;
 
@@ -75,6 +76,7 @@ impl Committer {
             // Without a receiver the node is stopping; the next start finds the snapshot again.
             let _gone = self.started.send(snapshot.clone());
         }
+        self.begun(&step.turn);
         let time = step.turn.time;
         for record in step.turn.records {
             match record {
@@ -154,6 +156,22 @@ impl Committer {
             }
         });
         (self.assembled.contains(initiator) && has_marker).then_some(snapshot)
+    }
+
+    // Reports a recorded state, which is the first record of its turn, as the beginning of its snapshot here.
+    fn begun(&self, turn: &Turn) {
+        if let Some(Record::StateRecorded {
+            snapshot,
+            initiator,
+            ..
+        }) = turn.records.first()
+        {
+            self.events.feed.push(NodeEvent::SnapshotBegun {
+                snapshot: snapshot.clone(),
+                initiator: initiator.clone(),
+                initiated_at: (*initiator == self.me).then_some(turn.time),
+            });
+        }
     }
 
     // Reports each marker as the closing of its channel.

@@ -413,6 +413,12 @@ impl Index {
         self.lines.keys()
     }
 
+    /// The number of complete snapshots, and that of partial ones.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let partial = self.partial.len();
+        (self.lines.len() - partial, partial)
+    }
+
     /// The newest complete snapshot.
     pub(super) fn newest_complete(&self) -> Option<&SnapshotId> {
         self.newest_complete_place().map(|(_, snapshot)| snapshot)

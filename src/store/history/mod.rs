@@ -203,6 +203,12 @@ impl History<'_> {
         self.store.history.index().damage_found()
     }
 
+    /// The number of snapshots whose newest revision is complete, and of those whose newest one is partial.
+    #[must_use]
+    pub fn counts(self) -> (usize, usize) {
+        self.store.history.index().counts()
+    }
+
     /// The newest complete snapshot.
     #[must_use]
     pub fn newest_complete(self) -> Option<SnapshotId> {

@@ -10,6 +10,7 @@ mod process_totals;
 mod reported;
 mod stopped;
 mod stream;
+mod vitals;
 
 pub use excerpt::{
     excerpt_from_wire, excerpt_query_from_wire, excerpt_query_to_wire, excerpt_to_wire,
@@ -29,6 +30,7 @@ pub use process_totals::{figures_to_wire, share_from_wire, share_to_wire};
 pub use reported::told_from_wire;
 pub use stopped::{stopped_from_wire, stopped_to_wire};
 pub use stream::{ack_from_wire, frame_from_wire, hello_to_wire, welcome_to_wire};
+pub use vitals::{channel_to_wire, vitals_from_wire, vitals_to_wire};
 
 /// Why data from a peer is not readable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

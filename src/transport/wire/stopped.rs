@@ -12,7 +12,7 @@ const WHY_BYTES_MAX: usize = 1024;
 #[must_use]
 pub fn stopped_to_wire(stopped: Vec<(ChannelId, String)>) -> Vec<StoppedChannel> {
     let stopped = stopped.into_iter().map(|(channel, mut why)| {
-        why.truncate(why.floor_char_boundary(WHY_BYTES_MAX));
+        bound(&mut why);
         StoppedChannel {
             from: channel.from.to_string(),
             to: channel.to.to_string(),
@@ -31,18 +31,27 @@ pub fn stopped_from_wire(
     stopped: Vec<StoppedChannel>,
 ) -> Result<Vec<(ChannelId, String)>, Unreadable> {
     let mut channels = Vec::new();
-    for StoppedChannel { from, to, mut why } in stopped {
+    for StoppedChannel { from, to, why } in stopped {
         let channel = ChannelId {
             from: ProcessId::parse(&from)?,
             to: ProcessId::parse(&to)?,
         };
         if channel.from == *process || channel.to == *process {
-            why.retain(|char| !is_hidden(char));
-            why.truncate(why.floor_char_boundary(WHY_BYTES_MAX));
-            channels.push((channel, why));
+            channels.push((channel, sentence_from_wire(why)));
         }
     }
     Ok(channels)
+}
+
+/// A sentence of a peer without invisible characters, cut at its maximum length.
+pub(super) fn sentence_from_wire(mut sentence: String) -> String {
+    sentence.retain(|char| !is_hidden(char));
+    bound(&mut sentence);
+    sentence
+}
+
+fn bound(sentence: &mut String) {
+    sentence.truncate(sentence.floor_char_boundary(WHY_BYTES_MAX));
 }
 
 #[cfg(test)]

@@ -41,7 +41,9 @@ const SUBJECTS: &[&str] = &[
     include_str!("proof.json"),
     include_str!("pins.json"),
     include_str!("cluster.json"),
+    include_str!("node_events.json"),
     include_str!("audit.json"),
+    include_str!("series.json"),
     include_str!("operators.json"),
 ];
 
