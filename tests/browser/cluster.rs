@@ -156,7 +156,7 @@ impl Cluster {
     }
 }
 
-const SHARED: &str = "cluster = \"demo\"\n[snapshot]\ninterval = \"off\"\n";
+const SHARED: &str = "cluster = \"demo\"\n[snapshot]\ninterval = \"off\"\n[currency]\nlabel = \"EUR\"\nexponent = 2\n";
 
 const ACCOUNTS: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 

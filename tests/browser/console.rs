@@ -165,7 +165,7 @@ fn amounts_beyond_two_to_the_fifty_three_are_exact() {
         ("#/audit", ".checks"),
     ] {
         open(&browser, &cluster.page("n1", route), shown);
-        browser.text_contains("9,007,199,254,740,993");
+        browser.text_contains("90,071,992,547,409.93");
     }
     let read = browser.run_async(
         r#"const done = arguments[arguments.length - 1];

@@ -44,7 +44,6 @@ pub(super) const FILES: &[File] = &[
     own!("icon.svg"),
     own!("json.js"),
     own!("keys.js"),
-    own!("lacking.js"),
     own!("live.js"),
     own!("main.js"),
     own!("money.js"),

@@ -1,7 +1,6 @@
 // The one stream of events of the node. Read with `fetch`, because an `EventSource` cannot send a token.
 
 import { send, url } from './api.js';
-import { HAS, poll } from './lacking.js';
 import { parse } from './json.js';
 
 const RETRY_MS = [500, 1000, 2000, 5000, 10_000];
@@ -75,7 +74,6 @@ async function follow() {
   };
   let refused = false;
   try {
-    if (!HAS.events) await poll((type, data) => (type === 'heard' ? heard() : tell(type, data)), abort.signal);
     const headers = lastId === null ? {} : { 'last-event-id': lastId };
     const answer = await send(url('v1/events'), { accept: 'text/event-stream', headers, signal: abort.signal });
     heard();

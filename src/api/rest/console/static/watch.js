@@ -1,7 +1,6 @@
 // The state of all processes, asked for again and again while the page is seen, and how fast their journals grow.
 
 import { get } from './api.js';
-import { HAS, cluster as lackingCluster } from './lacking.js';
 import * as live from './live.js';
 
 /** Every process answers in parallel within its deadline, so this is one question per process each time. */
@@ -25,9 +24,7 @@ export class Watch {
     if (this.signal.aborted || document.hidden || this.isAsking) return;
     this.isAsking = true;
     try {
-      const cluster = HAS.scope
-        ? await get('v1/cluster', { scope: 'all' }, this.signal)
-        : await lackingCluster(this.signal);
+      const cluster = await get('v1/cluster', { scope: 'all' }, this.signal);
       this.count(cluster);
       if (!this.signal.aborted) this.draw(cluster, this.rates);
     } catch (error) {
