@@ -84,7 +84,7 @@ async fn stopped_channels_are_warned_of(rest: &Rest) {
     }
     let status = printed(rest, &["status"]).await;
     assert!(
-        status.contains("warning: channel n1→n2 is stopped: "),
+        status.contains("\n- channel n1→n2 is stopped: "),
         "{status}"
     );
     let metrics = rest.get("/metrics").await.body;
