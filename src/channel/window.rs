@@ -104,12 +104,6 @@ impl Window {
         self.channel.sent.sequence
     }
 
-    /// The oldest message in memory.
-    #[must_use]
-    pub fn oldest(&self) -> Option<&Envelope> {
-        self.messages.front()
-    }
-
     /// Adds a message that is durable in the turn at `position`.
     pub fn push(&mut self, envelope: Envelope, position: Lsn) {
         self.channel.send(envelope.seq, &envelope.message, position);

@@ -147,7 +147,7 @@ impl Node {
         let closing = handle.watch_closing();
         threads.push(indexer::start(handle.store(), closing, &failures)?);
         let mut tasks = JoinSet::new();
-        health::spawn(&mut tasks, &handle, &outboxes, room, failures);
+        health::spawn(&mut tasks, &handle, room, failures);
         peers::tasks::spawn(&mut tasks, &handle, &outboxes);
         replication::spawn(&mut tasks, &handle);
         retention::spawn(&mut tasks, &handle);

@@ -67,14 +67,19 @@ pub(super) fn report(
 /// What is wrong, a sentence each.
 fn wrong(cluster: &Value, newest: Option<&Value>) -> Vec<String> {
     let list = |name: &str| cluster[name].as_array().into_iter().flatten();
-    let mut wrong: Vec<String> = list("processes").flat_map(of_process).collect();
     let currency = &cluster["currency"];
-    wrong.extend(list("channels").filter_map(|channel| of_channel(channel, currency)));
+    let channels = list("channels").filter_map(|channel| of_channel(channel, currency));
+    let channels: Vec<String> = channels.collect();
+    // Both ends warn of a channel that is stopped; it is said once.
+    let is_said = |text: &str| channels.iter().any(|sentence| sentence.contains(text));
+    let processes = list("processes").flat_map(|process| of_process(process, is_said));
+    let mut wrong: Vec<String> = processes.collect();
+    wrong.extend(channels.iter().cloned());
     wrong.extend(newest.and_then(of_snapshot));
     wrong
 }
 
-fn of_process(process: &Value) -> Vec<String> {
+fn of_process(process: &Value, is_said: impl Fn(&str) -> bool) -> Vec<String> {
     let field = |name: &str| cell(process.get(name));
     let name = format!("process {}", field("process"));
     let mut wrong = Vec::new();
@@ -86,14 +91,16 @@ fn of_process(process: &Value) -> Vec<String> {
         )),
         _ => {}
     }
-    if process["error"].is_string() {
+    if process["error"].is_string() && !is_said(&field("error")) {
         wrong.push(format!("{name}: {}", field("error")));
     }
     if process["ready"] == false {
         wrong.push(format!("{name} is not ready: {}", field("not_ready")));
     }
     let warnings = process["warnings"].as_array().into_iter().flatten();
-    wrong.extend(warnings.map(|warning| format!("{name} warns: {}", cell(Some(warning)))));
+    let warnings = warnings.map(|warning| cell(Some(warning)));
+    let warnings = warnings.filter(|warning| !is_said(warning));
+    wrong.extend(warnings.map(|warning| format!("{name} warns: {warning}")));
     wrong
 }
 
@@ -190,7 +197,8 @@ mod tests {
         let mut unready = process("n3");
         unready["ready"] = json!(false);
         unready["not_ready"] = json!("the disk is full");
-        unready["warnings"] = json!(["slow\u{1b}"]);
+        unready["warnings"] = json!(["slow\u{1b}", "channel n1→n2 is stopped: they contradict"]);
+        unready["error"] = json!("they contradict");
         let mut stopped = channel("stopped", 1);
         stopped["error"] = json!("they contradict");
         let cluster = json!({"processes": [down, unready], "channels": [channel("closed", 2), stopped],

@@ -17,15 +17,12 @@ pub(super) mod suspense;
 pub(super) mod wall;
 pub(super) mod watchdog;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::handle::Handle;
-use super::peers::outbox::Outbox;
-use crate::process::ids::ProcessId;
 use disk_space::DiskSpace;
 use failures::Failures;
 
@@ -33,7 +30,6 @@ use failures::Failures;
 pub(super) fn spawn(
     tasks: &mut JoinSet<()>,
     node: &Handle,
-    outboxes: &BTreeMap<ProcessId, Arc<Outbox>>,
     room: watch::Sender<DiskSpace>,
     failures: Failures,
 ) {
@@ -41,7 +37,7 @@ pub(super) fn spawn(
     let (parts, metrics) = (shared.parts.clone(), Arc::clone(&shared.metrics));
     tasks.spawn(disk_space_watch::watch(parts, metrics, room));
     tasks.spawn(clock_watch::watch(node.clone()));
-    tasks.spawn(standing_watch::watch(node.clone(), outboxes.clone()));
+    tasks.spawn(standing_watch::watch(node.clone()));
     exposure::spawn(tasks, node);
     let deadline = shared.config.store.commit_deadline;
     let store = Arc::clone(&shared.store);

@@ -1,7 +1,5 @@
 //! Reads the figures of peers, channels, queue and snapshots once a second.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -9,36 +7,41 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::standing::NodeFigures;
 use crate::node::handle::Handle;
 use crate::node::peers::PeerState;
-use crate::node::peers::outbox::{OldestSent, Outbox};
 use crate::process::clock::Hlc;
-use crate::process::ids::{ChannelId, ProcessId, Seq};
+use crate::process::ids::ChannelId;
 use crate::transport::link::LinkState;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps the figures up to date until the task is dropped.
-pub(super) async fn watch(handle: Handle, outboxes: BTreeMap<ProcessId, Arc<Outbox>>) {
+pub(super) async fn watch(handle: Handle) {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ages = Ages::default();
     loop {
         looks.tick().await;
         note_peers(&handle);
         note_node(&handle);
-        for (to, outbox) in &outboxes {
-            let me = &handle.config().me;
-            let channel = ChannelId {
-                from: me.clone(),
-                to: to.clone(),
-            };
-            let oldest = ages.oldest(&handle, outbox).await;
-            let now_us = handle.shared.peers.wall().wall_us();
-            let oldest_us = oldest.map(|sent| now_us.saturating_sub(sent.wall_us()));
-            let in_flight = outbox.in_flight();
-            let oldest_us = if in_flight == 0 { Some(0) } else { oldest_us };
-            let standing = &handle.shared.metrics.standing;
-            standing.outgoing(&channel, in_flight, oldest_us);
-        }
+        note_outgoing(&handle).await;
+    }
+}
+
+async fn note_outgoing(handle: &Handle) {
+    let waiting = handle.waiting().await;
+    let now_us = handle.now_us();
+    for (to, outbox) in &handle.shared.outboxes {
+        let channel = ChannelId {
+            from: handle.config().me.clone(),
+            to: to.clone(),
+        };
+        let (in_flight, oldest_us) = match waiting.get(to) {
+            Some(waiting) => {
+                let age = |sent: Hlc| now_us.saturating_sub(sent.wall_us());
+                (waiting.messages, Some(waiting.oldest.map_or(0, age)))
+            }
+            None => (outbox.in_flight(), None),
+        };
+        let standing = &handle.shared.metrics.standing;
+        standing.outgoing(&channel, in_flight, oldest_us);
     }
 }
 
@@ -66,38 +69,4 @@ fn note_node(handle: &Handle) {
         open: shared.in_progress.count(),
         last_complete_us: last_complete.map(Hlc::wall_us),
     });
-}
-
-/// When the oldest messages were sent, as far as the journal was read for it: once for each acknowledged message at most.
-#[derive(Default)]
-struct Ages(BTreeMap<ProcessId, Read>);
-
-struct Read {
-    acknowledged: Seq,
-    sent: Option<Hlc>,
-}
-
-impl Ages {
-    /// When the oldest unacknowledged message was sent; `None` if there is none, or the journal cannot be read.
-    async fn oldest(&mut self, handle: &Handle, outbox: &Arc<Outbox>) -> Option<Hlc> {
-        let acknowledged = match outbox.oldest_sent() {
-            OldestSent::None => return None,
-            OldestSent::At(sent) => return Some(sent),
-            OldestSent::Journaled { acknowledged } => acknowledged,
-        };
-        if let Some(read) = self.0.get(outbox.to())
-            && read.acknowledged == acknowledged
-        {
-            return read.sent;
-        }
-        let reader = Arc::clone(outbox);
-        let read = handle
-            .parts()
-            .worker
-            .run(move |_| Ok(reader.read_oldest_sent(acknowledged).unwrap_or_default()));
-        let sent = read.await.ok()?;
-        let read = Read { acknowledged, sent };
-        self.0.insert(outbox.to().clone(), read);
-        sent
-    }
 }

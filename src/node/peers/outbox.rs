@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::channel::window::{JournalReading, Window, WindowLimits};
 use crate::channel::{Closed, Envelope};
 use crate::node::store_worker::StoreWorker;
 use crate::process::Process;
 use crate::process::channel::{ChannelDigest, Outgoing, Waiting};
-use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId, Seq};
 use crate::store::StoreError;
 use crate::transport::Backlog;
+
+/// The longest time for reading what waits on a channel. A peer that was away may need the journal.
+const WAITING_MAX: Duration = Duration::from_millis(300);
 
 /// The durable messages of one outgoing channel.
 pub(in crate::node) struct Outbox {
@@ -27,20 +31,6 @@ pub(in crate::node) struct Outbox {
 
 /// Expires with the task that waits for the reading.
 type Asker = Weak<()>;
-
-/// When the oldest message was sent that the receiver has not acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::node) enum OldestSent {
-    /// There is none.
-    None,
-    /// In the turn of this time.
-    At(Hlc),
-    /// The message is in the journal alone; [`Outbox::read_oldest_sent`] finds it.
-    Journaled {
-        /// The newest acknowledged message.
-        acknowledged: Seq,
-    },
-}
 
 impl Outbox {
     /// The outbox of a channel in its state after a restart.
@@ -68,46 +58,13 @@ impl Outbox {
         self.window().acknowledge(seq);
     }
 
-    /// The process that receives the messages.
-    pub(in crate::node) fn to(&self) -> &ProcessId {
-        &self.to
-    }
-
     /// The number of messages that the receiver has not acknowledged.
     pub(in crate::node) fn in_flight(&self) -> u64 {
         self.window().channel().in_flight()
     }
 
-    /// When the oldest unacknowledged message was sent, as far as memory tells.
-    pub(in crate::node) fn oldest_sent(&self) -> OldestSent {
-        let window = self.window();
-        let acknowledged = window.channel().acknowledged;
-        match window.oldest() {
-            _ if window.channel().in_flight() == 0 => OldestSent::None,
-            Some(oldest) if oldest.seq <= acknowledged.next() => OldestSent::At(oldest.time),
-            _ => OldestSent::Journaled { acknowledged },
-        }
-    }
-
-    /// When the first message after `acknowledged` was sent, read from the journal; `None` if it is not in it. Blocks.
-    pub(in crate::node) fn read_oldest_sent(
-        &self,
-        acknowledged: Seq,
-    ) -> Result<Option<Hlc>, StoreError> {
-        let start = self.window().read(acknowledged).start();
-        for turn in self.worker.store().journal().turns(start) {
-            let turn = turn?;
-            let time = turn.time;
-            let mut sent = turn.into_dispatches();
-            if sent.any(|sent| sent.to == self.to && sent.seq > acknowledged) {
-                return Ok(Some(time));
-            }
-        }
-        Ok(None)
-    }
-
     /// The messages that the receiver has not made durable. Reads the journal if the oldest one is not in memory.
-    pub(in crate::node) async fn waiting(self: &Arc<Self>) -> Result<Waiting, Closed> {
+    async fn waiting(self: &Arc<Self>) -> Result<Waiting, Closed> {
         let known = self.window().waiting();
         if let Ok(waiting) = known {
             return Ok(waiting);
@@ -117,6 +74,11 @@ impl Outbox {
             known.or_else(|reading| outbox.run(reading, asker))
         })
         .await
+    }
+
+    /// The same; `None` if they cannot be read soon.
+    pub(in crate::node) async fn waiting_soon(self: &Arc<Self>) -> Option<Waiting> {
+        timeout(WAITING_MAX, self.waiting()).await.ok()?.ok()
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {

@@ -1,8 +1,9 @@
 //! The present figures of this node, for operators at any node.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use tokio::time::timeout;
+use tokio::task::JoinSet;
 
 use crate::history::vitals::{
     ChannelCondition, ChannelEnd, ReceivingEnd, SendingEnd, StoreSpace, Vitals,
@@ -14,9 +15,6 @@ use crate::process::channel::Waiting;
 use crate::process::ids::{ChannelId, Lsn, ProcessId};
 use crate::process::query::ProcessStatus;
 use crate::transport::link::LinkState;
-
-/// The longest time for reading what waits on the channels. A peer that was away may need the journal.
-const WAITING_MAX: Duration = Duration::from_millis(300);
 
 impl Handle {
     /// The present figures of this process.
@@ -38,12 +36,13 @@ impl Handle {
             outgoing: Default::default(),
             incoming: Default::default(),
         };
+        let mut waiting = self.waiting().await;
         for (to, channel) in status.outgoing {
             let end = SendingEnd {
                 end: self.end(me, &to),
                 sent: channel.sent.sequence,
                 acknowledged: channel.acknowledged,
-                waiting: self.waiting(&to).await,
+                waiting: waiting.remove(&to),
             };
             vitals.outgoing.insert(to, end);
         }
@@ -108,10 +107,14 @@ impl Handle {
         ChannelEnd { state, error }
     }
 
-    // The messages that wait on a channel; `None` if they cannot be read in time.
-    async fn waiting(&self, to: &ProcessId) -> Option<Waiting> {
-        let outbox = self.shared.outboxes.get(to)?;
-        timeout(WAITING_MAX, outbox.waiting()).await.ok()?.ok()
+    /// The messages that wait on each channel, read at once; what cannot be read soon is left out.
+    pub(in crate::node) async fn waiting(&self) -> BTreeMap<ProcessId, Waiting> {
+        let mut readings = JoinSet::new();
+        for (to, outbox) in &self.shared.outboxes {
+            let (to, outbox) = (to.clone(), Arc::clone(outbox));
+            readings.spawn(async move { Some((to, outbox.waiting_soon().await?)) });
+        }
+        readings.join_all().await.into_iter().flatten().collect()
     }
 
     async fn space(&self) -> Result<Option<StoreSpace>, Unavailable> {
