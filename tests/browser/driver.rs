@@ -11,6 +11,7 @@ use ureq::Agent;
 
 const WAIT_MAX: Duration = Duration::from_secs(20);
 const PORT_LINE: &str = "started successfully on port ";
+const STARTS_MAX: usize = 10;
 
 /// One session. Closes when dropped.
 pub(crate) struct Browser {
@@ -28,17 +29,7 @@ pub(crate) fn absent() {
 impl Browser {
     /// Opens a browser in which `name` resolves to loopback; `None` without a browser.
     pub(crate) fn open(name: &str) -> Option<Self> {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        let output = BufReader::new(driver.stdout.take().expect("it is piped"));
-        let port = output.lines().map_while(Result::ok).find_map(|line| {
-            let (_, port) = line.split_once(PORT_LINE)?;
-            port.trim_end_matches('.').parse::<u16>().ok()
-        });
+        let (driver, port) = start_driver()?;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
@@ -47,10 +38,7 @@ impl Browser {
         let profile = tempfile::tempdir().expect("a temporary directory");
         let mut browser = Self {
             agent: agent.into(),
-            session: format!(
-                "http://127.0.0.1:{}/session",
-                port.expect("it names its port")
-            ),
+            session: format!("http://127.0.0.1:{port}/session"),
             driver,
             _profile: profile,
         };
@@ -182,6 +170,32 @@ impl Browser {
             assert!(begun.elapsed() < WAIT_MAX, "no {what} in {shown}");
         }
     }
+}
+
+// The driver and its port; `None` where no driver is installed. It takes a free IPv4 port and ends if another process has that
+// port on IPv6, so it is started again.
+fn start_driver() -> Option<(Child, u16)> {
+    let mut said = Vec::new();
+    for _ in 0..STARTS_MAX {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let output = BufReader::new(driver.stdout.take().expect("it is piped"));
+        for line in output.lines().map_while(Result::ok) {
+            let port = line
+                .split_once(PORT_LINE)
+                .and_then(|(_, port)| port.trim_end_matches('.').parse().ok());
+            if let Some(port) = port {
+                return Some((driver, port));
+            }
+            said.push(line);
+        }
+        let _ended = driver.wait();
+    }
+    unreachable!("the driver did not start {STARTS_MAX} times: {said:#?}")
 }
 
 impl Drop for Browser {
