@@ -84,8 +84,8 @@ pub(in crate::node) async fn watch(handle: Handle) {
             tracing::warn!(peers, "the wall clock was set and is followed again");
         }
         let me = &handle.config().me;
-        let is_told = |process: &ProcessId| told.iter().any(|(peer, _)| peer == process);
-        clock.forget_but(|process| process == me || is_told(process));
+        let told_of = told.iter().map(|(peer, _)| peer);
+        clock.forget_but(&told_of.chain([me]).collect());
         let skews = told
             .into_iter()
             .map(|(peer, clocks)| (peer, clock.skew_of(clocks)));

@@ -1,7 +1,7 @@
 //! The clock of a node, which labels turns, and the warnings about wrong clocks. The rules are in `process/wall.rs`;
 //! `clock_watch` compares the clock with those of the peers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -235,8 +235,8 @@ impl Clock {
     }
 
     // Drops the differences of processes that are down; their clocks are unknown.
-    pub(super) fn forget_but(&self, is_known: impl Fn(&ProcessId) -> bool) {
-        self.skewed().retain(|process, _| is_known(process));
+    pub(super) fn forget_but(&self, known: &BTreeSet<&ProcessId>) {
+        self.skewed().retain(|process, _| known.contains(process));
     }
 
     /// The clocks that are further away than is followed, each as a sentence.

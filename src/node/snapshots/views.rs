@@ -226,3 +226,77 @@ impl SnapshotView {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::history::global::Completeness;
+    use crate::node::fixture::{Fixture, process};
+    use crate::process::clock::Lamport;
+    use crate::process::decision::Actor;
+
+    const SNAPSHOTS: usize = 64;
+
+    // Without this, a node that deletes while a client lists by pin stops for good: it answers nothing and cannot be ended.
+    #[tokio::test]
+    async fn lists_by_pin_go_on_beside_pins_and_deletions() {
+        let fixture = Fixture::new();
+        let store = Arc::clone(fixture.parts.worker.store());
+        let ids: Vec<SnapshotId> = (1..)
+            .take(SNAPSHOTS)
+            .map(|start| {
+                let id = SnapshotId::parse(&format!("s{start}")).expect("a valid id");
+                let (time, clock) = (Hlc::at(start), Lamport(start));
+                let mut state = GlobalState::begun(id.clone(), process("p"), time, clock);
+                (state.revision, state.completeness) = (1, Completeness::Complete);
+                store.history().publish(&state).expect("it is written");
+                id
+            })
+            .collect();
+        let (ended, ends) = mpsc::channel();
+        // Not joined: in a deadlock neither would end.
+        std::thread::spawn({
+            let store = Arc::clone(&store);
+            move || {
+                let retention = store.retention();
+                for (id, start) in ids.iter().zip(1..) {
+                    let actor = Actor::default();
+                    let pinned =
+                        retention.pin(id, start % 2 == 0, &process("p"), actor, Hlc::at(start));
+                    pinned.expect("it is written");
+                    retention
+                        .delete(std::slice::from_ref(id))
+                        .expect("it is written");
+                }
+                ended.send(())
+            }
+        });
+        let list = |pinned| {
+            let filter = SnapshotFilter {
+                pinned: Some(pinned),
+                limit: 1000,
+                ..SnapshotFilter::default()
+            };
+            filter
+                .page(&store, Vec::new())
+                .expect("it is readable")
+                .views
+                .len()
+        };
+        let begun = std::time::Instant::now();
+        let mut lists = 0;
+        while ends.try_recv().is_err() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "after {lists} lists"
+            );
+            list(true);
+            list(false);
+            lists += 2;
+        }
+        assert_eq!((list(true), list(false)), (SNAPSHOTS / 2, 0));
+    }
+}

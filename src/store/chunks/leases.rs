@@ -100,7 +100,8 @@ impl Leases {
         }
     }
 
-    /// Calls `remove` with those of these chunks that were not touched. Touching blocks until it returns.
+    /// Calls `remove` with those of these chunks that were not touched. Touching blocks until it returns, so `remove` may lock
+    /// nothing that is held while a chunk is touched.
     pub(in crate::store) fn unless_touched<T>(
         &self,
         mut chunks: Vec<Hash>,

@@ -1,7 +1,7 @@
 //! The in-memory index of the history: every revision in the order of arrival, and the newest revision of each snapshot
 //! by start and by id. Entries are kept small.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::BuildHasher;
 use std::ops::Bound;
 
@@ -431,8 +431,8 @@ impl Index {
         found.map(|(place, _)| place)
     }
 
-    /// The snapshots beyond these limits, oldest first.
-    pub(super) fn due(&self, limits: &Limits, is_pinned: impl Fn(&SnapshotId) -> bool) -> Vec<Due> {
+    /// The unpinned snapshots beyond these limits, oldest first.
+    pub(super) fn due(&self, limits: &Limits, pinned: &HashSet<SnapshotId>) -> Vec<Due> {
         let newest = self.newest_complete();
         let is_old = |start: &Hlc| limits.began.is_some_and(|began| *start < began);
         let over = limits
@@ -442,7 +442,7 @@ impl Index {
         let due = oldest_first
             .take_while(|(place, ((start, _), _))| *place < over || is_old(start))
             .map(|(_, ((_, snapshot), number))| (snapshot, self.line(*number)))
-            .filter(|(snapshot, _)| newest != Some(snapshot) && !is_pinned(snapshot));
+            .filter(|(snapshot, _)| newest != Some(snapshot) && !pinned.contains(*snapshot));
         let due = due.map(|(snapshot, line)| Due {
             snapshot: snapshot.clone(),
             initiator: line.initiator,

@@ -25,6 +25,10 @@ use crate::process::ids::{Hash, ProcessId, SnapshotId};
 pub(super) use blocks::RevisionBlocks;
 pub use damage::Unreadable;
 
+/// The fewest and the most summaries that are copied together for a list.
+const LINES_MIN: usize = 16;
+const LINES_MAX: usize = 256;
+
 /// The history of the cluster as this store has it.
 #[derive(Clone, Copy)]
 pub struct History<'a> {
@@ -248,7 +252,8 @@ impl History<'_> {
         Ok(page)
     }
 
-    /// The newest matching published snapshots before a position, newest first.
+    /// The newest matching published snapshots before a position, newest first. `wanted` is called while no lock is held, so
+    /// it may ask the store.
     #[must_use]
     pub fn lines(
         self,
@@ -256,11 +261,22 @@ impl History<'_> {
         limit: usize,
         wanted: impl Fn(&(Hlc, SnapshotId), &SnapshotSummary) -> bool,
     ) -> Vec<((Hlc, SnapshotId), SnapshotSummary)> {
-        let index = self.store.history.index();
-        let older = index.before(before);
-        let wanted = older.filter(|(place, line)| wanted(place, line));
-        let copy = |(place, line): (&(Hlc, SnapshotId), SnapshotSummary)| (place.clone(), line);
-        wanted.take(limit).map(copy).collect()
+        let mut found = Vec::new();
+        let mut before = before.cloned();
+        while found.len() < limit {
+            let left = limit - found.len();
+            let together = left.clamp(LINES_MIN, LINES_MAX);
+            let lines = self.store.history.lines_before(before.as_ref(), together);
+            let Some((last, _)) = lines.last() else {
+                break;
+            };
+            before = Some(last.clone());
+            let wanted = lines
+                .into_iter()
+                .filter(|(place, line)| wanted(place, line));
+            found.extend(wanted.take(left));
+        }
+        found
     }
 
     /// The newest published snapshots before a position that may contain a state recorded at or before an instant,

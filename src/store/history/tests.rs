@@ -1,5 +1,8 @@
 //! Which revisions are listed, and that published revisions do not change.
 
+use std::sync::mpsc;
+use std::time::Duration;
+
 use super::index::{Index, Noted};
 use super::*;
 use crate::history::global::Completeness;
@@ -131,6 +134,32 @@ fn a_page_is_full_although_some_of_it_is_deleted_meanwhile() {
     assert_eq!(page(None), ["s9", "s7", "s5"]);
     assert_eq!(page(Some(&states[4])), ["s4", "s3", "s2"]);
     assert_eq!(page(Some(&states[1])), ["s1"]);
+}
+
+// Without this a list by pin and a deletion wait for each other, and the node answers nothing any more.
+#[test]
+fn a_filter_may_ask_the_store_while_another_thread_deletes() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let me = ProcessId::parse("p").expect("a valid id");
+    let store = Store::open(dir.path(), "demo", &me).expect("a new store");
+    for start in 1..=3 {
+        published(&store, &format!("s{start}"), start);
+    }
+    let (ended, ends) = mpsc::channel();
+    let kept = std::thread::scope(|scope| {
+        store.history().lines(None, 2, |(_, snapshot), _| {
+            let (store, ended) = (&store, ended.clone());
+            let oldest = SnapshotId::parse("s1").expect("a valid id");
+            scope.spawn(move || ended.send(store.retention().delete(&[oldest])));
+            let deleted = ends.recv_timeout(Duration::from_secs(20));
+            let deleted = deleted.expect("the deletion does not wait for the list");
+            deleted.expect("it is written");
+            !store.retention().is_pinned(snapshot)
+        })
+    });
+    let kept: Vec<_> = kept.iter().map(|((_, id), _)| id.to_string()).collect();
+    assert_eq!(kept, ["s3", "s2"]);
+    assert_eq!(listed(&store), ["s3", "s2"], "the oldest is deleted");
 }
 
 // Without this every request about a process that is down copies the list of the whole history.

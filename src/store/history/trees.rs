@@ -1,11 +1,12 @@
 //! The stored history: revisions, individually or packed, parts of this process, and the index of both in memory.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::blocks::RevisionBlocks;
 use super::head::BlockHead;
 use super::index::{Index, Noted, PackedIn};
-use super::{Due, Limits, Published, decode};
+use super::{Due, Limits, Published, SnapshotSummary, decode};
 use crate::history::global::GlobalState;
 use crate::history::known::RevisionArrival;
 use crate::process::clock::Hlc;
@@ -28,6 +29,7 @@ pub(in crate::store) struct HistoryTrees {
     /// Revisions packed into blocks.
     pub(super) blocks: RevisionBlocks,
     pub(super) parts: sled::Tree,
+    /// While it is held nothing else is locked and no function of a caller is called.
     pub(super) index: Mutex<Index>,
     /// Blocks with no listed revisions.
     pub(super) unlisted: Vec<u32>,
@@ -266,13 +268,22 @@ impl HistoryTrees {
         self.index().newest(snapshot).is_some()
     }
 
-    /// The start of the oldest matching snapshot.
-    pub(in crate::store) fn oldest_of(
+    /// The newest snapshots before a position, newest first.
+    pub(super) fn lines_before(
         &self,
-        is_wanted: impl Fn(&SnapshotId) -> bool,
-    ) -> Option<Hlc> {
+        before: Option<&(Hlc, SnapshotId)>,
+        limit: usize,
+    ) -> Vec<((Hlc, SnapshotId), SnapshotSummary)> {
         let index = self.index();
-        let oldest = index.places().find(|(_, snapshot)| is_wanted(snapshot));
+        let older = index.before(before).take(limit);
+        older.map(|(place, line)| (place.clone(), line)).collect()
+    }
+
+    /// The start of the oldest snapshot that is not one of these.
+    pub(in crate::store) fn oldest_but(&self, pinned: &HashSet<SnapshotId>) -> Option<Hlc> {
+        let index = self.index();
+        let mut oldest_first = index.places();
+        let oldest = oldest_first.find(|(_, snapshot)| !pinned.contains(snapshot));
         oldest.map(|(start, _)| *start)
     }
 
@@ -283,13 +294,9 @@ impl HistoryTrees {
         starts.find(|start| Some(*start) > instant)
     }
 
-    /// The snapshots beyond these limits, oldest first.
-    pub(in crate::store) fn due(
-        &self,
-        limits: &Limits,
-        is_pinned: impl Fn(&SnapshotId) -> bool,
-    ) -> Vec<Due> {
-        self.index().due(limits, is_pinned)
+    /// The unpinned snapshots beyond these limits, oldest first.
+    pub(in crate::store) fn due(&self, limits: &Limits, pinned: &HashSet<SnapshotId>) -> Vec<Due> {
+        self.index().due(limits, pinned)
     }
 
     /// Removes a snapshot from the list; returns its start.

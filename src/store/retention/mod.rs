@@ -31,6 +31,7 @@ use pin::RetentionEntry;
 /// The retention data of all snapshots; also cached in memory.
 pub(super) struct RetentionTree {
     tree: sled::Tree,
+    /// Locked before the leases and before the index of the history, never while one of these is held.
     marks: Mutex<Marks>,
 }
 
@@ -99,7 +100,8 @@ impl RetentionTree {
         Ok(())
     }
 
-    fn get<T>(&self, snapshot: &SnapshotId, seen: impl Fn(&RetentionEntry) -> T) -> Option<T> {
+    // `seen` captures nothing: a lock that it could take would be taken out of order.
+    fn get<T>(&self, snapshot: &SnapshotId, seen: fn(&RetentionEntry) -> T) -> Option<T> {
         self.marks().kept.get(snapshot).map(seen)
     }
 }
@@ -254,10 +256,7 @@ impl Retention<'_> {
     /// The start of the oldest unpinned snapshot of the history.
     #[must_use]
     pub fn oldest_unpinned(self) -> Option<Hlc> {
-        let pinned = self.pinned();
-        self.store
-            .history
-            .oldest_of(|snapshot| !pinned.contains(snapshot))
+        self.store.history.oldest_but(&self.pinned())
     }
 
     pub(super) fn pinned(self) -> HashSet<SnapshotId> {
@@ -268,10 +267,7 @@ impl Retention<'_> {
     /// must check whether a partial one is still being collected.
     #[must_use]
     pub fn due(self, limits: &Limits) -> Vec<Due> {
-        let pinned = self.pinned();
-        self.store
-            .history
-            .due(limits, |snapshot| pinned.contains(snapshot))
+        self.store.history.due(limits, &self.pinned())
     }
 
     /// Leases a snapshot to a reader. While the lease is held, for at most [`READING_MAX`](super::READING_MAX), the

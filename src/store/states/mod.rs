@@ -137,8 +137,8 @@ impl StateTree {
 
     /// The state recorded at this cut, unless it is left over from an earlier start and recovery has skipped it.
     pub(super) fn written(&self, cut: Lsn) -> Result<Option<StoredState>, StoreError> {
-        match *self.newest() {
-            Some((newest, _)) if cut <= newest => self.get(cut),
+        match self.newest_cut() {
+            Some(newest) if cut <= newest => self.get(cut),
             _ => Ok(None),
         }
     }
