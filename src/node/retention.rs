@@ -200,19 +200,19 @@ impl Retention {
             claims.extend(claimed);
             is_claimed
         });
-        let (oldest, told) = (going.first().cloned(), going.clone());
+        let in_progress = Arc::clone(&self.in_progress);
         let deleted = self.parts.worker.run(move |store| {
             let _claims = claims;
-            store.retention().delete(&going)
+            let deleted = store.retention().delete(&going)?;
+            // While they are claimed none of them can come back: its arrival is told after its deletion.
+            in_progress.deleted(&deleted);
+            Ok(deleted)
         });
         let deleted = deleted.await?;
-        if deleted > 0 {
-            self.in_progress.deleted(told);
+        if let Some(oldest) = deleted.first() {
+            tracing::info!(deleted = deleted.len(), %oldest, "deleted snapshots from the history");
         }
-        if let Some(oldest) = oldest.filter(|_| deleted > 0) {
-            tracing::info!(deleted, %oldest, "deleted snapshots from the history");
-        }
-        Ok(deleted)
+        Ok(deleted.len())
     }
 
     // Whether this process's part is stored, or does not exist, or can never be finished.

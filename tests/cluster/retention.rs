@@ -145,7 +145,7 @@ pub(crate) async fn deleted(cluster: &Cluster, at: &str, id: &str) {
     until(&format!("{id} deleted at {at}"), async || {
         let store = cluster.handle(at).store();
         let deleted = store.retention().delete(std::slice::from_ref(&snapshot));
-        (deleted.expect("there is room") == 1).then_some(())
+        (deleted.expect("there is room").len() == 1).then_some(())
     })
     .await;
 }

@@ -90,8 +90,8 @@ impl InProgress {
     }
 
     /// Tells the watchers of the node that these snapshots were deleted.
-    pub(in crate::node) fn deleted(&self, snapshots: Vec<SnapshotId>) {
-        for snapshot in snapshots {
+    pub(in crate::node) fn deleted(&self, snapshots: &[SnapshotId]) {
+        for snapshot in snapshots.iter().cloned() {
             self.events.feed.push(NodeEvent::SnapshotDeleted(snapshot));
         }
     }

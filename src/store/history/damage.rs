@@ -359,7 +359,7 @@ mod tests {
         let damaged = sample.states[..64].iter();
         let damaged: Vec<_> = damaged.map(|(state, _)| state.snapshot.clone()).collect();
         let deleted = store.retention().delete(&damaged);
-        assert_eq!(deleted.expect("there is room"), 64);
+        assert_eq!(deleted.expect("there is room"), damaged);
         let swept = store.retention().sweep(|| true).expect("all can be read");
         assert!(swept.expect("it has come to its end").deleted > 1);
         assert_eq!(store.history().unreadable(), Unreadable::default());

@@ -279,17 +279,17 @@ impl Retention<'_> {
     }
 
     /// Deletes snapshots: every revision, then the part of this process. Snapshots that were pinned meanwhile or are
-    /// being read are kept. Returns the number deleted.
+    /// being read are kept. Returns those that are deleted.
     ///
     /// The deletion marks are durable first, so that the next opening completes an interrupted deletion and a
     /// half-deleted snapshot is never taken for whole. The chunks are left to [`Self::sweep`].
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn delete(self, snapshots: &[SnapshotId]) -> Result<usize, StoreError> {
+    pub fn delete(self, snapshots: &[SnapshotId]) -> Result<Vec<SnapshotId>, StoreError> {
         // During a backup they are kept; they stay due.
         let Some(_deleting) = self.store.standstill.deleting() else {
-            return Ok(0);
+            return Ok(Vec::new());
         };
         let mut going = Vec::new();
         for snapshot in snapshots {
@@ -306,7 +306,7 @@ impl Retention<'_> {
             going.push(snapshot.clone());
         }
         self.delete_marked(&going)?;
-        Ok(going.len())
+        Ok(going)
     }
 
     // Completes deletions that a crash has interrupted.

@@ -258,7 +258,7 @@ impl StoreContract for RealStore {
             .store()
             .retention()
             .delete(std::slice::from_ref(snapshot));
-        deleted.expect("the disk has room") == 1
+        deleted.expect("the disk has room").len() == 1
     }
 
     fn is_deleted(&self, snapshot: &SnapshotId) -> bool {
