@@ -6,7 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
-use snapledger::history::diagram::excerpt::{Collector, Excerpt, ExcerptQuery};
+use snapledger::history::diagram::excerpt::{
+    Collector, Direction, Excerpt, ExcerptQuery, MessageEnd, SeqRange, Window,
+};
 use snapledger::history::diagram::{self, Arrow, Crossing, JournalAnswer, Sources};
 use snapledger::history::global::GlobalState;
 use snapledger::history::part::{Closing, Part, RecordedChannel, RecordedState};
@@ -14,6 +16,7 @@ use snapledger::picture::Picture;
 use snapledger::process::channel::Flow;
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::ids::{ChannelId, Hash, Lsn, ProcessId, Seq, SnapshotId};
+use snapledger::process::message::{Body, Marker, Message};
 use snapledger::process::record::{Record, Turn};
 use snapledger::simulate::{Delays, Diagram, Report, Scenario, Source, run};
 
@@ -222,11 +225,15 @@ fn closed_by(from: &ProcessId, turn: &Turn) -> RecordedChannel {
 
 // As a store reads its journal.
 fn excerpt(journal: &[Turn], query: &ExcerptQuery) -> Excerpt {
-    let cut = query.cut.as_ref().expect("it has a part").position;
+    let before = journal
+        .iter()
+        .take_while(|turn| turn.time < query.window.from);
+    let beginning = before.last().map_or(Lsn(0), |turn| turn.position);
+    let cut = query.cut.as_ref().map_or(beginning, |cut| cut.position);
     let mut forward = Collector::forward(query);
     let mut later = journal.iter().filter(|turn| turn.position > cut);
     let _over = later.try_for_each(|turn| forward.take(turn));
-    let mut backward = Collector::backward(query);
+    let mut backward = Collector::backward(query, &forward);
     let mut earlier = journal.iter().rev().filter(|turn| turn.position <= cut);
     let _over = earlier.try_for_each(|turn| backward.take(turn));
     Excerpt {
@@ -236,12 +243,33 @@ fn excerpt(journal: &[Turn], query: &ExcerptQuery) -> Excerpt {
     }
 }
 
+// As a node reads them: the newest of each channel, at most `limit` together.
+fn newest(state: &GlobalState, crossing: Vec<Crossing>, limit: usize) -> Vec<Crossing> {
+    let mut channels = BTreeMap::<ChannelId, Vec<Crossing>>::new();
+    for one in crossing {
+        channels.entry(one.channel.clone()).or_default().push(one);
+    }
+    let claims: Vec<u64> = channels.values().map(|of| of.len() as u64).collect();
+    let shares = diagram::shares(&claims, limit as u64);
+    let named = state.parts.values().flat_map(|part| &part.channels);
+    assert_eq!(
+        named.map(RecordedChannel::messages).sum::<u64>(),
+        claims.iter().sum::<u64>()
+    );
+    let shown = channels
+        .into_values()
+        .zip(shares)
+        .flat_map(|(mut of, share)| of.split_off(of.len() - share as usize));
+    shown.collect()
+}
+
 fn drawn_diagram(
     case: &Case,
     limit: usize,
     around_us: u64,
 ) -> (GlobalState, diagram::Diagram, Vec<Crossing>) {
     let (state, channels, crossing, journals) = recorded_run(case);
+    let crossing = newest(&state, crossing, limit);
     let window = diagram::window(&state, around_us, around_us);
     let processes: BTreeSet<ProcessId> = journals.keys().cloned().collect();
     let queries = diagram::queries(&state, &processes, window, &crossing, limit);
@@ -254,6 +282,7 @@ fn drawn_diagram(
         channels,
         window,
         crossing: crossing.clone(),
+        unread: BTreeSet::new(),
         journals: journals.collect(),
         limit,
     });
@@ -308,11 +337,104 @@ proptest! {
         limit in 1usize..12,
     ) {
         let (_, whole, recorded) = drawn_diagram(&case, 10_000, 1000);
-        let (_, found, _) = drawn_diagram(&case, limit, 1000);
+        let (_, found, given) = drawn_diagram(&case, limit, 1000);
         prop_assert!(found.messages.len() <= limit);
-        let crossing = found.messages.iter().filter(|arrow| arrow.crosses).count();
-        prop_assert_eq!(crossing, recorded.len().min(limit));
+        let crossing = || found.messages.iter().filter(|arrow| arrow.crosses);
+        prop_assert_eq!(crossing().count(), recorded.len().min(limit));
+        // Without this a long channel displaces the short ones, and messages have no times although every journal is whole.
+        let name = |channel: &ChannelId, seq| (channel.clone(), seq);
+        let shown: BTreeSet<_> = crossing().map(|one| name(&one.channel, one.seq)).collect();
+        let given: BTreeSet<_> = given.iter().map(|one| name(&one.channel, one.seq)).collect();
+        prop_assert_eq!(shown, given);
+        for arrow in crossing() {
+            prop_assert!(arrow.sent.is_some() && arrow.delivered.is_some(), "{:?}", arrow);
+        }
         prop_assert_eq!(found.is_truncated, whole.messages.len() > limit);
+        prop_assert!((recorded.len()..=whole.messages.len()).contains(&found.messages_total));
+    }
+
+    // Without this the messages sent by a process that recorded nothing have no time, and the diagram claims to be cut short.
+    #[test]
+    fn what_a_process_without_a_part_sent_is_found_on_both_sides_of_the_window(
+        case in case(),
+        from in any::<prop::sample::Index>(),
+    ) {
+        let (state, _, crossing, journals) = recorded_run(&case);
+        for (process, journal) in &journals {
+            let from = journal[from.index(journal.len())].time;
+            let window = Window { from, to: journal[journal.len() - 1].time };
+            let mut alone = state.clone();
+            alone.parts.remove(process);
+            let processes = BTreeSet::from([process.clone()]);
+            let queries = diagram::queries(&alone, &processes, window, &crossing, 10_000);
+            let query = &queries[process];
+            prop_assert!(query.cut.is_none());
+            let found = excerpt(journal, query);
+            prop_assert!(!found.is_truncated);
+            for one in crossing.iter().filter(|one| one.channel.from == *process) {
+                let is_it = |end: &&MessageEnd| {
+                    let MessageEnd { other, direction, seq, .. } = end;
+                    (other, *direction, *seq) == (&one.channel.to, Direction::Sent, one.seq)
+                };
+                prop_assert_eq!(found.ends.iter().filter(is_it).count(), 1, "{:?}", one);
+            }
+        }
+    }
+}
+
+// Without this a process without a part reads its whole journal backward for messages that it sent later.
+#[test]
+fn what_was_found_behind_the_beginning_is_not_looked_for_before_it() {
+    let [me, other] = ["p", "q"].map(|id| ProcessId::parse(id).expect("a valid id"));
+    let sent = |seq| Record::Sent {
+        to: other.clone(),
+        seq: Seq(seq),
+        message: Message {
+            clock: Lamport(seq),
+            body: Body::from(Marker {
+                snapshot: SnapshotId::parse("other").expect("a valid id"),
+                initiator: me.clone(),
+            }),
+        },
+    };
+    let turn = |position, records| Turn {
+        position: Lsn(position),
+        time: Hlc::at(position),
+        clock: Lamport(position),
+        records,
+    };
+    let journal: Vec<Turn> = (1..=9).map(|at| turn(at, vec![sent(at)])).collect();
+    let range = |first, last| SeqRange {
+        first: Seq(first),
+        last: Seq(last),
+    };
+    for (wanted, turns_before) in [(range(6, 8), 0), (range(5, 5), 0), (range(3, 7), 2)] {
+        let query = ExcerptQuery {
+            window: Window {
+                from: Hlc::at(5),
+                to: Hlc::at(8),
+            },
+            sent: BTreeMap::from([(other.clone(), wanted)]),
+            ..ExcerptQuery::default()
+        };
+        let mut forward = Collector::forward(&query);
+        let _over = journal[4..].iter().try_for_each(|turn| forward.take(turn));
+        let mut backward = Collector::backward(&query, &forward);
+        let mut read = 0;
+        let _over = journal[..4].iter().rev().try_for_each(|turn| {
+            let flow = backward.take(turn);
+            read += usize::from(!backward.ends.is_empty() || flow.is_continue());
+            flow
+        });
+        assert_eq!(read, turns_before, "{wanted:?}");
+        let mut found: Vec<u64> = forward
+            .ends
+            .iter()
+            .chain(&backward.ends)
+            .map(|end| end.seq.0)
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, (wanted.first.0..=wanted.last.0).collect::<Vec<_>>());
     }
 }
 

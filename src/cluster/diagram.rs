@@ -32,7 +32,7 @@ pub(crate) async fn of(
     query: DiagramQuery,
 ) -> Result<Diagram, QueryError> {
     let state = view.state.clone();
-    let crossing = handle
+    let (crossing, unread) = handle
         .store_worker()
         .look_up(move |store| recorded(store, &state, query.limit))
         .await?;
@@ -51,19 +51,25 @@ pub(crate) async fn of(
         channels: topology.channels().collect(),
         window,
         crossing,
+        unread,
         journals,
         limit: query.limit,
     }))
 }
 
-// The newest recorded messages of each channel, at most `limit` together. Those of a channel are in order.
-fn recorded(store: &Store, state: &GlobalState, limit: usize) -> Result<Vec<Crossing>, StoreError> {
+// The newest recorded messages of each channel, at most `limit` together, and the channels whose messages are still being
+// fetched. Those of a channel are in order.
+fn recorded(
+    store: &Store,
+    state: &GlobalState,
+    limit: usize,
+) -> Result<(Vec<Crossing>, BTreeSet<ChannelId>), StoreError> {
     let parts = state.parts.values();
     let channels = parts.flat_map(|part| part.channels.iter().map(move |one| (part, one)));
     let channels: Vec<_> = channels.collect();
     let claims: Vec<_> = channels.iter().map(|(_, one)| one.messages()).collect();
     let shares = diagram::shares(&claims, limit as u64);
-    let mut crossing = Vec::new();
+    let (mut crossing, mut unread) = (Vec::new(), BTreeSet::new());
     for ((part, channel), share) in channels.into_iter().zip(shares) {
         let share = usize::try_from(share).unwrap_or(usize::MAX);
         let ends = ChannelId {
@@ -71,8 +77,10 @@ fn recorded(store: &Store, state: &GlobalState, limit: usize) -> Result<Vec<Cros
             to: part.process.clone(),
         };
         let messages = match store.chunks().newest_messages(channel, share) {
-            // They are still being fetched.
-            Err(StoreError::Damaged { .. }) if state.revision == 0 => continue,
+            Err(StoreError::Damaged { .. }) if state.revision == 0 => {
+                unread.insert(ends);
+                continue;
+            }
             messages => messages?,
         };
         for recorded in messages {
@@ -83,7 +91,7 @@ fn recorded(store: &Store, state: &GlobalState, limit: usize) -> Result<Vec<Cros
             });
         }
     }
-    Ok(crossing)
+    Ok((crossing, unread))
 }
 
 async fn journals(

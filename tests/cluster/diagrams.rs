@@ -292,7 +292,7 @@ async fn an_old_snapshot_keeps_its_cut_when_the_journals_are_gone() {
             .all(|one| one["sent_at"].is_null())
     );
 
-    // A node that did not assemble it says the same, also after a restart, and whoever does not answer is named.
+    // A node that did not assemble it says the same, also after a restart, and a process that does not answer is named.
     cluster.stop_all().await;
     cluster.start("n2").await;
     let n2 = cluster.rest("n2");

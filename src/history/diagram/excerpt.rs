@@ -132,9 +132,11 @@ pub struct Excerpt {
 #[derive(Debug)]
 pub struct Collector<'a> {
     query: &'a ExcerptQuery,
-    direction: Direction,
-    /// The ranges of the wanted direction that may still have ends.
-    pending: BTreeMap<&'a ProcessId, SeqRange>,
+    way: Way,
+    /// The wanted ranges that may still have ends on this way.
+    pending: Pending<'a>,
+    /// The first sequence number sent to each destination of a wanted range.
+    sent_from: BTreeMap<ProcessId, Seq>,
     room: usize,
     /// What was found, in the order of reading.
     pub ends: Vec<MessageEnd>,
@@ -142,28 +144,74 @@ pub struct Collector<'a> {
     pub is_full: bool,
 }
 
+#[derive(Debug, Default)]
+struct Pending<'a> {
+    sent: BTreeMap<&'a ProcessId, SeqRange>,
+    delivered: BTreeMap<&'a ProcessId, SeqRange>,
+}
+
+impl<'a> Pending<'a> {
+    fn is_empty(&self) -> bool {
+        self.sent.is_empty() && self.delivered.is_empty()
+    }
+
+    fn of(&mut self, direction: Direction) -> &mut BTreeMap<&'a ProcessId, SeqRange> {
+        match direction {
+            Direction::Sent => &mut self.sent,
+            Direction::Delivered => &mut self.delivered,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Forward,
+    Backward,
+}
+
 impl<'a> Collector<'a> {
-    /// For the turns behind the cut, which delivered its recorded messages.
+    /// For the turns behind the cut, which delivered its recorded messages. Without a cut, also the turns that sent messages
+    /// recorded elsewhere may be among them.
     #[must_use]
     pub fn forward(query: &'a ExcerptQuery) -> Self {
-        Self::new(query, Direction::Delivered, query.limit.div_ceil(2))
+        let sent = match query.cut {
+            Some(_) => BTreeMap::new(),
+            None => wanted(&query.sent),
+        };
+        let delivered = wanted(&query.delivered);
+        Self::new(query, Way::Forward, Pending { sent, delivered })
     }
 
-    /// For the turns before the cut, newest first, which sent the messages that were recorded elsewhere.
+    /// For the turns before the cut, newest first, which sent the messages that were recorded elsewhere. `forward` has read the
+    /// later turns: what was sent by them is not looked for.
     #[must_use]
-    pub fn backward(query: &'a ExcerptQuery) -> Self {
-        Self::new(query, Direction::Sent, query.limit / 2)
+    pub fn backward(query: &'a ExcerptQuery, forward: &Self) -> Self {
+        let mut sent = wanted(&query.sent);
+        sent.retain(|to, range| match forward.sent_from.get(*to) {
+            Some(Seq(0 | 1)) => false,
+            Some(first) => {
+                range.last = range.last.min(Seq(first.0 - 1));
+                range.first <= range.last
+            }
+            None => true,
+        });
+        let pending = Pending {
+            sent,
+            ..Pending::default()
+        };
+        Self::new(query, Way::Backward, pending)
     }
 
-    fn new(query: &'a ExcerptQuery, direction: Direction, room: usize) -> Self {
-        let wanted = match direction {
-            Direction::Sent => &query.sent,
-            Direction::Delivered => &query.delivered,
+    fn new(query: &'a ExcerptQuery, way: Way, pending: Pending<'a>) -> Self {
+        let room = match way {
+            Way::Forward => query.limit.div_ceil(2),
+            Way::Backward => query.limit / 2,
         };
         Self {
             query,
-            direction,
-            pending: wanted.iter().map(|(id, range)| (id, *range)).collect(),
+            way,
+            pending,
+            sent_from: BTreeMap::new(),
             room,
             ends: Vec::new(),
             is_full: false,
@@ -173,9 +221,9 @@ impl<'a> Collector<'a> {
     /// Takes the ends of a turn; breaks if no further turn can have any.
     pub fn take(&mut self, turn: &Turn) -> ControlFlow<()> {
         let window = self.query.window;
-        let is_past = match self.direction {
-            Direction::Sent => turn.time < window.from,
-            Direction::Delivered => turn.time > window.to,
+        let is_past = match self.way {
+            Way::Backward => turn.time < window.from,
+            Way::Forward => turn.time > window.to,
         };
         let is_over = |collector: &Self| is_past || collector.is_full;
         if is_over(self) && self.pending.is_empty() {
@@ -186,9 +234,9 @@ impl<'a> Collector<'a> {
             time: turn.time,
         };
         // Within a turn, sequence numbers ascend; backward the last record is the nearest to the cut.
-        match self.direction {
-            Direction::Delivered => turn.records.iter().for_each(|one| self.record(place, one)),
-            Direction::Sent => {
+        match self.way {
+            Way::Forward => turn.records.iter().for_each(|one| self.record(place, one)),
+            Way::Backward => {
                 let records = turn.records.iter().rev();
                 records.for_each(|one| self.record(place, one));
             }
@@ -212,6 +260,12 @@ impl<'a> Collector<'a> {
         } else {
             return;
         };
+        if self.way == Way::Forward
+            && direction == Direction::Sent
+            && self.query.sent.contains_key(other)
+        {
+            self.sent_from.entry(other.clone()).or_insert(seq);
+        }
         if !self.is_wanted(other, direction, seq) {
             if !self.query.window.contains(place.time) {
                 return;
@@ -232,19 +286,21 @@ impl<'a> Collector<'a> {
     }
 
     fn is_wanted(&mut self, other: &ProcessId, direction: Direction, seq: Seq) -> bool {
-        if direction != self.direction {
-            return false;
-        }
-        let Some(range) = self.pending.get(other).copied() else {
+        let pending = self.pending.of(direction);
+        let Some(range) = pending.get(other).copied() else {
             return false;
         };
-        let is_over = match direction {
-            Direction::Sent => seq <= range.first,
-            Direction::Delivered => seq >= range.last,
+        let is_over = match self.way {
+            Way::Backward => seq <= range.first,
+            Way::Forward => seq >= range.last,
         };
         if is_over {
-            self.pending.remove(other);
+            pending.remove(other);
         }
         range.contains(seq)
     }
+}
+
+fn wanted(ranges: &BTreeMap<ProcessId, SeqRange>) -> BTreeMap<&ProcessId, SeqRange> {
+    ranges.iter().map(|(id, range)| (id, *range)).collect()
 }

@@ -29,7 +29,7 @@ pub struct Diagram {
     pub channels: Vec<Recording>,
     /// The messages, by channel and sequence number.
     pub messages: Vec<Arrow>,
-    /// The messages that were found, also beyond the limit.
+    /// The recorded messages and the others that were found, also beyond the limit.
     pub messages_total: usize,
     /// Whether messages of the window are left out, or some were not searched for to the end.
     pub is_truncated: bool,
@@ -216,6 +216,8 @@ pub struct Sources<'a> {
     pub window: Window,
     /// The recorded messages, by channel in order; not all, if there are more than the limit.
     pub crossing: Vec<Crossing>,
+    /// The recorded channels whose messages could not be read; what the journals know of them is shown.
+    pub unread: BTreeSet<ChannelId>,
     /// The answers about the journals.
     pub journals: BTreeMap<ProcessId, JournalAnswer>,
     /// The most messages to show. Crossing ones come first, then those nearest to the cut.
@@ -230,16 +232,15 @@ pub fn draw(sources: Sources<'_>) -> Diagram {
         channels,
         window,
         crossing,
+        unread,
         journals,
         limit,
     } = sources;
     let recordings = recordings(state, channels);
-    let named: u64 = recordings
-        .iter()
-        .filter_map(|one| Some(one.recorded?.messages))
-        .sum();
-    let mut is_truncated = named > crossing.len() as u64;
-    let mut joined = Joined::of(state, crossing);
+    let left_out = left_out(&recordings, &crossing, &unread);
+    let mut is_truncated = !left_out.is_empty() || !unread.is_empty();
+    let unlisted: u64 = left_out.values().sum();
+    let mut joined = Joined::of(state, crossing, left_out.into_keys().collect());
     let mut processes = Vec::new();
     for (process, answer) in journals {
         let journal = match &answer {
@@ -264,7 +265,7 @@ pub fn draw(sources: Sources<'_>) -> Diagram {
         });
     }
     let mut messages: Vec<Arrow> = joined.arrows.into_values().collect();
-    let messages_total = messages.len();
+    let messages_total = messages.len() + usize::try_from(unlisted).unwrap_or(usize::MAX);
     is_truncated |= select::nearest(&mut messages, state, limit);
     Diagram {
         window,
@@ -274,6 +275,26 @@ pub fn draw(sources: Sources<'_>) -> Diagram {
         messages_total,
         is_truncated,
     }
+}
+
+// The channels of which not all recorded messages were given because of the limit, with the number of the others.
+fn left_out(
+    recordings: &[Recording],
+    crossing: &[Crossing],
+    unread: &BTreeSet<ChannelId>,
+) -> BTreeMap<ChannelId, u64> {
+    let recorded = recordings
+        .iter()
+        .filter(|one| !unread.contains(&one.channel));
+    let recorded = recorded.filter_map(|one| Some((one.channel.clone(), one.recorded?.messages)));
+    let mut left: BTreeMap<ChannelId, u64> = recorded.collect();
+    for one in crossing {
+        if let Some(left) = left.get_mut(&one.channel) {
+            *left = left.saturating_sub(1);
+        }
+    }
+    left.retain(|_, left| *left > 0);
+    left
 }
 
 fn reach(excerpt: &Excerpt, window: Window) -> JournalReach {
@@ -326,14 +347,17 @@ type Name = (ChannelId, Seq, bool);
 // Messages joined from both ends.
 struct Joined {
     arrows: BTreeMap<Name, Arrow>,
+    /// The channels of which not all recorded messages were given.
+    limited: BTreeSet<ChannelId>,
     /// Recorded transfers by channel and id, for receivers that number by themselves.
     by_transfer: BTreeMap<(ChannelId, Box<str>), Seq>,
 }
 
 impl Joined {
-    fn of(state: &GlobalState, crossing: Vec<Crossing>) -> Self {
+    fn of(state: &GlobalState, crossing: Vec<Crossing>, limited: BTreeSet<ChannelId>) -> Self {
         let mut joined = Self {
             arrows: BTreeMap::new(),
+            limited,
             by_transfer: BTreeMap::new(),
         };
         for Crossing {
@@ -382,12 +406,18 @@ impl Joined {
                 to: process.clone(),
             },
         };
-        let recorded = match is_numbered(state, &channel) {
+        let is_numbered = is_numbered(state, &channel);
+        let recorded = match is_numbered {
             true => None,
             false => self.recorded(&channel, &content),
         };
         let crosses = recorded.is_some() || is_recorded(state, &channel, seq);
         let name = (channel.clone(), recorded.unwrap_or(seq), recorded.is_some());
+        // Of a limited channel the given messages were asked for at both ends. Others would take their places, with one end.
+        let may_cross = crosses || (!is_numbered && is_before_cut(state, process, place));
+        if may_cross && self.limited.contains(&channel) && !self.arrows.contains_key(&name) {
+            return;
+        }
         let arrow = self.arrows.entry(name).or_insert_with(|| Arrow {
             channel,
             seq,
@@ -410,6 +440,11 @@ impl Joined {
             .get(&(channel.clone(), id.clone()))
             .copied()
     }
+}
+
+fn is_before_cut(state: &GlobalState, process: &ProcessId, place: TurnPlace) -> bool {
+    let part = state.parts.get(process);
+    part.is_some_and(|part| place.position <= part.state.position)
 }
 
 // Whether a message was sent up to the cut of the sender and not delivered by that of the receiver.

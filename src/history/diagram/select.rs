@@ -1,5 +1,7 @@
 //! Which messages a diagram shows if there are more than its limit.
 
+use std::collections::BTreeSet;
+
 use super::Arrow;
 use super::excerpt::TurnPlace;
 use crate::history::global::GlobalState;
@@ -21,13 +23,24 @@ pub fn shares(claims: &[u64], total: u64) -> Vec<u64> {
     shares
 }
 
-/// Keeps at most `limit` messages, in their order: those that cross the cut first, then those nearest to it. Returns whether some
-/// were left out.
+/// Keeps at most `limit` messages, in their order: those of recorded channels that cross the cut first, then the others that
+/// cross it, then those nearest to it. Returns whether some were left out.
 pub(super) fn nearest(messages: &mut Vec<Arrow>, state: &GlobalState, limit: usize) -> bool {
     if messages.len() <= limit {
         return false;
     }
-    let rank = |arrow: &Arrow| (!arrow.crosses, distance_us(arrow, state));
+    let parts = state.parts.values();
+    let closed = parts.flat_map(|part| {
+        let channels = part.channels.iter();
+        channels.map(|channel| (&channel.from, &part.process))
+    });
+    let closed: BTreeSet<_> = closed.collect();
+    let is_recorded =
+        |arrow: &Arrow| arrow.crosses && closed.contains(&(&arrow.channel.from, &arrow.channel.to));
+    let rank = |arrow: &Arrow| {
+        let distance_us = distance_us(arrow, state);
+        (!is_recorded(arrow), !arrow.crosses, distance_us)
+    };
     let mut ranks: Vec<_> = messages.iter().map(rank).zip(0..).collect();
     ranks.sort_unstable();
     let mut is_kept = vec![false; messages.len()];

@@ -35,7 +35,7 @@ impl Past<'_> {
         let mut forward = Collector::forward(query);
         let later = (cut.0.saturating_add(1)..=newest.0).map(Lsn);
         let reached_end = self.read(later, &mut forward, end)?;
-        let mut backward = Collector::backward(query);
+        let mut backward = Collector::backward(query, &forward);
         let earlier = (1..=cut.0).rev().map(Lsn);
         let reached_beginning = self.read(earlier, &mut backward, end)?;
         let is_full = forward.is_full || backward.is_full;
