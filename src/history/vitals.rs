@@ -57,15 +57,17 @@ pub struct SendingEnd {
     pub sent: Seq,
     /// The newest message that the receiver has made durable, as far as the sender knows.
     pub acknowledged: Seq,
-    /// The messages between the two; `None` if they could not be read in time.
+    /// The messages that are not acknowledged, in one reading of its own; `None` if they could not be read in time.
     pub waiting: Option<Waiting>,
 }
 
 impl SendingEnd {
-    /// The number of messages that were sent and are not acknowledged.
+    /// The number of messages that were sent and are not acknowledged: that of the reading, so that it belongs to its sum and
+    /// its oldest message.
     #[must_use]
     pub fn waiting_messages(&self) -> u64 {
-        self.sent.0.saturating_sub(self.acknowledged.0)
+        let counted = self.sent.0.saturating_sub(self.acknowledged.0);
+        self.waiting.map_or(counted, |waiting| waiting.messages)
     }
 }
 

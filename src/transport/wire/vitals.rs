@@ -115,7 +115,8 @@ fn sending(channel: wire::ChannelFigures) -> Result<SendingEnd, Unreadable> {
     let sent = Seq(channel.sent.ok_or_else(|| absent("what was sent"))?);
     let acknowledged = channel.acknowledged;
     let acknowledged = Seq(acknowledged.ok_or_else(|| absent("what is acknowledged"))?);
-    let (messages, oldest) = (sent.0.saturating_sub(acknowledged.0), channel.oldest);
+    let counted = sent.0.saturating_sub(acknowledged.0);
+    let (messages, oldest) = (channel.waiting.unwrap_or(counted), channel.oldest);
     let waiting = channel.waiting_amount.map(|amount| Waiting {
         messages,
         amount: narrow(Some(amount)),
@@ -166,8 +167,9 @@ mod tests {
             end: end(ChannelCondition::Stopped, Some("they contradict")),
             sent: Seq(9),
             acknowledged: Seq(7),
+            // Read later than the two.
             waiting: Some(Waiting {
-                messages: 2,
+                messages: 3,
                 amount: i128::from(i64::MAX) * 2,
                 oldest: Some(Hlc(5)),
             }),
@@ -194,12 +196,17 @@ mod tests {
     #[test]
     fn what_is_told_is_read_again() {
         let mut vitals = told();
-        let read = vitals_from_wire(&process("p"), vitals_to_wire(&process("p"), &vitals));
+        let wire = vitals_to_wire(&process("p"), &vitals);
+        let read = vitals_from_wire(&process("p"), wire.clone());
         assert_eq!(read.as_ref(), Ok(&vitals));
+        // Without this a number is shown beside the sum of other messages.
+        assert_eq!(wire.channels[0].waiting, Some(3));
         vitals.space = None;
         vitals.not_ready = Some("full".to_owned());
         let sending = vitals.outgoing.get_mut(&process("q"));
-        sending.expect("it is there").waiting = None;
+        let sending = sending.expect("it is there");
+        sending.waiting = None;
+        assert_eq!(sending.waiting_messages(), 2);
         let read = vitals_from_wire(&process("p"), vitals_to_wire(&process("p"), &vitals));
         assert_eq!(read, Ok(vitals));
     }
