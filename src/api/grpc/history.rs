@@ -335,6 +335,7 @@ impl HistoryService for History {
         &self,
         request: Request<ClusterRequest>,
     ) -> Result<Response<ClusterFigures>, Status> {
+        let _permit = client(&request).take(Resource::Exports, 1)?;
         let caller = Caller::of(request.extensions());
         Ok(Response::new(
             cluster::figures(&self.handle, &caller).await?,
@@ -539,6 +540,27 @@ mod tests {
             drop(all.expect("nobody has one"));
             assert_eq!(asked(at_us, other).await, Code::NotFound);
         }
+        node.stop().await;
+    }
+
+    // Without this, one client could make all processes measure their stores and read their journals as fast as it asks.
+    #[tokio::test]
+    async fn questions_about_all_processes_are_bounded_as_on_rest() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let node = Node::alone(dir.path()).await;
+        let history = History::new(node.handle().clone());
+        let usage = Places::alone();
+        let asked = async || {
+            let mut request = Request::new(ClusterRequest {});
+            request.extensions_mut().insert(Arc::clone(&usage));
+            history.cluster(request).await
+        };
+        let all = usage.take(Resource::Exports, address_share(EXPORTS_MAX));
+        let refused = asked().await.expect_err("all places are taken");
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        drop(all.expect("they were free"));
+        let figures = asked().await.expect("a place is free").into_inner();
+        assert_eq!(figures.processes.len(), 1);
         node.stop().await;
     }
 }

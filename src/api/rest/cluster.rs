@@ -1,5 +1,6 @@
 //! This process, its peers and its channels.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +14,7 @@ use super::whole_cluster::{CurrencyResponse, Found};
 use crate::access::caller::Caller;
 use crate::api::error::Failure;
 use crate::api::member::{state_name, transport_name};
+use crate::api::serve::limits::{Client, Resource};
 use crate::api::time::rfc3339;
 use crate::cluster::local_query;
 use crate::node::{Handle, PeerView};
@@ -75,6 +77,7 @@ struct ChannelResponse<'a> {
 
 /// `GET /v1/cluster`
 pub(super) async fn show(
+    Extension(client): Extension<Client>,
     State(app): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
@@ -86,6 +89,8 @@ pub(super) async fn show(
     match parameters.get(SCOPE) {
         None | Some("own") => {}
         Some("all") => {
+            // As expensive as an export: every process is asked.
+            let _permit = client.take(Resource::Exports, 1)?;
             let found = Found::ask(&app.handle).await?;
             let cluster = Json(found.show(&app.handle, &caller));
             return Ok((never_stored, cluster).into_response());
