@@ -9,15 +9,20 @@ use std::time::Duration;
 use serde_json::Value;
 
 use self::own::field;
-use super::rest::{RestAnswer, RestClient, RestOptions};
+use super::rest::{RestClient, RestOptions};
 use super::{CliError, OutputFormat, Report, print};
 use crate::config::parse_duration;
+
+/// The member of the JSON document with the whole cluster; the others are those of the node's own view.
+const WHOLE_CLUSTER: &str = "whole_cluster";
+/// The number of snapshots among which the newest published one is looked for; few are in progress at once.
+const NEWEST: &str = "20";
 
 /// The state of the cluster: its processes and channels, its newest snapshot, and what is wrong. Every process is asked for its
 /// own figures. To query several nodes in sequence, each for its own view, give --rest their addresses separated by commas.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Show it again and again until Ctrl-C. With --output json, one line each time.
+    /// Show it again and again until Ctrl-C. With --output json, one line for each look that is answered.
     #[arg(long)]
     watch: bool,
     /// With --watch: the time between two looks.
@@ -100,51 +105,68 @@ fn watch(args: &Args) -> Result<(), CliError> {
             args.rest.output.remark("warning", &error.to_string());
         }
         std::thread::sleep(args.interval);
-        match look(&args.rest) {
-            Ok(now) => before = now,
-            Err(error) => before.ready = Err(error),
-        }
+        before = loop {
+            match look(&args.rest) {
+                Ok(now) => break now,
+                Err(error) if is_drawn => {
+                    before.ready = Err(error);
+                    break before;
+                }
+                // What was printed stands above; printed again it would seem to be seen again.
+                Err(error) => args.rest.output.remark("warning", &error.to_string()),
+            }
+            std::thread::sleep(args.interval);
+        };
     }
 }
 
 // The whole cluster.
 fn look(options: &RestOptions) -> Result<Look, CliError> {
-    let client = options.client()?;
-    let ready = ready(&client)?;
-    let cluster = client.get("/v1/cluster", &[("scope", "all")]);
-    let (ready, cluster) = unless_both_fail(ready, cluster)?;
-    let cluster = match cluster {
-        // An older program knows only its own view.
-        Err(CliError::Answered { status: 400, .. }) => return look_at_own(options),
-        cluster => cluster?,
-    };
-    if !cluster.json["processes"].is_array() {
+    if options.output == OutputFormat::Json {
         return look_at_own(options);
     }
-    if options.output == OutputFormat::Json {
-        let text = cluster.text;
-        return Ok(Look { text, ready });
-    }
-    let (newest, sentence) = newest(&client)?;
-    let report = whole::report(&cluster.json, word(&ready), newest.as_ref(), sentence);
+    let client = options.client()?;
+    let ready = ready(&client)?;
+    let (ready, cluster) = unless_both_fail(ready, whole_cluster(&client))?;
+    let Some(cluster) = cluster? else {
+        return look_at_own(options);
+    };
+    let snapshots = snapshots(&client)?;
+    let shown = snapshots.as_deref();
+    let sentence = sentence(shown);
+    let report = whole::report(&cluster, word(&ready), shown.unwrap_or_default(), sentence);
     let text = report.text().to_owned();
     Ok(Look { text, ready })
 }
 
-// One node as it sees itself and its peers.
+// One node as it sees itself and its peers. For programs, the same with the whole cluster as one more member.
 fn look_at_own(options: &RestOptions) -> Result<Look, CliError> {
     let client = options.client()?;
     let ready = ready(&client)?;
-    let (ready, cluster) = unless_both_fail(ready, client.get("/v1/cluster", &[]))?;
-    let cluster = cluster?;
+    let own = client.get("/v1/cluster", &[]).map(|own| own.json);
+    let (ready, own) = unless_both_fail(ready, own)?;
+    let mut own = own?;
     if options.output == OutputFormat::Json {
-        let text = cluster.text;
+        let whole = whole_cluster(&client).unwrap_or_else(|error| {
+            options.output.remark("warning", &error.to_string());
+            None
+        });
+        own[WHOLE_CLUSTER] = whole.unwrap_or_default();
+        let text = own.to_string();
         return Ok(Look { text, ready });
     }
-    let (_, sentence) = newest(&client)?;
-    let report: Report = own::report(&cluster.json, word(&ready), sentence);
+    let sentence = sentence(snapshots(&client)?.as_deref());
+    let report: Report = own::report(&own, word(&ready), sentence);
     let text = report.text().to_owned();
     Ok(Look { text, ready })
+}
+
+// `None` if the program of the node is older and knows only its own view.
+fn whole_cluster(client: &RestClient) -> Result<Option<Value>, CliError> {
+    match client.get("/v1/cluster", &[("scope", "all")]) {
+        Err(CliError::Answered { status: 400, .. }) => Ok(None),
+        cluster => Ok(Some(cluster?.json).filter(|cluster| cluster["processes"].is_array())),
+    }
 }
 
 // Whether the node is ready. Without an answer here, further requests would not be answered either.
@@ -160,32 +182,33 @@ fn word(ready: &Result<(), CliError>) -> &'static str {
     if ready.is_ok() { "yes" } else { "no" }
 }
 
-type Got = Result<RestAnswer, CliError>;
+type Answer<T> = Result<T, CliError>;
 
 // The reason for not being ready is more useful than the failed request.
-fn unless_both_fail(
-    ready: Result<(), CliError>,
-    cluster: Got,
-) -> Result<(Result<(), CliError>, Got), CliError> {
+fn unless_both_fail<T>(ready: Answer<()>, cluster: Answer<T>) -> Answer<(Answer<()>, Answer<T>)> {
     match (ready, cluster) {
         (Err(why), Err(_)) => Err(why),
         both => Ok(both),
     }
 }
 
-// The newest snapshot, and a sentence about it.
-fn newest(client: &RestClient) -> Result<(Option<Value>, String), CliError> {
-    match client.get("/v1/snapshots", &[("limit", "1")]) {
-        Ok(list) => {
-            let newest = list.json["snapshots"].get(0).cloned();
-            let sentence = newest.as_ref().map_or("none yet".to_owned(), named);
-            Ok((newest, sentence))
-        }
-        Err(CliError::Answered { status: 403, .. }) => {
-            let sentence = "not shown: it needs the role auditor or operator";
-            Ok((None, sentence.to_owned()))
-        }
+// The newest snapshots; `None` if the caller may not see them.
+fn snapshots(client: &RestClient) -> Result<Option<Vec<Value>>, CliError> {
+    match client.get("/v1/snapshots", &[("limit", NEWEST)]) {
+        Ok(mut list) => match list.json["snapshots"].take() {
+            Value::Array(newest) => Ok(Some(newest)),
+            _ => Ok(Some(Vec::new())),
+        },
+        Err(CliError::Answered { status: 403, .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+// About the newest snapshot.
+fn sentence(newest: Option<&[Value]>) -> String {
+    match newest {
+        Some(newest) => newest.first().map_or("none yet".to_owned(), named),
+        None => "not shown: it needs the role auditor or operator".to_owned(),
     }
 }
 

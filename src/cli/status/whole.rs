@@ -1,5 +1,6 @@
 //! The whole cluster as text: processes, channels, the newest snapshot, and what is wrong.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cli::Report;
@@ -30,14 +31,12 @@ const CHANNELS: Columns = &[
     ("recording", "/recording"),
 ];
 
-/// The report on an answer of `GET /v1/cluster?scope=all`, whether the asked node is ready, and the newest snapshot, if it may be
-/// seen and there is one.
-pub(super) fn report(
-    cluster: &Value,
-    ready: &str,
-    newest: Option<&Value>,
-    sentence: String,
-) -> Report {
+/// A message that has waited for longer is wrong, whatever the state of its channel; that of the alert.
+const WAIT_MAX_US: i64 = 60_000_000;
+
+/// The report on an answer of `GET /v1/cluster?scope=all`, whether the asked node is ready, and the newest snapshots, as far as
+/// they may be seen.
+pub(super) fn report(cluster: &Value, ready: &str, newest: &[Value], sentence: String) -> Report {
     let mut report = Report::default();
     let facts = [
         ("asked", cell(cluster.get("asked"))),
@@ -65,17 +64,17 @@ pub(super) fn report(
 }
 
 /// What is wrong, a sentence each.
-fn wrong(cluster: &Value, newest: Option<&Value>) -> Vec<String> {
+fn wrong(cluster: &Value, newest: &[Value]) -> Vec<String> {
     let list = |name: &str| cluster[name].as_array().into_iter().flatten();
-    let currency = &cluster["currency"];
-    let channels = list("channels").filter_map(|channel| of_channel(channel, currency));
+    let channels = list("channels").filter_map(|channel| of_channel(channel, cluster));
     let channels: Vec<String> = channels.collect();
     // Both ends warn of a channel that is stopped; it is said once.
     let is_said = |text: &str| channels.iter().any(|sentence| sentence.contains(text));
     let processes = list("processes").flat_map(|process| of_process(process, is_said));
     let mut wrong: Vec<String> = processes.collect();
     wrong.extend(channels.iter().cloned());
-    wrong.extend(newest.and_then(of_snapshot));
+    let mut published = newest.iter().filter(|one| one["status"] != "in_progress");
+    wrong.extend(published.next().into_iter().flat_map(of_snapshot));
     wrong
 }
 
@@ -104,22 +103,27 @@ fn of_process(process: &Value, is_said: impl Fn(&str) -> bool) -> Vec<String> {
     wrong
 }
 
-fn of_channel(channel: &Value, currency: &Value) -> Option<String> {
+fn of_channel(channel: &Value, cluster: &Value) -> Option<String> {
     let field = |name: &str| cell(channel.get(name));
     let name = format!("channel {}→{}", field("from"), field("to"));
     let waiting = match channel["waiting"].as_u64() {
         None | Some(0) => String::new(),
         Some(count) => {
             let messages = if count == 1 { "message" } else { "messages" };
-            let amount = money(&channel["waiting_amount"], currency);
+            let amount = money(&channel["waiting_amount"], &cluster["currency"]);
             let amount = amount.map_or_else(String::new, |amount| format!(" with {amount}"));
-            let oldest = field("oldest_at");
-            format!("; {count} {messages}{amount} not acknowledged, the oldest from {oldest}")
+            let oldest = match channel["oldest_at"].is_string() {
+                true => format!("the oldest from {}", field("oldest_at")),
+                false => "since when is not known".to_owned(),
+            };
+            format!("; {count} {messages}{amount} not acknowledged, {oldest}")
         }
     };
+    let waited_us = us(&cluster["asked_at"]).zip(us(&channel["oldest_at"]));
+    let waits_long = waited_us.is_some_and(|(now, oldest)| now - oldest > WAIT_MAX_US);
     match &*field("state") {
         // Unary calls have no connection; neither end may have answered.
-        "open" | "unary" | "-" if !channel["error"].is_string() => None,
+        "open" | "unary" | "-" if !channel["error"].is_string() && !waits_long => None,
         state if channel["error"].is_string() => {
             Some(format!("{name} is {state}: {}{waiting}", field("error")))
         }
@@ -127,7 +131,29 @@ fn of_channel(channel: &Value, currency: &Value) -> Option<String> {
     }
 }
 
-fn of_snapshot(snapshot: &Value) -> Option<String> {
+// The instant in an answer of a node, microseconds since the Unix epoch.
+fn us(instant: &Value) -> Option<i64> {
+    let instant: Timestamp = instant.as_str()?.parse().ok()?;
+    Some(instant.as_microsecond())
+}
+
+fn of_snapshot(snapshot: &Value) -> Vec<String> {
+    let id = cell(snapshot.get("snapshot_id"));
+    let verification = &snapshot["verification"];
+    let failed = [
+        ("conserved", "its money does not add up"),
+        ("consistent_cut", "its cut is not consistent"),
+    ];
+    let failed = failed.into_iter().filter_map(|(check, what)| {
+        let has_failed = verification[check] == false;
+        has_failed.then(|| {
+            format!("snapshot {id} fails verification: {what}; see `snapledger snapshot verify`")
+        })
+    });
+    failed.chain(is_partial(snapshot, &id)).collect()
+}
+
+fn is_partial(snapshot: &Value, id: &str) -> Option<String> {
     if snapshot["status"] != "partial" {
         return None;
     }
@@ -135,7 +161,6 @@ fn of_snapshot(snapshot: &Value) -> Option<String> {
     let missing: Vec<String> = missing
         .map(|one| format!("{} ({})", cell(one.get("process")), cell(one.get("reason"))))
         .collect();
-    let id = cell(snapshot.get("snapshot_id"));
     Some(match missing.is_empty() {
         true => format!("snapshot {id} is partial: channels are not closed"),
         false => format!("snapshot {id} is partial without {}", missing.join(", ")),
@@ -182,7 +207,7 @@ mod tests {
     fn a_well_cluster_has_nothing_wrong() {
         let cluster = json!({"cluster": "demo", "asked": "n1", "processes": [process("n1"), process("n2")],
                              "channels": [channel("open", 3)], "currency": null});
-        let text = report(&cluster, "yes", None, "none yet".to_owned());
+        let text = report(&cluster, "yes", &[], "none yet".to_owned());
         let text = text.text();
         assert!(text.ends_with("nothing is wrong\n"), "{text}");
         assert!(text.contains("demo") && text.contains("n2"), "{text}");
@@ -212,7 +237,47 @@ mod tests {
             "channel n1→n2 is stopped: they contradict; 1 message with 123.45 EUR not acknowledged, the oldest from T",
             "snapshot s is partial without n2 (down)",
         ];
-        assert_eq!(wrong(&cluster, Some(&partial)), expected);
+        let begun = json!({"snapshot_id": "t", "status": "in_progress"});
+        assert_eq!(wrong(&cluster, &[begun, partial]), expected);
+    }
+
+    // Without this the status says that nothing is wrong while money is missing or a message waits for hours.
+    #[test]
+    fn failed_checks_and_long_waits_are_wrong() {
+        let complete = |conserved: Value, consistent: bool| {
+            json!({"snapshot_id": "s", "status": "complete",
+                   "verification": {"conserved": conserved, "consistent_cut": consistent}})
+        };
+        let wrong_of = |snapshot: Value| wrong(&json!({}), &[snapshot]);
+        assert!(wrong_of(complete(json!(true), true)).is_empty());
+        assert!(wrong_of(complete(Value::Null, true)).is_empty());
+        let [sentence] = &wrong_of(complete(json!(false), true))[..] else {
+            panic!("one sentence");
+        };
+        assert!(
+            sentence.starts_with("snapshot s fails verification: its money"),
+            "{sentence}"
+        );
+        assert_eq!(wrong_of(complete(json!(false), false)).len(), 2);
+
+        let waits = |oldest: Value| {
+            let mut waits = channel("open", 3);
+            waits["oldest_at"] = oldest;
+            let cluster = json!({"asked_at": "2026-01-31T12:01:00.000001Z", "channels": [waits]});
+            wrong(&cluster, &[])
+        };
+        assert!(waits(json!("2026-01-31T12:00:00.000001Z")).is_empty());
+        let expected = "channel n1→n2 is open; 3 messages with 12345 minor units not acknowledged, the oldest from \
+                        2026-01-31T12:00:00.000000Z";
+        assert_eq!(waits(json!("2026-01-31T12:00:00.000000Z")), [expected]);
+        assert!(waits(Value::Null).is_empty(), "its age is not known");
+        let mut closed = channel("closed", 1);
+        closed["oldest_at"] = Value::Null;
+        let sentence = of_channel(&closed, &json!({})).expect("it is closed");
+        assert!(
+            sentence.ends_with("not acknowledged, since when is not known"),
+            "{sentence}"
+        );
     }
 
     // Without this, small and large amounts would be shown wrong by a factor.
