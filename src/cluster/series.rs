@@ -3,10 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
-
 use super::error::QueryError;
-use super::{audit, statement};
+use super::{audit, balance_at, statement};
 use crate::history::audit::Audit;
 use crate::history::series::{Bucket, Buckets};
 use crate::node::Handle;
@@ -16,8 +14,6 @@ use crate::store::StatementQuery;
 
 /// The most points of one series of audits.
 pub(crate) const POINTS_MAX: usize = 500;
-/// The audits asked for at once; each asks every process.
-const TOGETHER: usize = 8;
 /// The time after which no further audits are begun. A request ends after 30 s.
 const TIME_MAX: Duration = Duration::from_secs(15);
 /// The entries of a statement that are read together, and the most of such pages.
@@ -55,23 +51,13 @@ pub(crate) async fn audits(
         not_final,
         is_truncated: all > POINTS_MAX as u64,
     };
-    for instants in instants.chunks(TOGETHER) {
+    // One after the other, and in order: each process continues its reading of the journal at the instant before.
+    for instant in instants {
         if begun.elapsed() > TIME_MAX {
             series.is_truncated = true;
             break;
         }
-        let mut asked = JoinSet::new();
-        for instant in instants.iter().copied() {
-            let handle = handle.clone();
-            asked.spawn(async move { audit::at(&handle, instant).await });
-        }
-        let mut answered = Vec::new();
-        while let Some(audit) = asked.join_next().await {
-            let audit = audit.map_err(|stopped| QueryError::Interrupted(stopped.to_string()));
-            answered.push(audit??);
-        }
-        answered.sort_by_key(|audit| audit.at);
-        series.audits.extend(answered);
+        series.audits.push(audit::at(handle, instant).await?);
     }
     Ok(series)
 }

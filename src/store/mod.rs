@@ -81,6 +81,7 @@ use gaps::caught_up::CaughtUp;
 use gaps::ranges::GapRanges;
 use gaps::starts::Starts;
 use history::trees::HistoryTrees;
+use past::recent::RecentTotals;
 use retention::RetentionTree;
 use states::StateTree;
 use states::composition::Composition;
@@ -110,6 +111,7 @@ pub struct Store {
     identity: Identity,
     underway: Underway,
     composition: Composition,
+    recent_totals: RecentTotals,
     standstill: Standstill,
     /// Last, because it holds the lock: fields are dropped in order, and the trees keep files open.
     engine: Engine,

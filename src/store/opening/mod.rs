@@ -26,6 +26,7 @@ use super::gaps::starts::Starts;
 use super::history::RevisionBlocks;
 use super::history::trees::HistoryTrees;
 use super::journal::Journal;
+use super::past::recent::RecentTotals;
 use super::restore::unbooked::unbooked_sentence;
 use super::retention::RetentionTree;
 use super::states::StateTree;
@@ -128,6 +129,7 @@ impl Store {
             retention: RetentionTree::open(trees.retention)?,
             underway: Underway::default(),
             composition: Composition::default(),
+            recent_totals: RecentTotals::default(),
             standstill: Standstill::default(),
             engine,
             identity,

@@ -6,11 +6,13 @@ mod changes;
 mod elsewhere;
 mod excerpt;
 mod page;
+pub(super) mod recent;
 mod recorded;
 
 pub use page::{Marked, StatementPage, StatementQuery};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use super::Store;
 use super::account_index::{MatchQuery, key_of_account};
@@ -27,6 +29,7 @@ use crate::history::statement::entries;
 use crate::process::cell::{Cell, CellKey};
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Hash, Lsn, ProcessId, SnapshotId};
+use recent::Recent;
 
 /// The maximum number of turns searched for the first recognitions. Processes recognize each other when they start.
 const MEETINGS_WITHIN: usize = 4096;
@@ -219,22 +222,43 @@ impl<'a> Past<'a> {
 
     fn totals(self, position: Lsn) -> Result<ProcessTotals, StoreError> {
         self.check_range(position)?;
+        let newest = self.store.states.cuts_until(position).next().transpose()?;
+        let (recent, now) = (&self.store.recent_totals, Instant::now());
+        // At a position with a state there is nothing to read behind it.
+        let found = recent.newest_in(newest.map_or(Lsn(1), Lsn::next)..=position, now);
+        let Recent {
+            totals: mut share,
+            read_at,
+        } = match found {
+            Some(found) => found,
+            None => Recent {
+                totals: self.totals_until(position)?,
+                read_at: now,
+            },
+        };
+        share.rebuilt = self.store.rebooked()?;
+        for entry in self.entries_behind(share.position, share.journal, position) {
+            let entry = entry?;
+            share.pass(&entry.turn, entry.hash);
+        }
+        let totals = share.clone();
+        recent.keep(Recent { totals, read_at }, now);
+        Ok(share)
+    }
+
+    // Those in the newest recorded state.
+    fn totals_until(self, position: Lsn) -> Result<ProcessTotals, StoreError> {
         let state = self.states_until(position).next().transpose()?;
         let mut share = match &state {
             Some(state) => ProcessTotals::from(&state.recorded),
             None => self.nothing()?,
         };
         share.store = Some(self.store.identity.store);
-        share.rebuilt = self.store.rebooked()?;
         let peers = state.iter().flat_map(|state| &state.registers.peers);
         share.peers = peers
             .map(|(peer, identity)| (peer.clone(), identity.into()))
             .collect();
         share.given_up = Some(state.map_or_else(BTreeMap::new, |state| state.registers.forgotten));
-        for entry in self.entries_behind(share.position, share.journal, position) {
-            let entry = entry?;
-            share.pass(&entry.turn, entry.hash);
-        }
         Ok(share)
     }
 
