@@ -1,6 +1,7 @@
 //! The course of a balance over time, in buckets of equal length: what a curve needs, whatever the number of operations.
 
-/// The balance of an account within one stretch of time, minor units. All are `None` while the account does not exist.
+/// The balance of an account within one stretch of time, minor units. All are `None` while the account does not exist, or its
+/// balance is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bucket {
     /// The first instant, microseconds since the Unix epoch.
@@ -48,12 +49,21 @@ impl Buckets {
 
     /// Adds the balance after an operation. Times before the previous one count as that one, those outside as the nearest inside.
     pub fn add(&mut self, time_us: u64, balance: i64) {
+        self.note(time_us, balance).changes += 1;
+    }
+
+    /// Adds the balance at an instant before which it is not known.
+    pub fn hold(&mut self, time_us: u64, balance: i64) {
+        self.note(time_us, balance);
+    }
+
+    fn note(&mut self, time_us: u64, balance: i64) -> &mut Bucket {
         self.advance(time_us);
         let bucket = &mut self.current;
-        bucket.changes += 1;
         bucket.last = Some(balance);
         bucket.min = Some(bucket.min.map_or(balance, |min| min.min(balance)));
         bucket.max = Some(bucket.max.map_or(balance, |max| max.max(balance)));
+        bucket
     }
 
     /// The buckets up to the one that holds `until_us`; all if it is `None`.
@@ -146,6 +156,20 @@ mod tests {
         let mut buckets = Buckets::new(0, 100, 10, Some(1));
         buckets.add(25, 2);
         assert_eq!(buckets.finish(Some(25)).len(), 3);
+    }
+
+    // Without this, an account would seem to be new at its first operation after older ones were deleted.
+    #[test]
+    fn a_balance_that_is_known_from_an_instant_on_is_no_operation() {
+        let mut buckets = Buckets::new(0, 15, 3, None);
+        buckets.hold(7, 9);
+        buckets.add(12, 4);
+        let expected = [
+            (0, 5, [None; 4], 0),
+            (5, 10, [None, Some(9), Some(9), Some(9)], 0),
+            (10, 15, [9, 4, 9, 4].map(Some), 1),
+        ];
+        assert_eq!(rows(buckets.finish(None)), expected);
     }
 
     #[test]

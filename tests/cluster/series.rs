@@ -147,3 +147,60 @@ async fn a_balance_over_time_is_that_of_the_statement_on_any_node() {
     );
     cluster.stop_all().await;
 }
+
+// Without this, an account that was opened before the journal begins seems not to exist until its next operation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balance_from_before_the_journal_is_shown_after_retention() {
+    let mut cluster = Cluster::planned(&IDS).with_max_count(1).started().await;
+    cluster.connected().await;
+    let rest = cluster.rest("n1");
+    let start = rest.read("/v1/audit?at=now").await;
+    let start = start["at"].as_str().expect("an instant").to_owned();
+    cluster.deposit("n1", "old", 777).await;
+    let mut taken = 0;
+    until("the operation is no longer kept", async || {
+        taken += 1;
+        let id = format!("s{taken}");
+        rest.post("/v1/snapshots", &json!({"snapshot_id": id}))
+            .await;
+        rest.snapshot(&id, "complete").await;
+        cluster.deposit("n1", "other", 1).await;
+        let statement = rest.read("/v1/accounts/old/history").await;
+        let is_empty = statement["entries"].as_array().is_some_and(Vec::is_empty);
+        is_empty.then_some(())
+    })
+    .await;
+    let late = rest.read("/v1/audit?at=now").await;
+    let late = late["at"].as_str().expect("an instant");
+    for node in IDS {
+        let path =
+            |from: &str| format!("/v1/processes/n1/accounts/old/series?from={from}&points=4");
+        let series = cluster.rest(node).read(&path(late)).await;
+        assert_eq!(
+            (&series["complete"], &series["kept_since"]),
+            (&json!(true), &Value::Null)
+        );
+        for bucket in series["buckets"].as_array().expect("a list") {
+            for name in ["first", "min", "max", "last"] {
+                assert_eq!(bucket[name], 777, "{name} in {series}");
+            }
+        }
+        let early = cluster.rest(node).read(&path(&start)).await;
+        assert_eq!(early["complete"], false, "{early}");
+        let since = early["kept_since"].as_str().expect("an instant");
+        for bucket in early["buckets"].as_array().expect("a list") {
+            let is_known = bucket["to"].as_str() > Some(since);
+            let expected = if is_known { json!(777) } else { Value::Null };
+            assert_eq!(bucket["last"], expected, "{since}: {early}");
+            assert_eq!(bucket["changes"], 0);
+        }
+        assert_eq!(early["buckets"][3]["last"], 777, "{early}");
+    }
+    cluster.deposit("n1", "old", 1).await;
+    let path = format!("/v1/accounts/old/series?from={late}&points=1");
+    let series = rest.read(&path).await;
+    let bucket = &series["buckets"][0];
+    let (min, last) = (&bucket["min"], &bucket["last"]);
+    assert_eq!((min, last), (&json!(777), &json!(778)), "{series}");
+    cluster.stop_all().await;
+}

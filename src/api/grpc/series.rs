@@ -55,6 +55,7 @@ pub(super) async fn balances(
         account: account.to_string(),
         buckets: found.buckets.into_iter().map(bucket).collect(),
         complete: found.is_complete,
+        kept_since: found.kept_since.map(|since| since.0),
     })
 }
 

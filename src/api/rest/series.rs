@@ -60,6 +60,8 @@ struct BalanceSeriesResponse<'a> {
     to: String,
     buckets: Vec<BucketResponse>,
     complete: bool,
+    /// If it is later than `from`: the instant before which the balance is not known.
+    kept_since: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -151,6 +153,7 @@ async fn balances(
         to: rfc3339(to.wall_us()),
         buckets: found.buckets.iter().map(BucketResponse::from).collect(),
         complete: found.is_complete,
+        kept_since: found.kept_since.map(|since| rfc3339(since.wall_us())),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(shown)).into_response())
 }
