@@ -1,7 +1,8 @@
 //! Messages of one turn that arrive in one turn are one arrow. If there are too many arrows, those whose ends lie close together
-//! are one, too.
+//! are one, too. If there are still too many, because there are many channels, only the arrows of most weight are drawn.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Message, Picture};
 
@@ -25,6 +26,8 @@ pub(super) struct Bundles {
     pub(super) all: Vec<Bundle>,
     /// Whether arrows of different turns were joined.
     pub(super) is_coarse: bool,
+    /// The number of messages without an arrow.
+    pub(super) left_out: usize,
 }
 
 pub(super) fn bundles(picture: &Picture, length: i64) -> Bundles {
@@ -37,7 +40,30 @@ pub(super) fn bundles(picture: &Picture, length: i64) -> Bundles {
             picture.axis.place(at, length).div_euclid(step)
         });
     }
-    Bundles { all, is_coarse }
+    let left_out = keep_heaviest(&mut all);
+    Bundles {
+        all,
+        is_coarse,
+        left_out,
+    }
+}
+
+// Those across the cut first, then those of most messages; they stay in order. Returns the number of messages of the others.
+fn keep_heaviest(all: &mut Vec<Bundle>) -> usize {
+    if all.len() <= ARROWS_MAX {
+        return 0;
+    }
+    let weight = |bundle: &Bundle| (!bundle.first.crosses, Reverse(bundle.count));
+    let mut heaviest: Vec<usize> = (0..all.len()).collect();
+    heaviest.sort_by_key(|index| weight(&all[*index]));
+    let kept: BTreeSet<usize> = heaviest.into_iter().take(ARROWS_MAX).collect();
+    let (mut index, mut left_out) = (0.., 0);
+    all.retain(|bundle| {
+        let is_kept = index.next().is_some_and(|index| kept.contains(&index));
+        left_out += if is_kept { 0 } else { bundle.count };
+        is_kept
+    });
+    left_out
 }
 
 type Ends = (Option<i64>, Option<i64>, usize, usize, bool);
@@ -125,6 +151,49 @@ mod tests {
         let found = bundles(&picture, 9000);
         assert!(found.is_coarse && found.all.len() <= ARROWS_MAX);
         let amount: i128 = found.all.iter().map(|bundle| bundle.amount).sum();
-        assert_eq!(amount, 9000);
+        assert_eq!((amount, found.left_out), (9000, 0));
+    }
+
+    // Without this the document grows with the square of the number of processes.
+    #[test]
+    fn arrows_of_many_channels_are_bounded_and_those_across_the_cut_come_first() {
+        const LANES: usize = 50;
+        let channels = (0..LANES).flat_map(|from| (0..LANES).map(move |to| (from, to)));
+        let channels = channels.filter(|(from, to)| from != to).zip(0..);
+        let messages = channels.flat_map(|((from, to), number)| {
+            let message = Message {
+                from,
+                to,
+                sent: Some(1),
+                delivered: Some(900),
+                amount: Some(1),
+                crosses: number % 5 == 0,
+            };
+            std::iter::repeat_n(message, if number == 1 { 9 } else { 1 })
+        });
+        let picture = Picture {
+            axis: Axis {
+                from: 0,
+                to: 1000,
+                ..Axis::default()
+            },
+            messages: messages.collect(),
+            ..Picture::default()
+        };
+        let found = bundles(&picture, 1000);
+        assert_eq!(found.all.len(), ARROWS_MAX);
+        let drawn: usize = found.all.iter().map(|bundle| bundle.count).sum();
+        assert_eq!(drawn + found.left_out, picture.messages.len());
+        let crossing = found.all.iter().filter(|bundle| bundle.first.crosses);
+        assert_eq!(crossing.count(), LANES * (LANES - 1) / 5);
+        assert!(
+            found.all.iter().any(|bundle| bundle.count == 9),
+            "the heaviest other"
+        );
+        let is_in_order = |pair: &[Bundle]| {
+            (pair[0].first.from, pair[0].first.to) < (pair[1].first.from, pair[1].first.to)
+        };
+        assert!(found.all.windows(2).all(is_in_order));
+        assert!(picture.svg().contains("messages have no arrow"));
     }
 }

@@ -55,9 +55,15 @@ impl<'a> Drawing<'a> {
         let arrows = bundles(picture, LENGTH / 10);
         let mut remarks = picture.remarks.clone();
         if arrows.is_coarse {
-            let (messages, arrows) = (picture.messages.len(), arrows.all.len());
+            let (messages, arrows) = (picture.messages.len() - arrows.left_out, arrows.all.len());
             remarks.push(format!(
                 "{messages} messages are drawn as {arrows} arrows: those close together are one."
+            ));
+        }
+        if arrows.left_out > 0 {
+            let left_out = arrows.left_out;
+            remarks.push(format!(
+                "{left_out} messages have no arrow: those across the cut and the heaviest others are drawn."
             ));
         }
         let height = self.bottom() + 640 + 200 * i64::try_from(remarks.len()).unwrap_or(0);

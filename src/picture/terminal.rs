@@ -74,13 +74,16 @@ pub(super) fn draw(picture: &Picture, columns: usize, is_coloured: bool) -> Stri
         );
     }
     list(picture, &crossing, &mut out);
-    if !are_drawn {
-        let count: usize = others.iter().map(|arrow| arrow.count).sum();
-        let _ = writeln!(
+    let undrawn = others.iter().filter(|_| !are_drawn);
+    let undrawn: usize = undrawn.map(|arrow| arrow.count).sum();
+    let _ = match (undrawn, arrows.left_out) {
+        (0, 0) => Ok(()),
+        (undrawn, 0) => writeln!(
             out,
-            "{count} other messages are not drawn; the SVG shows them"
-        );
-    }
+            "{undrawn} other messages are not drawn; the SVG shows them"
+        ),
+        (undrawn, left_out) => writeln!(out, "{} messages are not drawn", undrawn + left_out),
+    };
     for remark in &picture.remarks {
         let _ = writeln!(out, "{}", printable(remark));
     }
