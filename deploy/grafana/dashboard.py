@@ -12,13 +12,15 @@ from pathlib import Path
 
 FILE = Path(__file__).parent / "snapledger.json"
 # The variables of Grafana in expressions, and what stands for them where promtool checks.
-VARIABLES = {"$instance": ".*", "$__rate_interval": "5m"}
+VARIABLES = {"$job": "snapledger", "$instance": ".*", "$__rate_interval": "5m"}
 
-OF = '{instance=~"$instance"}'
+# The nodes of a cluster are one job, as in prometheus.yml: sums and ages are those of one cluster.
+CHOSEN = 'job="$job", instance=~"$instance"'
+OF = '{%s}' % CHOSEN
 
 
 def of(labels):
-    return '{instance=~"$instance", %s}' % labels
+    return '{%s, %s}' % (CHOSEN, labels)
 
 
 def rate(metric, labels=OF):
@@ -133,13 +135,15 @@ def panels():
 
 
 def dashboard():
+    job = {"name": "job", "label": "Cluster (job)", "type": "query", "datasource": SOURCE,
+           "query": "label_values(snapledger_build_info, job)", "refresh": 2, "includeAll": False, "multi": False}
     instance = {"name": "instance", "label": "Node", "type": "query", "datasource": SOURCE,
-                "query": "label_values(snapledger_build_info, instance)", "refresh": 2,
+                "query": 'label_values(snapledger_build_info{job="$job"}, instance)', "refresh": 2,
                 "includeAll": True, "multi": True, "allValue": ".*", "current": {"text": "All", "value": "$__all"}}
     source = {"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
     return {"uid": "snapledger", "title": "snapledger", "tags": ["snapledger"], "schemaVersion": 39, "version": 1,
             "editable": True, "timezone": "utc", "refresh": "30s", "time": {"from": "now-6h", "to": "now"},
-            "templating": {"list": [source, instance]}, "panels": panels()}
+            "templating": {"list": [source, job, instance]}, "panels": panels()}
 
 
 def rules():
