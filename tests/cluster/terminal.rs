@@ -153,6 +153,38 @@ async fn who_asks_the_wrong_port_or_for_what_is_not_there_is_told_which() {
     cluster.stop_all().await;
 }
 
+// The document of a node's own view with the whole cluster, from one node and from several. Without this a program that reads the
+// status breaks with the version of the node or the number of addresses.
+async fn programs_read_the_status(rest: &Rest, other: &Rest) {
+    let one = printed(rest, &["status", "--output", "json"]).await;
+    let addresses = format!("{},{}", rest.base(), other.base());
+    let mut program = Command::new(env!("CARGO_BIN_EXE_snapledger"));
+    program.args(["status", "--output", "json", "--rest", &addresses]);
+    let several = tokio::task::spawn_blocking(move || program.output()).await;
+    let several = several.expect("no panic").expect("the program runs");
+    assert!(several.status.success(), "{several:?}");
+    let several = String::from_utf8_lossy(&several.stdout);
+    let documents: Vec<Value> = [&*one, &*several]
+        .iter()
+        .flat_map(|text| text.lines())
+        .map(|line| serde_json::from_str(line).expect("a document on each line"))
+        .collect();
+    let asked: Vec<&Value> = documents
+        .iter()
+        .map(|document| &document["process"])
+        .collect();
+    assert_eq!(asked, ["n1", "n1", "n2"]);
+    let published = rest.read("/v1/cluster").await;
+    for document in &documents {
+        for member in published.as_object().expect("an object").keys() {
+            assert!(document.get(member).is_some(), "{member} in {document}");
+        }
+        let whole = &document["whole_cluster"];
+        assert_eq!(whole["asked"], document["process"]);
+        assert_eq!(whole["processes"].as_array().map(Vec::len), Some(2));
+    }
+}
+
 async fn hints_say_what_to_do(rest: &Rest) {
     let wrong: [(&[&str], &str); 4] = [
         (&["account", "balance", "bob"], "(in commands --process)"),
@@ -231,6 +263,7 @@ async fn a_node_its_balances_and_its_proofs_are_shown_and_any_process_is_paid_in
     assert!(checked.contains("holds 19"), "{checked}");
     let status = printed(&rest, &["status"]).await;
     assert!(status.contains("s, complete, by n1 at "), "{status}");
+    programs_read_the_status(&rest, &cluster.rest("n2")).await;
     hints_say_what_to_do(&rest).await;
     let elsewhere = ["snapshot", "proof", "s", "bob", "--out", file];
     let (code, _, stderr) = ended(&rest, &elsewhere).await;
