@@ -259,7 +259,9 @@ fn newest(state: &GlobalState, crossing: Vec<Crossing>, limit: usize) -> Vec<Cro
     let shown = channels
         .into_values()
         .zip(shares)
-        .flat_map(|(mut of, share)| of.split_off(of.len() - share as usize));
+        .flat_map(|(mut of, share)| {
+            of.split_off(of.len() - usize::try_from(share).expect("small"))
+        });
     shown.collect()
 }
 

@@ -223,7 +223,6 @@ async fn six_faults_make_prometheus_call_for_each_and_for_nothing_before() {
         return;
     };
     prometheus.sees(12).await;
-    // Longer than alerts wait.
     let active = prometheus.active_after(Duration::from_secs(3)).await;
     assert_eq!(active, Vec::<Value>::new(), "nothing is wrong yet");
 
