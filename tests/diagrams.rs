@@ -205,6 +205,7 @@ fn part(
         state,
         channels: channels.into_values().collect(),
         open: Vec::new(),
+        start: None,
     }
 }
 

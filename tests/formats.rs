@@ -27,6 +27,7 @@ use snapledger::process::message::{Body, Marker, Message, Stamp, Transfer, Write
 use snapledger::process::query::{Query as _, ValueOf};
 use snapledger::process::record::{Record, Turn};
 use snapledger::process::reply::Reply;
+use snapledger::process::start::{Start, StartedBy};
 use snapledger::process::topology::Topology;
 use snapledger::store::{Store, StoreError};
 use teller::fixtures::{self, CLUSTER, Values, export, fixture_of, import, number};
@@ -112,6 +113,10 @@ fn script(format: u64) -> Vec<Input> {
         },
         Input::Initiate {
             snapshot: snapshot(),
+            start: (format >= 7).then_some(Start {
+                by: StartedBy::Interval,
+                deadline_us: 10_000_000,
+            }),
         },
         incoming,
         write,
@@ -260,6 +265,7 @@ fn revision(store: &Store, part: Part) -> GlobalState {
         revision: 1,
         initiated_at: Hlc::at(9000),
         initiated_clock: Lamport(9),
+        start: part.start,
         finished_at: Hlc::at(12_000),
         finished_clock: Lamport(12),
         duration_us: 3000,

@@ -237,6 +237,7 @@ impl Scene {
             revision: 1,
             initiated_at: part.state.time,
             initiated_clock: part.state.clock.tick(),
+            start: None,
             finished_at: part.state.time,
             finished_clock: Lamport(part.state.clock.0 + 1),
             duration_us: 1,

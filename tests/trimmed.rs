@@ -278,6 +278,7 @@ fn a_snapshot_of_a_lost_store_is_left_out_and_that_is_said_after_a_trim_too() {
         },
         channels: Vec::new(),
         open: Vec::new(),
+        start: None,
     };
     state.parts.insert(me.clone(), part);
     scene

@@ -203,6 +203,7 @@ mod tests {
                 state: state(0, 0, 0, 0),
                 channels: Vec::new(),
                 open: Vec::new(),
+                start: None,
             };
             global.parts.insert(process(id), part);
         }

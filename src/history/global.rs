@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::part::{Part, RecordedChannel};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
+use crate::process::start::{Start, StartedBy};
 use crate::process::topology::Topology;
 
 /// One revision of a global state. It is immutable; later parts lead to another revision.
@@ -20,6 +21,8 @@ pub struct GlobalState {
     pub initiated_at: Hlc,
     /// The initiator's Lamport clock at the start.
     pub initiated_clock: Lamport,
+    /// How the initiator started it, as its part says; while the snapshot is in progress also before that part is here.
+    pub start: Option<Start>,
     /// The time at which this revision was assembled.
     pub finished_at: Hlc,
     /// The assembler's Lamport clock at that time.
@@ -220,6 +223,7 @@ impl GlobalState {
     pub fn is_complete(&self) -> bool {
         self.completeness == Completeness::Complete
     }
+            start: None,
 
     /// `complete` or `partial`.
     #[must_use]
@@ -239,6 +243,18 @@ impl GlobalState {
             Completeness::Partial { missing, .. } => missing,
         }
     }
+    /// What started it, if that is known.
+    #[must_use]
+    pub fn started_by(&self) -> Option<StartedBy> {
+        self.start.map(|start| start.by)
+    }
+
+    /// The instant until which the initiator waits before it publishes what is there, if that is known.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Hlc> {
+        self.start.map(|start| start.deadline(self.initiated_at))
+    }
+
 
     /// The channels whose state is unknown.
     #[must_use]

@@ -3,6 +3,7 @@
 use super::global::GlobalState;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{ProcessId, SnapshotId};
+use crate::process::start::Start;
 
 /// A revision that was added to the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub enum KnownSnapshot {
         initiator: ProcessId,
         /// The clocks of its start, if known.
         started: Option<(Hlc, Lamport)>,
+        /// How it was started, if known.
+        start: Option<Start>,
     },
     /// The snapshot was deleted from the history.
     Deleted,

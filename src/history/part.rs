@@ -10,6 +10,7 @@ use crate::process::message::Message;
 use crate::process::record::Record;
 use crate::process::record::Turn;
 use crate::process::recording::Recording;
+use crate::process::start::Start;
 
 /// The state of a process at its recording, as a manifest of runs; for a cell in several runs the newest one is valid.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -106,6 +107,9 @@ pub struct Part {
     pub channels: Vec<RecordedChannel>,
     /// The incoming channels whose marker has not arrived.
     pub open: Vec<ProcessId>,
+    /// How this process started the snapshot. `None` if it did not, in parts of stores before format 7 and of foreign
+    /// processes, and if the turn was no longer in the journal.
+    pub start: Option<Start>,
 }
 
 impl Part {
@@ -213,6 +217,7 @@ pub(crate) mod tests {
             },
             channels: Vec::new(),
             open: Vec::new(),
+            start: None,
         }
     }
 }

@@ -172,6 +172,7 @@ impl ProcessTotals {
             | Record::Written(_)
             | Record::Acknowledged { .. }
             | Record::StateRecorded { .. }
+            | Record::Started { .. }
             | Record::PartStored { .. }
             | Record::Checkpointed
             | Record::Answered { .. }

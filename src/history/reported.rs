@@ -71,6 +71,8 @@ impl Part {
             }
             // An older copy of the store may have the same recording with fewer channels closed.
             let is_less = self.channels.len() < known.channels.len();
+            // The turn that says so may have been deleted from its journal since.
+            self.start = self.start.or(known.start);
             return Some(if is_less { known.clone() } else { self });
         }
         let (time, new_bytes) = (known.state.time, known.state.new_bytes);
@@ -147,6 +149,7 @@ mod tests {
                 closing: None,
             }],
             open: Vec::new(),
+            start: None,
             snapshot,
         }
     }

@@ -167,6 +167,7 @@ fn ends<'a>(
         | Record::Acknowledged { .. }
         | Record::RecognizedOnce { .. }
         | Record::StateRecorded { .. }
+        | Record::Started { .. }
         | Record::PartStored { .. }
         | Record::Checkpointed
         | Record::Answered { .. }

@@ -332,8 +332,12 @@ impl Handle {
             Some(KnownSnapshot::Begun {
                 initiator,
                 started: Some((time, clock)),
+                start,
                 ..
-            }) => GlobalState::begun(id.clone(), initiator, time, clock),
+            }) => GlobalState {
+                start,
+                ..GlobalState::begun(id.clone(), initiator, time, clock)
+            },
             _ => self.shared.parts.begun(id).await?,
         };
         // A revision may have arrived meanwhile.

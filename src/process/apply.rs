@@ -24,7 +24,8 @@ impl Process {
             | Record::Moved { .. }
             | Record::ClockAdvanced
             | Record::Decided(_)
-            | Record::Unfollowed { .. } => {}
+            | Record::Unfollowed { .. }
+            | Record::Started { .. } => {}
             Record::MovedToSuspense { suspense, .. } => self.note_suspense(suspense),
             Record::Written(write) => self.keys.write(write),
             Record::Sent { to, seq, message } | Record::Carried { to, seq, message } => {

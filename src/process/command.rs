@@ -14,6 +14,7 @@ use super::input::{Input, Operation};
 use super::message::Message;
 use super::refusal::Refusal;
 use super::reply::{Initiated, Reply, Settlement};
+use super::start::Start;
 
 /// An input, with the type of its reply.
 pub trait Command {
@@ -117,14 +118,16 @@ impl Command for Operate {
 pub struct Initiate {
     /// The snapshot id.
     pub snapshot: SnapshotId,
+    /// How it is started, as in [`Input::Initiate`].
+    pub start: Option<Start>,
 }
 
 impl Command for Initiate {
     type Reply = Result<Initiated, Refusal>;
 
     fn into_input(self) -> Input {
-        let Self { snapshot } = self;
-        Input::Initiate { snapshot }
+        let Self { snapshot, start } = self;
+        Input::Initiate { snapshot, start }
     }
 
     fn reply(reply: Reply) -> Option<Self::Reply> {
@@ -336,6 +339,7 @@ mod tests {
         };
         process.begin_turn(1, Hlc::default());
         let initiated = process.execute(Initiate {
+            start: None,
             snapshot: snapshot.clone(),
         });
         assert!(initiated.is_ok());

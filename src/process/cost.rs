@@ -22,6 +22,7 @@ impl Record {
             | Self::Acknowledged { .. }
             | Self::RecognizedOnce { .. }
             | Self::StateRecorded { .. }
+            | Self::Started { .. }
             | Self::PartStored { .. }
             | Self::Checkpointed
             | Self::Answered { .. }

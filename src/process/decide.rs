@@ -19,7 +19,7 @@ impl Process {
     pub(super) fn decide(&self, input: Input) -> Effects {
         match input {
             Input::Operation { request, operation } => self.decide_operation(request, operation),
-            Input::Initiate { snapshot } => self.decide_initiate(snapshot),
+            Input::Initiate { snapshot, start } => self.decide_initiate(snapshot, start),
             Input::Arrived {
                 from, seq, message, ..
             } => self.decide_arrived(&from, seq, message),
@@ -54,7 +54,7 @@ impl Process {
     /// Whether the input would record the state.
     pub(super) fn would_seal(&self, input: &Input) -> bool {
         match input {
-            Input::Initiate { snapshot } => !self.registers.snapshots.has_seen(snapshot),
+            Input::Initiate { snapshot, .. } => !self.registers.snapshots.has_seen(snapshot),
             Input::Arrived { message, .. } | Input::Called { message, .. } => {
                 matches!(&message.body, Body::Marker(marker) if !self.registers.snapshots.has_seen(&marker.snapshot))
             }

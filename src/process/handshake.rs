@@ -83,6 +83,7 @@ impl Record {
             | Self::Decided(_)
             | Self::Unfollowed { .. }
             | Self::Forgotten { .. }
+            | Self::Started { .. }
             | Self::ClockAdvanced => None,
         }
     }

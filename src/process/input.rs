@@ -5,6 +5,7 @@ use super::decision::Decision;
 use super::handshake::Handshake;
 use super::ids::{AccountId, Key, ProcessId, RequestId, Seq, SnapshotId};
 use super::message::Message;
+use super::start::Start;
 
 /// An event or request for a process. Its effects are decided once and journaled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Input {
     Initiate {
         /// The snapshot id.
         snapshot: SnapshotId,
+        /// How it is started, to be recorded; `None` where nothing collects its parts.
+        start: Option<Start>,
     },
     /// A message arrived on a native channel.
     Arrived {

@@ -34,6 +34,7 @@ pub mod registers;
 pub mod reply;
 pub mod requests;
 pub mod snapshot;
+pub mod start;
 pub mod status;
 pub mod step;
 mod suspense;

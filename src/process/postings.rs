@@ -108,6 +108,7 @@ impl Record {
             | Self::Acknowledged { .. }
             | Self::RecognizedOnce { .. }
             | Self::StateRecorded { .. }
+            | Self::Started { .. }
             | Self::PartStored { .. }
             | Self::Checkpointed
             | Self::Answered { .. }
@@ -138,6 +139,7 @@ impl Record {
             | Self::Acknowledged { .. }
             | Self::RecognizedOnce { .. }
             | Self::StateRecorded { .. }
+            | Self::Started { .. }
             | Self::PartStored { .. }
             | Self::Checkpointed
             | Self::Answered { .. }
@@ -166,6 +168,7 @@ impl Record {
             | Self::Acknowledged { .. }
             | Self::RecognizedOnce { .. }
             | Self::StateRecorded { .. }
+            | Self::Started { .. }
             | Self::PartStored { .. }
             | Self::Checkpointed
             | Self::Answered { .. }

@@ -8,6 +8,7 @@ use super::decision::Decision;
 use super::identity::Identity;
 use super::ids::{AccountId, Amount, Lsn, ProcessId, RequestId, Seq, SnapshotId};
 use super::message::{Message, Way, Write};
+use super::start::Start;
 
 /// One durable fact. Applying all records in order yields the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,6 +155,13 @@ pub enum Record {
         /// The message.
         message: Message,
     },
+    /// The snapshot whose state this turn records was started here, and how. Absent if that is not known.
+    Started {
+        /// The snapshot id.
+        snapshot: SnapshotId,
+        /// How it was started.
+        start: Start,
+    },
 }
 
 /// The records of one step, made durable atomically.
@@ -167,6 +175,19 @@ pub struct Turn {
     pub clock: Lamport,
     /// The records, in order.
     pub records: Vec<Record>,
+}
+
+impl Turn {
+    /// How a snapshot was started in this turn; `None` if it was not, or that is not known.
+    #[must_use]
+    pub fn start_of(&self, wanted: &SnapshotId) -> Option<Start> {
+        self.records.iter().find_map(|record| {
+            let Record::Started { snapshot, start } = record else {
+                return None;
+            };
+            (snapshot == wanted).then_some(*start)
+        })
+    }
 }
 
 // Records are moved several times, thousands at once: rare variants must not enlarge the others.

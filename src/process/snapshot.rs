@@ -11,9 +11,10 @@ use super::message::{Body, Marker, Message};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::reply::{Initiated, Reply};
+use super::start::Start;
 
 impl Process {
-    pub(super) fn decide_initiate(&self, snapshot: SnapshotId) -> Effects {
+    pub(super) fn decide_initiate(&self, snapshot: SnapshotId, start: Option<Start>) -> Effects {
         if let Some((initiator, _)) = self.registers.snapshots.get(&snapshot) {
             let initiated = Initiated {
                 snapshot,
@@ -38,6 +39,11 @@ impl Process {
             snapshot: snapshot.clone(),
             initiator: initiator.clone(),
         });
+        let mut records = self.record_state_and_send_markers(&marker, clock);
+        records.extend(start.map(|start| Record::Started {
+            snapshot: snapshot.clone(),
+            start,
+        }));
         let initiated = Initiated {
             snapshot,
             initiator,
@@ -45,7 +51,7 @@ impl Process {
             fresh: true,
         };
         Effects {
-            records: self.record_state_and_send_markers(&marker, clock),
+            records,
             reply: Reply::Initiated(Ok(Box::new(initiated))),
             clock,
             refused: None,

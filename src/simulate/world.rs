@@ -159,7 +159,10 @@ impl<'a> World<'a> {
             messages: vec![Vec::new(); count],
         });
         self.missing_parts += count;
-        let initiate = Initiate { snapshot };
+        let initiate = Initiate {
+            snapshot,
+            start: None,
+        };
         let initiated = self.step(self.indices[process], initiate, Hlc::default())?;
         debug_assert!(initiated.is_ok(), "the number of snapshots is not limited");
         Ok(())

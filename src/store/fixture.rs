@@ -107,6 +107,7 @@ fn part(id: &str, channel: RecordedChannel) -> Part {
         state: recorded(Vec::new(), 0, 0, 0, process("p"), Flow::default()),
         channels: vec![channel],
         open: Vec::new(),
+        start: None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 use snapledger::process::ids::SnapshotId;
+use snapledger::process::start::StartedBy;
 use snapledger::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
 use snapledger::proto::chandy_lamport::{
     GetGlobalSnapshotRequest, GetSnapshotRequest, InitiateSnapshotRequest, MarkerMessage,
@@ -224,7 +225,10 @@ async fn no_snapshot_is_taken_as_latest_and_one_of_before_is_still_read() {
     }
     // As an earlier version would have done.
     let old = SnapshotId::parse("latest").expect("a valid id");
-    let begun = cluster.handle("n1").initiate(Some(old), None, None).await;
+    let begun = cluster
+        .handle("n1")
+        .initiate(Some(old), StartedBy::Request, None, None)
+        .await;
     assert!(begun.expect("the node runs").is_ok());
     rest.snapshot("id:latest", "partial").await;
     let newer = rest.start_snapshot().await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use snapledger::config::Keep;
 use snapledger::process::ids::SnapshotId;
+use snapledger::process::start::StartedBy;
 use tokio::time::timeout;
 
 use crate::await_it::until;
@@ -26,7 +27,7 @@ async fn a_snapshot_outlives_its_caller_and_is_found_through_every_node() {
     // The call is dropped without waiting, so it may not have begun at the first check.
     let _gone = timeout(
         Duration::ZERO,
-        handle.initiate(Some(id.clone()), None, None),
+        handle.initiate(Some(id.clone()), StartedBy::Request, None, None),
     )
     .await;
     drop(handle);

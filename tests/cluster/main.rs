@@ -84,6 +84,7 @@ mod series;
 mod snapshots;
 mod stand_in;
 mod standards;
+mod started_by;
 mod statement_tables;
 mod statements;
 mod stores;

@@ -2,7 +2,7 @@
 //! once, and a snapshot that lacks its state says so. Without this the published interface would be unusable for other
 //! programs.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use snapledger::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
 use snapledger::proto::chandy_lamport::{ApplicationMessage, MarkerMessage, MarkerResponse};
 use tonic::Code;
@@ -163,6 +163,9 @@ async fn a_snapshot_that_another_make_starts_in_a_nodes_name_is_collected_there(
         let partial = rest.snapshot(snapshot, "partial").await;
         missing_is(&partial, "x1", "recording");
         assert_eq!(partial["initiator"], "n1");
+        // n1 did not start it itself.
+        assert_eq!(partial["started_by"], Value::Null);
+        assert_eq!(partial["deadline"], Value::Null);
     }
     cluster.stop_all().await;
 }
@@ -188,6 +191,7 @@ async fn a_snapshot_of_another_make_is_assembled_by_the_first_node_behind_it() {
     let partial = cluster.rest("n2").snapshot("own", "partial").await;
     missing_is(&partial, "x1", "recording");
     assert_eq!(partial["initiator"], "x1");
+    assert_eq!(partial["started_by"], Value::Null);
     cluster.stop_all().await;
 }
 

@@ -56,6 +56,15 @@ impl Programs {
         text
     }
 
+    /// With scheduled snapshots at this interval.
+    pub(crate) fn with_interval(self, interval: &str) -> Self {
+        let file = self.dir.path().join("cluster.toml");
+        let every = format!("interval = {interval:?}");
+        let text = self.cluster_file().replace("interval = \"off\"", &every);
+        std::fs::write(file, text).expect("a file in it");
+        self
+    }
+
     /// With a unary process that is never started.
     pub(crate) fn with_other_make(self, id: &str) -> Self {
         let nowhere = address(&listen("127.0.0.1:0"));

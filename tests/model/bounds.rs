@@ -91,6 +91,7 @@ impl Bounds {
     pub(crate) fn initiate(snapshot: usize) -> Input {
         Input::Initiate {
             snapshot: snapshot_id(snapshot),
+            start: None,
         }
     }
 }

@@ -232,6 +232,7 @@ fn recorded(number: usize, index: usize, initiator: usize) -> history::part::Par
         state: RecordedState::default(),
         channels: Vec::new(),
         open: Vec::new(),
+        start: None,
     }
 }
 

@@ -29,6 +29,7 @@ fn life() -> Vec<Input> {
     };
     let initiate = Input::Initiate {
         snapshot: snapshot("s1"),
+        start: None,
     };
     let acknowledged = Input::Acknowledged {
         to: process("q"),

@@ -18,6 +18,7 @@ use super::{
 fn initiate(id: &str) -> Input {
     Input::Initiate {
         snapshot: snapshot(id),
+        start: None,
     }
 }
 

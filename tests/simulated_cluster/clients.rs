@@ -8,6 +8,7 @@ use snapledger::process::record::Record;
 use snapledger::process::refusal::Refusal;
 use snapledger::process::reply::Reply;
 use snapledger::process::snapshot::drawn_name;
+use snapledger::process::start::{Start, StartedBy};
 
 use crate::node::{Alive, Asker};
 use crate::plan::{MS, Plan};
@@ -16,6 +17,8 @@ use crate::world::{Checked, Event, Place, World};
 
 /// How long a client waits before it repeats a request.
 const PATIENCE: u64 = 150 * MS;
+/// The deadline that is recorded for snapshots; the assemblies wait as the plan says.
+const DEADLINE_US: u64 = 10_000 * MS;
 
 /// The client of one process.
 #[derive(Default)]
@@ -150,7 +153,15 @@ impl World {
     pub(crate) fn initiate_as(&mut self, place: Place, snapshot: SnapshotId) {
         let is_served = !self.is_healed && !self.is_stranger(place);
         if let Some(life) = self.life(place).filter(|_| is_served) {
-            let input = Input::Initiate { snapshot };
+            let is_scheduled = self.snapshots_named.is_multiple_of(2);
+            let start = Some(Start {
+                by: match is_scheduled {
+                    true => StartedBy::Interval,
+                    false => StartedBy::Request,
+                },
+                deadline_us: DEADLINE_US,
+            });
+            let input = Input::Initiate { snapshot, start };
             self.enqueue(life, input, Some(Asker::Initiator));
         }
     }

@@ -15,6 +15,7 @@ use snapledger::process::channel::Flow;
 use snapledger::process::ids::{AccountId, Hash, Lsn, ProcessId};
 use snapledger::process::recording::{ChannelRecording, Recording};
 use snapledger::process::registers::{Registers, Sealed};
+use snapledger::process::start::Start;
 use snapledger::store::codec::{Secret, check_chunk, decode_chunk, encode_chunk};
 
 use crate::disk::{Disk, StoredState};
@@ -253,7 +254,13 @@ impl Disk {
             state,
             channels,
             open: recording.open().cloned().collect(),
+            start: self.start_of(recording)?,
         }))
+    }
+
+    fn start_of(&self, recording: &Recording) -> Result<Option<Start>, String> {
+        let first = self.turns(recording.cut.next()).next().transpose()?;
+        Ok(first.and_then(|turn| turn.start_of(&recording.snapshot)))
     }
 
     fn recorded(

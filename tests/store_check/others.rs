@@ -124,6 +124,7 @@ fn publish(near: &mut Seat, far: &mut Seat, snapshot: &str) {
     let snapshot = SnapshotId::parse(snapshot).expect("a valid id");
     let (markers, _) = near.turn(vec![Input::Initiate {
         snapshot: snapshot.clone(),
+        start: None,
     }]);
     let (markers, theirs) = far.arrive(&me(), markers);
     let (_, ours) = near.arrive(&peer(), markers);

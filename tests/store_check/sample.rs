@@ -249,6 +249,7 @@ fn published(store: &Store, part: &Part, revision: u32) -> GlobalState {
         revision,
         initiated_at: Hlc::at(3000),
         initiated_clock: Lamport(3),
+        start: None,
         finished_at: Hlc::at(9000),
         finished_clock: Lamport(9),
         duration_us: 6000,
@@ -278,7 +279,10 @@ fn inputs() -> [Input; 10] {
     [
         deposit("alice", ALICE),
         deposit("carol", 50),
-        Input::Initiate { snapshot: s1() },
+        Input::Initiate {
+            snapshot: s1(),
+            start: None,
+        },
         arrived(1, transfer("n2>n1#1", 7)),
         arrived(2, transfer("n2>n1#2", 8)),
         arrived(3, marker),

@@ -124,7 +124,10 @@ impl Teller {
     pub(crate) fn initiate(&self) -> Input {
         let clock = self.process.registers().clock.tick();
         let snapshot = drawn_name(self.process.id(), clock, None);
-        Input::Initiate { snapshot }
+        Input::Initiate {
+            snapshot,
+            start: None,
+        }
     }
 
     /// Runs one to eight random inputs.

@@ -66,6 +66,10 @@ pub(super) fn brief(view: &SnapshotView) -> wire::Snapshot {
         recorded: count(state.parts.len()),
         messages: state.messages(),
         new_bytes: state.new_bytes(),
+        started_by: state
+            .started_by()
+            .map_or_else(String::new, |by| by.as_str().to_owned()),
+        deadline: state.deadline().map(|deadline| deadline.0),
     }
 }
 

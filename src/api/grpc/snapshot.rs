@@ -25,6 +25,7 @@ use crate::process::ids::{ProcessId, RequestId, SnapshotId};
 use crate::process::message::Way;
 use crate::process::message::{Body, Marker, Message};
 use crate::process::refusal::Refusal;
+use crate::process::start::StartedBy;
 use crate::proto::chandy_lamport::snapshot_service_server::SnapshotService;
 use crate::proto::chandy_lamport::{
     ApplicationMessage, GetGlobalSnapshotRequest, GetGlobalSnapshotResponse, GetSnapshotRequest,
@@ -79,7 +80,10 @@ impl SnapshotService for Snapshots {
             }
         };
         let patience = patience(&request, WAIT_MAX);
-        let initiated = self.handle.initiate(wanted, None, Some(patience)).await;
+        let initiated = self
+            .handle
+            .initiate(wanted, StartedBy::Request, None, Some(patience))
+            .await;
         let initiated = match initiated.map_err(Failure::from)? {
             Ok(initiated) => initiated,
             Err(why) => {

@@ -13,8 +13,8 @@ use crate::node::SnapshotView;
 const DIFFERENCE: u32 = 4;
 
 /// The version of the representation of a partial revision, part of its ETag in the same way. A complete revision has its
-/// root alone (the published interface), so its bytes never change. 2: `unfinished_channels`.
-const PARTIAL: &str = "-2";
+/// root alone (the published interface), so its bytes never change. 2: `unfinished_channels`. 3: `started_by` and `deadline`.
+const PARTIAL: &str = "-3";
 
 /// The version of the representation of a proof, part of its ETag likewise. Before 2 it was a document of whole chunks.
 const PROOF: &str = "-proof-2";

@@ -13,6 +13,7 @@ use crate::history::part::Part;
 use crate::history::verify::{Check, Verification, verify};
 use crate::node::{SnapshotStatus, SnapshotView};
 use crate::process::ids::{ChannelId, ProcessId};
+use crate::process::start::StartedBy;
 
 /// A snapshot; lists omit the long fields.
 #[derive(Serialize)]
@@ -21,6 +22,9 @@ pub(super) struct Snapshot<'a> {
     status: &'static str,
     initiator: &'a str,
     initiated_at: String,
+    /// How it was started. Absent from the documents of complete revisions that do not say it, which never change.
+    #[serde(flatten)]
+    start: Option<StartResponse>,
     finished_at: Option<String>,
     duration_ms: Option<f64>,
     revision: u32,
@@ -36,6 +40,12 @@ pub(super) struct Snapshot<'a> {
     unfinished_channels: Option<Vec<Ends<'a>>>,
     totals: TotalsResponse<'a>,
     verification: VerificationResponse,
+}
+
+#[derive(Serialize)]
+struct StartResponse {
+    started_by: Option<&'static str>,
+    deadline: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -162,6 +172,8 @@ impl<'a> Snapshot<'a> {
         let verification = verify(state);
         let checks = verification.checks.iter().cloned();
         let checks = checks.map(CheckResponse::from).collect();
+        let brief = Self::of(view, &verification, Some(checks));
+        let is_said = !state.is_complete() || state.start.is_some();
         let processes = state.parts.values().map(|part| ProcessResponse {
             account_bytes: account_bytes.get(&part.process).copied(),
             ..ProcessResponse::from(part)
@@ -169,7 +181,8 @@ impl<'a> Snapshot<'a> {
         Self {
             processes: Some(processes.collect()),
             channels: Some(channels.collect()),
-            ..Self::of(view, &verification, Some(checks))
+            start: brief.start.filter(|_| is_said),
+            ..brief
         }
     }
 
@@ -193,6 +206,7 @@ impl<'a> Snapshot<'a> {
             status: status_of(view),
             initiator: state.initiator.as_str(),
             initiated_at: rfc3339(state.initiated_at.wall_us()),
+            start: Some(StartResponse::from(state)),
             finished_at: published.then(finished_at),
             duration_ms: published.then_some(state.duration_us as f64 / 1000.0),
             revision: state.revision,
@@ -209,6 +223,16 @@ impl<'a> Snapshot<'a> {
                 consistent_cut: verification.consistent_cut,
                 checks,
             },
+        }
+    }
+}
+
+impl From<&GlobalState> for StartResponse {
+    fn from(state: &GlobalState) -> Self {
+        let deadline = state.deadline();
+        Self {
+            started_by: state.started_by().map(StartedBy::as_str),
+            deadline: deadline.map(|deadline| rfc3339(deadline.wall_us())),
         }
     }
 }

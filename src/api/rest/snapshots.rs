@@ -25,6 +25,7 @@ use crate::api::serve::limits::Client;
 use crate::config::{Keep, parse_deadline};
 use crate::node::{SnapshotCounts, SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
+use crate::process::start::StartedBy;
 use crate::store::Retention;
 
 #[derive(Default, Deserialize)]
@@ -67,7 +68,10 @@ pub(super) async fn initiate(
         caller.note_snapshot(text);
     }
     let wanted = wanted.map(|text| new_id("snapshot_id", text)).transpose()?;
-    let initiated = app.handle.initiate(wanted, deadline, wait.left()).await??;
+    let initiated = app
+        .handle
+        .initiate(wanted, StartedBy::Request, deadline, wait.left())
+        .await??;
     caller.note_snapshot(initiated.snapshot.as_str());
     if initiated.fresh && wait.is_asked() {
         // The snapshot has begun, so an error while waiting must not be reported as a failure to begin.

@@ -31,6 +31,9 @@ pub(super) fn list(answer: &Value) -> Report {
     if !pinned.is_empty() {
         report.line(&format!("pinned: {}", pinned.join(", ")));
     }
+    for line in starts(&answer["snapshots"]) {
+        report.line(&line);
+    }
     for (gaps, ids) in partial(&answer["snapshots"]) {
         report.line(&format!("partial without {gaps}: {}", ids.join(", ")));
     }
@@ -38,6 +41,22 @@ pub(super) fn list(answer: &Value) -> Report {
         report.line(&format!("more with the same command and --cursor {cursor}"));
     }
     report
+}
+
+/// What started the snapshots of a list. A column of it would not fit the terminal.
+fn starts(snapshots: &Value) -> Vec<String> {
+    let mut by_start: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for one in snapshots.as_array().into_iter().flatten() {
+        let by = one["started_by"].as_str().unwrap_or("unknown");
+        let ids = by_start.entry(by).or_default();
+        ids.push(cell(one.get("snapshot_id")));
+    }
+    let is_one = by_start.len() == 1;
+    let line = |(by, ids): (&str, Vec<String>)| match is_one {
+        true => format!("started by: {by}"),
+        false => format!("started by {by}: {}", ids.join(", ")),
+    };
+    by_start.into_iter().map(line).collect()
 }
 
 /// The partial snapshots of a list, grouped by what they lack.
@@ -206,10 +225,12 @@ pub(super) fn snapshot(snapshot: &Value, checks: bool) -> Report {
     report
 }
 
-const FACTS: [(&str, &str); 13] = [
+const FACTS: [(&str, &str); 15] = [
     ("status", "/status"),
     ("initiator", "/initiator"),
+    ("started by", "/started_by"),
     ("initiated at", "/initiated_at"),
+    ("deadline", "/deadline"),
     ("finished at", "/finished_at"),
     ("duration in ms", "/duration_ms"),
     ("revision", "/revision"),
@@ -299,6 +320,7 @@ mod tests {
         });
         let shown = json!({
             "snapshot_id": "n1-12345", "status": "in_progress", "initiator": "n1", "initiated_at": at, "revision": 1,
+            "started_by": "interval", "deadline": at,
             "finished_at": at, "root": "0".repeat(64), "totals": totals, "verification": verification,
             "pinned": false, "processes": [process]
         });

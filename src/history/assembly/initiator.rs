@@ -27,6 +27,7 @@ impl GlobalState {
         let named = self.parts.values().map(|part| &part.initiator);
         if let Some(least) = named.min().filter(|least| **least < self.initiator) {
             self.initiator = least.clone();
+            self.start = None;
         }
         if let Some(part) = self.parts.get(&self.initiator) {
             // The report of a foreign process carries a later time, that of its arrival.
@@ -34,6 +35,7 @@ impl GlobalState {
                 self.initiated_at = part.state.time;
             }
             self.initiated_clock = Lamport::default().receive(part.state.clock);
+            self.start = part.start;
         }
     }
 

@@ -290,6 +290,8 @@ impl Assembly {
             true => self.adopt(Then::Begin),
             false => self.collect(now_us),
         }
+            // A revision says of the start what its parts say.
+            start: parts.get(&self.state.initiator).and_then(|part| part.start),
     }
 
     fn collect(&mut self, now_us: u64) {

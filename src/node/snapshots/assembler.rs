@@ -20,6 +20,7 @@ use crate::history::global::GlobalState;
 use crate::node::error::Unavailable;
 use crate::node::replication::replicator::Replicator;
 use crate::process::ids::{ProcessId, SnapshotId};
+use crate::process::start::Start;
 
 /// Assembles snapshots.
 pub(in crate::node) struct Assembler {
@@ -71,7 +72,7 @@ impl Assembler {
     }
 
     /// Assembles a snapshot that was just started on this node.
-    pub(in crate::node) fn begin(&self, state: GlobalState, deadline: Duration) {
+    pub(in crate::node) fn begin(&self, state: GlobalState, start: Start) {
         let snapshot = state.snapshot.clone();
         let Some(claim) = self.in_progress.claim(&snapshot) else {
             return;
@@ -85,13 +86,13 @@ impl Assembler {
         };
         self.executors.events.note(&snapshot, recorded);
         claim.show(&state);
-        let timing = self.timing(deadline, Duration::ZERO);
+        let timing = self.timing(start.deadline_us, Duration::ZERO);
         let assembly = Assembly::begun(Arc::clone(&self.membership), state, timing);
         self.spawn(Collection::new(&self.executors, claim, assembly).run());
     }
 
     /// Assembles, or resumes assembling, a snapshot whose marker this process has received, unless it is being assembled or
-    /// complete. Its original deadline is no longer known; the configured one counts from now.
+    /// complete. The configured deadline counts from now, unless its own deadline is later.
     pub(in crate::node) async fn resume(&self, snapshot: &SnapshotId) -> Result<(), Unavailable> {
         let Some(claim) = self.in_progress.claim(snapshot) else {
             return Ok(());
@@ -105,13 +106,13 @@ impl Assembler {
             claim.show(&state);
         }
         // The monotonic clock does not reach back before this start, so the wall clock's label is used.
-        let since = self
-            .executors
-            .peers
-            .wall()
-            .wall_us()
-            .saturating_sub(state.initiated_at.wall_us());
-        let timing = self.timing(self.config.snapshot.deadline, Duration::from_micros(since));
+        let now_us = self.executors.peers.wall().wall_us();
+        let since_us = now_us.saturating_sub(state.initiated_at.wall_us());
+        // All processes may have stopped together, so a deadline that has passed says nothing of the others.
+        let own_us = state.start.map_or(0, |start| start.deadline_us);
+        let left_us = own_us.saturating_sub(since_us);
+        let deadline_us = left_us.max(micros(self.config.snapshot.deadline));
+        let timing = self.timing(deadline_us, Duration::from_micros(since_us));
         let lost = self.lost_since(snapshot).await;
         let assembly = Assembly::resumed(Arc::clone(&self.membership), state, timing, lost);
         self.spawn(Collection::new(&self.executors, claim, assembly).run());
@@ -119,11 +120,11 @@ impl Assembler {
     }
 
     // The timing of an assembly whose clock starts now.
-    fn timing(&self, deadline: Duration, elapsed: Duration) -> Timing {
+    fn timing(&self, deadline_us: u64, elapsed: Duration) -> Timing {
         Timing {
             now_us: 0,
             elapsed_us: micros(elapsed),
-            deadline_us: micros(deadline),
+            deadline_us,
             configured_deadline_us: micros(self.config.snapshot.deadline),
         }
     }
@@ -150,7 +151,10 @@ impl Assembler {
         };
         Ok(part.map(|part| {
             let clock = part.state.clock.tick();
-            GlobalState::begun(part.snapshot, part.initiator, part.state.time, clock)
+            GlobalState {
+                start: part.start,
+                ..GlobalState::begun(part.snapshot, part.initiator, part.state.time, clock)
+            }
         }))
     }
 

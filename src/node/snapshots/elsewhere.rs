@@ -33,6 +33,7 @@ mod tests {
             status: SnapshotStatus::Partial,
             initiator: ProcessId::parse("n1").expect("a valid id"),
             started: None,
+            start: None,
         };
         for order in [
             [Some(KnownSnapshot::Deleted), Some(begun.clone())],

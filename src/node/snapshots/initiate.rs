@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
+use super::collection::micros;
 use super::elsewhere::Elsewhere;
 use crate::history::global::GlobalState;
 use crate::history::known::{KnownSnapshot, SnapshotStatus};
@@ -28,6 +29,7 @@ use crate::process::query::{ProcessStatus, Recorded};
 use crate::process::refusal::Refusal;
 use crate::process::reply::{Initiated, RecordedHere};
 use crate::process::snapshot::{drawn_name, is_drawn_by};
+use crate::process::start::{Start, StartedBy};
 use crate::transport::peer_client::PeerClient;
 use crate::transport::peer_error::PeerError;
 
@@ -40,23 +42,29 @@ const MUTE_AFTER: Duration = ANSWER_MAX;
 
 impl Handle {
     /// Starts a snapshot and its assembly, unless it was started before. At the deadline the parts present are published as
-    /// partial; `None` means the configured deadline, which also counts after a restart. `patience` limits the time for peers
-    /// to answer about a given id; it cannot exceed the default.
+    /// partial; `None` means the configured deadline. `patience` limits the time for peers to answer about a given id; it
+    /// cannot exceed the default.
     ///
     /// # Errors
     /// [`Unavailable`]; [`NotBegun`] is returned as an answer.
     pub async fn initiate(
         &self,
         snapshot: Option<SnapshotId>,
+        by: StartedBy,
         deadline: Option<Duration>,
         patience: Option<Duration>,
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
         let handle = self.clone();
+        let deadline = deadline.unwrap_or(self.config().snapshot.deadline);
+        let start = Start {
+            by,
+            deadline_us: micros(deadline),
+        };
         let patience = patience.map_or(LIVE_MAX, |patience| patience.min(LIVE_MAX));
         detached(async move {
             match snapshot {
-                Some(given) => handle.begin_given(given, deadline, patience).await,
-                None => handle.begin_drawn(deadline).await,
+                Some(given) => handle.begin_given(given, start, patience).await,
+                None => handle.begin_drawn(start).await,
             }
         })
         .await
@@ -65,7 +73,7 @@ impl Handle {
     async fn begin_given(
         &self,
         snapshot: SnapshotId,
-        deadline: Option<Duration>,
+        start: Start,
         patience: Duration,
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
         let found = match self.find_in_history(&snapshot).await? {
@@ -93,7 +101,7 @@ impl Handle {
             let process = process.clone();
             return Ok(Err(NotBegun::Reserved { snapshot, process }));
         }
-        self.begin(snapshot, deadline).await
+        self.begin(snapshot, start).await
     }
 
     // What the own process and the peers know of a given id. Both answers wait for a turn, so they are awaited together.
@@ -125,10 +133,7 @@ impl Handle {
         }
     }
 
-    async fn begin_drawn(
-        &self,
-        deadline: Option<Duration>,
-    ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
+    async fn begin_drawn(&self, start: Start) -> Result<Result<Initiated, NotBegun>, Unavailable> {
         loop {
             // Checked first: the clock read afterwards is then past that of every peer.
             let has_met_everyone = self.shared.handshakes.has_met_everyone();
@@ -138,7 +143,7 @@ impl Handle {
             if !is_next || !self.is_free(&snapshot, has_met_everyone).await? {
                 snapshot = drawn_name(me, clock, Some(self.store().identity().run));
             }
-            let begun = self.begin(snapshot, deadline).await?;
+            let begun = self.begin(snapshot, start).await?;
             if begun.as_ref().is_ok_and(|initiated| !initiated.fresh) {
                 continue;
             }
@@ -177,9 +182,13 @@ impl Handle {
     async fn begin(
         &self,
         snapshot: SnapshotId,
-        deadline: Option<Duration>,
+        start: Start,
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
-        let settled = self.ask(Initiate { snapshot }).await?;
+        let initiate = Initiate {
+            snapshot,
+            start: Some(start),
+        };
+        let settled = self.ask(initiate).await?;
         let initiated = match settled.reply {
             Ok(initiated) => initiated,
             Err(Refusal::TooManySnapshots(open)) => return Ok(Err(self.too_many(open).await?)),
@@ -187,9 +196,13 @@ impl Handle {
         };
         if initiated.fresh {
             let (snapshot, initiator) = (initiated.snapshot.clone(), initiated.initiator.clone());
-            let state = GlobalState::begun(snapshot, initiator, settled.time, initiated.clock);
-            let deadline = deadline.unwrap_or(self.config().snapshot.deadline);
-            self.shared.assembler.begin(state, deadline);
+            // Its part will not say it otherwise.
+            let is_recorded = self.store().chunks().are_salted();
+            let state = GlobalState {
+                start: is_recorded.then_some(start),
+                ..GlobalState::begun(snapshot, initiator, settled.time, initiated.clock)
+            };
+            self.shared.assembler.begin(state, start);
         }
         Ok(Ok(initiated))
     }
@@ -240,6 +253,7 @@ impl Handle {
             status: SnapshotStatus::InProgress,
             initiator: seen.initiator,
             started: None,
+            start: None,
         }))
     }
 
@@ -405,7 +419,9 @@ mod tests {
         let name = |number: u32| SnapshotId::parse(&format!("s{number}")).expect("a valid id");
         for number in 0..150 {
             let id = name(number);
-            let begun = handle.initiate(Some(id.clone()), None, None).await;
+            let begun = handle
+                .initiate(Some(id.clone()), StartedBy::Request, None, None)
+                .await;
             assert!(begun.expect("the node goes on").expect("it is new").fresh);
             let finished = handle.finished(&id, Duration::from_secs(60));
             assert!(finished.await.expect("the node goes on").is_some());

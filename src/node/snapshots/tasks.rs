@@ -12,6 +12,7 @@ use super::assembler::Assembler;
 use crate::node::handle::Handle;
 use crate::node::peers::{PeerState, PeerView};
 use crate::process::ids::SnapshotId;
+use crate::process::start::StartedBy;
 
 /// Starts the tasks. `unfinished` snapshots come first, then those that arrive through `started`.
 pub(in crate::node) fn spawn(
@@ -69,7 +70,7 @@ async fn by_interval(handle: Handle, every: Duration) {
             );
             continue;
         }
-        match handle.initiate(None, None, None).await {
+        match handle.initiate(None, StartedBy::Interval, None, None).await {
             Ok(Ok(_)) => {}
             Ok(Err(refusal)) => tracing::warn!(%refusal, "scheduled snapshot skipped"),
             Err(error) => tracing::warn!(%error, "scheduled snapshot skipped"),

@@ -177,6 +177,7 @@ impl SnapshotView {
             status: self.status(),
             initiator: self.state.initiator.clone(),
             started: Some((self.state.initiated_at, self.state.initiated_clock)),
+            start: self.state.start,
         }
     }
 

@@ -105,6 +105,7 @@ impl Committer {
                 | Record::Written(_)
                 | Record::RecognizedOnce { .. }
                 | Record::StateRecorded { .. }
+                | Record::Started { .. }
                 | Record::PartStored { .. }
                 | Record::Checkpointed
                 | Record::Answered { .. }

@@ -41,7 +41,16 @@ async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
     let (room, looks) = watch::channel(DiskSpace { free: 50, min: 400 });
     let (queue, mut requests) = queue(looks);
     let snapshot = snapshot();
-    let refused = queue.ask(Initiate { snapshot }.into(), None).err();
+    let refused = queue
+        .ask(
+            Initiate {
+                snapshot,
+                start: None,
+            }
+            .into(),
+            None,
+        )
+        .err();
     assert!(matches!(refused, Some(Unavailable::NoRoom { .. })));
     let from = ProcessId::parse("q").expect("a valid id");
     let mut delivery = Box::pin(queue.deliver(&from, vec![marker(1)]));

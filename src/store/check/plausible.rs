@@ -101,6 +101,7 @@ impl<'a> Trial<'a> {
             | Record::Recognized { .. }
             | Record::Unfollowed { .. }
             | Record::Forgotten { .. }
+            | Record::Started { .. }
             | Record::ClockAdvanced => Ok(()),
         }
     }

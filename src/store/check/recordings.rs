@@ -11,6 +11,7 @@ use crate::process::Process;
 use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
 use crate::process::message::{Body, Message};
 use crate::process::record::{Record, Turn};
+use crate::process::start::Start;
 use crate::store::chunks::Chunks;
 use crate::store::engine::schema;
 use crate::store::engine::schema::snapshot_key;
@@ -36,6 +37,7 @@ pub(super) struct Recordings {
 
 struct MessageCount {
     initiator: ProcessId,
+    start: Option<Start>,
     channels: BTreeMap<ProcessId, Heard>,
 }
 
@@ -83,6 +85,7 @@ impl Recordings {
                     let heard = |from: &ProcessId| (from.clone(), Heard::begin(process, from));
                     let tally = MessageCount {
                         initiator: initiator.clone(),
+                        start: turn.start_of(snapshot),
                         channels: channels.iter().map(heard).collect(),
                     };
                     self.open.insert(snapshot.clone(), tally);
@@ -110,6 +113,7 @@ impl Recordings {
                 | Record::MovedToSuspense { .. }
                 | Record::Written(_)
                 | Record::Sent { .. }
+                | Record::Started { .. }
                 | Record::Carried { .. }
                 | Record::Acknowledged { .. }
                 | Record::RecognizedOnce { .. }
@@ -187,6 +191,10 @@ impl Recordings {
         let mut problems = Vec::new();
         if part.initiator != tally.initiator {
             problems.push(format!("it names {:?} as initiator", part.initiator));
+        }
+        // A part of an older format states no start.
+        if part.start.is_some() && part.start != tally.start {
+            problems.push("how it was started differs from the journal".to_owned());
         }
         let recorded = part.channels.iter().map(|channel| &channel.from);
         let closed = tally

@@ -54,6 +54,12 @@ impl Chunks {
         self.salting.as_ref()?.now()
     }
 
+    /// Whether chunks are salted, which begins once all other processes read this format.
+    #[must_use]
+    pub fn are_salted(&self) -> bool {
+        self.secret_now().is_some()
+    }
+
     /// Begins writing chunks, or relying on stored ones, for a value that does not refer to them yet.
     pub fn writing(&self) -> WriteLease {
         self.leases.begin()

@@ -6,7 +6,7 @@
 //! | turns | position of the first turn, 8 bytes big-endian | [`crate::store::stored::v6::TurnsV6`], then old turns, compressed together |
 //! | states-2 | position of the cut, 8 bytes big-endian | [`crate::store::stored::v6::StateV6`], compressed; before format 6 [`crate::store::stored::v2::StateV2`] |
 //! | chunks | hash, 32 bytes | [`crate::store::stored::v1::part::ChunkV1`], since format 7 as in `crate::store::stored::salted`; compressed as in `crate::store::stored::compression` |
-//! | parts | snapshot id, a zero byte | [`crate::store::stored::v7::part::PartV7`]; without closings [`crate::store::stored::v1::part::PartV1`] |
+//! | parts | snapshot id, a zero byte | [`crate::store::stored::v7::part::PartV7`]; without closings and start [`crate::store::stored::v1::part::PartV1`] |
 //! | history | snapshot id, a zero byte, revision, 4 bytes big-endian | [`crate::store::stored::v1::global::GlobalStateV1`] |
 //! | stretches | position of a segment's last turn, 8 bytes big-endian, 0 | [`crate::store::stored::v1::stretch::StretchV1`] |
 //! | stretches | the same, number of a bucket, 1 to 16 | [`crate::store::stored::v1::stretch::TouchesV1`] |

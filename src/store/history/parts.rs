@@ -4,6 +4,7 @@ use crate::history::global::Counted;
 use crate::history::part::{Closing, Part, RecordedChannel, RecordedState, recorded_messages};
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 use crate::process::recording::{ChannelRecording, Recording};
+use crate::process::start::Start;
 use crate::store::Store;
 use crate::store::chunks::writers::MessageWriter;
 use crate::store::error::StoreError;
@@ -137,6 +138,7 @@ impl<'a> Parts<'a> {
         self.write_messages(&mut drafts)?;
         for draft in &mut drafts {
             self.date_closings(draft)?;
+            self.find_start(me, draft)?;
         }
         let finish = |draft: PartDraft<'_>| {
             let finish = |(channel, writer): (RecordedChannel, MessageWriter<'_>)| {
@@ -151,12 +153,13 @@ impl<'a> Parts<'a> {
                 state: draft.state,
                 channels: channels.collect::<Result<_, StoreError>>()?,
                 open: draft.recording.open().cloned().collect(),
+                start: draft.start,
             })
         };
         drafts.into_iter().map(finish).collect()
     }
 
-    // Older programs cannot read closings. A store salts its chunks as soon as no process runs one; see decision 0042.
+    // Older programs cannot read closings and starts. A store salts its chunks as soon as no process runs one (decision 0042).
     fn date_closings(self, draft: &mut PartDraft<'_>) -> Result<(), StoreError> {
         if !draft.is_salted {
             return Ok(());
@@ -173,6 +176,20 @@ impl<'a> Parts<'a> {
                 Err(_) => None,
             };
         }
+        Ok(())
+    }
+
+    fn find_start(self, me: &ProcessId, draft: &mut PartDraft<'_>) -> Result<(), StoreError> {
+        let recording = draft.recording;
+        if !draft.is_salted || recording.initiator != *me {
+            return Ok(());
+        }
+        draft.start = match self.store.journal.turns(recording.cut.next()).next() {
+            Some(Ok(turn)) => turn.start_of(&recording.snapshot),
+            Some(Err(error)) if error.is_fatal() => return Err(error),
+            // As for closings.
+            Some(Err(_)) | None => None,
+        };
         Ok(())
     }
 
@@ -217,6 +234,7 @@ struct PartDraft<'a> {
     channels: Vec<(RecordedChannel, MessageWriter<'a>)>,
     /// Whether the contents are salted.
     is_salted: bool,
+    start: Option<Start>,
     /// A turn at or after the delivery of the last recorded message; the cut if there are none.
     end: Lsn,
 }
@@ -244,6 +262,7 @@ impl<'a> PartDraft<'a> {
             recording,
             state,
             is_salted: secret.is_some(),
+            start: None,
             channels: channels
                 .map(|(channel, _)| (channel, MessageWriter::new(secret)))
                 .collect(),

@@ -80,6 +80,7 @@ impl Parts<'_> {
             },
             channels,
             open,
+            start: None,
         };
         self.store.chunks.hold(&part);
         Ok(part)

@@ -1,5 +1,6 @@
 //! Wire forms of what processes report to each other about snapshots.
 
+use super::part::{start_from_wire, start_to_wire};
 use crate::history::known::{KnownSnapshot, RevisionArrival, SnapshotStatus};
 use crate::history::pin::Pin;
 use crate::process::clock::{Hlc, Lamport};
@@ -22,6 +23,7 @@ pub fn known_snapshot_to_wire(known: Option<KnownSnapshot>) -> FoundSnapshot {
             status,
             initiator,
             started,
+            start,
         }) => {
             let (time, clock) = started.unwrap_or_default();
             FoundSnapshot {
@@ -29,6 +31,7 @@ pub fn known_snapshot_to_wire(known: Option<KnownSnapshot>) -> FoundSnapshot {
                 initiator: initiator.to_string(),
                 initiated_at: time.0,
                 logical_clock: clock.0,
+                start: start.map(start_to_wire),
             }
         }
     }
@@ -49,6 +52,7 @@ pub fn known_snapshot_from_wire(found: FoundSnapshot) -> Option<KnownSnapshot> {
         status,
         initiator: ProcessId::parse(&found.initiator).ok()?,
         started: Some(started).filter(|(time, _)| *time > Hlc(0)),
+        start: found.start.and_then(start_from_wire),
     })
 }
 
@@ -138,6 +142,7 @@ pub fn pin_from_wire(listed: &ListedPin) -> Option<(SnapshotId, Pin)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::start::{Start, StartedBy};
 
     // Without this, another node names somebody else, or nobody, for a pin.
     #[test]
@@ -185,6 +190,10 @@ mod tests {
             status: SnapshotStatus::Partial,
             initiator: ProcessId::parse("n1").expect("a valid id"),
             started: Some((Hlc::at(3), Lamport(7))),
+            start: Some(Start {
+                by: StartedBy::Interval,
+                deadline_us: 5,
+            }),
         };
         for known in [None, Some(KnownSnapshot::Deleted), Some(begun)] {
             let found = known_snapshot_to_wire(known.clone());

@@ -7,6 +7,7 @@ use crate::history::part::{Closing, Part, RecordedChannel, RecordedState, Run};
 use crate::process::channel::Flow;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{Hash, Lsn, ProcessId, Seq, SnapshotId};
+use crate::process::start::{Start, StartedBy};
 use crate::proto::snapledger as wire;
 
 /// Encodes a part.
@@ -19,6 +20,7 @@ pub fn part_to_wire(part: &Part) -> wire::Part {
         state: Some(state_to_wire(&part.state)),
         channels: part.channels.iter().map(channel_to_wire).collect(),
         open: part.open.iter().map(ProcessId::to_string).collect(),
+        start: part.start.map(start_to_wire),
     }
 }
 
@@ -40,6 +42,22 @@ pub fn part_from_wire(part: wire::Part) -> Result<Part, Unreadable> {
             .map(channel_from_wire)
             .collect::<Result<_, _>>()?,
         open: open.collect::<Result<_, _>>()?,
+        start: part.start.and_then(start_from_wire),
+    })
+}
+
+pub(super) fn start_to_wire(start: Start) -> wire::Start {
+    wire::Start {
+        by: start.by.as_str().to_owned(),
+        deadline_us: start.deadline_us,
+    }
+}
+
+// A newer program may name what this one does not know.
+pub(super) fn start_from_wire(start: wire::Start) -> Option<Start> {
+    Some(Start {
+        by: StartedBy::parse(&start.by)?,
+        deadline_us: start.deadline_us,
     })
 }
 
@@ -199,11 +217,38 @@ pub(super) fn narrow(value: Option<wire::Int128>) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::part::tests::part_of;
 
     #[test]
     fn sums_of_any_size_and_sign_come_through() {
         for sum in [0, 1, -1, i128::from(i64::MAX) * 5, i128::MIN, i128::MAX] {
             assert_eq!(narrow(Some(wide(sum))), sum);
+        }
+    }
+
+    // Without this, the nodes would say different things of one start, or a newer peer's part could not be collected.
+    #[test]
+    fn a_start_comes_through_and_one_of_an_unknown_kind_is_not_known() {
+        let [q, p] = ["q", "p"].map(|id| ProcessId::parse(id).expect("a valid id"));
+        let snapshot = SnapshotId::parse("s").expect("a valid id");
+        for by in StartedBy::ALL {
+            let start = Start { by, deadline_us: 7 };
+            let part = Part {
+                start: Some(start),
+                ..part_of(&snapshot, &q, &p)
+            };
+            let mut sent = part_to_wire(&part);
+            assert_eq!(part_from_wire(sent.clone()), Ok(part));
+            sent.start = Some(wire::Start {
+                by: "tide".to_owned(),
+                deadline_us: 7,
+            });
+            assert_eq!(
+                part_from_wire(sent.clone()).map(|part| part.start),
+                Ok(None)
+            );
+            sent.start = None;
+            assert_eq!(part_from_wire(sent).map(|part| part.start), Ok(None));
         }
     }
 }

@@ -116,6 +116,16 @@ pub(super) fn honest(publication: &Publication<'_>) -> Checked {
     if open != named {
         return wrong(format!("{open:?} are open, {named:?} are named"));
     }
+    let start = state
+        .parts
+        .get(&state.initiator)
+        .and_then(|part| part.start);
+    if state.start != start {
+        return wrong(format!(
+            "it says {:?}, its parts say {start:?}",
+            state.start
+        ));
+    }
     if state.is_complete() != (absent.is_empty() && open.is_empty()) {
         return wrong(format!("it calls itself {}", state.status()));
     }
@@ -248,10 +258,11 @@ fn agrees(part: &Part, state: &GlobalState) -> Checked {
     }
 }
 
-// Whether `now` has the same state and at least the same closed channels.
+// Whether `now` has the same state, initiator and start, and at least the same closed channels.
 fn extends(before: &Part, now: &Part) -> bool {
     before.state == now.state
         && before.initiator == now.initiator
+        && before.start == now.start
         && before
             .channels
             .iter()

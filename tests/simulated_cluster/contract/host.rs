@@ -95,7 +95,10 @@ impl<S: StoreContract> Host<S> {
     /// Starts a snapshot, which records the state.
     pub(super) fn initiate(&mut self, name: &str) {
         let snapshot = snapshot(name);
-        self.turn(Input::Initiate { snapshot });
+        self.turn(Input::Initiate {
+            snapshot,
+            start: None,
+        });
     }
 
     /// Delivers a transfer of the first or second peer.

@@ -133,6 +133,7 @@ impl PeerPart {
             state: recorded(balance, index),
             channels: others.map(channel).collect(),
             open: Vec::new(),
+            start: None,
         };
         Self {
             part,

@@ -238,7 +238,10 @@ impl Run {
             return Input::Checkpoint;
         }
         peers.for_each(|peer| peer.markers.push_back(marker.clone()));
-        Input::Initiate { snapshot }
+        Input::Initiate {
+            snapshot,
+            start: None,
+        }
     }
 
     // A peer starts a snapshot; the marker of the other peer arrives later.

@@ -148,12 +148,11 @@ impl Parts {
             is_its.then_some(message.clock)
         });
         let clock = marker.unwrap_or(turn.clock);
-        Ok(GlobalState::begun(
-            snapshot.clone(),
-            seen.initiator,
-            turn.time,
-            clock,
-        ))
+        let start = turn.start_of(snapshot);
+        Ok(GlobalState {
+            start,
+            ..GlobalState::begun(snapshot.clone(), seen.initiator, turn.time, clock)
+        })
     }
 
     // Builds the part of what is recorded so far. Nothing in the store names a part with open channels, so it is held for an

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::super::v7::part::{ClosingsV7, closings_of, put_closings};
+use super::super::v7::start::StartV7;
 use super::channel::ChannelIdV1;
 use super::part::PartV1;
 use super::{Frozen, frozen_enum, frozen_struct};
@@ -46,14 +47,21 @@ impl Frozen<GlobalState> for GlobalStateV1 {
     }
 
     fn thaw(self) -> GlobalState {
-        let (completeness, closings) = self.completeness.split();
+        let (completeness, details) = self.completeness.split();
         let mut parts: BTreeMap<ProcessId, Part> = self.parts.thaw();
+        let DetailsV7 { closings, starts } = details;
         for (process, closings) in closings {
             if let Some(part) = parts.get_mut(&process) {
                 put_closings(part, closings);
             }
         }
+        for (process, start) in starts {
+            if let Some(part) = parts.get_mut(&process) {
+                part.start = Some(start.thaw());
+            }
+        }
         GlobalState {
+            start: parts.get(&self.initiator).and_then(|part| part.start),
             snapshot: self.snapshot,
             initiator: self.initiator,
             revision: self.revision,
@@ -92,12 +100,40 @@ pub(in crate::store) enum CompletenessV1 {
         open_channels: Vec<ChannelIdV1>,
         stopped: Vec<StoppedChannelV6>,
     },
-    // Since format 7, if a closing is known. Behind everything else: what came before it is where it was.
-    Closed {
-        closings: BTreeMap<ProcessId, ClosingsV7>,
+    // Since format 7, if a part has any. Behind everything else: what came before it is where it was.
+    Detailed {
+        details: DetailsV7,
         // Of a partial revision.
         partial: Option<PartialV7>,
     },
+}
+
+// What parts have since format 7, by process.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(in crate::store) struct DetailsV7 {
+    closings: BTreeMap<ProcessId, ClosingsV7>,
+    starts: BTreeMap<ProcessId, StartV7>,
+}
+
+impl DetailsV7 {
+    fn of(parts: &BTreeMap<ProcessId, Part>) -> Self {
+        let closings = parts.iter().filter_map(|(process, part)| {
+            let closings = closings_of(part);
+            (!closings.is_empty()).then(|| (process.clone(), closings))
+        });
+        let starts = parts.iter().filter_map(|(process, part)| {
+            let start = part.start.as_ref()?;
+            Some((process.clone(), StartV7::freeze(start)))
+        });
+        Self {
+            closings: closings.collect(),
+            starts: starts.collect(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.closings.is_empty() && self.starts.is_empty()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,11 +145,7 @@ pub(in crate::store) struct PartialV7 {
 
 impl CompletenessV1 {
     fn of(state: &GlobalState) -> Self {
-        let closings = state.parts.iter().filter_map(|(process, part)| {
-            let closings = closings_of(part);
-            (!closings.is_empty()).then(|| (process.clone(), closings))
-        });
-        let closings: BTreeMap<_, _> = closings.collect();
+        let details = DetailsV7::of(&state.parts);
         let partial = match &state.completeness {
             Completeness::Complete => None,
             Completeness::Partial {
@@ -126,8 +158,8 @@ impl CompletenessV1 {
                 stopped: Frozen::freeze(stopped),
             }),
         };
-        if !closings.is_empty() {
-            return Self::Closed { closings, partial };
+        if !details.is_empty() {
+            return Self::Detailed { details, partial };
         }
         match partial {
             None => Self::Complete,
@@ -143,9 +175,9 @@ impl CompletenessV1 {
         }
     }
 
-    // The completeness, and the closings of each part.
-    fn split(self) -> (Completeness, BTreeMap<ProcessId, ClosingsV7>) {
-        let mut of_parts = BTreeMap::new();
+    // The completeness, and the details of the parts.
+    fn split(self) -> (Completeness, DetailsV7) {
+        let mut of_parts = DetailsV7::default();
         let partial = match self {
             Self::Complete => None,
             Self::Partial {
@@ -165,8 +197,8 @@ impl CompletenessV1 {
                 open_channels,
                 stopped,
             }),
-            Self::Closed { closings, partial } => {
-                of_parts = closings;
+            Self::Detailed { details, partial } => {
+                of_parts = details;
                 partial
             }
         };
@@ -212,14 +244,27 @@ mod tests {
     use crate::process::ids::{ChannelId, Lsn, Seq};
     use crate::store::stored::frame;
     use crate::store::stored::v7::part::{read_part, write_part};
+    use crate::process::start::{Start, StartedBy};
 
     fn process(id: &str) -> ProcessId {
         ProcessId::parse(id).expect("a valid id")
+    const START: Option<Start> = Some(Start {
+        by: StartedBy::Interval,
+        deadline_us: 5,
+    });
+
     }
 
-    fn revision(closing: Option<Closing>, completeness: Completeness) -> GlobalState {
+    // The part of q, which p started or q itself.
+    fn revision(
+        closing: Option<Closing>,
+        start: Option<Start>,
+        completeness: Completeness,
+    ) -> GlobalState {
         let snapshot = SnapshotId::parse("s").expect("a valid id");
-        let mut part = part_of(&snapshot, &process("q"), &process("p"));
+        let initiator = process(if start.is_some() { "q" } else { "p" });
+        let mut part = part_of(&snapshot, &process("q"), &initiator);
+        part.start = start;
         part.channels.push(RecordedChannel {
             from: process("p"),
             first: Seq(1),
@@ -229,10 +274,11 @@ mod tests {
             chunks: Vec::new(),
             closing,
         });
-        let begun = GlobalState::begun(snapshot, process("p"), Hlc::at(1), Lamport(1));
+        let begun = GlobalState::begun(snapshot, initiator, Hlc::at(1), Lamport(1));
         GlobalState {
             parts: BTreeMap::from([(process("q"), part)]),
             completeness,
+            start,
             ..begun
         }
     }
@@ -258,15 +304,16 @@ mod tests {
             time: Hlc::at(9),
         });
         let variants = [
-            (None, Completeness::Complete, 0),
-            (None, partial(Vec::new()), 1),
-            (None, partial(stopped.clone()), 2),
-            (closing, Completeness::Complete, 3),
-            (closing, partial(Vec::new()), 3),
-            (closing, partial(stopped), 3),
+            (None, None, Completeness::Complete, 0),
+            (None, None, partial(Vec::new()), 1),
+            (None, None, partial(stopped.clone()), 2),
+            (closing, None, Completeness::Complete, 3),
+            (closing, None, partial(Vec::new()), 3),
+            (closing, START, partial(stopped), 3),
+            (None, START, Completeness::Complete, 3),
         ];
-        for (closing, completeness, variant) in variants {
-            let state = revision(closing, completeness);
+        for (closing, start, completeness, variant) in variants {
+            let state = revision(closing, start, completeness);
             let frozen = GlobalStateV1::freeze(&state);
             assert_eq!(frame::encode(&frozen.completeness)[0], variant);
             let read: GlobalStateV1 = frame::decode(&frame::encode(&frozen)).expect("it is whole");
@@ -275,13 +322,18 @@ mod tests {
     }
 
     #[test]
-    fn a_part_comes_back_with_and_without_its_closings() {
+    fn a_part_comes_back_with_and_without_its_closings_and_start() {
         let closing = Some(Closing {
             position: Lsn(7),
             time: Hlc::at(9),
         });
-        for (closing, kind) in [(None, frame::Kind::Part), (closing, frame::Kind::Part7)] {
-            let mut state = revision(closing, Completeness::Complete);
+        for (closing, start, kind) in [
+            (None, None, frame::Kind::Part),
+            (closing, None, frame::Kind::Part7),
+            (None, START, frame::Kind::Part7),
+            (closing, START, frame::Kind::Part7),
+        ] {
+            let mut state = revision(closing, start, Completeness::Complete);
             let part = state.parts.remove(&process("q")).expect("it is there");
             let framed = write_part(&part);
             assert!(frame::is_of(kind, &framed));

@@ -13,14 +13,40 @@ use crate::process::cell::{Answered, Cell, SeenSnapshot};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{AccountId, Hash, Lsn, ProcessId, RequestId, Seq, SnapshotId};
 
-frozen_struct!(PartV1 = Part {
+/// Since format 7 how the snapshot was started is stored beside it ([`PartV7`](crate::store::stored::v7::part::PartV7)).
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(in crate::store) struct PartV1 {
     snapshot: SnapshotId,
     process: ProcessId,
     initiator: ProcessId,
     state: RecordedStateV1,
     channels: Vec<RecordedChannelV1>,
     open: Vec<ProcessId>,
-});
+}
+
+impl Frozen<Part> for PartV1 {
+    fn freeze(live: &Part) -> Self {
+        Self {
+            snapshot: live.snapshot.clone(),
+            process: live.process.clone(),
+            initiator: live.initiator.clone(),
+            state: Frozen::freeze(&live.state),
+            channels: Frozen::freeze(&live.channels),
+            open: live.open.clone(),
+        }
+    }
+    fn thaw(self) -> Part {
+        Part {
+            snapshot: self.snapshot,
+            process: self.process,
+            initiator: self.initiator,
+            state: self.state.thaw(),
+            channels: self.channels.thaw(),
+            open: self.open,
+            start: None,
+        }
+    }
+}
 
 frozen_struct!(RecordedStateV1 = RecordedState {
     position: Lsn,

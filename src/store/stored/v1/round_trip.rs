@@ -22,6 +22,7 @@ use crate::process::message::Way;
 use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
 use crate::process::record::{Record, Turn};
 use crate::process::refusal::{Diverged, OtherRun, OtherStore, Refusal};
+use crate::process::start::{Start, StartedBy};
 use crate::store::account_index::{Segment, Touches};
 use crate::store::stored::frame;
 
@@ -260,6 +261,16 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
         id(SnapshotId::parse).prop_map(|snapshot| Record::PartStored { snapshot }),
         Just(Record::Checkpointed),
         Just(Record::ClockAdvanced),
+        (id(SnapshotId::parse), any::<bool>(), any::<u64>()).prop_map(
+            |(snapshot, requested, deadline_us)| {
+                let by = match requested {
+                    true => StartedBy::Request,
+                    false => StartedBy::Interval,
+                };
+                let start = Start { by, deadline_us };
+                Record::Started { snapshot, start }
+            }
+        ),
     ]
 }
 

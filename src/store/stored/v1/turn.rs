@@ -10,6 +10,7 @@ use crate::process::record::{Record, Turn};
 use crate::process::refusal::{Diverged, OtherRun, OtherStore, Refusal};
 use crate::store::stored::v2::identity::IdentityV2;
 use crate::store::stored::v7::DecisionV7;
+use crate::store::stored::v7::start::StartV7;
 
 frozen_struct!(TurnV1 = Turn {
     position: Lsn,
@@ -62,6 +63,7 @@ frozen_enum!(RecordV1 = Record {
     Decided(decision: Box<DecisionV7>),
     MovedToSuspense { from: AccountId, to: AccountId, suspense: Box<AccountId>, amount: Amount },
     OldestForgotten(excess: ExcessV7),
+    Started { snapshot: SnapshotId, start: StartV7 },
 });
 
 frozen_struct!(

@@ -2,6 +2,7 @@
 //! closed the channels of a part. Frozen like those of format 1.
 
 pub(in crate::store) mod part;
+pub(in crate::store) mod start;
 
 use super::frame;
 use super::frame::{Damage, Kind};

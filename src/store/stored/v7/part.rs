@@ -1,9 +1,10 @@
-//! Parts since format 7: with the turns that closed their channels, as far as these are known.
+//! Parts since format 7: with the turns that closed their channels and how the snapshot was started, as far as these are known.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::start::StartV7;
 use crate::history::part::{Closing, Part};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
@@ -22,11 +23,12 @@ frozen_struct!(
 /// The known closings of a part, by the origin of the channel.
 pub(in crate::store) type ClosingsV7 = BTreeMap<ProcessId, ClosingV7>;
 
-/// A part with a known closing; a part without one is stored as [`PartV1`].
+/// A part with a known closing or start; a part without both is stored as [`PartV1`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::store) struct PartV7 {
     part: PartV1,
     closings: ClosingsV7,
+    start: Option<StartV7>,
 }
 
 /// The known closings of the channels of a part.
@@ -48,11 +50,17 @@ pub(in crate::store) fn put_closings(part: &mut Part, mut closings: ClosingsV7) 
 /// Encodes and frames a part.
 pub(in crate::store) fn write_part(part: &Part) -> Vec<u8> {
     let closings = closings_of(part);
+    let start: Option<StartV7> = Frozen::freeze(&part.start);
     let part = PartV1::freeze(part);
-    match closings.is_empty() {
-        true => frame::wrap(Kind::Part, &frame::encode(&part)),
-        false => frame::wrap(Kind::Part7, &frame::encode(&PartV7 { part, closings })),
+    if closings.is_empty() && start.is_none() {
+        return frame::wrap(Kind::Part, &frame::encode(&part));
     }
+    let part = PartV7 {
+        part,
+        closings,
+        start,
+    };
+    frame::wrap(Kind::Part7, &frame::encode(&part))
 }
 
 /// Reads a part, also as older formats store it.
@@ -66,6 +74,7 @@ pub(in crate::store) fn read_part(framed: &[u8]) -> Result<Part, Damage> {
     }
     let read: PartV7 = frame::decode(frame::unwrap(Kind::Part7, framed)?)?;
     let mut part = read.part.thaw();
+    part.start = read.start.thaw();
     put_closings(&mut part, read.closings);
     Ok(part)
 }
