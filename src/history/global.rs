@@ -1,6 +1,6 @@
 //! A global state: the parts of all processes under one snapshot id, either complete or explicitly partial.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::part::{Part, RecordedChannel};
 use crate::process::clock::{Hlc, Lamport};
@@ -109,6 +109,8 @@ pub enum Reason {
         /// The reason of one of these channels, as a sentence.
         why: Box<str>,
     },
+    /// The process has deleted the snapshot from its history, so its part cannot come any more.
+    NotKept,
 }
 
 impl Reason {
@@ -120,15 +122,19 @@ impl Reason {
             Self::Down => "down",
             Self::Recording => RECORDING,
             Self::ChannelStopped { .. } => CHANNEL_STOPPED,
+            Self::NotKept => "not_kept",
         }
     }
 
-    /// A sentence that says what to do, if there is one.
+    /// A sentence that says more, if there is one.
     #[must_use]
     pub fn sentence(&self) -> Option<&str> {
         match self {
             Self::NeverSeen | Self::Down | Self::Recording => None,
             Self::ChannelStopped { why } => Some(why),
+            Self::NotKept => Some(
+                "the process has deleted the snapshot from its history, so its part cannot come any more; the snapshot stays partial",
+            ),
         }
     }
 }
@@ -169,6 +175,18 @@ impl Completeness {
             open_channels,
         }
     }
+
+    /// The same, with the reason of these processes if they are missing: they have deleted the snapshot.
+    #[must_use]
+    pub fn without_parts_of(mut self, not_kept: &BTreeSet<ProcessId>) -> Self {
+        if let Self::Partial { missing, .. } = &mut self {
+            let gone = missing
+                .iter_mut()
+                .filter(|one| not_kept.contains(&one.process));
+            gone.for_each(|one| one.reason = Reason::NotKept);
+        }
+        self
+    }
 }
 
 /// Sums over a global state, minor units.
@@ -205,6 +223,7 @@ impl GlobalState {
             revision: 0,
             initiated_at: time,
             initiated_clock: clock,
+            start: None,
             finished_at: time,
             finished_clock: clock,
             duration_us: 0,
@@ -223,7 +242,18 @@ impl GlobalState {
     pub fn is_complete(&self) -> bool {
         self.completeness == Completeness::Complete
     }
-            start: None,
+
+    /// What started it, if that is known.
+    #[must_use]
+    pub fn started_by(&self) -> Option<StartedBy> {
+        self.start.map(|start| start.by)
+    }
+
+    /// The instant until which the initiator waits before it publishes what is there, if that is known.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Hlc> {
+        self.start.map(|start| start.deadline(self.initiated_at))
+    }
 
     /// `complete` or `partial`.
     #[must_use]
@@ -243,18 +273,6 @@ impl GlobalState {
             Completeness::Partial { missing, .. } => missing,
         }
     }
-    /// What started it, if that is known.
-    #[must_use]
-    pub fn started_by(&self) -> Option<StartedBy> {
-        self.start.map(|start| start.by)
-    }
-
-    /// The instant until which the initiator waits before it publishes what is there, if that is known.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Hlc> {
-        self.start.map(|start| start.deadline(self.initiated_at))
-    }
-
 
     /// The channels whose state is unknown.
     #[must_use]
@@ -321,12 +339,21 @@ impl GlobalState {
         self.parts.values().map(|part| part.state.new_bytes).sum()
     }
 
-    /// Whether everything that is missing depends on the processes for which `lost` returns true.
+    /// Whether everything that is missing depends on the processes for which `lost` returns true, or cannot come any more.
     pub fn waits_only_for(&self, lost: impl Fn(&ProcessId) -> bool) -> bool {
+        let not_kept: BTreeSet<&ProcessId> = self.not_kept().collect();
+        let is_gone = |process: &ProcessId| lost(process) || not_kept.contains(process);
         let mut missing = self.missing().iter();
         let mut open = self.open_channels().iter();
-        missing.all(|missing| lost(&missing.process))
-            && open.all(|channel| lost(&channel.from) || lost(&channel.to))
+        missing.all(|missing| is_gone(&missing.process))
+            && open.all(|channel| lost(&channel.from) || is_gone(&channel.to))
+    }
+
+    /// The processes that have deleted the snapshot before their part was here.
+    pub fn not_kept(&self) -> impl Iterator<Item = &ProcessId> {
+        let missing = self.missing().iter();
+        let not_kept = missing.filter(|missing| missing.reason == Reason::NotKept);
+        not_kept.map(|missing| &missing.process)
     }
 
     /// The processes with a part that does not state deposits and withdrawals, which are therefore in no sum.

@@ -11,6 +11,9 @@ pub(in crate::node) enum FetchError {
     /// It is not finished, or the process cannot be reached. A retry is enough.
     #[error("{0}")]
     NotYet(String),
+    /// The process has deleted the snapshot: it never comes.
+    #[error("{0}")]
+    NotKept(String),
     /// It is being fetched from another process.
     #[error("it belongs to another peer")]
     Elsewhere,
@@ -35,6 +38,7 @@ impl From<PeerError> for FetchError {
             PeerError::Late(_) | PeerError::Unavailable(_) | PeerError::Broken(_) => {
                 Self::NotYet(sentence)
             }
+            PeerError::NotKept(_) => Self::NotKept(sentence),
             _ => Self::Faulty(sentence),
         }
     }
@@ -45,7 +49,7 @@ impl FetchError {
     pub(in crate::node) fn needs_attention(&self) -> bool {
         match self {
             Self::Here(error) => matches!(error, Unavailable::Damaged(_)),
-            Self::NotYet(_) | Self::Elsewhere => false,
+            Self::NotYet(_) | Self::NotKept(_) | Self::Elsewhere => false,
             Self::Faulty(_) | Self::Contradicts { .. } => true,
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use super::wire::{Unreadable, answers_since};
+use super::wire::{Unreadable, answers_since, is_not_kept};
 use crate::process::clock::Hlc;
 use crate::process::ids::ProcessId;
 
@@ -34,6 +34,9 @@ pub enum PeerError {
     /// The request means nothing to this peer, such as a position of another journal.
     #[error("{0}")]
     Invalid(String),
+    /// The peer has deleted the snapshot.
+    #[error("{0}")]
+    NotKept(String),
     /// The peer does not have it.
     #[error("{0}")]
     NotFound(String),
@@ -60,6 +63,7 @@ impl From<Status> for PeerError {
         match (status.code(), answers_since(&status)) {
             (Code::OutOfRange, Some(since)) => Self::BeforeHorizon { since, sentence },
             (Code::OutOfRange, None) => Self::OutOfRange(sentence),
+            (Code::Unavailable, _) if is_not_kept(&status) => Self::NotKept(sentence),
             (Code::Unavailable, _) => Self::Unavailable(sentence),
             (Code::Cancelled | Code::DeadlineExceeded | Code::Unknown, _) => Self::Broken(sentence),
             (Code::InvalidArgument, _) => Self::Invalid(sentence),
@@ -95,7 +99,7 @@ fn sentence(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::wire::before_horizon;
+    use crate::transport::wire::{before_horizon, not_kept};
 
     // Without this, a peer that is only behind, or has trimmed its journal, counts as dead, or the reverse.
     #[test]
@@ -113,6 +117,7 @@ mod tests {
                 Status::unavailable("w"),
                 PeerError::Unavailable("w".to_owned()),
             ),
+            (not_kept("w"), PeerError::NotKept("w".to_owned())),
             (Status::unknown("w"), PeerError::Broken("w".to_owned())),
             (
                 Status::invalid_argument("w"),

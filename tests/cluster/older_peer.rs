@@ -1,6 +1,10 @@
 //! A peer with an older program still gets the requests it knows, and is named where it cannot be compared. Without
 //! this a cluster could not be upgraded node by node.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
 use snapledger::node::PeerState;
 use snapledger::proto::snapledger::peer_service_client::PeerServiceClient;
 use snapledger::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
@@ -11,6 +15,7 @@ use snapledger::proto::snapledger::{
     MessagesAroundAnswer, MessagesAroundRequest, Part, ProcessVitals, Revision, Share,
     ShareAtRequest, VitalsRequest, share_at_request,
 };
+use snapledger::transport::wire::not_kept;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -20,6 +25,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::await_it::until;
 use crate::nodes::Cluster;
+use crate::partial::missing_is;
 use crate::stores::remove;
 
 /// Knows its identity and its totals, and nothing else.
@@ -30,6 +36,8 @@ struct Older {
     is_mute: bool,
     /// Whether it can compare with a snapshot; it then reports no changes.
     compares: bool,
+    /// How often it was asked for a part, if it says that the snapshot was deleted.
+    deleted: Option<Arc<AtomicUsize>>,
 }
 
 type Nothing<T> = Empty<Result<T, Status>>;
@@ -62,7 +70,13 @@ impl PeerService for Older {
         &self,
         _: Request<FetchPartRequest>,
     ) -> Result<Response<Self::FetchPartStream>, Status> {
-        unknown()
+        match &self.deleted {
+            Some(asked) => {
+                asked.fetch_add(1, Ordering::Relaxed);
+                Err(not_kept("it was deleted"))
+            }
+            None => unknown(),
+        }
     }
 
     async fn fetch_chunks(
@@ -156,6 +170,7 @@ async fn older(cluster: &Cluster) -> Older {
         greeting: greeting.expect("an answer").into_inner(),
         is_mute: false,
         compares: false,
+        deleted: None,
     }
 }
 
@@ -164,7 +179,9 @@ async fn serve(cluster: &mut Cluster, older: Older) -> JoinHandle<()> {
     let members = &cluster.handle("n1").config().members;
     let member = members.iter().find(|one| one.id.as_str() == "n2");
     let address = member.expect("it is planned").grpc.clone();
-    cluster.stop("n2").await;
+    if cluster.running().iter().any(|id| id == "n2") {
+        cluster.stop("n2").await;
+    }
     let listener = until("its port", async || TcpListener::bind(&address).await.ok()).await;
     let serving = Server::builder()
         .add_service(PeerServiceServer::new(older))
@@ -264,14 +281,65 @@ async fn an_id_is_not_taken_while_a_peer_that_is_up_does_not_say_whether_it_know
     cluster.stop_all().await;
 }
 
-// What a proof out of a new snapshot of n1 shows of other accounts.
+/// Without this a node asks forever for a part that its process has deleted, and says that the process is down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_a_peer_has_deleted_is_named_and_asked_for_no_more() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let older = Older {
+        deleted: Some(Arc::clone(&asked)),
+        ..older(&cluster).await
+    };
+    cluster.stop("n2").await;
+    let rest = cluster.rest("n1");
+    let wanted = json!({"snapshot_id": "deleted", "deadline": "1s"});
+    rest.post("/v1/snapshots", &wanted).await;
+    let partial = rest.snapshot("deleted", "partial").await;
+    missing_is(&partial, "n2", "down");
+    let serving = serve(&mut cluster, older).await;
+    let last = until("a revision that says it", async || {
+        let shown = rest.read("/v1/snapshots/deleted").await;
+        (shown["missing"][0]["reason"] == "not_kept").then_some(shown)
+    })
+    .await;
+    missing_is(&last, "n2", "not_kept");
+    assert_eq!(last["status"], "partial");
+    assert_eq!(last["revision"], 2);
+    let error = last["missing"][0]["error"].as_str().expect("a sentence");
+    assert!(error.contains("stays partial"), "{error}");
+    let before = asked.load(Ordering::Relaxed);
+    assert!(before > 0);
+    // A part of another snapshot is asked for, and that of the first is not.
+    let wanted = json!({"snapshot_id": "next", "deadline": "1s"});
+    rest.post("/v1/snapshots", &wanted).await;
+    let next = rest.snapshot("next", "partial").await;
+    missing_is(&next, "n2", "not_kept");
+    let shown = rest.read("/v1/snapshots/deleted").await;
+    assert_eq!(shown, last, "nothing follows");
+    assert_eq!(asked.load(Ordering::Relaxed), before + 1);
+    // Nor after a restart.
+    cluster.stop("n1").await;
+    cluster.start("n1").await;
+    assert_eq!(rest.read("/v1/snapshots/deleted").await, last);
+    serving.abort();
+    cluster.stop_all().await;
+}
+
+// What a proof out of a new snapshot of n1 shows of other accounts. Only a revision that every peer can read says how it was
+// started.
 async fn disclosed(cluster: &Cluster, status: &str) -> String {
     let rest = cluster.rest("n1");
     let id = rest.start_snapshot().await;
-    rest.snapshot(&id, status).await;
+    let shown = rest.snapshot(&id, status).await;
     let route = format!("/v1/snapshots/{id}/balances/n1/a/proof");
     let proof = rest.read(&route).await;
-    proof["discloses"].as_str().expect("text").to_owned()
+    let discloses = proof["discloses"].as_str().expect("text").to_owned();
+    let said = match &*discloses {
+        "nothing" => json!("request"),
+        _ => Value::Null,
+    };
+    assert_eq!(shown["started_by"], said, "{shown}");
+    discloses
 }
 
 /// Without this, the first node that is upgraded records states that the older ones cannot read.

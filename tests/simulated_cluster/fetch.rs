@@ -37,8 +37,16 @@ pub(crate) enum Purpose {
     AsItIs(u64),
 }
 
-/// The bytes of a part, if there is one.
-pub(crate) type Answer = Option<Vec<u8>>;
+/// The answer to a request for a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// There is none, or no connection.
+    Nothing,
+    /// The snapshot was deleted there.
+    NotKept,
+    /// The bytes of the part.
+    Part(Vec<u8>),
+}
 
 impl World {
     /// Requests the part of a process.
@@ -69,7 +77,13 @@ impl World {
             self.answer(fetch, None);
             return Ok(());
         };
-        let parts = &self.nodes[fetch.from].disk.parts;
+        let disk = &self.nodes[fetch.from].disk;
+        if disk.deleted.contains(&fetch.snapshot) && !disk.parts.contains_key(&fetch.snapshot) {
+            let delay = self.net_delay();
+            self.after(delay, Event::Answered(fetch, Answer::NotKept));
+            return Ok(());
+        }
+        let parts = &disk.parts;
         let part = parts.get(&fetch.snapshot).map(|part| part.value.clone());
         let is_own = fetch.from == fetch.by.place;
         // An early fetch that takes long returns the unfinished part.
@@ -79,7 +93,7 @@ impl World {
         };
         if part.is_none() && is_shown {
             // A process that goes down meanwhile does not answer.
-            self.after(SECOND, Event::Answered(fetch.clone(), None));
+            self.after(SECOND, Event::Answered(fetch.clone(), Answer::Nothing));
             self.enqueue_query(life, move |process| {
                 let seen = Recorded(fetch.snapshot.clone()).ask(process);
                 Asker::Part(fetch, seen.map(Box::new))
@@ -120,16 +134,19 @@ impl World {
     }
 
     fn answer(&mut self, fetch: Fetch, part: Option<Part>) {
-        let bytes = part.map(|part| part_to_wire(&part).encode_to_vec());
+        let answer = part.map_or(Answer::Nothing, |part| {
+            Answer::Part(part_to_wire(&part).encode_to_vec())
+        });
         let delay = self.net_delay();
-        self.after(delay, Event::Answered(fetch, bytes));
+        self.after(delay, Event::Answered(fetch, answer));
     }
 
     /// Handles the arrival of an answer.
     pub(crate) fn answered(&mut self, fetch: Fetch, answer: Answer) -> Checked {
+        let is_not_kept = answer == Answer::NotKept;
         let part = match answer {
-            Some(bytes) => self.take_part(&fetch, &bytes)?,
-            None => None,
+            Answer::Part(bytes) => self.take_part(&fetch, &bytes)?,
+            Answer::Nothing | Answer::NotKept => None,
         };
         match fetch.purpose {
             Purpose::AsItIs(number) => self.answered_as_it_is(&fetch, number, part),
@@ -144,7 +161,13 @@ impl World {
                 let is_done = part.as_ref().is_some_and(Part::is_finished);
                 collection.delivered.extend(part);
                 let process = self.id(fetch.from).clone();
-                let ended = Happening::FetchEnded { process, is_done };
+                let ended = match is_not_kept {
+                    true => {
+                        self.sometimes.saw("part deleted before it was fetched");
+                        Happening::NotKept(process)
+                    }
+                    false => Happening::FetchEnded { process, is_done },
+                };
                 self.tell_assembly(fetch.by, &fetch.snapshot, ended)
             }
         }

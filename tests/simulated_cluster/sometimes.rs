@@ -15,6 +15,7 @@ pub(crate) const WANTED: &[&str] = &[
     "stand-in for an initiator that is gone",
     "stand-in that finds a revision",
     "assembly that ends in vain",
+    "part deleted before it was fetched",
     "damaged part fetched again",
     "revision taken over by a peer",
     "snapshot deleted over a limit",

@@ -88,13 +88,13 @@ fn gaps(snapshot: &Value) -> Vec<String> {
     missing.chain(open).collect()
 }
 
-/// The causes of the gaps that a person can remedy, each sentence once.
+/// The causes of the gaps that need a sentence, each once, behind its reason.
 fn causes(snapshot: &Value) -> Vec<String> {
     let lists = ["missing", "open_channels"].map(|name| snapshot[name].as_array());
     let all = lists.into_iter().flatten().flatten();
     let mut causes: Vec<String> = all
         .filter(|one| one["error"].is_string())
-        .map(|one| cell(one.get("error")))
+        .map(|one| format!("{}: {}", cell(one.get("reason")), cell(one.get("error"))))
         .collect();
     causes.dedup();
     causes
@@ -216,7 +216,7 @@ pub(super) fn snapshot(snapshot: &Value, checks: bool) -> Report {
         }
     }
     for cause in causes(snapshot) {
-        report.line(&format!("channel_stopped: {cause}"));
+        report.line(&cause);
     }
     if checks {
         report.line("\nchecks");
@@ -356,7 +356,27 @@ mod tests {
         ] {
             assert!(text.contains(line), "{text}");
         }
-        assert_eq!(causes(&snapshots[0]), ["why"]);
+        assert_eq!(causes(&snapshots[0]), ["channel_stopped: why"]);
+    }
+
+    #[test]
+    fn a_list_says_what_started_its_snapshots() {
+        let one = |id: &str, by: Value| json!({"snapshot_id": id, "started_by": by});
+        let [a, b, c] = [
+            one("a", json!("request")),
+            one("b", json!("interval")),
+            one("c", Value::Null),
+        ];
+        assert_eq!(starts(&json!([a, a])), ["started by: request"]);
+        assert_eq!(
+            starts(&json!([a, b, c, a])),
+            [
+                "started by interval: b",
+                "started by request: a, a",
+                "started by unknown: c"
+            ]
+        );
+        assert_eq!(starts(&json!([])), [""; 0]);
     }
 
     // Without this the table of checks wraps within its figures on a terminal.

@@ -21,7 +21,7 @@ mod membership;
 mod protocol;
 mod view;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use fetching::Fetches;
@@ -69,6 +69,10 @@ pub struct Assembly {
     own_is_damaged: bool,
     /// The processes whose store was lost since the state was recorded here.
     lost: Vec<ProcessId>,
+    /// The processes that have deleted the snapshot. They are asked no more.
+    not_kept: BTreeSet<ProcessId>,
+    /// Those of them that the newest revision names.
+    told_not_kept: BTreeSet<ProcessId>,
     phase: Phase,
     look_at_us: u64,
     look_every_us: u64,
@@ -135,6 +139,8 @@ impl Assembly {
             view: ClusterView::default(),
             published_channels: closed_channels(&state),
             cuts: cuts_of(&state).collect(),
+            not_kept: state.not_kept().cloned().collect(),
+            told_not_kept: state.not_kept().cloned().collect(),
             state,
             timing,
             may_have_rivals: false,
@@ -222,6 +228,10 @@ impl Assembly {
             (_, Event::FetchEnded { process, is_done }) => {
                 self.fetches.ended(&process, is_done, now_us);
             }
+            (_, Event::NotKept(process)) => {
+                self.fetches.ended(&process, true, now_us);
+                self.not_kept.insert(process);
+            }
             (Phase::New, _) => self.begin(now_us),
             (Phase::Waiting { stands_back }, Event::Time) => self.time_passed(now_us, stands_back),
             (Phase::Waiting { .. }, Event::Arrived(part)) => self.arrived(now_us, *part),
@@ -273,10 +283,15 @@ impl Assembly {
         let since_us = finish.now_us.saturating_sub(self.timing.now_us);
         let parts = &self.state.parts;
         let state = GlobalState {
-            completeness: self.view.completeness(topology, parts, last_complete),
+            completeness: self
+                .view
+                .completeness(topology, parts, last_complete)
+                .without_parts_of(&self.not_kept),
             finished_at: finish.time.max(self.state.initiated_at),
             finished_clock: finish.clock,
             duration_us: self.timing.elapsed_us.saturating_add(since_us),
+            // A revision says of the start what its parts say.
+            start: parts.get(&self.state.initiator).and_then(|part| part.start),
             ..self.state.clone()
         };
         NextRevision {
@@ -290,8 +305,6 @@ impl Assembly {
             true => self.adopt(Then::Begin),
             false => self.collect(now_us),
         }
-            // A revision says of the start what its parts say.
-            start: parts.get(&self.state.initiator).and_then(|part| part.start),
     }
 
     fn collect(&mut self, now_us: u64) {
@@ -308,7 +321,7 @@ impl Assembly {
                 true => self.adopt(Then::Publish),
                 false => self.count(Which::Complete),
             }
-        } else if !self.is_early() && self.is_in_vain() {
+        } else if !self.is_early() && !self.has_untold() && self.is_in_vain() {
             self.end(End::InVain);
         } else {
             self.phase = Phase::Waiting { stands_back };
@@ -339,9 +352,10 @@ impl Assembly {
     }
 
     fn look(&mut self, now_us: u64, stands_back: bool) {
-        if self.is_early() && !stands_back && self.view.is_anything_broken() {
+        let may_be_in_vain = self.view.is_anything_broken() || !self.not_kept.is_empty();
+        if self.is_early() && !stands_back && may_be_in_vain {
             self.ask(now_us, Why::InVain);
-        } else if !self.is_early() && self.is_missing_one_back() {
+        } else if !self.is_early() && (self.is_missing_one_back() || self.has_untold()) {
             self.gather(now_us, now_us + GATHER_US);
         } else {
             self.wait(now_us);
@@ -387,7 +401,7 @@ impl Assembly {
             for part in parts {
                 self.take(part);
             }
-            return match self.adds_to_what_is_published() {
+            return match self.adds_to_what_is_published() || self.has_untold() {
                 true => self.ask(now_us, Why::More),
                 false => self.wait(now_us),
             };
@@ -397,8 +411,9 @@ impl Assembly {
             self.actions.extend(add(&mut state, &self.cuts, part));
         }
         state.settle_initiator();
+        let is_gone = |process: &ProcessId| self.not_kept.contains(process);
         let topology = &self.membership.topology;
-        if why == Why::InVain && !self.view.explains(topology, &state.parts) {
+        if why == Why::InVain && !self.view.explains(topology, &state.parts, is_gone) {
             return self.wait(now_us);
         }
         self.state = state;
@@ -418,10 +433,12 @@ impl Assembly {
         }
     }
 
-    // An assembler other than the initiator publishes nothing if the newest revision holds as much.
+    // An assembler other than the initiator publishes nothing if the newest revision holds as much, unless it now knows that a
+    // missing part cannot come.
     fn compared(&mut self, now_us: u64, newest: Option<Newest>) {
         let extent = Extent::of(&self.state);
-        let Some(newest) = newest.filter(|newest| newest.extent >= extent) else {
+        let is_told = !self.has_untold();
+        let Some(newest) = newest.filter(|newest| is_told && newest.extent >= extent) else {
             return self.count(Which::Partial);
         };
         let was_early = self.is_early();
@@ -485,6 +502,7 @@ impl Assembly {
         let is_due = now_us >= self.deadline_at_us();
         let is_worth_it = is_due || !self.state.parts.is_empty();
         if damaged.is_empty() || self.is_early() && is_worth_it {
+            self.told_not_kept.clone_from(&self.not_kept);
             self.phase = Phase::Publishing(which);
             self.actions.push_back(Action::Run(Job::Publish));
             return;
@@ -578,6 +596,7 @@ impl Assembly {
     fn wanted(&self) -> Vec<ProcessId> {
         let mut processes = self.membership.unfinished(&self.state.parts);
         processes.retain(|process| *process != self.membership.me || !self.own_is_damaged);
+        processes.retain(|process| !self.not_kept.contains(process));
         processes
     }
 
@@ -588,17 +607,27 @@ impl Assembly {
     }
 
     fn is_missing_one_back(&self) -> bool {
-        self.missing().any(|process| self.view.is_up(process))
+        let mut missing = self.missing();
+        missing.any(|process| self.view.is_up(process) && !self.not_kept.contains(process))
     }
 
-    // Whether everything that is missing is from lost stores and cannot come.
+    // Whether a missing part was deleted, and the newest revision does not say so.
+    fn has_untold(&self) -> bool {
+        let is_untold = |process: &ProcessId| {
+            self.not_kept.contains(process) && !self.told_not_kept.contains(process)
+        };
+        self.missing().any(is_untold)
+    }
+
+    // Whether everything that is missing was lost with its store or deleted, so that it cannot come.
     fn is_in_vain(&self) -> bool {
         let is_lost = |process: &ProcessId| self.lost.contains(process);
+        let is_gone = |process: &ProcessId| is_lost(process) || self.not_kept.contains(process);
         let mut parts = self.state.parts.iter();
         let is_final = |(process, part): (&ProcessId, &Part)| {
-            is_lost(process) || part.open.iter().all(is_lost)
+            is_gone(process) || part.open.iter().all(is_lost)
         };
-        !self.is_whole() && parts.all(is_final) && self.missing().all(is_lost)
+        !self.is_whole() && parts.all(is_final) && self.missing().all(is_gone)
     }
 
     // Whether the designated assembler is up and may be about to publish. All others leave that to it for a limited time.

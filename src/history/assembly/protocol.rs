@@ -22,6 +22,8 @@ pub enum Event {
         /// Whether it has delivered everything that this process will ever have.
         is_done: bool,
     },
+    /// The process has deleted the snapshot from its history: a fetch of its part is over, and no other can succeed.
+    NotKept(ProcessId),
     /// Answers [`Job::Ask`]: the parts that arrived in time.
     Asked(Vec<Part>),
     /// Answers [`Job::Adopt`]: whether the history now has a complete revision.
@@ -112,7 +114,7 @@ pub enum End {
     Complete,
     /// The history has the complete revision of another process.
     Adopted,
-    /// The missing parts were lost with their stores; the partial revision is final.
+    /// The missing parts were lost with their stores, or deleted; the partial revision is final.
     InVain,
     /// The store has failed.
     Failed,

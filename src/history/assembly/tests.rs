@@ -9,6 +9,7 @@ use crate::history::part::tests::part_of;
 use crate::history::reported::NO_JOURNAL;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{Seq, SnapshotId};
+use crate::process::start::{Start, StartedBy};
 use crate::process::topology::Topology;
 
 const DEADLINE_US: u64 = 5 * SECOND;
@@ -128,6 +129,16 @@ impl Rig {
     fn give_all(&mut self, event: Event) -> Vec<Action> {
         self.assembly.handle(self.now_us, event);
         std::iter::from_fn(|| self.assembly.poll()).collect()
+    }
+
+    fn next_state(&self) -> GlobalState {
+        let finish = Finish {
+            now_us: self.now_us,
+            time: Hlc::at(9),
+            clock: Lamport(9),
+            last_complete: None,
+        };
+        self.assembly.next_revision(finish).state
     }
 
     fn arrives(&mut self, part: Part) -> Vec<Action> {
@@ -689,4 +700,85 @@ fn a_complete_revision_is_looked_for_before_one_is_published() {
     assert_eq!(asked(&more), [id(0), id(1)]);
     let all = vec![part(0), part(1)];
     assert!(adopts(&rig.give(Event::Asked(all))));
+}
+
+// Without this, an assembler would ask forever for what was deleted, and its revision would say that the process is down.
+#[test]
+fn a_deleted_part_is_named_once_and_asked_for_no_more() {
+    let mut rig = Rig::partial();
+    rig.sees([UP; 3]);
+    assert_eq!(rig.give(Event::NotKept(id(2))), []);
+    assert_eq!(asked(&rig.wait(4 * SECOND)), [id(0), id(1)], "not n3");
+    let parts = vec![part(0), part(1)];
+    assert_eq!(rig.give(Event::Asked(parts)), [Action::Run(Job::Count)]);
+    assert_eq!(rig.counts(), [Action::Run(Job::Publish)]);
+    let state = rig.next_state();
+    assert_eq!(state.missing()[0].reason, Reason::NotKept);
+    assert!(state.waits_only_for(|_| false), "nothing can come");
+    assert_eq!(rig.give(Event::Published(2)), [Action::End(End::InVain)]);
+    // Its successor after a restart knows it, too.
+    let mut rig = Rig::new(0, |membership, state, timing| {
+        let parts = rig.assembly.state().parts.clone();
+        let state = GlobalState {
+            revision: 2,
+            parts,
+            completeness: Completeness::Partial {
+                missing: rig.next_state().missing().to_vec(),
+                open_channels: Vec::new(),
+                stopped: Vec::new(),
+            },
+            ..state
+        };
+        Assembly::resumed(membership, state, timing, Vec::new())
+    });
+    rig.wait(0);
+    let rest = rig.give_all(Event::Adopted(false));
+    assert_eq!(fetched(&rest), []);
+    assert!(rest.contains(&Action::End(End::InVain)));
+}
+
+// Without this, a snapshot would wait until its deadline for what cannot come.
+#[test]
+fn a_deleted_part_ends_the_wait_for_the_first_revision() {
+    let mut rig = Rig::begun();
+    rig.wait(0);
+    rig.arrives(part(0));
+    rig.give(Event::NotKept(id(2)));
+    assert_eq!(asked(&rig.wait(SECOND)), [id(1)]);
+    assert_eq!(rig.give(Event::Asked(Vec::new())), [], "n2 may come");
+    assert_eq!(asked(&rig.wait(SECOND)), [id(1)]);
+    let rest = vec![open_part(1, &[2])];
+    assert_eq!(rig.give(Event::Asked(rest)), [], "and so may this marker");
+    rig.arrives(part(1));
+    assert_eq!(rig.wait(SECOND), [Action::Run(Job::Count)]);
+    rig.counts();
+    assert_eq!(rig.next_state().missing()[0].reason, Reason::NotKept);
+    assert_eq!(rig.give(Event::Published(1)), [Action::End(End::InVain)]);
+}
+
+// Without this, a snapshot in progress would not say how it was started, or two revisions would say different things of it.
+#[test]
+fn a_revision_says_of_the_start_what_the_part_of_the_initiator_says() {
+    let start = |deadline_us| {
+        Some(Start {
+            by: StartedBy::Interval,
+            deadline_us,
+        })
+    };
+    let mut rig = Rig::new(0, |membership, state, timing| {
+        let start = start(5);
+        Assembly::begun(membership, GlobalState { start, ..state }, timing)
+    });
+    rig.wait(0);
+    assert_eq!(rig.assembly.state().start, start(5));
+    rig.arrives(part(1));
+    assert_eq!(rig.assembly.state().start, start(5));
+    assert_eq!(rig.next_state().start, None, "its part is not there");
+    let mut first = part(0);
+    first.start = start(7);
+    rig.arrives(first);
+    assert_eq!(rig.next_state().start, start(7));
+    assert_eq!(rig.assembly.state().start, start(7));
+    let deadline = rig.assembly.state().deadline();
+    assert_eq!(deadline, Some(Hlc::at(8)), "from its start on");
 }

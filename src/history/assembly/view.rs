@@ -84,10 +84,17 @@ impl ClusterView {
         !self.stopped.is_empty() || self.peers.values().any(|peer| peer.is_silent)
     }
 
-    /// Whether a silent process or a stopped channel explains everything that these parts lack.
-    pub(super) fn explains(&self, topology: &Topology, parts: &BTreeMap<ProcessId, Part>) -> bool {
+    /// Whether everything that these parts lack is explained by a silent process, a stopped channel, or a process for which
+    /// `is_gone` returns true.
+    pub(super) fn explains(
+        &self,
+        topology: &Topology,
+        parts: &BTreeMap<ProcessId, Part>,
+        is_gone: impl Fn(&ProcessId) -> bool,
+    ) -> bool {
         let mut processes = topology.processes();
         processes.all(|process| match parts.get(process) {
+            _ if is_gone(process) => true,
             Some(part) => part
                 .open
                 .iter()

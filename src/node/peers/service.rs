@@ -31,7 +31,7 @@ use crate::store::{ReadLease, StoreError};
 use crate::transport::inbound::Inbound;
 use crate::transport::wire::{
     arrival_to_wire, before_horizon, excerpt_query_from_wire, excerpt_to_wire, identity_to_wire,
-    known_snapshot_to_wire, part_to_wire, pin_from_wire, pin_to_wire, share_to_wire,
+    known_snapshot_to_wire, not_kept, part_to_wire, pin_from_wire, pin_to_wire, share_to_wire,
     state_from_wire, stopped_to_wire, vitals_to_wire,
 };
 
@@ -78,10 +78,7 @@ impl Peering {
         let reading = self.handle.store().retention().reading(snapshot);
         match self.handle.store().retention().is_deleted(snapshot) {
             false => Ok(reading),
-            true => {
-                let sentence = format!("snapshot {snapshot:?} was deleted from its history");
-                Err(Status::not_found(sentence))
-            }
+            true => Err(Status::not_found(deleted(snapshot))),
         }
     }
 }
@@ -134,6 +131,9 @@ impl PeerService for Peering {
         let parts = self.handle.parts().clone();
         if request.as_it_is {
             let part = parts.own(&snapshot).await.map_err(unavailable)?;
+            if part.is_none() && parts.is_deleted(&snapshot) {
+                return Err(not_kept(&deleted(&snapshot)));
+            }
             let answer = part.map(|part| Ok(part_to_wire(&part)));
             return Ok(Response::new(Box::pin(tokio_stream::iter(answer))));
         }
@@ -375,6 +375,10 @@ fn unanswered(error: Unanswered) -> Status {
     }
 }
 
+fn deleted(snapshot: &SnapshotId) -> String {
+    format!("snapshot {snapshot:?} was deleted from its history")
+}
+
 // A retry helps if the node is stopping, but not if its store is damaged.
 fn unavailable(error: Unavailable) -> Status {
     match error {
@@ -430,7 +434,10 @@ async fn answer_finished(
             }
         }
     };
-    let part = part.map(|part| part_to_wire(&part)).map_err(unavailable);
+    let part = part.map_err(unavailable).and_then(|part| match part {
+        Some(part) => Ok(part_to_wire(&part)),
+        None => Err(not_kept(&deleted(snapshot))),
+    });
     let _gone = answer.send(part).await;
 }
 

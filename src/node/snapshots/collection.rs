@@ -89,7 +89,7 @@ impl Collection {
         if end == End::InVain {
             let snapshot = &self.assembly.state().snapshot;
             let lost = self.assembly.lost();
-            tracing::info!(%snapshot, ?lost, "the snapshot stays partial: the missing parts are lost");
+            tracing::info!(%snapshot, ?lost, "the snapshot stays partial: the missing parts cannot come");
         }
     }
 
@@ -112,8 +112,14 @@ impl Collection {
     fn fetch_ended(&mut self, process: ProcessId, fetched: Result<(), FetchError>) -> Event {
         let snapshot = &self.assembly.state().snapshot;
         let is_done = fetched.is_ok();
+        let chunks = self.executors.parts.worker.store().chunks();
         match fetched {
             Ok(()) => {}
+            // Older programs cannot read a revision that says so.
+            Err(FetchError::NotKept(why)) if chunks.are_salted() => {
+                tracing::info!(%process, %snapshot, why, "the part cannot come");
+                return Event::NotKept(process);
+            }
             Err(error) if error.needs_attention() => {
                 let why = error.to_string();
                 if self.warned.get(&process) != Some(&why) {

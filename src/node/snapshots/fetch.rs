@@ -71,6 +71,7 @@ impl PartFetcher {
         } = wanted;
         if *process == self.config.me {
             let part = self.parts.own_finished(snapshot).await?;
+            let part = part.ok_or_else(|| FetchError::NotKept("it was deleted here".to_owned()))?;
             // The assembly may have ended.
             let _ended = delivered.send(part).await;
             return Ok(());

@@ -5,6 +5,7 @@ mod horizon;
 mod known_snapshot;
 mod message;
 mod message_json;
+mod not_kept;
 mod part;
 mod process_totals;
 mod reported;
@@ -25,6 +26,7 @@ pub use message::{
     envelope_to_wire, identity_from_wire, identity_to_wire,
 };
 pub use message_json::{BadMessageJson, Foreign, MessageJson};
+pub use not_kept::{is_not_kept, not_kept};
 pub use part::{part_from_wire, part_to_wire, state_from_wire, state_to_wire, wide};
 pub use process_totals::{figures_to_wire, share_from_wire, share_to_wire};
 pub use reported::told_from_wire;

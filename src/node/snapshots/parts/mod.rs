@@ -71,7 +71,7 @@ impl Parts {
     ) -> Result<Option<Part>, Unavailable> {
         let mut written = self.written.clone();
         loop {
-            if self.worker.store().retention().is_deleted(snapshot) {
+            if self.is_deleted(snapshot) {
                 return Ok(None);
             }
             written.mark_unchanged();
@@ -90,6 +90,11 @@ impl Parts {
             // The state is recorded, and its run is being written.
             written.changed().await.map_err(|_| stopped())?;
         }
+    }
+
+    /// Whether the snapshot was deleted here.
+    pub(in crate::node) fn is_deleted(&self, snapshot: &SnapshotId) -> bool {
+        self.worker.store().retention().is_deleted(snapshot)
     }
 
     /// The own part, if it is finished and stored.
@@ -174,20 +179,19 @@ impl Parts {
         Ok(part)
     }
 
-    /// The own part, once it is finished.
+    /// The own part, once it is finished; `None` if the snapshot was deleted here.
     pub(in crate::node) async fn own_finished(
         &self,
         snapshot: &SnapshotId,
-    ) -> Result<Part, Unavailable> {
+    ) -> Result<Option<Part>, Unavailable> {
         let mut written = self.written.clone();
         loop {
             written.mark_unchanged();
             if let Some(part) = self.stored(snapshot).await? {
-                return Ok(part);
+                return Ok(Some(part));
             }
-            if self.worker.store().retention().is_deleted(snapshot) {
-                let sentence = format!("snapshot {snapshot:?} was deleted from its history");
-                return Err(Unavailable::Stopped(sentence));
+            if self.is_deleted(snapshot) {
+                return Ok(None);
             }
             written.changed().await.map_err(|_| stopped())?;
         }

@@ -233,6 +233,8 @@ frozen_enum!(
         Recording,
         // Since format 5.
         ChannelStopped { why: Box<str> },
+        // Since format 7.
+        NotKept,
     }
 );
 
@@ -242,17 +244,17 @@ mod tests {
     use crate::history::part::tests::part_of;
     use crate::history::part::{Closing, RecordedChannel};
     use crate::process::ids::{ChannelId, Lsn, Seq};
+    use crate::process::start::{Start, StartedBy};
     use crate::store::stored::frame;
     use crate::store::stored::v7::part::{read_part, write_part};
-    use crate::process::start::{Start, StartedBy};
 
-    fn process(id: &str) -> ProcessId {
-        ProcessId::parse(id).expect("a valid id")
     const START: Option<Start> = Some(Start {
         by: StartedBy::Interval,
         deadline_us: 5,
     });
 
+    fn process(id: &str) -> ProcessId {
+        ProcessId::parse(id).expect("a valid id")
     }
 
     // The part of q, which p started or q itself.
@@ -276,9 +278,9 @@ mod tests {
         });
         let begun = GlobalState::begun(snapshot, initiator, Hlc::at(1), Lamport(1));
         GlobalState {
+            start,
             parts: BTreeMap::from([(process("q"), part)]),
             completeness,
-            start,
             ..begun
         }
     }
