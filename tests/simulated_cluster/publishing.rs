@@ -147,6 +147,7 @@ impl World {
                 Reason::NeverSeen => "missing: never_seen",
                 Reason::Recording => "missing: recording",
                 Reason::ChannelStopped { .. } => "missing: channel_stopped",
+                Reason::NotKept => "missing: not_kept",
             });
         }
     }

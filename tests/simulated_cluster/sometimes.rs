@@ -79,6 +79,7 @@ pub(crate) const WANTED: &[&str] = &[
     "missing: never_seen",
     "missing: recording",
     "missing: channel_stopped",
+    "missing: not_kept",
     "peer of an older boot refused",
     "late hello overtaken by deliveries",
     "agreement sent twice",
