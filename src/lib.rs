@@ -17,6 +17,7 @@
 //!
 //! - [`access`]: identities, and what they may do.
 //! - [`tls`]: certificates, and the configurations made of them.
+//! - [`otel`]: traces for a collector, with the feature `otel`.
 //! - [`store`]: journal, recorded states, chunks and history in sled; recovery, retention and backup.
 //! - [`proto`]: the wire types, generated from `proto/`.
 //! - [`transport`]: executes `channel` over gRPC streams.
@@ -38,6 +39,7 @@ pub mod cluster;
 pub mod config;
 pub mod history;
 pub mod node;
+pub mod otel;
 pub mod picture;
 pub mod process;
 pub mod proto;

@@ -22,6 +22,8 @@ pub mod rest;
 pub mod serve;
 pub(crate) mod time;
 mod time_argument;
+#[cfg(feature = "otel")]
+mod traced;
 mod trailers;
 mod unanswered;
 mod unread;

@@ -13,6 +13,7 @@ use crate::history::part::RecordedState;
 use crate::history::past::{JournalPosition, PastPoint};
 use crate::history::process_totals::ProcessTotals;
 use crate::node::{Handle, PeerState, Unanswered};
+use crate::otel::carried;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::store::StoreError;
@@ -95,10 +96,10 @@ async fn gather(
     let mut asked = JoinSet::new();
     for (process, point) in &points {
         let (handle, process, point) = (handle.clone(), process.clone(), point.clone());
-        asked.spawn(async move {
+        asked.spawn(carried(async move {
             let found = share(&handle, &process, &point, at).await;
             (process, found)
-        });
+        }));
     }
     let mut audit = Audit {
         at,

@@ -10,6 +10,7 @@ use crate::history::diagram::excerpt::ExcerptQuery;
 use crate::history::diagram::{self, Crossing, Diagram, JournalAnswer, Sources};
 use crate::history::global::GlobalState;
 use crate::node::{Handle, SnapshotView, Unanswered};
+use crate::otel::carried;
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::store::{Store, StoreError};
 use crate::transport::peer_error::PeerError;
@@ -108,10 +109,10 @@ async fn journals(
             continue;
         }
         let handle = handle.clone();
-        asking.spawn(async move {
+        asking.spawn(carried(async move {
             let answer = ask(&handle, &process, query).await;
             (process, answer)
-        });
+        }));
     }
     while let Some(answered) = asking.join_next().await {
         let answered = answered.map_err(|stopped| QueryError::Interrupted(stopped.to_string()));

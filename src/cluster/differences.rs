@@ -15,6 +15,7 @@ use crate::history::movement::{Movement, ProcessFigures};
 use crate::history::part::RecordedState;
 use crate::history::process_totals::ProcessTotals;
 use crate::node::{Handle, SnapshotView};
+use crate::otel::carried;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::Store;
@@ -81,14 +82,16 @@ impl Sides {
                     let before = self.at_cut(process, &from.snapshot, before);
                     let after = self.at_cut(process, &to.state.snapshot, after);
                     let process = process.clone();
-                    asked.spawn(async move { (process, join!(before, after).into()) });
+                    asked.spawn(carried(
+                        async move { (process, join!(before, after).into()) },
+                    ));
                 }
             }
             To::Instant(at, then) => {
                 for (process, (before, after)) in Comparison::until(from, *at, then).compared {
                     let before = self.at_cut(process, &from.snapshot, before);
                     let (process, after) = (process.clone(), Ok(after.clone()));
-                    asked.spawn(async move { (process, [before.await, after]) });
+                    asked.spawn(carried(async move { (process, [before.await, after]) }));
                 }
             }
         }
@@ -138,10 +141,10 @@ impl Sides {
             if !then.contains_key(&process) {
                 let handle = handle.clone();
                 let from = from.clone();
-                asked.spawn(async move {
+                asked.spawn(carried(async move {
                     let known = check(&handle, &process, share, &from, time).await;
                     (process, known)
-                });
+                }));
             }
         }
         while let Some(answered) = asked.join_next().await {

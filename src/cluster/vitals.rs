@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use super::error::QueryError;
 use crate::history::vitals::{ChannelView, Vitals};
 use crate::node::Handle;
+use crate::otel::carried;
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::transport::peer_error::PeerError;
 
@@ -22,7 +23,7 @@ pub(crate) async fn all(handle: &Handle) -> Result<ClusterVitals, QueryError> {
         let Some(client) = handle.peer_client(&peer.process) else {
             continue;
         };
-        asked.spawn(async move {
+        asked.spawn(carried(async move {
             let found = client.vitals().await;
             let found = found.map_err(|error| match error {
                 PeerError::Unsupported(_) => {
@@ -31,7 +32,7 @@ pub(crate) async fn all(handle: &Handle) -> Result<ClusterVitals, QueryError> {
                 error => why(error),
             });
             (peer.process, found)
-        });
+        }));
     }
     let mut vitals = BTreeMap::new();
     while let Some(answered) = asked.join_next().await {

@@ -15,7 +15,7 @@ use super::fault::{ConfigError, Fault};
 use super::size::parse_size;
 use super::{
     ApiBlock, ApiSettings, AuthBlock, ClockSettings, Currency, CurrencyBlock, HistorySettings,
-    Keep, LimitsBlock, Member, SnapshotSettings, StoreSettings, Transport,
+    Keep, LimitsBlock, Member, OtelBlock, OtelSettings, SnapshotSettings, StoreSettings, Transport,
 };
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::limits::Limits;
@@ -51,6 +51,9 @@ pub struct ClusterFile {
     /// The `[currency]` table.
     #[serde(default)]
     pub currency: CurrencyBlock,
+    /// The `[otel]` table. If absent, traces go nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otel: Option<OtelBlock>,
     /// The `[tls]` table. If absent, without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Spanned<TlsBlock>>,
@@ -257,6 +260,15 @@ impl Source {
                 .api
                 .settings(|name, fault| self.fault(name.span(), fault))?,
         })
+    }
+
+    /// The `[otel]` table. Only nodes read it: other commands of a program without the feature accept the file.
+    ///
+    /// # Errors
+    /// [`ConfigError::InFile`].
+    pub fn otel(&self, file: &ClusterFile) -> Result<Option<OtelSettings>, ConfigError> {
+        let settings = |table: &OtelBlock| table.settings(|span, fault| self.fault(span, fault));
+        file.otel.as_ref().map(settings).transpose()
     }
 
     /// Locates `fault` at the line where `span` begins.

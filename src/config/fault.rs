@@ -141,6 +141,25 @@ pub enum Fault {
     /// The currency has a minor part and no name.
     #[error("the minor part belongs to no currency; add its label, for example EUR")]
     NoCurrencyLabel,
+    /// Traces are asked for, and the program has no exporter.
+    #[error(
+        "this program was built without the feature otel; build it with --features otel, or remove [otel] and --otel-endpoint"
+    )]
+    WithoutOtel,
+    /// The collector of traces is not an address.
+    #[error(
+        "`{0}` is not an OTLP endpoint; write http://host:port, for example http://127.0.0.1:4317"
+    )]
+    Collector(String),
+    /// The CA of the collector does not fit its endpoint.
+    #[error("a collector has a CA if its endpoint begins with https; {0}")]
+    CollectorCa(&'static str),
+    /// Traces have settings and no collector.
+    #[error("traces have no collector; add its endpoint, for example http://127.0.0.1:4317")]
+    NoCollector,
+    /// The share of snapshots is not between 0 and 1.
+    #[error("`{0}` is not a share; give a number from 0 to 1, for example 0.1")]
+    Sample(String),
     /// Two processes have the same id.
     #[error("process {0} is named twice; give each process its own id")]
     DuplicateId(ProcessId),

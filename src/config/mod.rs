@@ -15,6 +15,7 @@ mod exposure;
 mod fault;
 mod limits;
 mod options;
+mod otel;
 mod path;
 mod plan;
 mod size;
@@ -33,6 +34,7 @@ pub use self::exposure::Unprotected;
 pub use self::fault::{ConfigError, Fault};
 pub use self::limits::{LIMITS_DEFAULT, LimitsBlock, LimitsOptions};
 pub use self::options::{NodeOptions, TlsOptions};
+pub use self::otel::{OtelBlock, OtelOptions, OtelSettings, Sampling};
 pub use self::plan::{Listen, NodePlan};
 pub use self::size::{parse_size, show_size};
 use crate::access::authority::Authority;
@@ -72,6 +74,8 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// The currency in which people read amounts; `None`: minor units without a name.
     pub currency: Option<Currency>,
+    /// Where traces go; `None`: nowhere.
+    pub otel: Option<OtelSettings>,
     /// What the node presents and trusts; `None`: without TLS.
     pub tls: Option<Tls>,
     /// The names that clients may use for the REST port.

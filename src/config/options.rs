@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{AuthOptions, CurrencyOptions, Keep, LimitsOptions};
+use super::{AuthOptions, CurrencyOptions, Keep, LimitsOptions, OtelOptions};
 
 /// Options of a node. Flags override the environment; both override the cluster file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
@@ -124,6 +124,10 @@ pub struct NodeOptions {
     /// The currency in which amounts are shown.
     #[command(flatten)]
     pub currency: CurrencyOptions,
+
+    /// Where traces go.
+    #[command(flatten)]
+    pub otel: OtelOptions,
 
     /// The files of TLS.
     #[command(flatten)]

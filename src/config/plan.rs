@@ -12,9 +12,9 @@ use super::cluster_file::{Cluster, Source, TlsBlock};
 use super::fault::{ConfigError, Fault};
 use super::{
     ApiSettings, AuthBlock, CLUSTER_DEFAULT, ClockSettings, Currency, HistorySettings,
-    LIMITS_DEFAULT, Member, NodeConfig, NodeOptions, STORES_DEFAULT, SnapshotSettings,
-    StoreSettings, Transport, Unprotected, auth, exposure, parse_age, parse_duration,
-    parse_interval, parse_size, tls,
+    LIMITS_DEFAULT, Member, NodeConfig, NodeOptions, OtelSettings, STORES_DEFAULT,
+    SnapshotSettings, StoreSettings, Transport, Unprotected, auth, exposure, parse_age,
+    parse_duration, parse_interval, parse_size, tls,
 };
 use crate::access::authority::Authority;
 use crate::process::ids::ProcessId;
@@ -61,6 +61,7 @@ pub struct NodePlan {
     clock: ClockSettings,
     limits: Limits,
     currency: Option<Currency>,
+    otel: Option<OtelSettings>,
     api: ApiSettings,
     auth: Option<Authority>,
     auth_table: Option<AuthBlock>,
@@ -96,6 +97,7 @@ impl NodePlan {
         }
         options.limits.replace_in(&mut plan.limits)?;
         options.currency.replace_in(&mut plan.currency)?;
+        options.otel.replace_in(&mut plan.otel)?;
         let table = plan.table.take();
         let asked = tls::Asked {
             options: &options.tls,
@@ -160,6 +162,7 @@ impl NodePlan {
             clock: self.clock,
             limits: self.limits,
             currency: self.currency,
+            otel: self.otel,
             tls: self.tls,
             api: self.api,
             auth: self.auth,
@@ -232,6 +235,7 @@ impl NodePlan {
             strangers: Vec::new(),
             tls: None,
             unprotected: None,
+            otel: source.otel(&file)?,
             table: file.tls.map(|table| (source, table)),
             others,
             topology: Some(topology),
@@ -292,6 +296,7 @@ impl NodePlan {
             clock: ClockSettings::default(),
             limits: LIMITS_DEFAULT,
             currency: None,
+            otel: None,
             api: ApiSettings::default(),
             auth: None,
             auth_table: None,

@@ -32,6 +32,7 @@ impl Node {
             clock: ClockSettings::default(),
             limits: LIMITS_DEFAULT,
             currency: None,
+            otel: None,
             tls: None,
             api: ApiSettings::default(),
             auth: None,

@@ -85,6 +85,7 @@ impl Fixture {
             clock: ClockSettings::default(),
             limits: LIMITS_DEFAULT,
             currency: None,
+            otel: None,
             tls: None,
             api: ApiSettings::default(),
             auth: None,

@@ -32,6 +32,7 @@ use crate::config::{Keep, NodeConfig};
 use crate::history::global::GlobalState;
 use crate::history::known::{KnownSnapshot, SnapshotStatus};
 use crate::history::part::Part;
+use crate::otel::carried;
 use crate::process::clock::Lamport;
 use crate::process::command::{Command, Commands, Decide};
 use crate::process::decision::{Actor, Change, Decision};
@@ -480,6 +481,13 @@ impl Handle {
         self.shared.metrics.text(is_ready, stopped)
     }
 
+    /// Where the spans of requests go; `None`: nowhere.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn tracer(&self) -> Option<crate::otel::Tracer> {
+        self.shared.events.tracer.clone()
+    }
+
     /// The counters of requests by route.
     #[must_use]
     pub fn requests(&self) -> Requests {
@@ -569,6 +577,6 @@ impl Handle {
 pub(super) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, Unavailable>> + Send + 'static,
 ) -> Result<T, Unavailable> {
-    let done = tokio::spawn(work).await;
+    let done = tokio::spawn(carried(work)).await;
     done.unwrap_or_else(|error| Err(Unavailable::Stopped(error.to_string())))
 }

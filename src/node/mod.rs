@@ -74,6 +74,8 @@ pub struct Node {
     threads: Vec<JoinHandle<()>>,
     tasks: JoinSet<()>,
     failures: mpsc::UnboundedReceiver<NodeError>,
+    #[cfg(feature = "otel")]
+    exporter: Option<crate::otel::Exporter>,
 }
 
 impl Node {
@@ -102,9 +104,13 @@ impl Node {
             .exposed(&config)
             .with_standing(&config)
             .with_tls(config.tls.as_ref());
-        let metrics = Arc::new(metrics.with_auth(config.auth.as_ref()));
+        let metrics = metrics.with_auth(config.auth.as_ref());
         let wall = Arc::new(Clock::new(&config.clock, process.registers().time));
-        let events = Arc::new(Events::new(store.identity().run, Arc::clone(&wall)));
+        let events = Events::new(store.identity().run, Arc::clone(&wall));
+        #[cfg(feature = "otel")]
+        let (exporter, events, metrics) = traced(&config, &wall, events, metrics);
+        let metrics = Arc::new(metrics);
+        let events = Arc::new(events);
         let (room, has_room) = watch::channel(DiskSpace::measure(&store, &config)?);
         let (queue, requests) = Queue::new(
             has_room.clone(),
@@ -127,6 +133,8 @@ impl Node {
             handshakes: Arc::clone(&handshakes),
             events: Arc::clone(&events),
         };
+        #[cfg(feature = "otel")]
+        let recordings = process.registers().recordings.keys().cloned().collect();
         let mut threads = turn::start(process, requests, &wall, committer, committed, &failures)?;
         threads.extend(background.threads);
         let written = background.written;
@@ -154,11 +162,21 @@ impl Node {
         decisions::spawn(&mut tasks, &handle);
         tasks.spawn(feed::follow(handle.clone()));
         snapshots::tasks::spawn(&mut tasks, &handle, unfinished, started);
+        #[cfg(feature = "otel")]
+        if let Some(tracer) = handle.tracer() {
+            tasks.spawn(snapshots::traced::follow(
+                handle.clone(),
+                tracer,
+                recordings,
+            ));
+        }
         Ok(Self {
             handle,
             threads,
             tasks,
             failures: failed,
+            #[cfg(feature = "otel")]
+            exporter,
         })
     }
 
@@ -195,7 +213,35 @@ impl Node {
         if joined.await.is_err() {
             tracing::error!("cannot wait for the threads of the node");
         }
+        #[cfg(feature = "otel")]
+        if let Some(exporter) = self.exporter {
+            exporter.stop().await;
+        }
     }
+}
+
+// Starts the exporter if there is a collector, and names it to those that make spans and metrics.
+#[cfg(feature = "otel")]
+fn traced(
+    config: &NodeConfig,
+    wall: &Arc<Clock>,
+    mut events: Events,
+    metrics: Metrics,
+) -> (Option<crate::otel::Exporter>, Events, Metrics) {
+    use crate::otel::{Exporter, Resource};
+
+    let Some(settings) = &config.otel else {
+        return (None, events, metrics);
+    };
+    let resource = Resource {
+        cluster: &config.cluster,
+        me: &config.me,
+    };
+    let wall = Arc::clone(wall);
+    let (exporter, tracer) = Exporter::start(settings, resource, move || wall.wall_us());
+    let metrics = metrics.with_tracer(&tracer);
+    events.tracer = Some(tracer);
+    (Some(exporter), events, metrics)
 }
 
 /// Milliseconds for logs, as a number of 64 bits: programs that read logs do not support 128 bits.

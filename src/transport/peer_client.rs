@@ -25,6 +25,7 @@ use crate::history::past::{BalanceNow, BalanceThen, JournalPosition, PastPoint};
 use crate::history::pin::Pin;
 use crate::history::process_totals::ProcessTotals;
 use crate::history::vitals::Vitals;
+use crate::otel::{Wire, wire};
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Hash, Lsn, ProcessId, SnapshotId};
 use crate::proto::snapledger as wire;
@@ -109,17 +110,17 @@ impl PeerClient {
         self.connection.clone()
     }
 
-    fn client(&self) -> PeerServiceClient<Channel> {
-        PeerServiceClient::new(self.connection.clone())
+    fn client(&self) -> PeerServiceClient<Wire> {
+        PeerServiceClient::new(wire(self.connection.clone()))
     }
 
     // For answers that may be larger than the default limit.
-    fn large(&self) -> PeerServiceClient<Channel> {
+    fn large(&self) -> PeerServiceClient<Wire> {
         self.client().max_decoding_message_size(PART_BYTES_MAX)
     }
 
-    fn history(&self) -> HistoryServiceClient<Channel> {
-        HistoryServiceClient::new(self.connection.clone())
+    fn history(&self) -> HistoryServiceClient<Wire> {
+        HistoryServiceClient::new(wire(self.connection.clone()))
     }
 
     /// Greets the process; it answers with its own greeting.

@@ -364,6 +364,7 @@ impl Cluster {
             clock: self.clocks[id].clone(),
             limits: LIMITS_DEFAULT,
             currency: None,
+            otel: None,
             tls: None,
             api: self.api.clone(),
             auth: None,

@@ -16,9 +16,12 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("picture", &["process"]),
     ("simulate", &["history", "picture", "process"]),
     ("store", &["history", "process"]),
+    ("otel", &["config", "history", "process"]),
     (
         "transport",
-        &["access", "channel", "history", "process", "proto", "tls"],
+        &[
+            "access", "channel", "history", "otel", "process", "proto", "tls",
+        ],
     ),
     ("config", &["access", "process", "tls"]),
     ("client", &["access", "process", "proto", "tls"]),
@@ -29,6 +32,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "channel",
             "config",
             "history",
+            "otel",
             "process",
             "proto",
             "store",
@@ -43,6 +47,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "config",
             "history",
             "node",
+            "otel",
             "process",
             "proto",
             "store",
@@ -58,6 +63,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "config",
             "history",
             "node",
+            "otel",
             "process",
             "proto",
             "store",
@@ -143,6 +149,8 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
             "src/bench/connect.rs",
             "src/cli/replay/members.rs",
             "src/tls/client.rs",
+            // A collector of traces, not a node.
+            "src/otel/exporter.rs",
         ],
     ),
     (

@@ -13,8 +13,13 @@ use crate::cluster::Cluster;
 use crate::roles;
 
 /// On the page, and not reported here: the first is of a node that waits for its peers, the second is absent without scheduled
-/// snapshots.
-const ELSEWHERE: [&str; 2] = ["peers_unknown", "snapshot_interval_seconds"];
+/// snapshots, the others without a collector of traces (`tests/otel`).
+const ELSEWHERE: [&str; 4] = [
+    "peers_unknown",
+    "snapshot_interval_seconds",
+    "otel_spans_exported_total",
+    "otel_spans_dropped_total",
+];
 
 /// A metric: its type and its labels.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -79,6 +79,8 @@ pub async fn router(handle: Handle) -> (Router, HealthReporter) {
     report(&reporter, ServingStatus::Serving).await;
     let authority = handle.config().auth.clone();
     let requests = handle.requests();
+    #[cfg(feature = "otel")]
+    let tracer = handle.tracer();
     let snapshots = SnapshotServiceServer::new(snapshot::Snapshots::new(handle.clone()));
     let bank = BankServiceServer::new(bank::Bank(handle.clone()));
     let keys = KeyValueServiceServer::new(key_value::KeyValues(handle.clone()));
@@ -96,6 +98,11 @@ pub async fn router(handle: Handle) -> (Router, HealthReporter) {
         .add_service(bounded!(v1alpha, REQUEST_BYTES_MAX))
         .add_service(Peering::service(handle));
     let mut router = routes.into_axum_router();
+    // Within the guard: a caller without rights has no spans.
+    #[cfg(feature = "otel")]
+    if let Some(tracer) = tracer {
+        router = router.layer(from_fn_with_state(tracer, super::traced::grpc));
+    }
     if let Some(authority) = authority {
         router = router.layer((
             SetRequestIdLayer::x_request_id(MakeRequestUuid),

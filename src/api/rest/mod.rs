@@ -75,6 +75,11 @@ pub fn router(handle: Handle) -> Router {
         .on_failure(DefaultOnFailure::new().level(Level::DEBUG));
     // The guard is around the admission, so that nothing is read from a caller without rights.
     let mut routes = routes().route_layer(from_fn(admission::admit));
+    // Within the guard: a caller without rights has no spans.
+    #[cfg(feature = "otel")]
+    if let Some(tracer) = app.handle.tracer() {
+        routes = routes.route_layer(from_fn_with_state(tracer, super::traced::rest));
+    }
     if let Some(authority) = app.handle.config().auth.clone() {
         routes = routes.route_layer(from_fn_with_state(authority, guard::rest::keep));
     }

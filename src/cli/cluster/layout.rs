@@ -237,6 +237,7 @@ fn planned(before: Option<&ClusterFile>, nodes: &[LocalNode], args: &Args) -> Cl
         clock: ClockBlock::default(),
         limits: LimitsBlock::default(),
         currency: CurrencyBlock::default(),
+        otel: None,
         tls: None,
         api: ApiBlock::default(),
         auth: None,

@@ -240,6 +240,7 @@ fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
         clock: ClockBlock::default(),
         limits: LimitsBlock::default(),
         currency: CurrencyBlock::default(),
+        otel: None,
         tls: None,
         api: ApiBlock::default(),
         auth: None,

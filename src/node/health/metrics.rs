@@ -115,6 +115,13 @@ impl Metrics {
         self
     }
 
+    /// Adds the metrics of the exporter of traces.
+    #[cfg(feature = "otel")]
+    pub(in crate::node) fn with_tracer(mut self, tracer: &crate::otel::Tracer) -> Self {
+        tracer.register(&mut self.registry);
+        self
+    }
+
     fn registered(mut self) -> Self {
         let registry = &mut self.registry;
         registry.register("turns", "Turns made durable", self.turns.clone());

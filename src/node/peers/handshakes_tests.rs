@@ -47,6 +47,7 @@ fn config(dir: &Path) -> NodeConfig {
         history: HistorySettings::default(),
         limits: LIMITS_DEFAULT,
         currency: None,
+        otel: None,
         clock: ClockSettings {
             ahead_max: std::time::Duration::from_micros(1),
             ..ClockSettings::default()

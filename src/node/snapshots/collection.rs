@@ -20,6 +20,8 @@ use crate::history::part::Part;
 use crate::node::fetch_error::FetchError;
 use crate::node::peers::Peers;
 use crate::node::replication::replicator::Replicator;
+#[cfg(feature = "otel")]
+use crate::otel::{self, Fetch};
 use crate::process::ids::ProcessId;
 
 /// The maximum number of delivered parts that have not been taken; further ones wait at their sender.
@@ -143,8 +145,13 @@ impl Collection {
                 let wanted = self.wanted(process, is_late);
                 let (wait, deliver) = (Duration::from_micros(wait_us), self.deliver.clone());
                 let fetcher = Arc::clone(&self.executors.fetcher);
+                #[cfg(feature = "otel")]
+                let span = self.span(&wanted);
                 self.fetches.spawn(async move {
-                    let fetched = fetcher.fetch_part(&wanted, wait, &deliver).await;
+                    let fetch = fetcher.fetch_part(&wanted, wait, &deliver);
+                    #[cfg(feature = "otel")]
+                    let fetch = traced(span, fetch);
+                    let fetched = fetch.await;
                     (wanted.process, fetched)
                 });
             }
@@ -251,6 +258,29 @@ impl Collection {
     fn now_us(&self) -> u64 {
         micros(self.began.elapsed())
     }
+
+    #[cfg(feature = "otel")]
+    fn span(&self, wanted: &WantedPart) -> Option<Fetch> {
+        let tracer = self.executors.events.tracer.as_ref()?;
+        Some(tracer.fetching(&wanted.snapshot, &wanted.process))
+    }
+}
+
+// A fetch that has failed is repeated, so only one that is done has a span.
+#[cfg(feature = "otel")]
+async fn traced(
+    span: Option<Fetch>,
+    fetch: impl Future<Output = Result<(), FetchError>>,
+) -> Result<(), FetchError> {
+    let context = span.as_ref().and_then(Fetch::span);
+    let fetched = match context {
+        Some(context) => otel::within(context, fetch).await,
+        None => fetch.await,
+    };
+    if let (Some(span), Ok(())) = (span, &fetched) {
+        span.done();
+    }
+    fetched
 }
 
 pub(super) fn micros(duration: Duration) -> u64 {

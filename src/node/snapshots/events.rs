@@ -13,6 +13,8 @@ use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::node::feed::Feed;
 use crate::node::health::wall::Clock;
+#[cfg(feature = "otel")]
+use crate::otel::Tracer;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 
@@ -88,6 +90,9 @@ pub(in crate::node) struct Events {
     wall: Arc<Clock>,
     /// What happens at the node, for the watchers of the node.
     pub(in crate::node) feed: Feed,
+    /// Where the spans of snapshots go; `None`: nowhere.
+    #[cfg(feature = "otel")]
+    pub(in crate::node) tracer: Option<Tracer>,
     logs: Mutex<BTreeMap<SnapshotId, Arc<Log>>>,
 }
 
@@ -98,6 +103,8 @@ impl Events {
             life,
             wall,
             feed: Feed::new(life),
+            #[cfg(feature = "otel")]
+            tracer: None,
             logs: Mutex::default(),
         }
     }

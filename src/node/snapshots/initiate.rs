@@ -22,6 +22,7 @@ use crate::history::known::{KnownSnapshot, SnapshotStatus};
 use crate::node::error::{NotBegun, Unavailable};
 use crate::node::handle::{Handle, detached};
 use crate::node::peers::{ANSWER_MAX, PeerState};
+use crate::otel::carried;
 use crate::process::clock::Lamport;
 use crate::process::command::Initiate;
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -202,6 +203,10 @@ impl Handle {
                 start: is_recorded.then_some(start),
                 ..GlobalState::begun(snapshot, initiator, settled.time, initiated.clock)
             };
+            #[cfg(feature = "otel")]
+            if let Some(tracer) = &self.shared.events.tracer {
+                tracer.started(&state.snapshot);
+            }
             self.shared.assembler.begin(state, start);
         }
         Ok(Ok(initiated))
@@ -314,7 +319,7 @@ impl Handle {
                 _ => None,
             };
             let (handle, snapshot) = (self.clone(), snapshot.clone());
-            asked.spawn(async move {
+            asked.spawn(carried(async move {
                 let said = match awaited {
                     Some(longest) => handle.find_while_up(&client, &snapshot, longest).await,
                     None => match client.find_snapshot(&snapshot, FIND_MAX).await {
@@ -323,7 +328,7 @@ impl Handle {
                     },
                 };
                 (peer.process, is_stranger, said)
-            });
+            }));
         }
         while let Some(answered) = asked.join_next().await {
             let stopped = |error: JoinError| Unavailable::Stopped(error.to_string());

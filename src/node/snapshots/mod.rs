@@ -12,6 +12,8 @@ pub(super) mod parts;
 pub(super) mod publish;
 mod steps;
 pub(super) mod tasks;
+#[cfg(feature = "otel")]
+pub(super) mod traced;
 pub(super) mod unfinished;
 pub(super) mod views;
 pub(super) mod watcher;

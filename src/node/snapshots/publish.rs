@@ -44,6 +44,8 @@ impl Publisher {
     /// Makes a revision durable and shows it. Returns its number.
     pub(in crate::node) async fn publish(&self, next: NextRevision) -> Result<u32, Unavailable> {
         let NextRevision { mut state, after } = next;
+        #[cfg(feature = "otel")]
+        let span = self.span(&state);
         let snapshot = state.snapshot.clone();
         let published = self.parts.worker.run(move |store| {
             store.history().publish_next(&mut state, after)?;
@@ -54,6 +56,8 @@ impl Publisher {
             tracing::error!(%snapshot, %error, "cannot publish the snapshot");
         }
         let state = published?;
+        #[cfg(feature = "otel")]
+        span.into_iter().for_each(|span| span.done(&state));
         self.in_progress.arrived(&state.snapshot);
         self.peers.tell();
         self.events.note_published(&state);
@@ -124,6 +128,12 @@ impl Publisher {
             self.metrics.failed_verification(Failed::Damaged);
         }
         Ok(counted)
+    }
+
+    #[cfg(feature = "otel")]
+    fn span(&self, state: &GlobalState) -> Option<crate::otel::Published> {
+        let tracer = self.events.tracer.as_ref()?;
+        Some(tracer.publishing(state.revision == 0))
     }
 
     fn report(&self, state: &GlobalState) {
