@@ -18,7 +18,7 @@ use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::decision::Actor;
 use snapledger::process::ids::{Lsn, ProcessId, SnapshotId};
 use snapledger::process::input::Input;
-use snapledger::store::{Medium, Published, Store, StoreError, Trimmed};
+use snapledger::store::{Medium, Published, Store, StoreError, Stretch, Trimmed};
 use teller::images;
 use teller::{
     Balances, CLUSTER, OPEN_SNAPSHOTS_MAX, Random, Teller, balances, balances_of, process_id,
@@ -450,7 +450,10 @@ fn what_is_let_go_gives_its_bytes_back() {
         stats.expect("all can be read")
     };
     let before = live(&scene);
-    let newest_first = scene.store.history().lines(None, usize::MAX, |_, _| true);
+    let newest_first = scene
+        .store
+        .history()
+        .lines(&Stretch::default(), usize::MAX, |_, _| true);
     let going = newest_first.into_iter().skip(2);
     let going: Vec<_> = going.map(|((_, snapshot), _)| snapshot).collect();
     scene.pinned.iter().for_each(|snapshot| {

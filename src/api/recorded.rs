@@ -13,7 +13,7 @@ use crate::history::part::RecordedState;
 use crate::node::{Handle, SnapshotStatus, SnapshotView};
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::process::snapshot::is_drawn_by;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Stretch};
 
 /// Runs `work`, which reads from disk, on a blocking thread.
 pub(super) async fn blocking<T: Send + 'static>(
@@ -173,7 +173,9 @@ pub(super) fn check_initiator(
         let started = handle
             .store()
             .history()
-            .lines(None, 1, |_, line| line.initiator == *initiator);
+            .lines(&Stretch::default(), 1, |_, line| {
+                line.initiator == *initiator
+            });
         !started.is_empty()
     };
     if handle.config().topology.contains(initiator) || is_listed() {

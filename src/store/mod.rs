@@ -54,7 +54,7 @@ pub use history::proof::{
     AbsentCell, Branch, CellPlace, Disclosure, FoundCell, Neighbour, NeighbourName, Proof, Proven,
     RunProof, Unproven, WholeChunks,
 };
-pub use history::{Due, History, Limits, Published, SnapshotSummary, Unreadable};
+pub use history::{Due, History, Limits, Published, SnapshotSummary, Stretch, Unreadable};
 pub use journal::Journal;
 pub use opening::Migrated;
 pub use opening::addresses::{Addresses, MetProcess};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::history::assembly::Membership;
 use crate::process::Process;
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
-use crate::store::{SnapshotSummary, Store, StoreError};
+use crate::store::{SnapshotSummary, Store, StoreError, Stretch};
 
 /// The snapshots without a complete revision that this process started or stands in for. Excluded are those that lack only what
 /// was lost with a store.
@@ -14,9 +14,11 @@ pub(in crate::node) fn unfinished(
     process: &Process,
     membership: &Membership,
 ) -> Result<Vec<SnapshotId>, StoreError> {
-    let partial = store
-        .history()
-        .lines(None, usize::MAX, |_, line| !line.complete);
+    let partial = Stretch {
+        is_partial: true,
+        ..Stretch::default()
+    };
+    let partial = store.history().lines(&partial, usize::MAX, |_, _| true);
     let partial: HashMap<SnapshotId, SnapshotSummary> = partial
         .into_iter()
         .map(|((_, snapshot), line)| (snapshot, line))

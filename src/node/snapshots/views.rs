@@ -8,7 +8,7 @@ use crate::history::global::GlobalState;
 use crate::history::known::{KnownSnapshot, SnapshotStatus};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
-use crate::store::{History, Published, ReadLease, SnapshotSummary, Store, StoreError};
+use crate::store::{History, Published, ReadLease, SnapshotSummary, Store, StoreError, Stretch};
 
 /// The present view of a snapshot.
 #[derive(Debug, Clone)]
@@ -110,11 +110,10 @@ impl SnapshotFilter {
             pinned.is_none_or(|pinned| retention.is_pinned(id) == pinned)
         };
         // One more than is shown is read, to see whether there is another page.
-        let published =
-            history.newest_before(self.before.as_ref(), self.limit + 1, |place, line| {
-                self.wants(place.0, &line.initiator, line.into(), line.ever_partial)
-                    && is_wanted(&place.1)
-            })?;
+        let published = history.newest_within(self.stretch(), self.limit + 1, |place, line| {
+            self.wants(place.0, &line.initiator, line.into(), line.ever_partial)
+                && is_wanted(&place.1)
+        })?;
         let published = published.into_iter().map(SnapshotView::of);
         let mut views: Vec<_> = published.map(|view| view.was_partial(history)).collect();
         let is_published = |state: &GlobalState| {
@@ -136,6 +135,16 @@ impl SnapshotFilter {
             next,
             counts,
         })
+    }
+
+    // No other part of the history can have a wanted snapshot.
+    fn stretch(&self) -> Stretch {
+        Stretch {
+            before: self.before.clone(),
+            from: self.from,
+            to: self.to,
+            is_partial: self.status == Some(SnapshotStatus::Partial),
+        }
     }
 
     fn wants(

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::head::BlockHead;
-use super::{Due, Limits, Rank, SnapshotSummary};
+use super::{Due, Limits, Rank, SnapshotSummary, Stretch};
 use crate::history::known::RevisionArrival;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -64,6 +64,11 @@ struct Entry {
 
 // One snapshot per minute gives half a million entries in a year.
 const _: () = assert!(size_of::<Entry>() <= 56, "an entry is small");
+
+// Before all other ids of the same instant.
+fn least() -> SnapshotId {
+    SnapshotId::parse(" ").expect("it is the least of all ids")
+}
 
 impl Entry {
     fn rank(&self) -> Rank {
@@ -371,17 +376,30 @@ impl Index {
         Some(self.entry(newest).start)
     }
 
-    /// The newest snapshots before a position, newest first.
-    pub(super) fn before<'a>(
-        &'a self,
-        place: Option<&'a (Hlc, SnapshotId)>,
-    ) -> impl DoubleEndedIterator<Item = (&'a (Hlc, SnapshotId), SnapshotSummary)> {
-        let end = place.map_or(Bound::Unbounded, Bound::Excluded);
-        let older = self
-            .lines
-            .range::<(Hlc, SnapshotId), _>((Bound::Unbounded, end));
-        let shown = older.rev();
-        shown.map(|(place, number)| (place, self.line(*number)))
+    /// The snapshots of a stretch, newest first. Only these are visited.
+    pub(super) fn within(
+        &self,
+        stretch: &Stretch,
+    ) -> impl Iterator<Item = (&(Hlc, SnapshotId), SnapshotSummary)> {
+        let place = |instant: Hlc| (instant, least());
+        let (before, to) = (stretch.before.clone(), stretch.to.map(place));
+        let end = match (before, to) {
+            (Some(before), Some(to)) => Some(before.min(to)),
+            (before, to) => before.or(to),
+        };
+        let begin = stretch.from.map(place);
+        let is_empty = matches!((&begin, &end), (Some(begin), Some(end)) if begin >= end);
+        let bounds = (
+            begin.map_or(Bound::Unbounded, Bound::Included),
+            end.map_or(Bound::Unbounded, Bound::Excluded),
+        );
+        let listed = match stretch.is_partial {
+            true => &self.partial,
+            false => &self.lines,
+        };
+        let found = (!is_empty).then(|| listed.range(bounds).rev());
+        let found = found.into_iter().flatten();
+        found.map(|(place, number)| (place, self.line(*number)))
     }
 
     /// The newest snapshots before a position that may contain a state recorded at or before an instant, newest first.
@@ -392,8 +410,7 @@ impl Index {
         instant: Hlc,
         before: Option<&'a (Hlc, SnapshotId)>,
     ) -> impl Iterator<Item = (&'a (Hlc, SnapshotId), SnapshotSummary)> {
-        let least = SnapshotId::parse(" ").expect("it is the least of all ids");
-        let end = (Hlc(instant.0.saturating_add(1)), least);
+        let end = (Hlc(instant.0.saturating_add(1)), least());
         let is_later = before.is_none_or(|before| *before > end);
         let later = is_later.then(|| {
             let before = before.map_or(Bound::Unbounded, Bound::Excluded);

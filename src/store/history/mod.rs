@@ -226,25 +226,24 @@ impl History<'_> {
         index.newest_complete_place().map(|(start, _)| *start)
     }
 
-    /// The newest revisions of the newest matching snapshots before a position, newest first. Fewer than `limit` only
-    /// at the end of the history: snapshots deleted meanwhile are skipped and do not count.
+    /// The newest revisions of the newest matching snapshots of a stretch, newest first. Fewer than `limit` only at its
+    /// end: snapshots deleted meanwhile are skipped and do not count.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn newest_before(
+    pub fn newest_within(
         self,
-        before: Option<&(Hlc, SnapshotId)>,
+        mut stretch: Stretch,
         limit: usize,
         wanted: impl Fn(&(Hlc, SnapshotId), &SnapshotSummary) -> bool,
     ) -> Result<Vec<Published>, StoreError> {
         let mut page = Vec::new();
-        let mut before = before.cloned();
         while page.len() < limit {
-            let lines = self.lines(before.as_ref(), limit - page.len(), &wanted);
+            let lines = self.lines(&stretch, limit - page.len(), &wanted);
             let Some((last, _)) = lines.last() else {
                 break;
             };
-            before = Some(last.clone());
+            stretch.before = Some(last.clone());
             for ((_, snapshot), line) in lines {
                 page.extend(self.revision(&snapshot, line.revision)?);
             }
@@ -252,25 +251,25 @@ impl History<'_> {
         Ok(page)
     }
 
-    /// The newest matching published snapshots before a position, newest first. `wanted` is called while no lock is held, so
-    /// it may ask the store.
+    /// The newest matching published snapshots of a stretch, newest first. `wanted` is called while no lock is held, so it may
+    /// ask the store.
     #[must_use]
     pub fn lines(
         self,
-        before: Option<&(Hlc, SnapshotId)>,
+        stretch: &Stretch,
         limit: usize,
         wanted: impl Fn(&(Hlc, SnapshotId), &SnapshotSummary) -> bool,
     ) -> Vec<((Hlc, SnapshotId), SnapshotSummary)> {
         let mut found = Vec::new();
-        let mut before = before.cloned();
+        let mut rest = stretch.clone();
         while found.len() < limit {
             let left = limit - found.len();
             let together = left.clamp(LINES_MIN, LINES_MAX);
-            let lines = self.store.history.lines_before(before.as_ref(), together);
+            let lines = self.store.history.lines_within(&rest, together);
             let Some((last, _)) = lines.last() else {
                 break;
             };
-            before = Some(last.clone());
+            rest.before = Some(last.clone());
             let wanted = lines
                 .into_iter()
                 .filter(|(place, line)| wanted(place, line));
@@ -301,6 +300,19 @@ pub struct Published {
     pub state: GlobalState,
     /// The hash of the stored form. The same content has the same root on every node.
     pub root: Hash,
+}
+
+/// A stretch of the history, in the order of starts; by default all of it.
+#[derive(Debug, Clone, Default)]
+pub struct Stretch {
+    /// Only snapshots before this place, which is in the list or was.
+    pub before: Option<(Hlc, SnapshotId)>,
+    /// Only snapshots started at this instant or later.
+    pub from: Option<Hlc>,
+    /// Only snapshots started before this instant.
+    pub to: Option<Hlc>,
+    /// Only snapshots whose newest revision is partial.
+    pub is_partial: bool,
 }
 
 /// The summary of a snapshot, available without reading it.

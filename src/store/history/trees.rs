@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::blocks::RevisionBlocks;
 use super::head::BlockHead;
 use super::index::{Index, Noted, PackedIn};
-use super::{Due, Limits, Published, SnapshotSummary, decode};
+use super::{Due, Limits, Published, SnapshotSummary, Stretch, decode};
 use crate::history::global::GlobalState;
 use crate::history::known::RevisionArrival;
 use crate::process::clock::Hlc;
@@ -268,15 +268,15 @@ impl HistoryTrees {
         self.index().newest(snapshot).is_some()
     }
 
-    /// The newest snapshots before a position, newest first.
-    pub(super) fn lines_before(
+    /// The newest snapshots of a stretch, newest first.
+    pub(super) fn lines_within(
         &self,
-        before: Option<&(Hlc, SnapshotId)>,
+        stretch: &Stretch,
         limit: usize,
     ) -> Vec<((Hlc, SnapshotId), SnapshotSummary)> {
         let index = self.index();
-        let older = index.before(before).take(limit);
-        older.map(|(place, line)| (place.clone(), line)).collect()
+        let newest = index.within(stretch).take(limit);
+        newest.map(|(place, line)| (place.clone(), line)).collect()
     }
 
     /// The start of the oldest snapshot that is not one of these.

@@ -20,7 +20,7 @@ use crate::store::engine::schema;
 use crate::store::engine::schema::{BOOT, VOUCHED};
 use crate::store::error::StoreError;
 use crate::store::gaps::ranges;
-use crate::store::history::Published;
+use crate::store::history::{Published, Stretch};
 use crate::store::journal::Journal;
 use crate::store::opening;
 use crate::store::stored::frame;
@@ -149,7 +149,11 @@ impl Store {
     // This process, and those named in the newest snapshot.
     fn processes_known(&self, me: &ProcessId) -> Result<BTreeSet<ProcessId>, StoreError> {
         let mut known = BTreeSet::from([me.clone()]);
-        let Some(((_, snapshot), _)) = self.history().lines(None, 1, |_, _| true).pop() else {
+        let Some(((_, snapshot), _)) = self
+            .history()
+            .lines(&Stretch::default(), 1, |_, _| true)
+            .pop()
+        else {
             return Ok(known);
         };
         if let Some(Published { state, .. }) = self.history().published(&snapshot)? {

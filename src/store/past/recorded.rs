@@ -5,6 +5,7 @@ use crate::history::part::{Part, RecordedState};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::error::StoreError;
+use crate::store::history::Stretch;
 
 /// The number of summaries read together; the first match is usually among the newest.
 const READ_TOGETHER: usize = 64;
@@ -21,23 +22,17 @@ impl Past<'_> {
         not_after: Option<Hlc>,
         is_wanted: impl Fn(&RecordedState) -> bool,
     ) -> Result<Option<(SnapshotId, RecordedState)>, StoreError> {
-        let mut before = None;
+        let history = self.store.history();
+        let mut rest = Stretch::default();
         loop {
             let lines = match not_after {
-                Some(instant) => {
-                    self.store
-                        .history()
-                        .begun_by(instant, before.as_ref(), READ_TOGETHER)
-                }
-                None => self
-                    .store
-                    .history()
-                    .lines(before.as_ref(), READ_TOGETHER, |_, _| true),
+                Some(instant) => history.begun_by(instant, rest.before.as_ref(), READ_TOGETHER),
+                None => history.lines(&rest, READ_TOGETHER, |_, _| true),
             };
             let Some((last, _)) = lines.last() else {
                 return Ok(None);
             };
-            before = Some(last.clone());
+            rest.before = Some(last.clone());
             for ((_, snapshot), line) in lines {
                 let part = self.part_in(&snapshot, line.revision, process)?;
                 if let Some(part) = part.filter(|part| is_wanted(&part.state)) {
