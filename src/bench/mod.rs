@@ -12,6 +12,7 @@ mod caller;
 mod children;
 mod compare;
 mod connect;
+mod console;
 mod deposits;
 mod echo;
 mod echo_server;
@@ -23,6 +24,7 @@ mod interference;
 mod load;
 mod machine;
 mod memory;
+pub mod overview;
 pub mod ports;
 mod postgres;
 mod raw;
@@ -76,6 +78,8 @@ enum Command {
     Transfers(Measurement<transfers::Parameters>),
     /// The cost of a long history of an idle cluster: memory, disk, start-up and query time
     History(Measurement<history::Parameters>),
+    /// What open consoles cost the node that they follow: deposits with and without, alternately
+    Console(Measurement<console::Parameters>),
     /// The cost of TLS and tokens: deposits, streams and snapshots with both and without, alternately
     Tls(Measurement<secured::Parameters>),
     /// Memory of a node with many accounts
@@ -131,6 +135,7 @@ impl Command {
             Self::Asof(of) => ("asof", &of.common),
             Self::Transfers(of) => ("transfers", &of.common),
             Self::History(of) => ("history", &of.common),
+            Self::Console(of) => ("console", &of.common),
             Self::Tls(of) => ("tls", &of.common),
             Self::Memory(of) => ("memory", &of.common),
             Self::Simulate(of) => ("simulate", &of.common),
@@ -152,6 +157,7 @@ impl Command {
             Self::Asof(of) => asof::measure(bench, &of.parameters).await,
             Self::Transfers(of) => transfers::measure(bench, &of.parameters).await,
             Self::History(of) => history::measure(bench, &of.parameters).await,
+            Self::Console(of) => console::measure(bench, &of.parameters).await,
             Self::Tls(of) => secured::measure(bench, &of.parameters).await,
             Self::Memory(of) => memory::measure(bench, &of.parameters).await,
             Self::Simulate(of) => simulate::measure(bench, &of.parameters).await,

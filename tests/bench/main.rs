@@ -110,6 +110,15 @@ fn deposits_stand_beside_the_transport_and_the_engine() {
 }
 
 #[test]
+fn consoles_are_open_beside_none() {
+    let measured = measured("console --seconds 0.5 --consoles 2 --nodes 2 --in-flight 8");
+    assert_ratios(&measured, 2);
+    // Each has asked for what an open page asks, and follows a stream.
+    let requests = &measured["figures"][5]["spread"]["median"];
+    assert!(requests.as_f64() >= Some(12.0), "{measured:#}");
+}
+
+#[test]
 fn tls_is_compared_with_none() {
     assert_ratios(&measured("tls --seconds 0.1 --accounts 100"), 3);
 }
