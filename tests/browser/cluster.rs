@@ -160,7 +160,8 @@ const SHARED: &str = "cluster = \"demo\"\n[snapshot]\ninterval = \"off\"\n[curre
 
 const ACCOUNTS: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 
-fn agent() -> Agent {
+/// A client of REST ports that takes every status as an answer.
+pub(crate) fn agent() -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)

@@ -1,5 +1,6 @@
 //! Headless Chromium by W3C WebDriver.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -29,6 +30,15 @@ pub(crate) fn absent() {
 impl Browser {
     /// Opens a browser in which `name` resolves to loopback; `None` without a browser.
     pub(crate) fn open(name: &str) -> Option<Self> {
+        Self::open_with(name, &json!({ "browser": "ALL" }))
+    }
+
+    /// The same with a log of the network, for [`network`](Self::network).
+    pub(crate) fn open_with_network_log(name: &str) -> Option<Self> {
+        Self::open_with(name, &json!({ "browser": "ALL", "performance": "ALL" }))
+    }
+
+    fn open_with(name: &str, logs: &Value) -> Option<Self> {
         let (driver, port) = start_driver()?;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
@@ -59,7 +69,7 @@ impl Browser {
             &json!({"capabilities": {"alwaysMatch": {
                 "browserName": "chrome",
                 "goog:chromeOptions": {"args": arguments},
-                "goog:loggingPrefs": {"browser": "ALL"},
+                "goog:loggingPrefs": logs,
             }}}),
         );
         let id = session["sessionId"].as_str().expect("a session has an id");
@@ -130,10 +140,27 @@ impl Browser {
         self.call("/actions", &json!({ "actions": [source] }));
     }
 
-    /// A command of the DevTools protocol.
-    pub(crate) fn devtools(&self, command: &str, parameters: &Value) {
+    /// The result of a command of the DevTools protocol.
+    pub(crate) fn devtools(&self, command: &str, parameters: &Value) -> Value {
         let asked = json!({ "cmd": command, "params": parameters });
-        self.call("/goog/cdp/execute", &asked);
+        self.call("/goog/cdp/execute", &asked)
+    }
+
+    /// The events of the DevTools protocol about the network since the last call.
+    pub(crate) fn network(&self) -> Vec<Value> {
+        let logged = self.call("/se/log", &json!({"type": "performance"}));
+        let logged = logged.as_array().expect("a list").iter();
+        let told = logged.map(|entry| {
+            let text = entry["message"].as_str().expect("an event as text");
+            let mut event: Value = serde_json::from_str(text).expect("it is JSON");
+            event["message"].take()
+        });
+        told.collect()
+    }
+
+    /// The resident memory of the process of the page.
+    pub(crate) fn tab_bytes(&self) -> u64 {
+        renderer_bytes(self.driver.id())
     }
 
     /// The page as PNG.
@@ -196,6 +223,42 @@ fn start_driver() -> Option<(Child, u16)> {
         let _ended = driver.wait();
     }
     unreachable!("the driver did not start {STARTS_MAX} times: {said:#?}")
+}
+
+// Of the largest process that draws pages, among all that descend from the driver: the browser keeps an empty one in reserve.
+fn renderer_bytes(driver: u32) -> u64 {
+    let mut parents = BTreeMap::new();
+    let mut renderers = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("Linux").flatten() {
+        let Ok(process) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
+        // It may have ended meanwhile.
+        let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).ok();
+        let (Some(status), Some(line)) = (read("status"), read("cmdline")) else {
+            continue;
+        };
+        let field = |name: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+            value.trim().trim_end_matches(" kB").parse::<u64>().ok()
+        };
+        parents.insert(process, field("PPid:").unwrap_or_default());
+        if line.contains("--type=renderer") {
+            renderers.push((process, field("VmRSS:").unwrap_or_default() * 1024));
+        }
+    }
+    let is_own = |process: u32| {
+        let mut above = std::iter::successors(Some(process), |process| {
+            u32::try_from(*parents.get(process)?).ok()
+        });
+        above.any(|process| process == driver)
+    };
+    let own = renderers
+        .into_iter()
+        .filter(|(process, _)| is_own(*process));
+    own.map(|(_, bytes)| bytes)
+        .max()
+        .expect("the page has a process")
 }
 
 impl Drop for Browser {

@@ -2,14 +2,27 @@
 //! rebinding name is refused, and the node's own pages work under their policy: the console and the page to try the API.
 //! Without this a check of headers could pass that no browser sends.
 
+#[path = "../cluster/await_it.rs"]
+mod await_it;
 mod cluster;
 mod console;
 mod console_states;
+#[path = "../cluster/contract.rs"]
+#[allow(dead_code, reason = "the tests of the cluster use more of it")]
+mod contract;
 mod driver;
 mod node;
+#[path = "../faults/programs.rs"]
+#[allow(dead_code, reason = "the tests of faults use more of it")]
+mod programs;
 #[path = "../required/mod.rs"]
 mod required;
+#[path = "../cluster/rest.rs"]
+#[allow(dead_code, reason = "the tests of the cluster use more of it")]
+mod rest;
+mod scale;
 mod site;
+mod visit;
 
 use driver::{Browser, absent};
 use node::Node;
