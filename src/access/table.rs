@@ -59,6 +59,7 @@ impl Rule {
 pub const REST: &[Rule] = &[
     rule("GET /", Need::Public, "index"),
     rule("GET /console/{file}", Need::Public, "console"),
+    rule("GET /console/{folder}/{file}", Need::Public, "console"),
     rule("GET /docs", Need::Public, "documentation"),
     rule("GET /docs/{file}", Need::Public, "documentation"),
     rule("GET /openapi.json", Need::Public, "documentation"),

@@ -170,7 +170,7 @@ fn amounts_beyond_two_to_the_fifty_three_are_exact() {
     let read = browser.run_async(
         r#"const done = arguments[arguments.length - 1];
            const text = '{"a":9007199254740993,"b":"x 9007199254740993 \\" 12345678901234567890","c":[-18446744073709551616,1.5,7]}';
-           import(location.origin + '/console/json.js').then(({ parse, parseQuoted }) =>
+           import(location.origin + '/console/node/json.js').then(({ parse, parseQuoted }) =>
                done([parse, parseQuoted].map(read => read(text)).map(({ a, b, c }) => [String(a), typeof a, b, ...c.map(String)])))"#,
     );
     let exact = json!([

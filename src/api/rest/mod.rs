@@ -131,6 +131,7 @@ fn routes() -> Router<AppState> {
         .route("/metrics", get(metrics::show))
         .route("/openapi.json", get(openapi::openapi))
         .route("/console/{file}", get(console::file))
+        .route("/console/{folder}/{file}", get(console::file))
         .route("/docs", get(openapi::show))
         .route("/docs/{file}", get(openapi::file))
         .route("/v1/cluster", get(cluster::show))

@@ -1,8 +1,19 @@
-//! The files of the console, by name.
+//! The files of the console, by path. The folders of `static/`, in reading order; a module imports from its own folder and from
+//! those before it (`tests/tidy/scripts.rs`):
+//!
+//! | folder | what it does |
+//! |---|---|
+//! | `values` | elements, amounts, times, states, colours: how one value is shown |
+//! | `node` | requests, the stream of events, what is known of the node that answers |
+//! | `frame` | what surrounds every page: sections, keys, sign-in |
+//! | `parts` | what pages share: tables, curves, certificate, state of the cluster |
+//! | `diagram` | the space-time diagram of a cut |
+//! | `pages` | the pages |
+//! | `styles` | the style sheets |
 
 /// One file.
 pub(super) struct File {
-    /// Its name in `/console/{file}`.
+    /// Its path in `/console/`: `{file}` or `{folder}/{file}`.
     pub(super) name: &'static str,
     pub(super) content: &'static [u8],
 }
@@ -28,46 +39,48 @@ macro_rules! vendored {
 
 /// All of them.
 pub(super) const FILES: &[File] = &[
-    own!("account.js"),
-    own!("api.js"),
-    own!("audit.js"),
-    own!("certificate.js"),
-    own!("chart.js"),
-    own!("cluster.js"),
-    own!("compare.js"),
-    own!("console.css"),
-    own!("diagram.js"),
-    own!("diagram_draw.js"),
-    own!("diagram_view.js"),
-    own!("dom.js"),
-    own!("health.js"),
+    own!("diagram/draw.js"),
+    own!("diagram/model.js"),
+    own!("diagram/svg_file.js"),
+    own!("diagram/view.js"),
+    own!("frame/keys.js"),
+    own!("frame/shell.js"),
+    own!("frame/sign_in.js"),
     own!("icon.svg"),
-    own!("json.js"),
-    own!("keys.js"),
-    own!("live.js"),
     own!("main.js"),
-    own!("money.js"),
-    own!("narrow.css"),
-    own!("node.js"),
-    own!("overview.js"),
-    own!("pages.css"),
-    own!("parts.css"),
-    own!("settings.js"),
-    own!("shell.js"),
-    own!("sign_in.js"),
-    own!("snapshot.js"),
-    own!("snapshot_tables.js"),
-    own!("snapshots.js"),
-    own!("status.js"),
-    own!("strip.js"),
-    own!("svg_file.js"),
-    own!("table.js"),
-    own!("take.js"),
-    own!("time.js"),
-    own!("watch.js"),
-    vendored!("inter.woff2", "inter/inter-latin-wght-normal.woff2"),
-    vendored!("uplot.css", "uplot/uPlot.min.css"),
-    vendored!("uplot.js", "uplot/uPlot.iife.min.js"),
+    own!("node/api.js"),
+    own!("node/json.js"),
+    own!("node/live.js"),
+    own!("node/node.js"),
+    own!("node/watch.js"),
+    own!("pages/account.js"),
+    own!("pages/audit.js"),
+    own!("pages/cluster.js"),
+    own!("pages/compare.js"),
+    own!("pages/overview.js"),
+    own!("pages/snapshot.js"),
+    own!("pages/snapshot_tables.js"),
+    own!("pages/snapshots.js"),
+    own!("pages/take.js"),
+    own!("parts/certificate.js"),
+    own!("parts/chart.js"),
+    own!("parts/equation.js"),
+    own!("parts/health.js"),
+    own!("parts/snapshot_columns.js"),
+    own!("parts/strip.js"),
+    own!("parts/table.js"),
+    own!("styles/frame.css"),
+    own!("styles/narrow.css"),
+    own!("styles/pages.css"),
+    own!("styles/parts.css"),
+    own!("values/dom.js"),
+    own!("values/money.js"),
+    own!("values/settings.js"),
+    own!("values/status.js"),
+    own!("values/time.js"),
+    vendored!("vendor/inter.woff2", "inter/inter-latin-wght-normal.woff2"),
+    vendored!("vendor/uplot.css", "uplot/uPlot.min.css"),
+    vendored!("vendor/uplot.js", "uplot/uPlot.iife.min.js"),
 ];
 
 impl File {
@@ -89,6 +102,6 @@ impl File {
 
     /// Whether it is of another project.
     pub(super) fn is_vendored(&self) -> bool {
-        matches!(self.name, "inter.woff2" | "uplot.css" | "uplot.js")
+        self.name.starts_with("vendor/")
     }
 }

@@ -47,14 +47,15 @@ pub(super) fn page() -> Response {
     (headers, PAGE.as_str()).into_response()
 }
 
-/// `GET /console/{file}`. A browser asks again each time and gets 304 as long as the program is the same, so an upgrade never
-/// mixes files of two versions.
+/// `GET /console/{file}` and `GET /console/{folder}/{file}`. A browser asks again each time and gets 304 as long as the program
+/// is the same, so an upgrade never mixes files of two versions.
 pub(super) async fn file(
-    Segments(name): Segments<String>,
+    Segments(segments): Segments<Vec<String>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     Parameters::of(&uri, &[])?;
+    let name = segments.join("/");
     let found = FILES.iter().position(|file| file.name == name);
     let index = found.ok_or_else(|| Failure::UnknownRoute(uri.path().to_owned()))?;
     let (file, etag) = (&FILES[index], &ETAGS[index]);
@@ -84,6 +85,8 @@ fn etag(file: &File) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn text(file: &File) -> &'static str {
@@ -93,29 +96,61 @@ mod tests {
     // Without this a module can be written and never served.
     #[test]
     fn every_file_of_the_directory_is_served() {
-        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/rest/console/static");
-        let names = std::fs::read_dir(directory).expect("the directory of this module");
-        for entry in names {
-            let name = entry.expect("it can be read").file_name();
-            let name = name.to_str().expect("UTF-8");
-            let is_served = FILES.iter().any(|file| file.name == name);
-            assert!(is_served || name == "index.html", "{name}: add it to FILES");
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/rest/console/static");
+        let mut directories = vec![PathBuf::from(root)];
+        let mut found = 0;
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).expect("it can be read") {
+                let path = entry.expect("it can be read").path();
+                if path.is_dir() {
+                    directories.push(path);
+                    continue;
+                }
+                let name = path.strip_prefix(root).expect("it lies there");
+                let name = name.to_str().expect("UTF-8").replace('\\', "/");
+                let is_served = FILES.iter().any(|file| file.name == name);
+                assert!(is_served || name == "index.html", "{name}: add it to FILES");
+                found += 1;
+            }
         }
+        assert!(found > 30, "they are where they are looked for");
+    }
+
+    // What a relative path in a file names.
+    fn resolved(from: &str, path: &str) -> String {
+        let mut segments: Vec<&str> = from.split('/').collect();
+        segments.pop();
+        for segment in path.split('/') {
+            match segment {
+                "." => {}
+                ".." => assert!(segments.pop().is_some(), "{path} leaves the console"),
+                name => segments.push(name),
+            }
+        }
+        segments.join("/")
     }
 
     #[test]
-    fn what_the_page_and_the_modules_name_is_there() {
+    fn what_the_page_the_modules_and_the_style_sheets_name_is_there() {
         let is_served = |name: &str| FILES.iter().any(|file| file.name == name);
         for named in PAGE.split("=\"console/").skip(1) {
             let name = named.split('"').next().unwrap_or_default();
             assert!(is_served(name), "{name} of the page");
         }
-        for file in FILES.iter().filter(|file| file.is_module()) {
-            for named in text(file).split(" from './").skip(1) {
-                let name = named.split('\'').next().unwrap_or_default();
-                assert!(is_served(name), "{name} of {}", file.name);
+        let mut found = 0;
+        for file in FILES.iter().filter(|file| !file.is_vendored()) {
+            let before = match file.is_module() {
+                true => " from '",
+                false => "url('",
+            };
+            for named in text(file).split(before).skip(1) {
+                let path = named.split('\'').next().unwrap_or_default();
+                let name = resolved(file.name, path);
+                assert!(is_served(&name), "{name} of {}", file.name);
+                found += 1;
             }
         }
+        assert!(found > 100, "imports are where they are looked for");
         assert!(!PAGE.contains("{modules}"));
     }
 

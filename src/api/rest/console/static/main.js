@@ -1,20 +1,20 @@
 // Begins: asks the node who it is, and shows the page that the fragment names. `#/snapshots/ID?x=y` never reaches the server,
 // so any id fits in it and a proxy may put the console under another path.
 
-import { Problem, onUnauthenticated } from './api.js';
-import { fill } from './dom.js';
-import { listen } from './keys.js';
-import * as live from './live.js';
-import { may, meet, node } from './node.js';
-import * as shell from './shell.js';
-import { signIn } from './sign_in.js';
-import * as account from './account.js';
-import * as audit from './audit.js';
-import * as cluster from './cluster.js';
-import * as compare from './compare.js';
-import * as overview from './overview.js';
-import * as snapshot from './snapshot.js';
-import * as snapshots from './snapshots.js';
+import { listen } from './frame/keys.js';
+import * as shell from './frame/shell.js';
+import { signIn } from './frame/sign_in.js';
+import { Problem, onUnauthenticated } from './node/api.js';
+import * as live from './node/live.js';
+import { may, meet, node } from './node/node.js';
+import * as account from './pages/account.js';
+import * as audit from './pages/audit.js';
+import * as cluster from './pages/cluster.js';
+import * as compare from './pages/compare.js';
+import * as overview from './pages/overview.js';
+import * as snapshot from './pages/snapshot.js';
+import * as snapshots from './pages/snapshots.js';
+import { fill } from './values/dom.js';
 
 // Section, number of ids, page.
 const ROUTES = [

@@ -1,17 +1,15 @@
 // All snapshots: filters in the address, a list that is drawn in parts, and what events add on top.
 
-import { get, path } from './api.js';
-import { button, card, fill, h } from './dom.js';
-import { bind } from './keys.js';
-import * as live from './live.js';
-import { bytes, count } from './money.js';
-import { may, processes } from './node.js';
-import { inFlight, pin, recorded } from './overview.js';
-import * as shell from './shell.js';
-import { status } from './status.js';
-import { LongTable, PAGE } from './table.js';
-import { take } from './take.js';
-import { ms, time, zoneName } from './time.js';
+import { bind } from '../frame/keys.js';
+import * as shell from '../frame/shell.js';
+import { get } from '../node/api.js';
+import * as live from '../node/live.js';
+import { may, processes } from '../node/node.js';
+import { inFlight, recorded, snapshotId, started, state, took } from '../parts/snapshot_columns.js';
+import { LongTable, PAGE } from '../parts/table.js';
+import { button, card, fill, h } from '../values/dom.js';
+import { bytes, count } from '../values/money.js';
+import { takes } from './take.js';
 
 const STATES = [
   ['', 'all'],
@@ -28,8 +26,7 @@ const PINNED = [
 /** Shows the page. */
 export async function show({ query, signal, room }) {
   shell.nameWindow('Snapshots');
-  shell.top('Snapshots', { actions: may('audit') ? [button('Take snapshot', take, { primary: true, key: 's' })] : [] });
-  if (may('audit')) bind('s', 'Take snapshot', take, signal);
+  shell.top('Snapshots', { actions: takes(signal) });
   const filter = Object.fromEntries(
     ['status', 'initiator', 'from', 'to', 'pinned'].map((name) => [name, query.get(name) ?? '']),
   );
@@ -60,7 +57,8 @@ const emptyState = (filter) => {
     ? 'No snapshot fits the filter.'
     : h(
         'span',
-        'No snapshots yet. Take the first with the button above, or ',
+        'No snapshots yet. Take the first with ',
+        may('operate') && 'the button above, or ',
         h('code', `curl -X POST '${location.origin}/v1/snapshots?wait=10'`),
         '.',
       );
@@ -68,15 +66,9 @@ const emptyState = (filter) => {
 
 function columns() {
   return [
-    {
-      title: 'Snapshot',
-      cell: (one) => [
-        h('a.strong', { href: path`#/snapshots/${one.snapshot_id}` }, one.snapshot_id),
-        one.pinned && pin(),
-      ],
-    },
-    { title: 'Status', cell: (one) => status(one.status) },
-    { title: ['Started, ', zoneName()], cell: ({ initiated_at }) => time(initiated_at, 1) },
+    snapshotId,
+    state,
+    started(),
     {
       title: 'By',
       wide: true,
@@ -85,14 +77,14 @@ function columns() {
         started_by && h('span.dim', started_by === 'interval' ? ' on schedule' : ' on request'),
       ],
     },
-    { title: 'Took', right: true, wide: true, cell: ({ duration_ms }) => ms(duration_ms) },
-    { title: 'Processes', right: true, wide: true, cell: recorded },
+    took,
+    recorded,
     {
       title: 'Messages',
       right: true,
       wide: true,
-      cell: ({ messages, status: state }) =>
-        state === 'in_progress' || messages === null || messages === undefined ? '–' : count(messages),
+      cell: ({ messages, status }) =>
+        status === 'in_progress' || messages === null || messages === undefined ? '–' : count(messages),
     },
     {
       title: 'Written',
@@ -100,7 +92,7 @@ function columns() {
       wide: true,
       cell: ({ new_bytes }) => (new_bytes === null || new_bytes === undefined ? '–' : bytes(new_bytes)),
     },
-    { title: 'In flight', right: true, cell: inFlight },
+    inFlight,
   ];
 }
 

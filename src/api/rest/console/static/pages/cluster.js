@@ -1,14 +1,14 @@
 // The cluster: every process and channel, how far behind each is, and what is stopped and why.
 
-import { banner } from './health.js';
-import { card, figure, fill, h } from './dom.js';
-import { bytes, count, money } from './money.js';
-import { collate } from './node.js';
-import * as shell from './shell.js';
-import { color, status, swatch } from './status.js';
-import { LongTable, table } from './table.js';
-import { seconds, time, zoneName } from './time.js';
-import { Watch } from './watch.js';
+import * as shell from '../frame/shell.js';
+import { collate } from '../node/node.js';
+import { Watch } from '../node/watch.js';
+import { banner } from '../parts/health.js';
+import { LongTable, table } from '../parts/table.js';
+import { card, figure, fill, h } from '../values/dom.js';
+import { bytes, count, money } from '../values/money.js';
+import { color, status, swatch } from '../values/status.js';
+import { seconds, time, zoneName } from '../values/time.js';
 
 /** Shows the page. */
 export async function show({ signal, room }) {

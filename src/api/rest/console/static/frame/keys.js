@@ -1,6 +1,6 @@
 // Keys of the whole page. A page adds its own while it is shown.
 
-import { h } from './dom.js';
+import { h } from '../values/dom.js';
 
 const pages = { o: '#/', s: '#/snapshots', a: '#/audit', c: '#/cluster', d: '#/compare', b: '#/accounts' };
 const always = [

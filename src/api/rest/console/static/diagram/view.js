@@ -1,11 +1,11 @@
 // The space-time diagram on the page: zoom and pan, the arrow keys, what the chosen arrow says, and the file.
 
-import { button, card, fill, h, s } from './dom.js';
-import { bind } from './keys.js';
-import { count, counted } from './money.js';
-import { offset } from './time.js';
-import { crossing, geometry, isCut, modelOf, sceneOf } from './diagram.js';
-import { draw, labelOf, tint } from './diagram_draw.js';
+import { bind } from '../frame/keys.js';
+import { button, card, fill, h, s } from '../values/dom.js';
+import { count, counted } from '../values/money.js';
+import { offset } from '../values/time.js';
+import { draw, labelOf, tint } from './draw.js';
+import { crossing, geometry, isCut, modelOf, sceneOf } from './model.js';
 import { saveSvg } from './svg_file.js';
 
 /** What can be asked for around the cut. */

@@ -3,9 +3,9 @@
 // Times are microseconds from the first recording; each process has its own clock, so an arrow can lean backwards by as much as the
 // clocks differ. Which messages cross the cut is said by the node, from the positions in the journals, and never read off times.
 
-import { sum } from './money.js';
-import { micros } from './time.js';
-import { collate } from './node.js';
+import { collate } from '../node/node.js';
+import { sum } from '../values/money.js';
+import { micros } from '../values/time.js';
 
 /** More arrows than these are drawn as bundles. */
 export const ARROWS_MAX = 400;

@@ -1,13 +1,14 @@
 // Two states beside each other: the sums that explain the difference of each process, then the accounts that differ.
 
-import { get, path, save } from './api.js';
-import { button, card, fill, h, link } from './dom.js';
-import { change, counted, money } from './money.js';
-import { collate } from './node.js';
-import * as shell from './shell.js';
-import { color, mark, status, swatch } from './status.js';
-import { LongTable, PAGE } from './table.js';
-import { time, zoneName } from './time.js';
+import * as shell from '../frame/shell.js';
+import { get, path, save } from '../node/api.js';
+import { collate } from '../node/node.js';
+import { sign, term } from '../parts/equation.js';
+import { LongTable, PAGE } from '../parts/table.js';
+import { button, card, fill, h, link } from '../values/dom.js';
+import { change, counted, money } from '../values/money.js';
+import { color, mark, status, swatch } from '../values/status.js';
+import { time, zoneName } from '../values/time.js';
 
 /** Shows `#/compare`, `?from=ID&to=ID`, or `?from=ID&at=INSTANT`. */
 export async function show({ query, signal, room }) {
@@ -139,8 +140,6 @@ function explained(answer) {
 
 // before + paid in − paid out + received − sent = after
 function sum(one) {
-  const term = (name, value) => h('span', h('span.dt', name), money(value));
-  const sign = (text) => h('span.op', text);
   const written = BigInt(one.written_off ?? 0);
   return h(
     'div.sums',

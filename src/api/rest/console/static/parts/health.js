@@ -1,12 +1,12 @@
 // The state of the cluster as cards: what is wrong now, the channels, the processes.
 
-import { card, h, link } from './dom.js';
-import { bytes, count } from './money.js';
-import { collate } from './node.js';
-import { color, mark, status } from './status.js';
+import { collate } from '../node/node.js';
+import { card, h, link } from '../values/dom.js';
+import { bytes, count } from '../values/money.js';
+import { color, mark, status } from '../values/status.js';
+import { time, zoneName } from '../values/time.js';
 import { spark } from './strip.js';
 import { scrolling, table } from './table.js';
-import { time, zoneName } from './time.js';
 
 /** Up to here each channel has a cell. Beyond, those that are not well are listed. */
 const MATRIX_MAX = 8;

@@ -1,10 +1,10 @@
 // Small pictures: the newest snapshots as bars, and a rate as a line.
 
-import { card, h, s } from './dom.js';
-import { path } from './api.js';
-import { moneyText } from './money.js';
-import { mark, swatch, WORDS } from './status.js';
-import { clock, ms, zone } from './time.js';
+import { path } from '../node/api.js';
+import { card, h, s } from '../values/dom.js';
+import { moneyText } from '../values/money.js';
+import { mark, swatch, WORDS } from '../values/status.js';
+import { clock, ms, zone } from '../values/time.js';
 
 const WIDE = 744;
 const SLIM = 370;

@@ -1,16 +1,16 @@
 // The whole cluster at any instant that is kept: totals, what was in flight, and whether it adds up.
 
-import { get, path } from './api.js';
-import { button, card, figure, fill, h, link } from './dom.js';
-import { certificate } from './certificate.js';
-import { curve, ranges, RANGES } from './chart.js';
-import { bind } from './keys.js';
-import { count, counted, drawn, money } from './money.js';
-import { collate } from './node.js';
-import * as shell from './shell.js';
-import { color, mark, status, swatch } from './status.js';
-import { table } from './table.js';
-import { instant, micros, time, zoneName } from './time.js';
+import { bind } from '../frame/keys.js';
+import * as shell from '../frame/shell.js';
+import { get, path } from '../node/api.js';
+import { collate } from '../node/node.js';
+import { certificate } from '../parts/certificate.js';
+import { curve, ranges, RANGES } from '../parts/chart.js';
+import { table } from '../parts/table.js';
+import { button, card, figure, fill, h, link } from '../values/dom.js';
+import { count, counted, drawn, money } from '../values/money.js';
+import { color, mark, status, swatch } from '../values/status.js';
+import { instant, micros, time, zoneName } from '../values/time.js';
 
 const TICKS = 1000;
 /** Steps of the slider. */

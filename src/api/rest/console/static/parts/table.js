@@ -1,6 +1,6 @@
 // Tables. A long one keeps the rows that were read and draws those in sight; the next page is read when its end comes near.
 
-import { h, fill } from './dom.js';
+import { h, fill } from '../values/dom.js';
 
 /** Rows of one request. */
 export const PAGE = 200;

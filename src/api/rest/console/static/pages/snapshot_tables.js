@@ -1,14 +1,14 @@
 // The tables of a snapshot: what was in the channels, the processes at the cut, all balances, the revisions.
 
-import { get, path, save } from './api.js';
-import { button, card, fill, h, link, spoken } from './dom.js';
-import { contradictions, crossing, isCut } from './diagram.js';
-import { count, counted, money } from './money.js';
-import { collate, processes } from './node.js';
-import * as shell from './shell.js';
-import { color, mark, status, swatch } from './status.js';
-import { LongTable, PAGE, table } from './table.js';
-import { micros, ms, offset, time, zoneName } from './time.js';
+import { contradictions, crossing, isCut } from '../diagram/model.js';
+import * as shell from '../frame/shell.js';
+import { get, path, save } from '../node/api.js';
+import { collate, processes } from '../node/node.js';
+import { LongTable, PAGE, table } from '../parts/table.js';
+import { button, card, fill, h, link, spoken } from '../values/dom.js';
+import { count, counted, money } from '../values/money.js';
+import { color, mark, status, swatch } from '../values/status.js';
+import { micros, ms, offset, time, zoneName } from '../values/time.js';
 
 const told = (problem) => shell.note(problem.message);
 
@@ -95,7 +95,7 @@ function nothing({ channels }, model) {
 }
 
 /** The processes at the cut. */
-export function atTheCut(snapshot, model) {
+export function atTheCut(snapshot) {
   const { totals, missing } = snapshot;
   const first = Math.min(...snapshot.processes.map(({ recorded_at }) => micros(recorded_at)));
   const absent = missing.map((one) => ({ process: one.process, absent: one.reason }));

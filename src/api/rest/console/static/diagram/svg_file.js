@@ -1,6 +1,6 @@
 // A picture of the page as a file: the colours of the present scheme are written into it.
 
-import { s } from './dom.js';
+import { s } from '../values/dom.js';
 
 const KEPT = ['fill', 'stroke', 'font-size', 'font-weight', 'text-anchor'];
 

@@ -1,19 +1,20 @@
 // Overview: where the money is, the newest snapshots, and what is wrong now.
 
-import { get, path } from './api.js';
-import { button, card, fill, h, link } from './dom.js';
-import { bind } from './keys.js';
-import { banner, channels, processes } from './health.js';
-import * as live from './live.js';
-import { counted, money, moneyText, unit } from './money.js';
-import { collate, may } from './node.js';
-import * as shell from './shell.js';
-import { color, status, swatch } from './status.js';
-import { strip } from './strip.js';
-import { table } from './table.js';
-import { ms, time, zoneName } from './time.js';
-import { take } from './take.js';
-import { Watch } from './watch.js';
+import * as shell from '../frame/shell.js';
+import { get, path } from '../node/api.js';
+import * as live from '../node/live.js';
+import { collate, may } from '../node/node.js';
+import { Watch } from '../node/watch.js';
+import { sign, term } from '../parts/equation.js';
+import { banner, channels, processes } from '../parts/health.js';
+import { inFlight, recorded, snapshotId, started, state, took } from '../parts/snapshot_columns.js';
+import { strip } from '../parts/strip.js';
+import { table } from '../parts/table.js';
+import { card, fill, h, link } from '../values/dom.js';
+import { counted, money, moneyText, unit } from '../values/money.js';
+import { color, status, swatch } from '../values/status.js';
+import { time, zoneName } from '../values/time.js';
+import { takeButton, takes } from './take.js';
 
 const SHOWN = 26;
 const LISTED = 8;
@@ -21,9 +22,7 @@ const LISTED = 8;
 /** Shows the page. */
 export async function show({ signal, room }) {
   shell.nameWindow('Overview');
-  const actions = may('audit') ? [button('Take snapshot', take, { primary: true, key: 's' })] : [];
-  shell.top('Overview', { actions });
-  if (actions.length) bind('s', 'Take snapshot', take, signal);
+  shell.top('Overview', { actions: takes(signal) });
   const [list, newest] = await Promise.all([get('v1/snapshots', { limit: SHOWN }, signal), newestComplete(signal)]);
   const places = { banner: h('div'), money: h('div'), strip: h('div'), list: h('div'), side: h('div.stack') };
   const state = { list: list.snapshots, newest, places, signal, isEmpty: null };
@@ -107,7 +106,7 @@ const empty = () =>
       'div.empty',
       h('b', 'No snapshots yet'),
       'A snapshot shows what every account held at one consistent cut, and what was on its way between processes.',
-      may('audit') && h('div', button('Take snapshot', take, { primary: true, key: 's' })),
+      may('operate') && h('div', takeButton()),
       h(
         'div',
         h(
@@ -131,8 +130,6 @@ const noneComplete = () =>
 
 function whereTheMoneyIs(snapshot) {
   const { totals, processes, channels } = snapshot;
-  const term = (name, value, selector = 'div.dd') => h('div', h('div.dt', name), h(selector, money(value)));
-  const sign = (text) => h('span.op', { 'aria-hidden': 'true' }, text);
   const messages = channels.reduce((all, channel) => all + channel.messages, 0);
   const whole = processes.reduce((all, one) => all + Number(one.balance_total), 0) || 1;
   const inOrder = [...processes].sort((one, other) => collate(one.process, other.process));
@@ -161,7 +158,7 @@ function whereTheMoneyIs(snapshot) {
       sign('='),
       term('In accounts', totals.balances),
       sign('+'),
-      term('In flight', totals.in_flight, 'div.dd.flight'),
+      term('In flight', totals.in_flight, 'span.dd.flight'),
       verdict(snapshot),
     ),
     h(
@@ -209,64 +206,12 @@ function verdict({ totals, verification }) {
   );
 }
 
-function newestFirst(list) {
-  const columns = [
-    {
-      title: 'Snapshot',
-      cell: (one) => [
-        h('a.strong', { href: path`#/snapshots/${one.snapshot_id}` }, one.snapshot_id),
-        one.pinned && pin(),
-      ],
-    },
-    { title: 'Status', cell: (one) => status(one.status) },
-    { title: ['Started, ', zoneName()], cell: (one) => time(one.initiated_at, 1) },
-    { title: 'Took', right: true, wide: true, cell: (one) => ms(one.duration_ms) },
-    { title: 'Processes', right: true, wide: true, cell: recorded },
-    { title: 'In flight', right: true, cell: inFlight },
-  ];
-  return card(
+const newestFirst = (list) =>
+  card(
     'Newest first',
     { name: 'newest', right: link('#/snapshots', 'All snapshots') },
-    table(columns, list.slice(0, LISTED)),
+    table([snapshotId, state, started(), took, recorded, inFlight], list.slice(0, LISTED)),
   );
-}
-
-/** The sign of a pinned snapshot. */
-export const pin = () =>
-  h(
-    'span.pin',
-    { title: 'pinned: retention keeps it', css: { color: 'var(--accent)', 'margin-left': '6px' } },
-    '◆',
-    h('span.vh', 'pinned'),
-  );
-
-/** How many processes have recorded, and who is missing. */
-export function recorded(entry) {
-  const { processes, missing = [] } = entry;
-  if (processes === null || processes === undefined) return '–';
-  const first = missing[0];
-  const who = first && [
-    h(
-      'span.dim',
-      ` · ${first.process} ${first.reason.replaceAll('_', ' ')}`,
-      missing.length > 1 && ` and ${missing.length - 1} more`,
-    ),
-  ];
-  return h(
-    'span',
-    { title: missing.map((one) => `${one.process} ${one.reason}`).join(', ') },
-    `${entry.recorded ?? 0} of ${processes}`,
-    who,
-  );
-}
-
-/** The money in flight. A partial snapshot knows some channels only. */
-export function inFlight({ status: state, totals }) {
-  if (state === 'in_progress' || !totals) return '–';
-  if (state === 'partial')
-    return h('span.dim', { title: `${moneyText(totals.in_flight)} in the channels that are known` }, 'partly known');
-  return h('span', { class: BigInt(totals.in_flight) ? 'flight' : null }, money(totals.in_flight));
-}
 
 function drawCluster(state, cluster, rates) {
   fill(state.places.banner, banner(cluster));

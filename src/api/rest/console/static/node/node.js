@@ -1,8 +1,8 @@
 // The node that answers: who it is, which processes there are, and what the caller may do.
 
+import { setCurrency } from '../values/money.js';
+import { nameProcesses } from '../values/status.js';
 import { get, useToken } from './api.js';
-import { setCurrency } from './money.js';
-import { nameProcesses } from './status.js';
 
 /** What is known of the node. `caller` is null where the node asks nobody for a name. */
 export const node = {

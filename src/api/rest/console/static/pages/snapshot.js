@@ -1,19 +1,19 @@
 // One snapshot: how its cut was taken, what it holds, and why that is so.
 
-import { change, get, path, save } from './api.js';
-import { add, button, card, figure, fill, h, link } from './dom.js';
-import { certificate } from './certificate.js';
-import { modelOf, width } from './diagram.js';
-import { Diagram } from './diagram_view.js';
-import { bind } from './keys.js';
-import * as live from './live.js';
-import { bytes, count, counted, money, sum } from './money.js';
-import { may, processes } from './node.js';
-import * as shell from './shell.js';
+import { modelOf, width } from '../diagram/model.js';
+import { Diagram } from '../diagram/view.js';
+import { bind } from '../frame/keys.js';
+import * as shell from '../frame/shell.js';
+import { change, get, path, save } from '../node/api.js';
+import * as live from '../node/live.js';
+import { may, processes } from '../node/node.js';
+import { certificate } from '../parts/certificate.js';
+import { table } from '../parts/table.js';
+import { add, button, card, figure, fill, h, link } from '../values/dom.js';
+import { bytes, count, counted, money, sum } from '../values/money.js';
+import { color, mark, status, swatch } from '../values/status.js';
+import { micros, ms, offset, seconds, time, zoneName } from '../values/time.js';
 import { atTheCut, balances, inTheChannels, revisions } from './snapshot_tables.js';
-import { color, mark, status, swatch } from './status.js';
-import { table } from './table.js';
-import { micros, ms, offset, seconds, time, zoneName } from './time.js';
 
 const AROUND = '20ms';
 const MESSAGES = 2000;
@@ -188,7 +188,7 @@ function body(page, answer) {
     missing(snapshot),
     figures(snapshot, model),
     places,
-    h('div.three', inTheChannels(page, model), atTheCut(snapshot, model), certificate(snapshot)),
+    h('div.three', inTheChannels(page, model), atTheCut(snapshot), certificate(snapshot)),
     more,
   );
   fill(more, balances(page));

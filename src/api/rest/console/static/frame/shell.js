@@ -1,13 +1,13 @@
 // The frame of every page: sections, the node that answers, zone and colours, and the place where a page draws itself.
 
-import { h, fill, button } from './dom.js';
-import { icon, logo, mark } from './status.js';
-import { settings, set, onSetting, otherTheme, applyTheme } from './settings.js';
+import * as live from '../node/live.js';
+import { node, may } from '../node/node.js';
+import { h, fill, button } from '../values/dom.js';
+import { count, unit } from '../values/money.js';
+import { settings, set, onSetting, otherTheme, applyTheme } from '../values/settings.js';
+import { icon, logo, mark } from '../values/status.js';
+import { clock, zone } from '../values/time.js';
 import { bind, showKeys } from './keys.js';
-import { clock, zone } from './time.js';
-import { count, unit } from './money.js';
-import * as live from './live.js';
-import { node, may } from './node.js';
 
 const SECTIONS = [
   ['overview', 'Overview', '#/', 'audit'],

@@ -1,8 +1,8 @@
 // A node with `[auth]` asks for a token. It stays in this tab and is sent in a header.
 
-import { hasToken, useToken } from './api.js';
-import { h, fill } from './dom.js';
-import * as live from './live.js';
+import { hasToken, useToken } from '../node/api.js';
+import * as live from '../node/live.js';
+import { h, fill } from '../values/dom.js';
 import * as shell from './shell.js';
 
 let isAsking = false;

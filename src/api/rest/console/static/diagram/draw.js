@@ -1,10 +1,10 @@
 // The space-time diagram as SVG.
 
-import { s } from './dom.js';
-import { count, counted, moneyText } from './money.js';
-import { color } from './status.js';
-import { offset } from './time.js';
-import { Labels, ticksOf } from './diagram.js';
+import { s } from '../values/dom.js';
+import { count, counted, moneyText } from '../values/money.js';
+import { color } from '../values/status.js';
+import { offset } from '../values/time.js';
+import { Labels, ticksOf } from './model.js';
 
 /** The colour of the cut: it says whether the snapshot is whole. */
 export const tint = (isPartial) => (isPartial ? 'var(--partial)' : 'var(--complete)');

@@ -1,7 +1,7 @@
 // Curves over time, drawn by uPlot. A curve is a picture: its values are doubles, and the exact figures stand beside it.
 
-import { h } from './dom.js';
-import { onSetting, settings } from './settings.js';
+import { h } from '../values/dom.js';
+import { onSetting, settings } from '../values/settings.js';
 
 const HEIGHT = 230;
 const compact = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 2 });

@@ -1,8 +1,8 @@
 // The certificate of a snapshot or an audit, check by check, with the figures that were compared.
 
-import { card, h } from './dom.js';
-import { count, moneyText } from './money.js';
-import { mark, status } from './status.js';
+import { card, h } from '../values/dom.js';
+import { count, moneyText } from '../values/money.js';
+import { mark, status } from '../values/status.js';
 
 const CHECKS = {
   consistent_cut: ['Consistent cut', 'delivered is never more than sent'],

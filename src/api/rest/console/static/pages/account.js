@@ -1,15 +1,15 @@
 // An account: its balance over time, its statement with the snapshots in between, and proofs.
 
-import { get, path, save } from './api.js';
-import { button, card, figure, fill, h, link, spoken } from './dom.js';
-import { curve, ranges } from './chart.js';
-import { bind } from './keys.js';
-import { count, counted, drawn, money, moneyText } from './money.js';
-import { may, node, processes } from './node.js';
-import * as shell from './shell.js';
-import { color, swatch } from './status.js';
-import { LongTable, PAGE } from './table.js';
-import { instant, micros, time, zoneName } from './time.js';
+import { bind } from '../frame/keys.js';
+import * as shell from '../frame/shell.js';
+import { get, path, save } from '../node/api.js';
+import { may, node, processes } from '../node/node.js';
+import { curve, ranges } from '../parts/chart.js';
+import { LongTable, PAGE } from '../parts/table.js';
+import { button, card, figure, fill, h, link, spoken } from '../values/dom.js';
+import { count, counted, drawn, money, moneyText } from '../values/money.js';
+import { color, swatch } from '../values/status.js';
+import { instant, micros, time, zoneName } from '../values/time.js';
 
 /** The most changes that a curve shows. */
 const CHANGES = 1000;
