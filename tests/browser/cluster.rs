@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -18,6 +20,8 @@ use ureq::Agent;
 /// Stops when dropped.
 pub(crate) struct Cluster {
     hosts: BTreeMap<String, Host>,
+    /// The process that runs as a program of its own, so that it can be frozen.
+    program: Option<Child>,
     rest: BTreeMap<String, SocketAddr>,
     runtime: Runtime,
     _dir: TempDir,
@@ -26,6 +30,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Processes with these ids, and a channel from each to each.
     pub(crate) fn start(ids: &[&str]) -> Self {
+        Self::start_with(ids, None)
+    }
+
+    /// The same; the process `program` is a program of its own.
+    pub(crate) fn start_with(ids: &[&str], program: Option<&str>) -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let dir = tempfile::tempdir().expect("a temporary directory");
         let bind = || TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -47,7 +56,13 @@ impl Cluster {
         let config = dir.path().join("cluster.toml");
         std::fs::write(&config, file).expect("it can be written");
         let mut hosts = BTreeMap::new();
+        let mut child = None;
         for (id, grpc, http) in sockets {
+            if program == Some(id) {
+                drop([grpc, http]);
+                child = Some(spawn(&config, id));
+                continue;
+            }
             let plan = NodePlan::new(&NodeOptions {
                 id: id.to_owned(),
                 config: Some(config.clone()),
@@ -60,12 +75,14 @@ impl Cluster {
         }
         let cluster = Self {
             hosts,
+            program: child,
             rest,
             runtime,
             _dir: dir,
         };
         cluster.until("all channels are open", || {
-            ids.iter().all(|id| {
+            let mut others = ids.iter().filter(|id| program != Some(**id));
+            others.all(|id| {
                 let seen = cluster.get(id, "/v1/cluster");
                 let channels = seen["channels"].as_array().expect("a list");
                 channels.iter().all(|channel| channel["state"] == "open")
@@ -136,6 +153,15 @@ impl Cluster {
         self.runtime.block_on(host.stop());
     }
 
+    /// Freezes the program, or lets it go on.
+    pub(crate) fn signal(&self, signal: &str) {
+        let program = self.program.as_ref().expect("one was started");
+        let sent = Command::new("kill")
+            .args([signal, &program.id().to_string()])
+            .status();
+        assert!(sent.expect("kill runs").success(), "it was sent");
+    }
+
     /// Waits for a condition.
     pub(crate) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let looked = self.runtime.block_on(async {
@@ -160,11 +186,23 @@ const SHARED: &str = "cluster = \"demo\"\n[snapshot]\ninterval = \"off\"\n[curre
 
 const ACCOUNTS: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 
+fn spawn(config: &Path, id: &str) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_snapledger"))
+        .args(["node", "--config"])
+        .arg(config)
+        .args(["--id", id])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts")
+}
+
 /// A client of REST ports that takes every status as an answer.
 pub(crate) fn agent() -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
+        .timeout_global(Some(std::time::Duration::from_secs(60)))
         .build();
     config.into()
 }
@@ -207,6 +245,11 @@ impl Drop for Traffic {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if let Some(mut program) = self.program.take() {
+            // It has nothing to lose.
+            let _ended = program.kill();
+            let _reaped = program.wait();
+        }
         for (_, host) in std::mem::take(&mut self.hosts) {
             self.runtime.block_on(host.stop());
         }

@@ -6,6 +6,8 @@
 mod await_it;
 mod cluster;
 mod console;
+mod console_frozen;
+mod console_past;
 mod console_states;
 #[path = "../cluster/contract.rs"]
 #[allow(dead_code, reason = "the tests of the cluster use more of it")]

@@ -14,7 +14,6 @@ import * as compare from './pages/compare.js';
 import * as overview from './pages/overview.js';
 import * as snapshot from './pages/snapshot.js';
 import * as snapshots from './pages/snapshots.js';
-import { fill } from './values/dom.js';
 
 // Section, number of ids, page.
 const ROUTES = [
@@ -53,13 +52,13 @@ async function go() {
   window.scrollTo(0, 0);
   try {
     if (!page) throw new Problem(404, { title: 'No such page', detail: 'The address names no page of the console.' });
-    fill(shell.room());
+    shell.reading();
     await page.show({ ...route, signal, room: shell.room() });
   } catch (error) {
     if (signal.aborted || error.status === 401) return;
     if (!(error instanceof Problem)) console.error(error);
     shell.top(error.title ?? 'This page failed');
-    shell.failed(error);
+    shell.failed(error, route.section);
   }
 }
 

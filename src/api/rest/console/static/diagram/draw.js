@@ -45,7 +45,8 @@ export function draw(model, place, scene, { chosen, isPartial }) {
 /** What an arrow stands for, in words. */
 export const labelOf = ({ messages, amount, transfers }) => {
   if (!transfers) return messages.length > 1 ? `${messages.length} messages` : messages[0].kind;
-  return `${messages.length > 1 ? `${count(messages.length)} × ` : ''}${moneyText(amount)}`;
+  // The sum of all of them; a sign of multiplication would say otherwise.
+  return `${messages.length > 1 ? `${count(messages.length)} msgs · ` : ''}${moneyText(amount)}`;
 };
 
 // The corners of the cut, from the top of the picture to its end.

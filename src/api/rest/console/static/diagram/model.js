@@ -10,7 +10,7 @@ import { micros } from '../values/time.js';
 /** More arrows than these are drawn as bundles. */
 export const ARROWS_MAX = 400;
 /** The same for arrows that cross the cut, each of which is a stop of the keyboard. */
-export const CROSSING_MAX = 120;
+export const CROSSING_MAX = 40;
 /** More markers than these are reduced to the first that reached each process. */
 const MARKERS_MAX = 60;
 /** With more processes the recordings of all channels to one process are one bar. */
@@ -37,7 +37,6 @@ export function modelOf(answer) {
     from: since(answer.from),
     to: since(answer.to),
     truncated: answer.truncated,
-    total: answer.messages_total,
     isWhole: answer.status === 'complete',
   };
 }
@@ -50,6 +49,9 @@ export const crossing = ({ messages }) =>
   messages
     .filter(({ crosses }) => crosses)
     .sort((one, other) => collate(one.from, other.from) || collate(one.to, other.to) || one.sequence - other.sequence);
+
+/** How many messages the channels hold that are known. */
+export const recordedIn = ({ channels }) => channels.reduce((all, { messages }) => all + (messages ?? 0), 0);
 
 /** Whether even the crossing messages are more than the node gave: they come first, so then there are no others. */
 export const isCut = ({ truncated, messages }) => truncated && messages.every(({ crosses }) => crosses);
@@ -242,7 +244,9 @@ export class Labels {
       const box = { x: x1 + (x2 - x1) * part - wide / 2, y: y1 + (y2 - y1) * part - height / 2, wide, height };
       if (this.isFree(box)) return this.keep(box);
     }
-    return force ? this.keep({ x: (x1 + x2 - wide) / 2, y: (y1 + y2 - height) / 2, wide, height }) : null;
+    const { left, outer } = this.place;
+    const x = Math.max(left, Math.min(outer - wide, (x1 + x2 - wide) / 2));
+    return force ? this.keep({ x, y: (y1 + y2 - height) / 2, wide, height }) : null;
   }
 
   isFree(box) {

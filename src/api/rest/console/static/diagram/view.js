@@ -5,7 +5,7 @@ import { button, card, fill, h, s } from '../values/dom.js';
 import { count, counted } from '../values/money.js';
 import { offset } from '../values/time.js';
 import { draw, labelOf, tint } from './draw.js';
-import { crossing, geometry, isCut, modelOf, sceneOf } from './model.js';
+import { crossing, geometry, isCut, modelOf, recordedIn, sceneOf } from './model.js';
 import { saveSvg } from './svg_file.js';
 
 /** What can be asked for around the cut. */
@@ -25,7 +25,11 @@ export class Diagram {
     this.legend = h('div.legend');
     this.element = card(
       'How the cut was taken',
-      { name: 'diagram', sub: 'each line is a process, time runs to the right', right: this.controls(around) },
+      {
+        name: 'diagram',
+        sub: 'each line is a process; time runs to the right, by its own clock',
+        right: this.controls(around),
+      },
       this.legend,
       this.figure,
       this.told,
@@ -73,7 +77,7 @@ export class Diagram {
     );
     const select = h(
       'select',
-      { 'aria-label': 'Time around the cut' },
+      { 'aria-label': 'Time around the cut', title: 'Messages from this long before the cut to this long after it' },
       AROUND.map((value) =>
         h('option', { value, selected: value === around }, `± ${value.replace(/(\d)([a-z])/, '$1 $2')}`),
       ),
@@ -173,9 +177,9 @@ export class Diagram {
   bounds() {
     const { scene, model } = this;
     const said = [];
-    const given = `The node gave ${count(model.messages.length)} of ${count(model.total)} messages`;
-    if (isCut(model)) said.push(`${given}, all of which cross. `);
-    else if (model.truncated) said.push(`${given}; all that cross are among them. `);
+    const given = `The node gave ${counted(model.messages.length, 'message')}`;
+    if (isCut(model)) said.push(`${given} of the ${count(recordedIn(model))} that cross. `);
+    else if (model.truncated) said.push(`${given} and has more; all that cross are among them. `);
     if (scene.isCoarse)
       said.push(
         `${count(scene.inArrows)} other messages are drawn as ${count(scene.arrows.length)} arrows; zoom in to part them. `,
@@ -287,7 +291,8 @@ function legend(model, isPartial) {
       { width: 24, height: 10, 'aria-hidden': 'true' },
       s('line', { x1: 1, x2: 23, y1: 5, y2: 5, stroke, 'stroke-width': width, 'stroke-dasharray': dashes ?? null }),
     );
-  const waits = !model.isWhole && model.messages.some(({ delivered, crosses }) => delivered === null && !crosses);
+  const waits = model.messages.some(({ delivered, crosses }) => delivered === null && !crosses);
+  const stub = model.isWhole ? 'var(--message)' : 'var(--partial)';
   return [
     key(
       s(
@@ -314,10 +319,10 @@ function legend(model, isPartial) {
         s(
           'svg',
           { width: 24, height: 10, 'aria-hidden': 'true' },
-          s('line', { x1: 1, x2: 17, y1: 5, y2: 5, stroke: 'var(--partial)', 'stroke-width': 1.3 }),
-          s('circle', { cx: 19, cy: 5, r: 2.6, fill: 'none', stroke: 'var(--partial)', 'stroke-width': 1.3 }),
+          s('line', { x1: 1, x2: 17, y1: 5, y2: 5, stroke: stub, 'stroke-width': 1.3 }),
+          s('circle', { cx: 19, cy: 5, r: 2.6, fill: 'none', stroke: stub, 'stroke-width': 1.3 }),
         ),
-        'not delivered in this time',
+        model.isWhole ? 'delivered later than this time' : 'not delivered in this time',
       ),
   ];
 }

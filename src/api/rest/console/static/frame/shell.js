@@ -41,6 +41,11 @@ export function frame() {
     h('main', { id: 'content', tabindex: -1 }, head, stale, content),
   );
   live.on('state', sayAge);
+  live.on('peer', ({ process, state }) => {
+    const found = node.processes.find((one) => one.process === process);
+    if (found) found.state = state;
+    foot.querySelector('select')?.replaceWith(nodes());
+  });
   setInterval(sayAge, 1000);
   bind('t', 'Light or dark', otherTheme);
   bind('u', 'UTC or local time', otherZone);
@@ -88,15 +93,22 @@ export const showCount = (number) => (counted.textContent = number === null ? ''
 
 // Another node is another origin, so it serves its own console.
 function nodes() {
-  const option = ({ process, rest }) =>
+  const option = ({ process, rest, state }) =>
     h(
       'option',
-      { value: rest ?? '', selected: process === node.process, disabled: process !== node.process && !rest },
-      process === node.process ? `${process} · ${location.host}` : `${process}${rest ? ` · ${rest}` : ''}`,
+      {
+        value: rest ?? '',
+        selected: process === node.process,
+        disabled: process !== node.process && (!rest || state === 'down'),
+        'data-process': process,
+      },
+      process === node.process
+        ? `${process} · ${location.host}`
+        : `${process}${state === 'down' ? ' (down)' : rest ? ` · ${rest}` : ''}`,
     );
   const select = h('select', { id: 'asked' }, node.processes.map(option));
   select.addEventListener('change', () => {
-    if (select.value) location.href = `${location.protocol}//${select.value}/${location.hash}`;
+    if (select.value) location.href = addressOf(select.value);
   });
   return select;
 }
@@ -146,8 +158,19 @@ export function nameWindow(title) {
 /** What a page draws into. */
 export const room = () => content;
 
-/** What went wrong, in the place of the page. */
-export function failed(problem) {
+/** That the page is being read. It shows after a moment only, so that a fast answer does not flicker. */
+export const reading = () => fill(content, h('p.reading', { role: 'status' }, 'Reading…'));
+
+const WAYS = {
+  snapshots: ['#/snapshots', 'All snapshots'],
+  accounts: ['#/accounts', 'All accounts'],
+  audit: ['#/audit', 'The newest instant'],
+  compare: ['#/compare', 'Choose what to compare'],
+};
+
+/** What went wrong, in the place of the page, with a way on. */
+export function failed(problem, section) {
+  const [href, label] = WAYS[section] ?? ['#/', 'Overview'];
   fill(
     content,
     h(
@@ -158,6 +181,7 @@ export function failed(problem) {
         mark('broken', 20),
         h('b', problem.title ?? 'This page failed'),
         h('p', problem.message),
+        h('p', h('a.link', { href }, label)),
       ),
     ),
   );
@@ -170,19 +194,17 @@ export function note(text) {
   setTimeout(() => shown.remove(), 5000);
 }
 
-// Old figures stay and say how old they are.
+// Old figures stay, dimmed, and say how old they are and where newer ones can be had.
 function sayAge() {
   const heard = live.lastHeard();
   const isOld = !live.isLive() && heard !== null && node.follows;
-  const was = stale.dataset.shown === 'yes';
-  if (!isOld) {
-    if (was) fill(stale);
-    stale.dataset.shown = 'no';
-    return;
-  }
-  const iso = new Date(heard).toISOString();
-  if (was) return;
-  stale.dataset.shown = 'yes';
+  if (isOld === (stale.dataset.shown === 'yes')) return;
+  stale.dataset.shown = isOld ? 'yes' : 'no';
+  content.classList.toggle('old', isOld);
+  if (!isOld) return fill(stale);
+  const others = node.processes
+    .filter(({ process, rest, state }) => process !== node.process && rest && state !== 'down')
+    .slice(0, 3);
   fill(
     stale,
     h(
@@ -190,9 +212,24 @@ function sayAge() {
       mark('partial', 17),
       h(
         'div',
-        h('b', 'The node does not answer.'),
-        ` These figures are of ${clock(iso)} ${zone()}. The page tries again by itself.`,
+        h('b', `${node.process} does not answer since `, clock(new Date(heard).toISOString()), ' ', zone(), '.'),
+        ' What is shown is older. The page tries again by itself.',
+        others.length > 0 && [
+          ' Ask ',
+          others.map(({ process, rest }, i) => [
+            i > 0 && (i === others.length - 1 ? ' or ' : ', '),
+            h('a.link', { href: addressOf(rest), onclick: keepPage }, process),
+          ]),
+          ' instead.',
+        ],
       ),
     ),
   );
+}
+
+const addressOf = (rest) => `${location.protocol}//${rest}/${location.hash}`;
+
+// The page may have changed since the link was drawn.
+function keepPage(event) {
+  event.currentTarget.hash = location.hash;
 }

@@ -83,8 +83,8 @@ export async function get(target, query, signal) {
 }
 
 /** The JSON of an answer to a change. */
-export async function change(method, target, body, query) {
-  const answer = await send(url(target, query), { method, body });
+export async function change(method, target, body, query, signal) {
+  const answer = await send(url(target, query), { method, body, signal });
   return parse(await answer.text());
 }
 

@@ -1,7 +1,6 @@
-// The one stream of events of the node. Read with `fetch`, because an `EventSource` cannot send a token.
+// The one stream of events of the node, for all that a page shows.
 
-import { send, url } from './api.js';
-import { parse } from './json.js';
+import { events } from './events.js';
 
 const RETRY_MS = [500, 1000, 2000, 5000, 10_000];
 /** A page that is hidden this long gives up its place at the node; it continues where it was when it is shown again. */
@@ -74,10 +73,11 @@ async function follow() {
   };
   let refused = false;
   try {
-    const headers = lastId === null ? {} : { 'last-event-id': lastId };
-    const answer = await send(url('v1/events'), { accept: 'text/event-stream', headers, signal: abort.signal });
-    heard();
-    await read(answer.body, heard);
+    const stream = events('v1/events', { signal: abort.signal, after: lastId, heard });
+    for await (const { id, type, data } of stream) {
+      lastId = id ?? lastId;
+      tell(type, data);
+    }
   } catch (error) {
     refused = error.status === 401 || error.status === 403;
   }
@@ -91,29 +91,4 @@ async function follow() {
   setTimeout(() => {
     if (!reading && !document.hidden) follow();
   }, wait);
-}
-
-// The text of a stream, cut into events at empty lines (HTML, "Server-sent events").
-async function read(body, heard) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = '';
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    heard();
-    const blocks = (rest + value).replaceAll('\r\n', '\n').split('\n\n');
-    rest = blocks.pop();
-    for (const block of blocks) dispatch(block);
-  }
-}
-
-function dispatch(block) {
-  const event = { type: 'message', data: [] };
-  for (const line of block.split('\n')) {
-    const [, field, value] = /^([^:]*):? ?(.*)$/.exec(line);
-    if (field === 'id') lastId = value;
-    else if (field === 'event') event.type = value;
-    else if (field === 'data') event.data.push(value);
-  }
-  if (event.data.length) tell(event.type, parse(event.data.join('\n')));
 }

@@ -35,8 +35,8 @@ export async function meet() {
   node.cluster = cluster.cluster;
   node.process = cluster.process;
   node.caller = cluster.caller ?? null;
-  const peers = cluster.peers.map(({ process, rest }) => ({ process, rest }));
-  node.processes = [{ process: cluster.process, rest: null }, ...peers].sort((one, other) =>
+  const peers = cluster.peers.map(({ process, rest, state }) => ({ process, rest, state }));
+  node.processes = [{ process: cluster.process, rest: null, state: 'up' }, ...peers].sort((one, other) =>
     collate(one.process, other.process),
   );
   nameProcesses(node.processes.map(({ process }) => process));

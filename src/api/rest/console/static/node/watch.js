@@ -5,6 +5,7 @@ import * as live from './live.js';
 
 /** Every process answers in parallel within its deadline, so this is one question per process each time. */
 const EVERY_MS = 3000;
+const SETTLES_MS = 300;
 const KEPT = 20;
 
 /** Calls `draw(cluster, rates)` after each answer, until the signal is aborted. `rates` has records per second by process. */
@@ -15,8 +16,14 @@ export class Watch {
     this.before = new Map();
     const turned = () => !document.hidden && this.ask();
     document.addEventListener('visibilitychange', turned, { signal });
-    for (const event of ['peer', 'channel', 'warnings']) live.on(event, () => this.ask(), signal);
+    for (const event of ['peer', 'channel']) live.on(event, () => this.soon(), signal);
     this.ask();
+  }
+
+  // What changes at once is one question. Warnings can change with every look at a clock; the next look shows them.
+  soon() {
+    clearTimeout(this.timer);
+    if (!this.signal.aborted) this.timer = setTimeout(() => this.ask(), SETTLES_MS);
   }
 
   async ask() {

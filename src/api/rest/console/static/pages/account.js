@@ -4,15 +4,15 @@ import { bind } from '../frame/keys.js';
 import * as shell from '../frame/shell.js';
 import { get, path, save } from '../node/api.js';
 import { may, node, processes } from '../node/node.js';
-import { curve, ranges } from '../parts/chart.js';
 import { LongTable, PAGE } from '../parts/table.js';
-import { button, card, figure, fill, h, link, spoken } from '../values/dom.js';
-import { count, counted, drawn, money, moneyText } from '../values/money.js';
+import { RANGES, Timespan } from '../parts/timespan.js';
+import { button, card, figure, fill, h, idLink, link, spoken } from '../values/dom.js';
+import { count, money } from '../values/money.js';
 import { color, swatch } from '../values/status.js';
-import { instant, micros, time, zoneName } from '../values/time.js';
+import { instantOf, micros, time, zoneName } from '../values/time.js';
+import { balanceOf, drawBalance } from './account_curve.js';
+import { balances } from './snapshot_tables.js';
 
-/** The most changes that a curve shows. */
-const CHANGES = 1000;
 const OPS = { deposit: 'Paid in', withdrawal: 'Paid out', transfer_in: 'From', transfer_out: 'To' };
 
 /** Shows `#/accounts`, where one is chosen, or `#/accounts/PROCESS/ACCOUNT`. */
@@ -22,11 +22,27 @@ export async function show({ ids, query, signal, room }) {
   shell.nameWindow(`${account} on ${process}`);
   shell.top([h('a.crumb', { href: '#/accounts' }, 'Accounts  /  '), account]);
   const base = path`v1/processes/${process}/accounts/${account}`;
-  const now = await get(base, {}, signal);
-  const page = { process, account, base, now, signal, range: Number(query.get('range')) || 3600 };
-  const shape = h('div');
-  fill(room, figures(page), shape, statement(page));
-  await drawCurve(page, shape);
+  let now;
+  try {
+    now = await get(base, {}, signal);
+  } catch (problem) {
+    return without(problem, { process, account, base, signal, room });
+  }
+  const page = { process, account, base, now, signal, curve: h('div', h('div.curve')) };
+  const range = RANGES.map(([, size]) => size).find((size) => size === Number(query.get('range'))) ?? 3600;
+  page.span = new Timespan({ range, until: Date.now() * 1000, signal, onChange: () => drawCurve(page) });
+  fill(
+    room,
+    figures(page),
+    atInstant(page),
+    card('Balance over time', { name: 'curve', right: page.span.controls }, page.curve),
+    statement(page),
+  );
+  bind('+', 'A shorter time', () => page.span.zoom(2), signal);
+  bind('-', 'A longer time', () => page.span.zoom(0.5), signal);
+  bind('[', 'Earlier', () => page.span.pan(-0.5), signal);
+  bind(']', 'Later', () => page.span.pan(0.5), signal);
+  await drawCurve(page);
 }
 
 function choose(room, signal) {
@@ -35,9 +51,16 @@ function choose(room, signal) {
   const process = h(
     'select',
     { id: 'process' },
-    processes().map((one) => h('option', { value: one, selected: one === node.process }, one)),
+    may('audit') && h('option', { value: '' }, 'all'),
+    processes().map((one) => h('option', { value: one, selected: !may('audit') && one === node.process }, one)),
   );
-  const account = h('input', { id: 'account', required: true, spellcheck: 'false', autocomplete: 'off' });
+  const account = h('input', {
+    id: 'account',
+    required: true,
+    spellcheck: 'false',
+    autocomplete: 'off',
+    placeholder: may('audit') ? 'the id, or its beginning' : 'the id',
+  });
   const form = h(
     'form.filters',
     h('label', { for: 'process' }, 'Process', process),
@@ -46,24 +69,136 @@ function choose(room, signal) {
   );
   form.addEventListener('submit', (event) => {
     event.preventDefault();
-    location.hash = path`#/accounts/${process.value}/${account.value}`;
+    location.hash = path`#/accounts/${process.value || node.process}/${account.value}`;
   });
   bind('/', 'To the account', () => account.focus(), signal);
+  const found = h('div');
   fill(
     room,
     card(
-      'Which account',
-      { name: 'which', sub: 'the same id on two processes is two accounts' },
+      'Find an account',
+      {
+        name: 'which',
+        sub: `the same id on two processes is two accounts; Enter opens it on ${node.process} unless a process is chosen`,
+      },
       form,
+    ),
+    found,
+  );
+  account.focus();
+  if (may('audit')) listed(found, { process, prefix: account }, signal);
+  else fill(found, h('p.note', 'The balances of a snapshot list all accounts: ask an auditor.'));
+}
+
+// Those of the newest complete snapshot. An account that was opened since is not among them.
+async function listed(place, search, signal) {
+  const newest = await newestComplete(signal).catch(() => null);
+  if (newest) fill(place, balances({ id: newest, revision: null, signal }, { search }));
+  else if (!signal.aborted)
+    fill(
+      place,
       h(
         'p.note',
-        'The balances of a snapshot list all accounts: ',
-        may('audit') ? link('#/snapshots/latest', 'those of the newest one') : 'ask an auditor',
-        '.',
+        'Accounts are listed here once there is a complete snapshot. An account opens with its first credit.',
+      ),
+    );
+}
+
+async function newestComplete(signal) {
+  const { snapshots } = await get('v1/snapshots', { status: 'complete', limit: 1 }, signal);
+  return snapshots[0]?.snapshot_id ?? null;
+}
+
+// The process does not answer, or has no such account: what else is known of it.
+async function without(problem, { process, account, base, signal, room }) {
+  if (problem.status === 401 || signal.aborted) throw problem;
+  const others = processes().filter((one) => one !== process);
+  const held = may('audit') && problem.status !== 404 ? await balanceBefore(base, signal) : null;
+  if (signal.aborted) return;
+  const isUnknown = problem.status === 404;
+  fill(
+    room,
+    h(
+      'section.card',
+      h(
+        'div.empty',
+        { role: 'alert' },
+        h(
+          'b',
+          isUnknown ? `There is no account ${account} on ${process}` : `${process} does not answer for its accounts`,
+        ),
+        isUnknown
+          ? 'Every process has its own accounts; one opens with its first credit.'
+          : 'It is down, or its answer takes too long. It keeps the statement and the curve of its accounts itself.',
+        held && [
+          h(
+            'p',
+            'At the newest complete snapshot, ',
+            link(path`#/snapshots/${held.snapshot}`, held.snapshot),
+            ', it held ',
+          ),
+          h('p.large', held.existed ? money(held.balance) : 'nothing: it was not open'),
+        ],
+        h('p', link('#/accounts', 'All accounts')),
+        isUnknown &&
+          others.length > 0 &&
+          h(
+            'p',
+            'The same id on ',
+            others.slice(0, 8).map((one, i) => [i > 0 && ', ', link(path`#/accounts/${one}/${account}`, one)]),
+          ),
       ),
     ),
   );
-  account.focus();
+}
+
+async function balanceBefore(base, signal) {
+  try {
+    const newest = await newestComplete(signal);
+    return newest && (await get(`${base}/balance`, { snapshot: newest }, signal));
+  } catch {
+    return null;
+  }
+}
+
+// What it held at an instant that the reader gives.
+function atInstant({ base, signal }) {
+  const typed = h('input', {
+    id: 'held-at',
+    placeholder: '-5m or 2026-01-31 12:00',
+    spellcheck: 'false',
+    size: 24,
+    required: true,
+  });
+  const said = h('p.held', { role: 'status' });
+  const form = h(
+    'form.filters',
+    h('label', { for: 'held-at' }, 'At', typed),
+    h('button.btn', { type: 'submit' }, 'Show'),
+    said,
+  );
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    try {
+      const {
+        balance,
+        existed,
+        at,
+        complete,
+        known_until: until,
+      } = await get(`${base}/balance`, { at: instantOf(typed.value) }, signal);
+      fill(
+        said,
+        existed ? money(balance) : 'not open',
+        h('span.dim', ' at ', time(at, 6, 'full'), ' ', zoneName()),
+        complete === false && until && [' · as of ', time(until, 3, 'full'), ': the process does not answer'],
+        may('audit') && [' · ', link(`#/audit?at=${encodeURIComponent(at)}`, 'the whole cluster then')],
+      );
+    } catch (problem) {
+      if (!signal.aborted) fill(said, problem.message);
+    }
+  });
+  return card('Balance at an instant', { name: 'held', sub: 'any that is kept' }, form);
 }
 
 const figures = ({ process, now }) =>
@@ -74,55 +209,29 @@ const figures = ({ process, now }) =>
     figure('Turn', count(now.journal_position), 'of its journal, in this answer'),
   );
 
-async function drawCurve(page, place) {
-  const { base, signal, range } = page;
-  const until = micros(page.now.at);
-  const again = (size) => {
-    page.range = size;
-    history.replaceState(null, '', `${path`#/accounts/${page.process}/${page.account}`}?range=${size}`);
-    drawCurve(page, place);
-  };
-  const framed = (sub, ...shown) =>
-    fill(place, card('Balance over time', { name: 'curve', sub, right: ranges(range, again) }, ...shown));
+// A later choice ends the questions of an earlier one.
+async function drawCurve(page) {
+  const { span, base, account, process } = page;
+  page.asking?.abort();
+  page.asking = new AbortController();
+  const signal = AbortSignal.any([page.signal, page.asking.signal]);
+  if (span.isUntilNow) history.replaceState(null, '', `${path`#/accounts/${process}/${account}`}?range=${span.range}`);
+  page.curve.setAttribute('aria-busy', 'true');
   try {
-    const within = { from: instant(until - range * 1e6), to: instant(until) };
-    const { entries, next_cursor: isCut } = await get(`${base}/history`, { ...within, limit: CHANGES }, signal);
-    const changes = entries.toReversed();
-    if (!changes.length)
-      return framed(
-        null,
-        h(
-          'div.empty.small',
-          h('b', 'No change in this time'),
-          'Choose a longer time. What was before the retention horizon is not kept.',
-        ),
-      );
-    const held = changes.map(({ balance_after }) => balance_after);
-    const [low, high] = [held.reduce(smaller), held.reduce(larger)];
-    framed(
-      [
-        `${counted(changes.length, 'change')} · lowest `,
-        money(low),
-        ' · highest ',
-        money(high),
-        isCut && ' · the newest of this time; choose a shorter one',
-      ],
-      curve({
-        label: `Balance of ${page.account}, between ${moneyText(low)} and ${moneyText(high)}. The statement below has each change.`,
-        times: changes.map(({ time: at }) => micros(at) / 1e6),
-        within: [until / 1e6 - range, until / 1e6],
-        series: [{ label: 'Balance', values: held.map(drawn), color: 'accent', fill: true, stepped: true }],
-        value: (v) => v.toLocaleString('en'),
-        signal,
-      }),
-    );
+    const answer = await balanceOf(base, span.query(), signal);
+    if (span.isUntilNow && answer.to) span.settle([micros(answer.from), micros(answer.to)]);
+    drawBalance(page.curve, answer, {
+      account,
+      within: [span.from, span.to],
+      onZoom: (from, to) => span.look(from, to),
+      signal: page.signal,
+    });
   } catch (problem) {
-    if (!signal.aborted) framed(null, h('div.empty.small', h('b', problem.title), problem.message));
+    if (signal.aborted) return;
+    fill(page.curve, h('div.empty.small', { role: 'alert' }, h('b', problem.title), problem.message));
   }
+  page.curve.removeAttribute('aria-busy');
 }
-
-const smaller = (one, other) => (BigInt(other) < BigInt(one) ? other : one);
-const larger = (one, other) => (BigInt(other) > BigInt(one) ? other : one);
 
 // Operations and the snapshots between them, newest first, as one list.
 function statement(page) {
@@ -133,7 +242,7 @@ function statement(page) {
       title: 'What',
       cell: (row) =>
         row.snapshot_id
-          ? ['In snapshot ', link(path`#/snapshots/${row.snapshot_id}`, row.snapshot_id)]
+          ? ['In snapshot ', idLink(path`#/snapshots/${row.snapshot_id}`, row.snapshot_id)]
           : what(row, process),
     },
     {
@@ -155,10 +264,18 @@ function statement(page) {
     },
   ];
   const note = h('p.note');
+  const edge = (id, label) => {
+    const input = h('input', { id, placeholder: '-1h or 2026-01-31 12:00', spellcheck: 'false', size: 24 });
+    input.addEventListener('change', () => list.reset());
+    return [input, h('label', { for: id }, label, input)];
+  };
+  const [[from, fromField], [to, toField]] = [edge('since', 'From'), edge('until', 'Until')];
+  const edgeOf = ({ value }) => (value.trim() ? instantOf(value) : null);
+  const within = () => ({ from: edgeOf(from), to: edgeOf(to) });
   const list = new LongTable(
     columns,
     async (cursor, stop) => {
-      const answer = await get(`${base}/history`, { limit: PAGE, cursor }, stop);
+      const answer = await get(`${base}/history`, { ...within(), limit: PAGE, cursor }, stop);
       if (!answer.next_cursor && answer.kept_since)
         fill(
           note,
@@ -166,7 +283,7 @@ function statement(page) {
           time(answer.kept_since, 3, 'full'),
           ' ',
           zoneName(),
-          '. Older entries may have been deleted.',
+          '. From before, entries may have been deleted, or there were none.',
         );
       return { rows: merged(answer), next: answer.next_cursor };
     },
@@ -175,10 +292,18 @@ function statement(page) {
   const csv = button(
     'All as CSV',
     () =>
-      save(`${base}/history`, {}, `${process}-${account}.csv`, 'text/csv').catch(({ message }) => shell.note(message)),
+      save(`${base}/history`, within(), `${process}-${account}.csv`, 'text/csv').catch(({ message }) =>
+        shell.note(message),
+      ),
     { class: 'link' },
   );
-  return card('Statement', { name: 'statement', sub: 'newest first', right: csv }, list.element, note);
+  return card(
+    'Statement',
+    { name: 'statement', sub: 'newest first', right: csv },
+    h('div.filters', fromField, toField),
+    list.element,
+    note,
+  );
 }
 
 // A snapshot holds the account as it was after the turn of its position.
@@ -192,7 +317,7 @@ function what({ op, counterparty, counterparty_process: of }, process) {
   if (!counterparty) return OPS[op] ?? op;
   return [
     `${OPS[op]} `,
-    link(path`#/accounts/${of ?? process}/${counterparty}`, counterparty),
+    idLink(path`#/accounts/${of ?? process}/${counterparty}`, counterparty),
     of && of !== process ? h('span.dim', ` on ${of}`) : null,
   ];
 }

@@ -8,7 +8,7 @@ import { LongTable, table } from '../parts/table.js';
 import { card, figure, fill, h } from '../values/dom.js';
 import { bytes, count, money } from '../values/money.js';
 import { color, status, swatch } from '../values/status.js';
-import { seconds, time, zoneName } from '../values/time.js';
+import { micros, seconds, time, zoneName } from '../values/time.js';
 
 /** Shows the page. */
 export async function show({ signal, room }) {
@@ -27,7 +27,7 @@ export async function show({ signal, room }) {
 
 const older = (one, other) => (one === null || (other !== null && other < one) ? other : one);
 
-function figures({ processes: all, channels }) {
+function figures({ processes: all, channels, asked_at: asked }) {
   const up = all.filter(({ state }) => state === 'up').length;
   const known = channels.filter(({ waiting }) => waiting !== null);
   const waiting = known.reduce((sum, one) => sum + one.waiting, 0);
@@ -42,7 +42,11 @@ function figures({ processes: all, channels }) {
     figure(
       'Channels open',
       `${count(open)} of ${count(channels.length)}`,
-      channels.some(({ state }) => state === 'stopped') ? 'some are stopped' : 'none is stopped',
+      channels.some(({ state }) => state === 'stopped')
+        ? 'some are stopped'
+        : open < channels.length
+          ? 'the others are not connected'
+          : 'none is stopped',
     ),
     figure(
       'Messages waiting',
@@ -51,8 +55,12 @@ function figures({ processes: all, channels }) {
     ),
     figure(
       'The oldest waits',
-      oldest ? seconds(Math.max(0, (Date.now() - Date.parse(oldest)) / 1000)) : '–',
-      oldest ? 'since it was sent' : 'nothing waits',
+      oldest
+        ? seconds(Math.max(0, (micros(asked) - micros(oldest)) / 1e6))
+        : waiting || known.length < channels.length
+          ? unknown()
+          : '–',
+      oldest ? 'since it was sent' : waiting ? 'its time could not be read' : 'nothing that is known waits',
     ),
   ];
 }
@@ -82,10 +90,10 @@ function processes({ processes: all }, rates) {
       cell: ({ version, boot }) => or(version, () => h('span', { title: boot ? `started ${boot}` : null }, version)),
     },
     {
-      title: 'Records',
+      title: 'Records/s',
       right: true,
       wide: true,
-      cell: ({ process }) => (rates.get(process)?.length ? `${count(Math.round(rates.get(process).at(-1)))} /s` : '–'),
+      cell: ({ process }) => (rates.get(process)?.length ? count(Math.round(rates.get(process).at(-1))) : '–'),
     },
     { title: 'Turn', right: true, wide: true, cell: ({ journal_position: at }) => or(at, count) },
     { title: 'Accounts', right: true, wide: true, cell: ({ accounts }) => or(accounts, count) },

@@ -5,7 +5,7 @@ import { get, path, save } from '../node/api.js';
 import { collate } from '../node/node.js';
 import { sign, term } from '../parts/equation.js';
 import { LongTable, PAGE } from '../parts/table.js';
-import { button, card, fill, h, link } from '../values/dom.js';
+import { button, card, fill, h, idLink, link } from '../values/dom.js';
 import { change, counted, money } from '../values/money.js';
 import { color, mark, status, swatch } from '../values/status.js';
 import { time, zoneName } from '../values/time.js';
@@ -58,7 +58,7 @@ function form({ from, to, at }, known) {
     location.hash = `#/compare?${new URLSearchParams(what)}`;
   });
   moment.addEventListener('input', () => (second.disabled = moment.value.trim() !== ''));
-  return card('What with what', { name: 'what', sub: 'the older one first; otherwise the signs are inverted' }, asked);
+  return card('Compare', { name: 'what', sub: 'the older one first; otherwise the signs are inverted' }, asked);
 }
 
 // The instant of the first page holds for those that follow, so that all pages are of one state.
@@ -67,7 +67,7 @@ function difference({ from, to, at }, place, signal) {
   const address = () => (to ? path`v1/snapshots/${from}/diff/${to}` : path`v1/snapshots/${from}/diff`);
   const columns = [
     { title: 'Process', cell: ({ process }) => h('span.with-sw', swatch(color(process)), process) },
-    { title: 'Account', cell: ({ process, account }) => link(path`#/accounts/${process}/${account}`, account) },
+    { title: 'Account', cell: ({ process, account }) => idLink(path`#/accounts/${process}/${account}`, account) },
     {
       title: 'Before',
       right: true,
@@ -97,7 +97,7 @@ function difference({ from, to, at }, place, signal) {
       height: '520px',
       empty: 'No account differs.',
       onError: ({ title, message }) =>
-        fill(sums, h('section.card', h('div.empty', { role: 'alert' }, h('b', title), message))),
+        fill(place, h('section.card', h('div.empty', { role: 'alert' }, h('b', title), message))),
     },
   );
   const csv = button(
@@ -134,8 +134,22 @@ function explained(answer) {
           ),
         ),
       ),
+    rows.length > 1 && !absent.length && sum(whole(rows)),
     rows.map(sum),
   );
+}
+
+// The sums of all. What was sent and not received was in flight: more of it at the end, or less.
+function whole(rows) {
+  const of = (name) => rows.reduce((all, one) => all + BigInt(one[name] ?? 0), 0n);
+  const names = ['before', 'deposits', 'withdrawals', 'transfers_in', 'transfers_out', 'written_off', 'after'];
+  const isExplained = rows.every(({ explained: is }) => is);
+  return {
+    ...Object.fromEntries(names.map((name) => [name, of(name)])),
+    process: null,
+    explained: isExplained,
+    unexplained: isExplained ? null : 'not all are explained',
+  };
 }
 
 // before + paid in − paid out + received − sent = after
@@ -143,7 +157,7 @@ function sum(one) {
   const written = BigInt(one.written_off ?? 0);
   return h(
     'div.sums',
-    h('span.who.with-sw', swatch(color(one.process)), one.process),
+    one.process === null ? h('span.who', 'Cluster') : h('span.who.with-sw', swatch(color(one.process)), one.process),
     term('Before', one.before),
     sign('+'),
     term('Paid in', one.deposits),
@@ -159,6 +173,13 @@ function sum(one) {
     one.explained
       ? status('complete', { word: 'explained' })
       : h('span', { title: one.unexplained }, status('partial', { word: one.unexplained ?? 'not explained' })),
+    one.process === null &&
+      h(
+        'span.dim',
+        'in flight ',
+        h('span.flight', change(one.transfers_out - one.transfers_in)),
+        ', sent less received',
+      ),
     one.began_anew && h('span.dim', 'its store or a channel began anew in between'),
   );
 }

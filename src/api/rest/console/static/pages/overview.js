@@ -7,13 +7,15 @@ import { collate, may } from '../node/node.js';
 import { Watch } from '../node/watch.js';
 import { sign, term } from '../parts/equation.js';
 import { banner, channels, processes } from '../parts/health.js';
+import { withEntry } from '../parts/snapshot_list.js';
 import { inFlight, recorded, snapshotId, started, state, took } from '../parts/snapshot_columns.js';
 import { strip } from '../parts/strip.js';
 import { table } from '../parts/table.js';
-import { card, fill, h, link } from '../values/dom.js';
+import { card, fill, h, link, soon } from '../values/dom.js';
 import { counted, money, moneyText, unit } from '../values/money.js';
-import { color, status, swatch } from '../values/status.js';
-import { time, zoneName } from '../values/time.js';
+import { color, mark, status, swatch } from '../values/status.js';
+import { age, time, zoneName } from '../values/time.js';
+import { Flight } from './flight.js';
 import { takeButton, takes } from './take.js';
 
 const SHOWN = 26;
@@ -24,17 +26,26 @@ export async function show({ signal, room }) {
   shell.nameWindow('Overview');
   shell.top('Overview', { actions: takes(signal) });
   const [list, newest] = await Promise.all([get('v1/snapshots', { limit: SHOWN }, signal), newestComplete(signal)]);
-  const places = { banner: h('div'), money: h('div'), strip: h('div'), list: h('div'), side: h('div.stack') };
-  const state = { list: list.snapshots, newest, places, signal, isEmpty: null };
-  shell.showCount(total(list.counts));
+  const places = { banner: h('div'), money: h('div'), strip: h('div'), list: h('div'), cluster: h('div.stack') };
+  const state = {
+    list: list.snapshots,
+    newest,
+    places,
+    signal,
+    isEmpty: null,
+    flight: new Flight(list.snapshots, signal),
+  };
   drawAll(state, room);
-  live.on('snapshot_begun', (begun) => changed(state, room, { ...begun, status: 'in_progress' }), signal);
-  live.on('snapshot_published', (entry) => changed(state, room, entry), signal);
+  state.draw = soon(() => !signal.aborted && drawAll(state, room));
+  state.follow = () => follow(state);
+  live.on('snapshot_begun', (begun) => changed(state, { ...begun, status: 'in_progress' }), signal);
+  live.on('snapshot_published', (entry) => changed(state, entry), signal);
   live.on(
     'snapshot_deleted',
     ({ snapshot_id }) => {
       state.list = state.list.filter((one) => one.snapshot_id !== snapshot_id);
-      drawAll(state, room);
+      state.draw();
+      state.follow();
     },
     signal,
   );
@@ -42,10 +53,13 @@ export async function show({ signal, room }) {
   new Watch(signal, (cluster, rates) => drawCluster(state, cluster, rates));
 }
 
-// By its id, since a complete revision never changes and the browser keeps it.
-async function newestComplete(signal) {
-  const { snapshots } = await get('v1/snapshots', { status: 'complete', limit: 1 }, signal);
-  return snapshots.length ? get(path`v1/snapshots/${snapshots[0].snapshot_id}`, {}, signal) : null;
+// By its id, since a complete revision never changes and the browser keeps it. `known` is the one that is shown.
+async function newestComplete(signal, known = null) {
+  const { snapshots, counts } = await get('v1/snapshots', { status: 'complete', limit: 1 }, signal);
+  shell.showCount(total(counts));
+  if (!snapshots.length) return null;
+  const { snapshot_id: id, revision } = snapshots[0];
+  return known?.snapshot_id === id && known.revision === revision ? known : get(path`v1/snapshots/${id}`, {}, signal);
 }
 
 const total = (counts) => (counts ? counts.complete + counts.partial + counts.in_progress : null);
@@ -55,25 +69,23 @@ async function reread(state, room) {
   state.list = list.snapshots;
   shell.showCount(total(list.counts));
   drawAll(state, room);
+  follow(state);
 }
 
-function changed(state, room, entry) {
-  const at = state.list.findIndex((one) => one.snapshot_id === entry.snapshot_id);
-  if (at >= 0) state.list[at] = { ...state.list[at], ...entry };
-  else state.list = [entry, ...state.list].slice(0, SHOWN);
-  drawAll(state, room);
-  const isNewer = entry.status === 'complete' && (!state.newest || entry.initiated_at > state.newest.initiated_at);
-  if (isNewer) follow(state, room);
+function changed(state, entry) {
+  state.list = withEntry(state.list, entry, state.list.length < SHOWN).slice(0, SHOWN);
+  state.draw();
+  state.follow();
 }
 
-// The entry of the list has no figures per process. Many snapshots in a row cost one request each second.
-function follow(state, room) {
+// The entry of the list has no figures per process. Many snapshots in a row cost one question each second.
+function follow(state) {
   state.following ??= setTimeout(async () => {
     state.following = null;
     if (state.signal.aborted) return;
     try {
-      state.newest = await newestComplete(state.signal);
-      drawAll(state, room);
+      state.newest = await newestComplete(state.signal, state.newest);
+      state.draw();
     } catch {
       // The older one stays, with its name and time.
     }
@@ -89,12 +101,19 @@ function drawAll(state, room) {
       room,
       places.banner,
       isEmpty
-        ? [empty(), places.side]
-        : [places.money, h('div.two', h('div.stack', places.strip, places.list), places.side)],
+        ? [empty(), places.cluster]
+        : [
+            places.money,
+            h(
+              'div.two',
+              h('div.stack', places.strip, places.list),
+              h('div.stack', places.cluster, state.flight.element),
+            ),
+          ],
     );
   }
   if (isEmpty) return;
-  fill(places.money, newest ? whereTheMoneyIs(newest) : noneComplete());
+  fill(places.money, newest ? whereTheMoneyIs(newest, list) : noneComplete());
   fill(places.strip, strip([...list].reverse()));
   fill(places.list, newestFirst(list));
 }
@@ -128,7 +147,9 @@ const noneComplete = () =>
     ),
   );
 
-function whereTheMoneyIs(snapshot) {
+// What is newer and partial proves nothing about the money since then.
+function whereTheMoneyIs(snapshot, list) {
+  const later = list.filter((one) => one.status === 'partial' && one.initiated_at > snapshot.initiated_at).length;
   const { totals, processes, channels } = snapshot;
   const messages = channels.reduce((all, channel) => all + channel.messages, 0);
   const whole = processes.reduce((all, one) => all + Number(one.balance_total), 0) || 1;
@@ -146,8 +167,16 @@ function whereTheMoneyIs(snapshot) {
         time(snapshot.initiated_at, 3, 'full'),
         ' ',
         zoneName(),
+        ', ',
+        age(snapshot.initiated_at),
         ' · in ',
         unit(),
+        later > 0 &&
+          h(
+            'span.st.partial.since',
+            mark('partial', 12),
+            `${counted(later, 'newer snapshot')} ${later === 1 ? 'is' : 'are'} partial`,
+          ),
       ],
     },
     h(
@@ -208,12 +237,12 @@ function verdict({ totals, verification }) {
 
 const newestFirst = (list) =>
   card(
-    'Newest first',
+    'Newest snapshots',
     { name: 'newest', right: link('#/snapshots', 'All snapshots') },
     table([snapshotId, state, started(), took, recorded, inFlight], list.slice(0, LISTED)),
   );
 
 function drawCluster(state, cluster, rates) {
   fill(state.places.banner, banner(cluster));
-  fill(state.places.side, channels(cluster), processes(cluster, rates));
+  fill(state.places.cluster, channels(cluster), processes(cluster, rates));
 }

@@ -8,16 +8,18 @@ import { change, get, path, save } from '../node/api.js';
 import * as live from '../node/live.js';
 import { may, processes } from '../node/node.js';
 import { certificate } from '../parts/certificate.js';
-import { table } from '../parts/table.js';
 import { add, button, card, figure, fill, h, link } from '../values/dom.js';
 import { bytes, count, counted, money, sum } from '../values/money.js';
-import { color, mark, status, swatch } from '../values/status.js';
+import { mark, status } from '../values/status.js';
 import { micros, ms, offset, seconds, time, zoneName } from '../values/time.js';
+import { Steps } from './snapshot_steps.js';
 import { atTheCut, balances, inTheChannels, revisions } from './snapshot_tables.js';
 
 const AROUND = '20ms';
 const MESSAGES = 2000;
-/** How soon a snapshot in progress is read again. */
+/** The most that began within the time in which the next one is looked for. */
+const NEIGHBOURS = 1000;
+/** How soon the events of a snapshot in progress are asked for again after they ended early. */
 const AGAIN_MS = 1000;
 
 /** Shows the page of `#/snapshots/ID`, or of one of its revisions with `?revision=N`. */
@@ -25,15 +27,15 @@ export async function show({ ids: [id], query, signal, room }) {
   const revision = query.get('revision');
   shell.nameWindow(id);
   shell.top([h('a.crumb', { href: '#/snapshots' }, 'Snapshots  /  '), id]);
-  const page = { id, revision, signal, room, shown: null };
+  const page = { id, revision, signal, room };
   await read(page);
-  const again = (entry) => entry.snapshot_id === page.snapshot.snapshot_id && !revision && read(page);
+  const again = (entry) => entry.snapshot_id === page.id && !revision && reread(page);
   live.on('snapshot_published', again, signal);
-  live.on('snapshot_pinned', ({ snapshot_id, pinned }) => snapshot_id === id && head({ ...page, pinned }), signal);
+  live.on('snapshot_pinned', (entry) => entry.snapshot_id === page.id && setPin(page, entry.pinned), signal);
   live.on(
     'snapshot_deleted',
     ({ snapshot_id }) =>
-      snapshot_id === id && shell.note('Retention has deleted this snapshot. What is shown was read before.'),
+      snapshot_id === page.id && shell.note('Retention has deleted this snapshot. What is shown was read before.'),
     signal,
   );
   neighbours(page);
@@ -48,15 +50,34 @@ function settle(page) {
   shell.nameWindow(snapshot_id);
 }
 
+// What is published while it is read is read again, and nothing is read twice at once.
+async function reread(page) {
+  page.isStale = true;
+  if (page.isReading) return;
+  page.isReading = true;
+  while (page.isStale && !page.signal.aborted) {
+    page.isStale = false;
+    // What was read before stays; the frame says how old it is.
+    await read(page).catch(() => {});
+  }
+  page.isReading = false;
+}
+
 async function read(page) {
   const { id, revision, signal } = page;
   page.snapshot = await get(path`v1/snapshots/${id}`, { revision }, signal);
   settle(page);
-  page.pinned = (await get(path`v1/snapshots/${page.id}/pin`, {}, signal).catch(() => null))?.pinned ?? null;
   head(page);
+  const isNew = page.pinned === undefined;
+  if (isNew) readPin(page);
   if (page.snapshot.status === 'in_progress') return inProgress(page);
-  const answer = await diagramOf(page, AROUND).catch((problem) => (signal.aborted ? Promise.reject(problem) : problem));
-  body(page, answer);
+  body(page);
+}
+
+async function readPin(page) {
+  page.pinned = null;
+  const answer = await get(path`v1/snapshots/${page.id}/pin`, {}, page.signal).catch(() => null);
+  if (answer) setPin(page, answer.pinned);
 }
 
 const diagramOf = ({ id, revision, signal }, around) =>
@@ -72,7 +93,7 @@ function head(page) {
         () => save(path`v1/snapshots/${id}/export`, {}, `${id}.snapledger`).catch(({ message }) => shell.note(message)),
         { title: 'One file with all balances, which anyone can verify' },
       ),
-    pinned !== null &&
+    typeof pinned === 'boolean' &&
       may('operate') &&
       button(pinned ? 'Pinned' : 'Pin', () => pin(page), {
         'aria-pressed': String(pinned),
@@ -88,11 +109,15 @@ function head(page) {
   });
 }
 
+function setPin(page, pinned) {
+  page.pinned = pinned;
+  head(page);
+}
+
 async function pin(page) {
   try {
     const answer = await change(page.pinned ? 'DELETE' : 'PUT', path`v1/snapshots/${page.id}/pin`);
-    page.pinned = answer.pinned;
-    head(page);
+    setPin(page, answer.pinned);
   } catch (problem) {
     shell.note(problem.message);
   }
@@ -115,12 +140,12 @@ async function neighbours(page) {
   bind('j', 'Newer snapshot', go(page.newer), signal);
 }
 
-const WITHIN_S = [60, 600, 3600, 86_400, 30 * 86_400];
+const WITHIN_S = [1, 10, 60, 600, 3600, 86_400, 30 * 86_400];
 
 async function newer(at, id, signal) {
   for (const within of WITHIN_S) {
     const to = new Date(Date.parse(at) + within * 1000);
-    const { snapshots } = await get('v1/snapshots', { from: at, to: to.toISOString(), limit: 1000 }, signal);
+    const { snapshots } = await get('v1/snapshots', { from: at, to: to.toISOString(), limit: NEIGHBOURS }, signal);
     const later = snapshots.filter(({ snapshot_id }) => snapshot_id !== id);
     if (later.length) return later.at(-1).snapshot_id;
     if (to > Date.now()) return null;
@@ -128,74 +153,80 @@ async function newer(at, id, signal) {
   return null;
 }
 
-// Which processes have recorded. Read again until the snapshot is published, as long as the page is seen.
+// The steps as they are taken, until the snapshot is published. A stream that ends early is continued.
 function inProgress(page) {
   const { snapshot, room, signal } = page;
-  const recorded = new Map(snapshot.processes.map(({ process, recorded_at }) => [process, recorded_at]));
-  const columns = [
-    { title: 'Process', cell: (process) => h('span.with-sw', swatch(color(process)), process) },
-    {
-      title: 'State',
-      cell: (process) =>
-        recorded.has(process)
-          ? status('complete', { word: 'recorded' })
-          : status('in_progress', { word: 'waits for a marker' }),
-    },
-    {
-      title: ['At, ', zoneName()],
-      right: true,
-      cell: (process) => (recorded.has(process) ? time(recorded.get(process), 3) : '–'),
-    },
-  ];
-  fill(
-    room,
-    toldOf(snapshot),
-    card(
-      'In progress',
-      { name: 'progress', sub: 'this page follows it' },
-      table(columns, processes()),
-      h(
-        'p.note',
-        'A process records when the first marker reaches it, and is done when a marker came on every channel.',
-      ),
-    ),
-  );
-  const again = setTimeout(() => !document.hidden && read(page).catch(() => {}), AGAIN_MS);
-  signal.addEventListener('abort', () => clearTimeout(again));
+  if (page.steps) return;
+  page.steps = new Steps(page, processes());
+  fill(room, toldOf(snapshot), page.steps.element);
+  const follow = async () => {
+    if (signal.aborted) return;
+    await page.steps.read().catch(() => {});
+    await reread(page);
+    if (page.snapshot.status !== 'in_progress' || signal.aborted) return;
+    setTimeout(follow, AGAIN_MS);
+  };
+  follow();
 }
 
-function body(page, answer) {
+// All of one answer at once; the picture follows, since the journals have to be read for it.
+function body(page) {
   const { snapshot, room } = page;
-  const problem = answer instanceof Error ? answer : null;
-  const model = problem ? null : modelOf(answer);
-  const places = problem
-    ? card(
-        'How the cut was taken',
-        { name: 'diagram' },
-        h('div.empty.small', h('b', 'The picture cannot be drawn'), problem.message),
-      )
-    : new Diagram(answer, {
-        name: page.id,
-        around: AROUND,
-        isPartial: snapshot.status === 'partial',
-        reread: (around) => diagramOf(page, around),
-        signal: page.signal,
-      }).element;
+  const drawn = h('div.stack');
+  const [numbers, messages] = [h('div'), h('div')];
   const more = h('div.stack');
+  const fillIn = (model) => {
+    fill(numbers, figures(snapshot, model));
+    fill(messages, inTheChannels(page, model));
+  };
+  fillIn(null);
+  fill(drawn, pictureCard(h('div.empty.small', { 'aria-busy': 'true' }, 'Reading the journals…')));
   fill(
     room,
     toldOf(snapshot),
     missing(snapshot),
-    figures(snapshot, model),
-    places,
-    h('div.three', inTheChannels(page, model), atTheCut(snapshot), certificate(snapshot)),
+    numbers,
+    drawn,
+    h('div.three', messages, atTheCut(snapshot), certificate(snapshot)),
     more,
   );
-  fill(more, balances(page));
+  picture(page, drawn, fillIn);
+  const steps = page.revision ? null : stepsOf(page);
+  fill(more, steps?.element, balances(page));
   revisions(page).then(
     (shown) => add(more, shown),
     () => {},
   );
+}
+
+const pictureCard = (...children) => card('How the cut was taken', { name: 'diagram' }, children);
+
+async function picture(page, place, fillIn) {
+  const { snapshot, signal } = page;
+  try {
+    const answer = await diagramOf(page, AROUND);
+    if (page.snapshot !== snapshot) return;
+    fillIn(modelOf(answer));
+    const diagram = new Diagram(answer, {
+      name: page.id,
+      around: AROUND,
+      isPartial: snapshot.status === 'partial',
+      reread: (around) => diagramOf(page, around),
+      signal,
+    });
+    fill(place, diagram.element);
+  } catch (problem) {
+    if (signal.aborted) return;
+    if (problem.status === undefined) console.error(problem);
+    fill(place, pictureCard(h('div.empty.small', h('b', 'The picture cannot be drawn'), problem.message)));
+  }
+}
+
+function stepsOf(page) {
+  const ids = [...page.snapshot.processes, ...page.snapshot.missing].map(({ process }) => process);
+  const steps = new Steps(page, [...new Set(ids)]);
+  steps.read().catch((problem) => !page.signal.aborted && steps.fail(problem));
+  return steps;
 }
 
 function toldOf(snapshot) {

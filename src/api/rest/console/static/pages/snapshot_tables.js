@@ -1,15 +1,17 @@
 // The tables of a snapshot: what was in the channels, the processes at the cut, all balances, the revisions.
 
-import { contradictions, crossing, isCut } from '../diagram/model.js';
+import { contradictions, crossing, isCut, recordedIn } from '../diagram/model.js';
 import * as shell from '../frame/shell.js';
 import { get, path, save } from '../node/api.js';
 import { collate, processes } from '../node/node.js';
 import { LongTable, PAGE, table } from '../parts/table.js';
-import { button, card, fill, h, link, spoken } from '../values/dom.js';
+import { button, card, fill, h, idLink, link, spoken } from '../values/dom.js';
 import { count, counted, money } from '../values/money.js';
 import { color, mark, status, swatch } from '../values/status.js';
 import { micros, ms, offset, time, zoneName } from '../values/time.js';
 
+/** Typing within this time is one question. */
+const SETTLES_MS = 250;
 const told = (problem) => shell.note(problem.message);
 
 /** The recorded messages: the text of what the diagram draws. */
@@ -64,7 +66,9 @@ export function inTheChannels(page, model) {
 
 // The JSON has them all.
 const howMany = (model, messages) =>
-  isCut(model) ? `the first ${count(messages.length)} of ${count(model.total)}` : counted(messages.length, 'message');
+  isCut(model)
+    ? `the first ${count(messages.length)} of ${count(recordedIn(model))}`
+    : counted(messages.length, 'message');
 
 // A list that is already here, drawn in parts.
 function paged(columns, rows, caption) {
@@ -73,7 +77,9 @@ function paged(columns, rows, caption) {
     .element;
 }
 
-function nothing({ channels }, model) {
+function nothing(snapshot, model) {
+  const { channels } = snapshot;
+  const isNone = !channels.length && !(snapshot.unfinished_channels ?? snapshot.open_channels ?? []).length;
   const known = channels.length;
   const messages = channels.reduce((all, one) => all + one.messages, 0);
   if (!model && messages)
@@ -87,10 +93,12 @@ function nothing({ channels }, model) {
     );
   return h(
     'div.empty.small',
-    h('b', known ? 'All known channels were empty' : 'No channel is known'),
+    h('b', known ? 'All known channels were empty' : isNone ? 'There are no channels' : 'No channel is known'),
     known
       ? `Nothing was on its way on ${known === 1 ? 'the one channel' : `the ${count(known)} channels`} that ${known === 1 ? 'was' : 'were'} recorded.`
-      : 'None was recorded to its end.',
+      : isNone
+        ? 'A cluster of one process has none, so nothing can be on its way.'
+        : 'None was recorded to its end.',
   );
 }
 
@@ -126,23 +134,31 @@ export function atTheCut(snapshot) {
     '',
     money(totals.balances),
   ];
-  return card('At the cut', { name: 'cut' }, table(columns, rows, { foot, caption: 'The processes at the cut' }));
+  return card(
+    'Processes at the cut',
+    { name: 'cut' },
+    table(columns, rows, { foot, caption: 'The processes at the cut' }),
+  );
 }
 
-/** Every balance, in pages, with a proof of each. */
-export function balances(page) {
-  const { id, revision, signal } = page;
-  const process = h(
+const fields = () => ({
+  process: h(
     'select',
     { id: 'of-process' },
     h('option', { value: '' }, 'all'),
     processes().map((one) => h('option', { value: one }, one)),
-  );
-  const prefix = h('input', { id: 'of-prefix', placeholder: 'beginning of the id', spellcheck: 'false' });
+  ),
+  prefix: h('input', { id: 'of-prefix', placeholder: 'beginning of the id', spellcheck: 'false' }),
+});
+
+/** Every balance, in pages, with a proof of each. A `search` for an account brings its own fields, `{process, prefix}`. */
+export function balances(page, { search } = {}) {
+  const { id, revision, signal } = page;
+  const { process, prefix } = search ?? fields();
   const place = h('div');
   const columns = [
     { title: 'Process', cell: (one) => h('span.with-sw', swatch(color(one.process)), one.process) },
-    { title: 'Account', cell: ({ process: of, account }) => link(path`#/accounts/${of}/${account}`, account) },
+    { title: 'Account', cell: ({ process: of, account }) => idLink(path`#/accounts/${of}/${account}`, account) },
     { title: 'Balance', right: true, cell: ({ balance }) => money(balance) },
     {
       title: spoken('Proof'),
@@ -160,7 +176,8 @@ export function balances(page) {
           {
             class: 'link',
             'aria-label': `Proof of ${one.account} on ${one.process}`,
-            title: 'Proves this balance against the root, without any other',
+            title:
+              'Proves this balance against the root without the other balances: snapledger snapshot verify --proof FILE',
           },
         ),
     },
@@ -175,7 +192,12 @@ export function balances(page) {
     { signal, caption: 'Balances at the cut', height: '420px', empty: 'No account fits.' },
   );
   process.addEventListener('change', () => list.reset());
-  prefix.addEventListener('change', () => list.reset());
+  // While it is typed, with one question at its end.
+  let typing = null;
+  prefix.addEventListener('input', () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => !signal.aborted && list.reset(), SETTLES_MS);
+  });
   fill(place, list.element);
   const csv = button(
     'All as CSV',
@@ -183,13 +205,20 @@ export function balances(page) {
     { class: 'link' },
   );
   return card(
-    'Balances',
-    { name: 'balances', sub: 'what every account held at the cut', right: csv },
-    h(
-      'div.filters',
-      h('label', { for: 'of-process' }, 'Process', process),
-      h('label', { for: 'of-prefix' }, 'Account', prefix),
-    ),
+    search ? 'Accounts' : 'Balances',
+    {
+      name: 'balances',
+      sub: search
+        ? ['at ', link(path`#/snapshots/${id}`, id), ', the newest complete snapshot']
+        : 'what every account held at the cut',
+      right: csv,
+    },
+    !search &&
+      h(
+        'div.filters',
+        h('label', { for: 'of-process' }, 'Process', process),
+        h('label', { for: 'of-prefix' }, 'Account', prefix),
+      ),
     place,
   );
 }

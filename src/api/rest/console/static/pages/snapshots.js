@@ -5,6 +5,7 @@ import * as shell from '../frame/shell.js';
 import { get } from '../node/api.js';
 import * as live from '../node/live.js';
 import { may, processes } from '../node/node.js';
+import { withEntry } from '../parts/snapshot_list.js';
 import { inFlight, recorded, snapshotId, started, state, took } from '../parts/snapshot_columns.js';
 import { LongTable, PAGE } from '../parts/table.js';
 import { button, card, fill, h } from '../values/dom.js';
@@ -141,9 +142,8 @@ function follow(list, filter, signal) {
   const isFiltered = Object.values(filter).some(Boolean);
   const put = (entry) =>
     list.update((rows) => {
-      const at = rows.findIndex(({ snapshot_id }) => snapshot_id === entry.snapshot_id);
-      if (at >= 0) return rows.with(at, { ...rows[at], ...entry });
-      return isFiltered ? rows : [entry, ...rows];
+      const isKnown = rows.some(({ snapshot_id }) => snapshot_id === entry.snapshot_id);
+      return isKnown || !isFiltered ? withEntry(rows, entry, list.isWhole) : rows;
     });
   live.on('snapshot_begun', (begun) => put({ ...begun, status: 'in_progress' }), signal);
   live.on('snapshot_published', put, signal);

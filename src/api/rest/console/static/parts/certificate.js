@@ -73,11 +73,24 @@ const compared = ({ subject, holds, figures }) =>
     holds ? ' ' : [' ', status('broken', { word: 'does not hold' }), ' '],
     h(
       'span.dim',
-      Object.entries(figures)
+      Object.entries(withoutEmptyRanges(figures))
         .map(([name, value]) => `${name.replaceAll('_', ' ')} ${shown(name, value)}`)
         .join(' · '),
     ),
   );
+
+// A range that ends before it begins has nothing in it.
+function withoutEmptyRanges(figures) {
+  const shown = { ...figures };
+  for (const name of Object.keys(figures).filter((one) => one.startsWith('first_'))) {
+    const last = name.replace('first_', 'last_');
+    if (typeof figures[last] !== 'number' || figures[last] >= figures[name]) continue;
+    delete shown[last];
+    delete shown[name];
+    shown[name.replace('first_', '')] = 'none';
+  }
+  return shown;
+}
 
 const AMOUNTS = /amount|balances|in_flight|deposits|withdrawals|held|paid_in/;
 

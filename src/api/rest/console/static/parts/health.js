@@ -4,7 +4,7 @@ import { collate } from '../node/node.js';
 import { card, h, link } from '../values/dom.js';
 import { bytes, count } from '../values/money.js';
 import { color, mark, status } from '../values/status.js';
-import { time, zoneName } from '../values/time.js';
+import { age, time, zoneName } from '../values/time.js';
 import { spark } from './strip.js';
 import { scrolling, table } from './table.js';
 
@@ -21,12 +21,15 @@ export function banner({ processes: all, channels: links }, { more = true } = {}
       .reduce((n, { waiting: some }) => n + some, 0);
     sentences.push([
       h('b', `${one.process} is ${one.state === 'down' ? 'down' : 'not seen yet'}`),
-      one.last_seen && [', last heard at ', time(one.last_seen, 1), ' ', zoneName()],
+      one.last_seen && [', last heard ', age(one.last_seen), ', at ', time(one.last_seen, 1), ' ', zoneName()],
       `. New snapshots are partial: its accounts, and what is on the ${touching} channels from and to it, are not in their totals. `,
       waiting > 0 && [
         h('b', count(waiting)),
         ` ${waiting === 1 ? 'message waits' : 'messages wait'} for it and will arrive once it is back.`,
       ],
+      ' See whether its program runs and its machine answers; ',
+      h('code', 'snapledger node'),
+      ' with its id starts it again.',
     ]);
   }
   for (const one of links.filter(({ state }) => state === 'stopped')) {

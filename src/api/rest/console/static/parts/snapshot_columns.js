@@ -9,7 +9,10 @@ import { ms, time, zoneName } from '../values/time.js';
 /** The id, with the sign of a pin. */
 export const snapshotId = {
   title: 'Snapshot',
-  cell: (one) => [h('a.strong', { href: path`#/snapshots/${one.snapshot_id}` }, one.snapshot_id), one.pinned && pin()],
+  cell: (one) => [
+    h('a.strong.id', { href: path`#/snapshots/${one.snapshot_id}`, title: one.snapshot_id }, one.snapshot_id),
+    one.pinned && pin(),
+  ],
 };
 
 /** Complete, partial or in progress. */

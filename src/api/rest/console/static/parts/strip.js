@@ -47,7 +47,7 @@ export function strip(all) {
             y: HEIGHT - 6,
             'text-anchor': i === 0 ? 'start' : isLast && list.length > 10 ? 'end' : 'middle',
           },
-          clock(one.initiated_at),
+          one.initiated_at ? clock(one.initiated_at) : '',
         ),
       );
   });
@@ -169,7 +169,9 @@ function tell(svg, list, told) {
   const calm = () => {
     svg.classList.remove('active');
     const took = list.map(({ duration_ms }) => duration_ms).filter((value) => value !== null && value !== undefined);
-    told.textContent = took.length ? `last ${list.length} · median ${ms(median(took))}` : `last ${list.length}`;
+    told.textContent = took.length
+      ? `last ${list.length} · median ${ms(median(took))} · log scale`
+      : `last ${list.length}`;
   };
   const show = (chosen) => {
     svg.classList.add('active');

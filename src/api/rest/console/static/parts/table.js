@@ -1,6 +1,6 @@
 // Tables. A long one keeps the rows that were read and draws those in sight; the next page is read when its end comes near.
 
-import { h, fill } from '../values/dom.js';
+import { fill, h, soon } from '../values/dom.js';
 
 /** Rows of one request. */
 export const PAGE = 200;
@@ -66,6 +66,7 @@ export class LongTable {
       this.grid,
     );
     this.element = h('div', this.box, this.note);
+    this.redraw = soon(() => this.draw());
     this.box.addEventListener('scroll', () => this.draw(), { passive: true });
     new ResizeObserver(() => this.draw()).observe(this.box);
     this.reset();
@@ -82,10 +83,15 @@ export class LongTable {
     return this.more();
   }
 
-  /** Puts rows on top or changes them: what an event brought. */
+  /** Whether all rows were read. */
+  get isWhole() {
+    return this.cursor === null && !this.isCut;
+  }
+
+  /** Puts rows in or changes them: what an event brought. */
   update(change) {
     this.rows = change(this.rows).slice(0, ROWS_MAX);
-    this.draw();
+    this.redraw();
   }
 
   async more() {

@@ -65,9 +65,23 @@ export const button = (label, onclick, { primary, key, ...more } = {}) =>
 /** A link within the console, or to another page. */
 export const link = (href, ...children) => h('a.link', { href }, children);
 
+/** A link whose text is an id, which may be long. */
+export const idLink = (href, id) => h('a.link.id', { href, title: id }, id);
+
 /** A term and what it is, as in the row of figures. */
 export const figure = (term, value, note) =>
   h('div.card.stat', h('div.dt', term), h('div.dd.num', value), note && h('small', note));
 
 /** Text for a screen reader alone. */
 export const spoken = (text) => h('span.vh', text);
+
+/** A function that runs `draw` before the next frame, however often it is called until then. */
+export function soon(draw) {
+  let frame = null;
+  return () => {
+    frame ??= requestAnimationFrame(() => {
+      frame = null;
+      draw();
+    });
+  };
+}

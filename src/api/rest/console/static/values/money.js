@@ -37,8 +37,15 @@ export const moneyText = (value) => (value === null || value === undefined ? 'no
 export function money(value) {
   if (value === null || value === undefined) return h('span.dim', 'not known');
   const [whole, minor] = parts(value);
-  return h('span.num', { 'data-minor': String(value) }, whole, minor && h('span.minor', minor));
+  return h('span.num', { 'data-minor': String(value) }, breakable(whole), minor && h('span.minor', minor));
 }
+
+// A long one may go on in the next line, behind a separator and nowhere else.
+const BREAKS_FROM = 16;
+const breakable = (text) =>
+  text.length < BREAKS_FROM
+    ? text
+    : text.split(',').map((group, i, all) => (i < all.length - 1 ? [group, ',', h('wbr')] : group));
 
 /** An amount with its sign, for differences. */
 export function change(value) {

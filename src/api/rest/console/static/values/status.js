@@ -13,7 +13,7 @@ export const WORDS = {
   never_seen: 'Never seen',
   unknown: 'Not known',
   open: 'Open',
-  closed: 'Closed',
+  closed: 'Not connected',
   waiting_for_clock: 'Waits for the clock',
   stopped: 'Stopped',
   unary: 'By calls',

@@ -33,6 +33,26 @@ export function instant(value) {
   return `${new Date(seconds * 1000).toISOString().slice(0, 19)}.${fraction}Z`;
 }
 
+const DAY = /^\d{4}-\d\d-\d\d$/;
+const MOMENT = /^(\d{4}-\d\d-\d\d[T ])?\d{1,2}:\d\d(:\d\d(\.\d{1,6})?)?$/;
+
+/** What a reader typed, as the API takes it: a date and time in the zone of the page, or a time of today; all else as it is. */
+export function instantOf(typed) {
+  const text = typed.trim();
+  const isUtc = settings.zone === 'UTC';
+  if (!DAY.test(text) && !MOMENT.test(text)) return text;
+  const now = new Date();
+  const local = new Date(now - now.getTimezoneOffset() * 60_000);
+  const today = (isUtc ? now : local).toISOString().slice(0, 10);
+  const whole = DAY.test(text)
+    ? `${text}T00:00`
+    : text.length < 11 || text[4] !== '-'
+      ? `${today}T${text.padStart(5, '0')}`
+      : text;
+  const at = new Date(`${whole.replace(' ', 'T').replace(/T(\d):/, 'T0$1:')}${isUtc ? 'Z' : ''}`);
+  return Number.isNaN(at.getTime()) ? text : at.toISOString();
+}
+
 /** The time of the day, with some digits of the second. */
 export function clock(iso, digits = 0) {
   const text = format({ hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false }).format(new Date(iso));
@@ -91,6 +111,18 @@ export function seconds(value) {
   const amount = value / size;
   return `${Math.abs(amount) < 10 && size > 1 ? amount.toFixed(1) : Math.round(amount)} ${name}`;
 }
+
+const ago = (iso) => {
+  const since = (Date.now() - Date.parse(iso)) / 1000;
+  return since < 1 ? 'just now' : `${seconds(since)} ago`;
+};
+
+/** How long ago an instant is, by the browser's clock. It goes on. */
+export const age = (iso) => h('span', { 'data-age': iso }, ago(iso));
+
+setInterval(() => {
+  for (const element of document.querySelectorAll('[data-age]')) element.textContent = ago(element.dataset.age);
+}, 5000);
 
 /** A signed distance in microseconds from the start of a snapshot. */
 export function offset(value) {
