@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use snapledger::access::role::Role;
 
 use crate::cluster::Cluster;
-use crate::console::{amounts, assert_sound, figures, open};
+use crate::console::{amounts, assert_sound, figures, look, open};
 use crate::driver::{Browser, absent};
 use crate::node::Node;
 
@@ -159,7 +159,12 @@ fn the_pictures_of_the_documents_can_be_taken_again() {
             break;
         }
     }
-    open(&browser, &cluster.page("n1", "#/"), ".eq .dd");
+    look(&browser, "light", 1400);
+    open(
+        &browser,
+        &cluster.page("n1", "#/"),
+        "[aria-labelledby=card-flight] .uplot",
+    );
     // Rates are known after the second answer of the processes.
     browser.finds(".process svg path");
     assert_sound(&browser, "console-overview");

@@ -10,6 +10,7 @@ import { auditsOf, knownOf } from './audit_curve.js';
 const MINUTES = 10;
 const SHOWN_S = MINUTES * 60;
 const POINTS = 60;
+const SHORTEST_S = 5;
 /** What snapshots may add before the oldest figures go. */
 const KEPT = 600;
 
@@ -60,15 +61,17 @@ export class Flight {
   draw() {
     const { points } = this;
     const end = points.at(-1)?.at;
-    const shown = points.filter(({ at }) => at >= end - SHOWN_S);
-    if (!shown.some(({ value }) => value !== null))
-      return fill(this.place, h('p.note', 'Not known yet: a complete snapshot or an audit tells it.'));
+    const recent = points.filter(({ at }) => at >= end - SHOWN_S);
+    const first = recent.findIndex(({ value }) => value !== null);
+    // A cluster that is younger begins with its first figure.
+    const shown = recent.slice(Math.max(0, first));
+    if (first < 0) return fill(this.place, h('p.note', 'Not known yet: a complete snapshot or an audit tells it.'));
     fill(
       this.place,
       curve({
         label: `Money in flight over ${MINUTES} minutes. The figures at each snapshot stand in the list of snapshots.`,
         times: shown.map(({ at }) => at),
-        within: [end - SHOWN_S, end],
+        within: [Math.min(shown[0].at, end - SHORTEST_S), end],
         series: [{ label: 'In flight', ...amounts(shown.map(({ value }) => value)), color: 'flight', fill: true }],
         height: 132,
         isSmall: true,

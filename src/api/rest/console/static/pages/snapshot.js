@@ -17,6 +17,11 @@ import { atTheCut, balances, inTheChannels, revisions } from './snapshot_tables.
 
 const AROUND = '20ms';
 const MESSAGES = 2000;
+const proves = () => [
+  'Computed anew from the stored parts for each answer. To check it elsewhere: Export, then ',
+  h('code', 'snapledger snapshot verify FILE'),
+  '.',
+];
 /** The most that began within the time in which the next one is looked for. */
 const NEIGHBOURS = 1000;
 /** How soon the events of a snapshot in progress are asked for again after they ended early. */
@@ -187,7 +192,7 @@ function body(page) {
     missing(snapshot),
     numbers,
     drawn,
-    h('div.three', messages, atTheCut(snapshot), certificate(snapshot)),
+    h('div.three', messages, atTheCut(snapshot), certificate(snapshot, { note: proves() })),
     more,
   );
   picture(page, drawn, fillIn);

@@ -12,10 +12,12 @@ const CHECKS = {
   journal_chain: ['Journal chain', 'where this node has the journal'],
   conservation: ['Conservation', 'held is paid in less paid out'],
 };
+const OF_CHANNELS = ['consistent_cut', 'channel_state'];
 const SHOWN = 60;
 
 /** The card. A kind of check that was not made is not decided, and says so. */
-export function certificate({ verification, missing, status: state }, { kinds = Object.keys(CHECKS) } = {}) {
+export function certificate(given, { kinds = Object.keys(CHECKS), note } = {}) {
+  const { verification, missing, status: state, channels = [] } = given;
   const { checks = [], conserved } = verification;
   const found = new Map([...kinds, ...checks.map(({ check }) => check)].map((kind) => [kind, []]));
   for (const one of checks) found.get(one.check).push(one);
@@ -29,27 +31,31 @@ export function certificate({ verification, missing, status: state }, { kinds = 
     .map(({ process }) => process)
     .slice(0, 3)
     .join(', ');
+  const isAlone = !missing.length && !channels.length;
+  const reason = (kind) =>
+    isAlone && OF_CHANNELS.includes(kind)
+      ? 'there are no channels'
+      : absent
+        ? `not decided: ${absent} is missing`
+        : 'not decided here';
   return card(
     'Certificate',
     { name: 'certificate', right: whole },
     h(
       'ul.checks',
-      [...found].map(([kind, made]) => h('li', line(kind, made, absent))),
+      [...found].map(([kind, made]) => h('li', line(kind, made, reason(kind)))),
     ),
+    note && h('p.note', note),
   );
 }
 
-function line(kind, made, absent) {
+function line(kind, made, reason) {
   const [name, why] = CHECKS[kind] ?? [kind.replaceAll('_', ' '), ''];
   const hold = made.filter(({ holds }) => holds).length;
   const state = made.length === 0 ? 'partial' : hold === made.length ? 'complete' : 'broken';
   const head = [
     mark(state),
-    h(
-      'span',
-      h('span.strong', name),
-      h('span.why', made.length ? why : absent ? `not decided: ${absent} is missing` : 'not decided here'),
-    ),
+    h('span', h('span.strong', name), h('span.why', made.length ? why : reason)),
     h('span.dim.num', made.length ? `${count(hold)} of ${count(made.length)}` : '–'),
   ];
   if (!made.length) return h('details', h('summary', head), h('p.figures.dim', 'There is nothing to compare.'));

@@ -174,12 +174,15 @@ const inZone = (at, form) =>
     new Date(at * 1000),
   );
 
+// Parts of a second, where the steps need them.
+const parts = (step) => (step < 1 ? { fractionalSecondDigits: step < 0.01 ? 3 : step < 0.1 ? 2 : 1 } : {});
+
 // As fine as the steps of the axis are.
 function times(_, at, __, ___, step) {
   const form =
     step >= 86_400
       ? { day: 'numeric', month: 'short' }
-      : { hour: '2-digit', minute: '2-digit', second: step < 60 ? '2-digit' : undefined };
+      : { hour: '2-digit', minute: '2-digit', second: step < 60 ? '2-digit' : undefined, ...parts(step) };
   return at.map((one) => inZone(one, form));
 }
 
@@ -202,4 +205,11 @@ function marks(_, at, __, ___, step) {
 }
 
 const moment = (at) =>
-  inZone(at, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', second: '2-digit' });
+  inZone(at, {
+    day: 'numeric',
+    month: 'short',
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+    fractionalSecondDigits: 3,
+  });
