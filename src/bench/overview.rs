@@ -13,7 +13,11 @@ use crate::cli::CliError;
 use crate::cli::rest::RestClient;
 
 /// Asked once, when the page is opened.
-pub const OPENED: [&str; 2] = ["/v1/cluster", "/v1/snapshots?limit=26"];
+pub const OPENED: [&str; 3] = [
+    "/v1/cluster",
+    "/v1/snapshots?limit=26",
+    "/v1/audit/series?from=-600s&step=10000ms",
+];
 /// Asked again and again.
 pub const POLLED: &str = "/v1/cluster?scope=all";
 /// The pause between two of these questions.
@@ -81,10 +85,11 @@ fn listen(rest: &RestClient, ends: &AtomicBool, published: &Sender<()>) -> Resul
 
 // Asks for everything else; returns the number of requests.
 fn ask(rest: &RestClient, ends: &AtomicBool, heard: &Receiver<()>) -> Result<u64, CliError> {
+    let mut requests = newest(rest)?;
     for path in OPENED {
         rest.get(path, &[])?;
+        requests += 1;
     }
-    let mut requests = 2 + newest(rest)?;
     let mut poll = Instant::now();
     let mut follow: Option<Instant> = None;
     while !ends.load(Ordering::Relaxed) {

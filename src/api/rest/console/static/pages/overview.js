@@ -75,7 +75,7 @@ async function reread(state, room) {
 function changed(state, entry) {
   state.list = withEntry(state.list, entry, state.list.length < SHOWN).slice(0, SHOWN);
   state.draw();
-  state.follow();
+  if (entry.status !== 'in_progress') state.follow();
 }
 
 // The entry of the list has no figures per process. Many snapshots in a row cost one question each second.

@@ -145,7 +145,7 @@ async function neighbours(page) {
   bind('j', 'Newer snapshot', go(page.newer), signal);
 }
 
-const WITHIN_S = [1, 10, 60, 600, 3600, 86_400, 30 * 86_400];
+const WITHIN_S = [60, 600, 3600, 86_400, 30 * 86_400];
 
 async function newer(at, id, signal) {
   for (const within of WITHIN_S) {
@@ -234,8 +234,10 @@ function stepsOf(page) {
   return steps;
 }
 
+const STARTED_BY = { request: ' on request', interval: ' on schedule' };
+
 function toldOf(snapshot) {
-  const { initiator, initiated_at, revision, duration_ms, root } = snapshot;
+  const { initiator, initiated_at, started_by: by, deadline, status: state, revision, duration_ms, root } = snapshot;
   const copy = button(
     'copy',
     () =>
@@ -249,10 +251,12 @@ function toldOf(snapshot) {
     'p.told-of.num',
     'Started by ',
     h('b.strong', initiator),
-    ' on ',
+    by && STARTED_BY[by],
+    ', ',
     time(initiated_at, 6, 'full'),
     ' ',
     zoneName(),
+    state === 'in_progress' && deadline && [' · partial at ', time(deadline, 1), ' at the latest'],
     revision ? ` · revision ${revision} after ${ms(duration_ms)}` : null,
     root && [' · root ', h('span.mono', { title: root }, `${root.slice(0, 12)}…`), ' ', copy],
   );
