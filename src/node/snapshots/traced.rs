@@ -42,17 +42,18 @@ pub(in crate::node) async fn follow(handle: Handle, tracer: Tracer, open: Vec<Sn
     }
 }
 
-// A node that stops exports nothing more of its share, nor does one whose part is damaged.
+// Nothing more is exported of a share whose snapshot is deleted, or once the node stops.
 async fn export(handle: Handle, mut share: Share, snapshot: SnapshotId) {
     let parts = handle.parts();
     let deadline = handle.config().snapshot.deadline;
     if let Ok(finished) = timeout(deadline, parts.own_finished(&snapshot)).await {
-        finished.iter().for_each(|part| share.note(part));
+        finished.iter().flatten().for_each(|part| share.note(part));
         return;
     }
     if let Ok(Some(part)) = parts.own(&snapshot).await {
         share.note(&part);
     }
     let late = timeout(LATE_MAX, parts.own_finished(&snapshot)).await;
-    late.iter().flatten().for_each(|part| share.note(part));
+    let late = late.iter().flatten().flatten();
+    late.for_each(|part| share.note(part));
 }
