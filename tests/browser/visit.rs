@@ -213,6 +213,11 @@ impl Traffic {
                 "Network.loadingFinished" => {
                     let length = told["encodedDataLength"].as_f64().unwrap_or_default();
                     self.open.remove(&id);
+                    #[allow(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        reason = "it is a number of bytes, written as a double"
+                    )]
                     self.bytes.insert(id, length as u64);
                 }
                 "Network.loadingFailed" => {
