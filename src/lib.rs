@@ -10,12 +10,14 @@
 //! - [`history`]: what snapshots consist of: parts, global states, the certificate, differences, audits, and the
 //!   assembly of a snapshot as a state machine.
 //! - [`channel`]: both ends of a channel and the outbox window, as state machines without I/O.
+//! - [`shipping`]: segments of a journal in an archive, and the writer that is fenced off by a later one.
 //! - [`picture`]: space-time pictures of snapshots, as SVG and in the characters of a terminal.
 //! - [`simulate`]: scenario files, executed by `process` in virtual time.
 //!
 //! The layers around them:
 //!
 //! - [`access`]: identities, and what they may do.
+//! - [`archive`]: the client of the object storage that keeps journals.
 //! - [`tls`]: certificates, and the configurations made of them.
 //! - [`otel`]: traces for a collector, with the feature `otel`.
 //! - [`store`]: journal, recorded states, chunks and history in sled; recovery, retention and backup.
@@ -31,6 +33,7 @@
 
 pub mod access;
 pub mod api;
+pub mod archive;
 pub mod bench;
 pub mod channel;
 pub mod cli;
@@ -43,6 +46,7 @@ pub mod otel;
 pub mod picture;
 pub mod process;
 pub mod proto;
+pub mod shipping;
 pub mod simulate;
 pub mod store;
 pub mod tls;

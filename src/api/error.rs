@@ -227,6 +227,11 @@ impl Failure {
                 let http = Http::SERVICE_UNAVAILABLE;
                 ("no-room", http, Code::ResourceExhausted)
             }
+            Self::Unavailable(Unavailable::ArchiveBehind(_)) => (
+                "archive-behind",
+                Http::SERVICE_UNAVAILABLE,
+                Code::Unavailable,
+            ),
             Self::Unavailable(Unavailable::Stopped(_)) => {
                 ("not-durable", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
             }

@@ -14,8 +14,9 @@ use super::duration::{parse_age, parse_duration, parse_interval};
 use super::fault::{ConfigError, Fault};
 use super::size::parse_size;
 use super::{
-    ApiBlock, ApiSettings, AuthBlock, ClockSettings, Currency, CurrencyBlock, HistorySettings,
-    Keep, LimitsBlock, Member, OtelBlock, OtelSettings, SnapshotSettings, StoreSettings, Transport,
+    ApiBlock, ApiSettings, ArchiveBlock, ArchiveSettings, AuthBlock, ClockSettings, Currency,
+    CurrencyBlock, HistorySettings, Keep, LimitsBlock, Member, OtelBlock, OtelSettings,
+    SnapshotSettings, StoreSettings, Transport,
 };
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::limits::Limits;
@@ -54,6 +55,9 @@ pub struct ClusterFile {
     /// The `[otel]` table. If absent, traces go nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otel: Option<OtelBlock>,
+    /// The `[archive]` table.
+    #[serde(default)]
+    pub archive: ArchiveBlock,
     /// The `[tls]` table. If absent, without TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Spanned<TlsBlock>>,
@@ -182,6 +186,8 @@ pub struct Cluster {
     pub limits: Limits,
     /// The `[currency]` table.
     pub currency: Option<Currency>,
+    /// The `[archive]` table.
+    pub archive: Option<ArchiveSettings>,
     /// The `[api]` table.
     pub api: ApiSettings,
 }
@@ -255,6 +261,9 @@ impl Source {
                 .settings(|span, fault| self.fault(span, fault))?,
             currency: file
                 .currency
+                .settings(|span, fault| self.fault(span, fault))?,
+            archive: file
+                .archive
                 .settings(|span, fault| self.fault(span, fault))?,
             api: file
                 .api

@@ -124,6 +124,21 @@ pub enum Fault {
     /// The limit on kept snapshots is 0.
     #[error("the limit of kept snapshots is 0; give at least 1, or leave it out to keep all")]
     MaxCount,
+    /// The URL of the archive has another scheme.
+    #[error(
+        "`{0}` is not the address of an archive; write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or \
+         file:///DIRECTORY"
+    )]
+    ArchiveUrl(String),
+    /// There is no archive to which the option applies.
+    #[error("there is no archive; give its URL (archive.url, --archive-url), or leave this out")]
+    NoArchive,
+    /// The number of puts in flight is out of range.
+    #[error("{0} puts in flight are out of range; write a number from 1 to 64")]
+    ArchiveWindow(u16),
+    /// The size of a segment is out of range.
+    #[error("`{0}` is out of range for a segment; write a size from 1B to 64MiB")]
+    ArchiveSegment(String),
     /// A limit of what clients can store is 0.
     #[error("the limit of {0} is 0; give at least 1, or leave it out for the default")]
     NoneAllowed(&'static str),

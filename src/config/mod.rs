@@ -6,6 +6,7 @@
 
 mod address;
 mod api;
+mod archive;
 mod auth;
 mod clock;
 pub mod cluster_file;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 pub use self::address::{check_address, reachable};
 pub use self::api::{ApiBlock, ApiSettings};
+pub use self::archive::{ArchiveBlock, ArchiveOptions, ArchiveSettings, Shipping};
 pub use self::auth::{AuthBlock, AuthOptions, ClientBlock};
 pub use self::clock::{ClockSettings, WallClock};
 pub use self::currency::{Currency, CurrencyBlock, CurrencyOptions};
@@ -76,6 +78,8 @@ pub struct NodeConfig {
     pub currency: Option<Currency>,
     /// Where traces go; `None`: nowhere.
     pub otel: Option<OtelSettings>,
+    /// The archive of the process; `None`: its disk is the only copy of its journal.
+    pub archive: Option<ArchiveSettings>,
     /// What the node presents and trusts; `None`: without TLS.
     pub tls: Option<Tls>,
     /// The names that clients may use for the REST port.

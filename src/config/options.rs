@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{AuthOptions, CurrencyOptions, Keep, LimitsOptions, OtelOptions};
+use super::{ArchiveOptions, AuthOptions, CurrencyOptions, Keep, LimitsOptions, OtelOptions};
 
 /// Options of a node. Flags override the environment; both override the cluster file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
@@ -128,6 +128,10 @@ pub struct NodeOptions {
     /// Where traces go.
     #[command(flatten)]
     pub otel: OtelOptions,
+
+    /// Where the journal is shipped to.
+    #[command(flatten)]
+    pub archive: ArchiveOptions,
 
     /// The files of TLS.
     #[command(flatten)]

@@ -11,8 +11,8 @@ use super::address::{
 use super::cluster_file::{Cluster, Source, TlsBlock};
 use super::fault::{ConfigError, Fault};
 use super::{
-    ApiSettings, AuthBlock, CLUSTER_DEFAULT, ClockSettings, Currency, HistorySettings,
-    LIMITS_DEFAULT, Member, NodeConfig, NodeOptions, OtelSettings, STORES_DEFAULT,
+    ApiSettings, ArchiveSettings, AuthBlock, CLUSTER_DEFAULT, ClockSettings, Currency,
+    HistorySettings, LIMITS_DEFAULT, Member, NodeConfig, NodeOptions, OtelSettings, STORES_DEFAULT,
     SnapshotSettings, StoreSettings, Transport, Unprotected, auth, exposure, parse_age,
     parse_duration, parse_interval, parse_size, tls,
 };
@@ -62,6 +62,7 @@ pub struct NodePlan {
     limits: Limits,
     currency: Option<Currency>,
     otel: Option<OtelSettings>,
+    archive: Option<ArchiveSettings>,
     api: ApiSettings,
     auth: Option<Authority>,
     auth_table: Option<AuthBlock>,
@@ -98,6 +99,7 @@ impl NodePlan {
         options.limits.replace_in(&mut plan.limits)?;
         options.currency.replace_in(&mut plan.currency)?;
         options.otel.replace_in(&mut plan.otel)?;
+        options.archive.replace_in(&mut plan.archive)?;
         let table = plan.table.take();
         let asked = tls::Asked {
             options: &options.tls,
@@ -163,6 +165,7 @@ impl NodePlan {
             limits: self.limits,
             currency: self.currency,
             otel: self.otel,
+            archive: self.archive,
             tls: self.tls,
             api: self.api,
             auth: self.auth,
@@ -197,6 +200,7 @@ impl NodePlan {
             clock,
             limits,
             currency,
+            archive,
             api,
         } = source.validate(&file)?;
         let (mine, others): (Vec<_>, Vec<_>) =
@@ -246,6 +250,7 @@ impl NodePlan {
             clock,
             limits,
             currency,
+            archive,
             api,
             auth: None,
             auth_table: file.auth,
@@ -297,6 +302,7 @@ impl NodePlan {
             limits: LIMITS_DEFAULT,
             currency: None,
             otel: None,
+            archive: None,
             api: ApiSettings::default(),
             auth: None,
             auth_table: None,

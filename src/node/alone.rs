@@ -33,6 +33,7 @@ impl Node {
             limits: LIMITS_DEFAULT,
             currency: None,
             otel: None,
+            archive: None,
             tls: None,
             api: ApiSettings::default(),
             auth: None,

@@ -2,6 +2,7 @@
 
 use tokio::task::JoinError;
 
+use super::archive::attach::NotAttached;
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
 use crate::store::StoreError;
@@ -12,6 +13,9 @@ pub enum NodeError {
     /// The store cannot be opened, is damaged, or has failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The archive of the process cannot be used, or another process uses it.
+    #[error(transparent)]
+    Archived(#[from] NotAttached),
     /// A thread of the node has ended; the outcome of its work is unknown.
     #[error("the {0} thread has ended unexpectedly; see the log and restart the node")]
     Thread(&'static str),
@@ -35,8 +39,9 @@ impl NodeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(error) if error.is_wrong_directory() => 2,
+            Self::Archived(error) if error.is_wrong_directory() => 2,
             Self::Address(_) | Self::Serve(_) | Self::LeftOut(_) => 2,
-            Self::Store(_) | Self::Thread(_) => 3,
+            Self::Store(_) | Self::Archived(_) | Self::Thread(_) => 3,
         }
     }
 }
@@ -64,6 +69,11 @@ pub enum Unavailable {
         /// The configured minimum, with its unit.
         min: String,
     },
+    /// Turns wait for the archive, and it is too far behind.
+    #[error(
+        "the archive is {0} s behind, and what this node answers waits for it; new work is refused until it has caught up"
+    )]
+    ArchiveBehind(u64),
     /// Another process must be contacted first.
     #[error("{0}; try again in a moment")]
     NotYet(String),

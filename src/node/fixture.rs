@@ -11,6 +11,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::health::admission::Admission;
 use super::health::disk_space::DiskSpace;
 use super::health::failures::Failures;
 use super::health::wall::Clock;
@@ -86,13 +87,14 @@ impl Fixture {
             limits: LIMITS_DEFAULT,
             currency: None,
             otel: None,
+            archive: None,
             tls: None,
             api: ApiSettings::default(),
             auth: None,
             unprotected: None,
         });
         let wall = Arc::new(Clock::new(&config.clock, Hlc::default()));
-        let room = watch::channel(DiskSpace { free: 1, min: 0 }).1;
+        let room = watch::channel(Admission::on(DiskSpace { free: 1, min: 0 })).1;
         let (queue, requests) = Queue::new(
             room,
             Arc::default(),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, watch};
 
 use super::error::Unavailable;
-use super::health::disk_space::DiskSpace;
+use super::health::admission::Admission;
 use super::health::metrics::Metrics;
 use super::health::refusals::Refusals;
 use super::health::requests::Requests;
@@ -77,7 +77,7 @@ pub(super) struct Shared {
     pub(super) drawn: Mutex<Lamport>,
     pub(super) handshakes: Arc<Handshakes>,
     pub(super) failed: watch::Receiver<Option<String>>,
-    pub(super) room: watch::Receiver<DiskSpace>,
+    pub(super) admission: watch::Receiver<Admission>,
     /// Places for answers that read the own journal for a diagram.
     pub(super) excerpts: Semaphore,
     /// Becomes true when the streams of peers must end.
@@ -95,7 +95,7 @@ pub(super) struct NodeContext {
     pub(super) events: Arc<Events>,
     pub(super) handshakes: Arc<Handshakes>,
     pub(super) failed: watch::Receiver<Option<String>>,
-    pub(super) room: watch::Receiver<DiskSpace>,
+    pub(super) admission: watch::Receiver<Admission>,
 }
 
 impl Handle {
@@ -110,7 +110,7 @@ impl Handle {
             events,
             handshakes,
             failed,
-            room,
+            admission,
         } = context;
         let links = peers.links().clone();
         let in_progress = InProgress::new(&config.topology, &peers, parts.worker.store(), &events);
@@ -146,7 +146,7 @@ impl Handle {
             drawn: Mutex::default(),
             handshakes,
             failed,
-            room,
+            admission,
             excerpts: Semaphore::new(EXCERPTS_MAX),
             closing: watch::channel(false).0,
         };

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod alone;
+mod archive;
 mod background;
 mod decisions;
 mod error;
@@ -48,7 +49,11 @@ pub use turn::queue::CLIENTS_MAX;
 pub use turn::replies::{PendingReplies, Settled};
 pub use turn::share::QueueShare;
 
+use archive::RunningArchive;
+use archive::figures::ArchiveFigures;
+use archive::shipper::Surroundings;
 use background::indexer;
+use health::admission::Admission;
 use health::disk_space::DiskSpace;
 use health::failures::Failures;
 use health::metrics::Metrics;
@@ -62,7 +67,7 @@ use snapshots::events::Events;
 use snapshots::parts::Parts;
 use snapshots::unfinished::unfinished;
 use turn::clocks::DurableClocks;
-use turn::committer::Committer;
+use turn::committer::{Committer, Releaser};
 use turn::queue::Queue;
 
 use crate::config::NodeConfig;
@@ -72,6 +77,7 @@ use crate::transport::link::Links;
 pub struct Node {
     handle: Handle,
     threads: Vec<JoinHandle<()>>,
+    archive: Option<RunningArchive>,
     tasks: JoinSet<()>,
     failures: mpsc::UnboundedReceiver<NodeError>,
     #[cfg(feature = "otel")]
@@ -91,6 +97,7 @@ impl Node {
             store,
             process,
             committed,
+            attached,
         } = Recovered::from_store(&config).await?;
         let membership = membership(&config);
         let unfinished = unfinished(&store, &process, &membership)?;
@@ -104,6 +111,8 @@ impl Node {
             .exposed(&config)
             .with_standing(&config)
             .with_tls(config.tls.as_ref());
+        let figures = attached.as_ref().map(|_| ArchiveFigures::default());
+        let metrics = metrics.with_archive(figures.as_ref());
         let metrics = metrics.with_auth(config.auth.as_ref());
         let wall = Arc::new(Clock::new(&config.clock, process.registers().time));
         let events = Events::new(store.identity().run, Arc::clone(&wall));
@@ -111,9 +120,11 @@ impl Node {
         let (exporter, events, metrics) = traced(&config, &wall, events, metrics);
         let metrics = Arc::new(metrics);
         let events = Arc::new(events);
-        let (room, has_room) = watch::channel(DiskSpace::measure(&store, &config)?);
+        let disk = DiskSpace::measure(&store, &config)?;
+        let (admissions, admission) = watch::channel(Admission::on(disk));
+        let admissions = Arc::new(admissions);
         let (queue, requests) = Queue::new(
-            has_room.clone(),
+            admission.clone(),
             Arc::clone(&clocks),
             Arc::clone(&wall),
             config.me.clone(),
@@ -121,7 +132,7 @@ impl Node {
         );
         let background = background::start(&config.me, &store, &queue, &failures, &metrics)?;
         let (starts, started) = mpsc::unbounded_channel();
-        let committer = Committer {
+        let releaser = Releaser {
             me: config.me.clone(),
             store: Arc::clone(&store),
             outboxes: outboxes.clone(),
@@ -129,9 +140,23 @@ impl Node {
             metrics: Arc::clone(&metrics),
             started: starts,
             assembled: membership.assembled(),
+            events: Arc::clone(&events),
+        };
+        let around = Surroundings {
+            worker: worker.clone(),
+            watermark: Arc::default(),
+            figures: figures.unwrap_or_default(),
+            admission: admissions.clone(),
+            failures: failures.clone(),
+        };
+        let attached = attached.zip(config.archive.clone());
+        let (release, archive) = archive::start(attached, releaser, around)?;
+        let committer = Committer {
+            store: Arc::clone(&store),
+            metrics: Arc::clone(&metrics),
             clocks: Arc::clone(&clocks),
             handshakes: Arc::clone(&handshakes),
-            events: Arc::clone(&events),
+            release,
         };
         #[cfg(feature = "otel")]
         let recordings = process.registers().recordings.keys().cloned().collect();
@@ -150,12 +175,12 @@ impl Node {
             events,
             handshakes,
             failed: failures.sentence(),
-            room: has_room,
+            admission,
         });
         let closing = handle.watch_closing();
         threads.push(indexer::start(handle.store(), closing, &failures)?);
         let mut tasks = JoinSet::new();
-        health::spawn(&mut tasks, &handle, room, failures);
+        health::spawn(&mut tasks, &handle, Arc::clone(&admissions), failures);
         peers::tasks::spawn(&mut tasks, &handle, &outboxes);
         replication::spawn(&mut tasks, &handle);
         retention::spawn(&mut tasks, &handle);
@@ -173,6 +198,7 @@ impl Node {
         Ok(Self {
             handle,
             threads,
+            archive,
             tasks,
             failures: failed,
             #[cfg(feature = "otel")]
@@ -212,6 +238,9 @@ impl Node {
         });
         if joined.await.is_err() {
             tracing::error!("cannot wait for the threads of the node");
+        }
+        if let Some(archive) = self.archive {
+            archive.stop().await;
         }
         #[cfg(feature = "otel")]
         if let Some(exporter) = self.exporter {

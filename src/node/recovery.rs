@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::runtime::Handle as Runtime;
+
+use super::archive::attach::{Archive, Attached};
 use super::error::NodeError;
 use super::millis;
 use crate::config::NodeConfig;
@@ -16,19 +19,32 @@ pub(super) struct Recovered {
     pub(super) process: Process,
     /// The newest turn in the journal.
     pub(super) committed: Committed,
+    /// Its fenced archive.
+    pub(super) attached: Option<Attached>,
 }
 
 impl Recovered {
     /// Opens the store of the configured process, on a thread that may block.
     pub(super) async fn from_store(config: &Arc<NodeConfig>) -> Result<Self, NodeError> {
-        let config = Arc::clone(config);
-        let opened = tokio::task::spawn_blocking(move || Self::open(&config)).await;
-        opened.map_err(|_| NodeError::Thread("recovery"))?
+        let archive = Archive::of(config)?;
+        if let Some(archive) = &archive {
+            archive.check_directory(&config.dir).await?;
+        }
+        let (config, runtime) = (Arc::clone(config), Runtime::current());
+        let opened = tokio::task::spawn_blocking(move || Self::open(&config, archive, &runtime));
+        opened.await.map_err(|_| NodeError::Thread("recovery"))?
     }
 
-    fn open(config: &NodeConfig) -> Result<Self, NodeError> {
+    fn open(
+        config: &NodeConfig,
+        archive: Option<Archive>,
+        runtime: &Runtime,
+    ) -> Result<Self, NodeError> {
         let started = Instant::now();
         let store = Store::open(&config.dir, &config.cluster, &config.me)?;
+        let attached = archive
+            .map(|archive| runtime.block_on(archive.attach(&store)))
+            .transpose()?;
         let open_max = config.snapshot.open_max;
         let (mut process, committed) = store.recover(&config.me, &config.topology, open_max)?;
         process.limit(config.limits);
@@ -56,6 +72,7 @@ impl Recovered {
             store: Arc::new(store),
             process,
             committed,
+            attached,
         })
     }
 }

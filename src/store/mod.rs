@@ -55,7 +55,7 @@ pub use history::proof::{
     RunProof, Unproven, WholeChunks,
 };
 pub use history::{Due, History, Limits, Published, SnapshotSummary, Stretch, Unreadable};
-pub use journal::Journal;
+pub use journal::{Journal, StoredTurn};
 pub use opening::Migrated;
 pub use opening::addresses::{Addresses, MetProcess};
 pub use opening::migrate::newest_format;
@@ -118,7 +118,7 @@ pub struct Store {
 }
 
 /// Proof that a turn is durable. Only a commit or a recovery creates one, and no effect of a turn is released without it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Committed {
     position: Lsn,
 }

@@ -15,8 +15,8 @@ use crate::nodes::connection;
 use crate::programs::Programs;
 use crate::snapshots::assert_proven;
 
-const IDS: [&str; 3] = ["n1", "n2", "n3"];
-const SEED: i64 = 1_000_000;
+pub(crate) const IDS: [&str; 3] = ["n1", "n2", "n3"];
+pub(crate) const SEED: i64 = 1_000_000;
 /// Operations per call.
 const BATCH: usize = 8;
 /// Concurrent calls per node.
@@ -25,7 +25,7 @@ const CLIENTS: usize = 3;
 const CALLS: usize = 150;
 
 /// A request, and the answer if one arrived.
-struct Asked {
+pub(crate) struct Asked {
     node: &'static str,
     batch: ApplyRequest,
     answer: Option<Vec<OperationResult>>,
@@ -35,10 +35,7 @@ struct Asked {
 async fn killed_in_mid_load_nothing_acknowledged_is_lost_and_nothing_is_done_twice() {
     let mut programs = Programs::planned(&IDS);
     programs.start().await;
-    for id in IDS {
-        let seed = deposit(&format!("seed-{id}"), "cash", SEED);
-        apply(&mut ledger(&programs, id), request(vec![seed])).await;
-    }
+    seed(&programs).await;
     let rest = programs.rest("n1");
     let old = rest.start_snapshot().await;
     assert_proven(&rest.snapshot(&old, "complete").await, 3 * SEED);
@@ -64,6 +61,14 @@ async fn killed_in_mid_load_nothing_acknowledged_is_lost_and_nothing_is_done_twi
         (&after.body, after.header("etag")),
         (&before.body, before.header("etag"))
     );
+}
+
+/// Deposits what the load moves.
+pub(crate) async fn seed(programs: &Programs) {
+    for id in IDS {
+        let seed = deposit(&format!("seed-{id}"), "cash", SEED);
+        apply(&mut ledger(programs, id), request(vec![seed])).await;
+    }
 }
 
 fn ledger(programs: &Programs, id: &str) -> LedgerServiceClient<Channel> {
@@ -115,7 +120,8 @@ fn batch(node: usize, client: usize, call: usize) -> ApplyRequest {
     request(operations.collect())
 }
 
-async fn load_until_killed(programs: &mut Programs) -> Vec<Asked> {
+/// Pays around until enough calls are acknowledged, then kills all nodes.
+pub(crate) async fn load_until_killed(programs: &mut Programs) -> Vec<Asked> {
     let acknowledged = Arc::new(AtomicUsize::new(0));
     let mut clients = tokio::task::JoinSet::new();
     for (node, id) in IDS.into_iter().enumerate() {
@@ -151,8 +157,8 @@ async fn load_until_killed(programs: &mut Programs) -> Vec<Asked> {
     clients.join_all().await.into_iter().flatten().collect()
 }
 
-// Answered operations get the same answer again; the others are executed now, or have been.
-async fn retry_everything(programs: &Programs, asked: &[Asked]) {
+/// Repeats all calls: answered operations get the same answer again; the others are executed now, or have been.
+pub(crate) async fn retry_everything(programs: &Programs, asked: &[Asked]) {
     for id in IDS {
         let mut ledger = ledger(programs, id);
         for one in asked.iter().filter(|one| one.node == id) {
@@ -165,8 +171,8 @@ async fn retry_everything(programs: &Programs, asked: &[Asked]) {
     }
 }
 
-// Every operation applied exactly once, in any order.
-fn balances_after(asked: &[Asked]) -> BTreeMap<(String, String), i64> {
+/// The balances with every operation applied exactly once, in any order.
+pub(crate) fn balances_after(asked: &[Asked]) -> BTreeMap<(String, String), i64> {
     let mut balances = BTreeMap::new();
     let mut book = |node: &str, account: &str, amount: i64| {
         *balances

@@ -4,6 +4,7 @@
 mod accounts;
 mod alerts;
 mod amounts;
+mod archive;
 mod asked_from_terminal;
 mod asking;
 mod audited;

@@ -365,6 +365,7 @@ impl Cluster {
             limits: LIMITS_DEFAULT,
             currency: None,
             otel: None,
+            archive: None,
             tls: None,
             api: self.api.clone(),
             auth: None,

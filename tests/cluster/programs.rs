@@ -65,6 +65,19 @@ impl Programs {
         self
     }
 
+    /// With an archive in a directory next to the stores; `journal` says what waits for it.
+    pub(crate) fn with_archive(self, journal: &str) -> Self {
+        let archive = self.dir.path().join("archive");
+        std::fs::create_dir(&archive).expect("a directory in it");
+        let table = format!(
+            "[archive]\nurl = \"file://{}\"\njournal = {journal:?}\nlag_max = \"1s\"\n",
+            archive.display()
+        );
+        let file = self.dir.path().join("cluster.toml");
+        std::fs::write(file, self.cluster_file() + &table).expect("a file in it");
+        self
+    }
+
     /// With a unary process that is never started.
     pub(crate) fn with_other_make(self, id: &str) -> Self {
         let nowhere = address(&listen("127.0.0.1:0"));
@@ -130,6 +143,21 @@ impl Programs {
         assert_eq!(status.code(), None, "it did not end by itself");
     }
 
+    /// Starts one node and waits until it has ended. Returns its exit code and what it wrote to stderr.
+    pub(crate) fn refused(&self, id: &str) -> (Option<i32>, String) {
+        let mut command = command(self.dir.path(), id);
+        let output = command.output().expect("the program runs");
+        let said = String::from_utf8(output.stderr).expect("text");
+        (output.status.code(), said)
+    }
+
+    /// Leaves a running program to the test, so that another can be started in its place.
+    pub(crate) fn give_up(&mut self, id: &str) -> Child {
+        let seat = self.seats.iter_mut().find(|seat| seat.id == id);
+        seat.and_then(|seat| seat.child.take())
+            .expect("it was started")
+    }
+
     /// Sends a signal to a running node.
     pub(crate) fn signal(&self, id: &str, signal: Signal) {
         let child = self.seat(id).child.as_ref().expect("it was started");
@@ -182,6 +210,10 @@ impl Drop for Programs {
 }
 
 fn spawn(dir: &Path, id: &str) -> Child {
+    command(dir, id).spawn().expect("the program runs")
+}
+
+fn command(dir: &Path, id: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_snapledger"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SNAPLEDGER_") {
@@ -194,5 +226,5 @@ fn spawn(dir: &Path, id: &str) -> Child {
         .env("RUST_LOG", "warn")
         .stdin(Stdio::null())
         .stdout(Stdio::null());
-    command.spawn().expect("the program runs")
+    command
 }

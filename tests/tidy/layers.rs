@@ -11,9 +11,11 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("access", &["process"]),
     ("tls", &["access", "process"]),
+    ("archive", &["process", "shipping"]),
     ("channel", &["process"]),
     ("history", &["process"]),
     ("picture", &["process"]),
+    ("shipping", &["process"]),
     ("simulate", &["history", "picture", "process"]),
     ("store", &["history", "process"]),
     ("otel", &["config", "history", "process"]),
@@ -29,12 +31,14 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "node",
         &[
             "access",
+            "archive",
             "channel",
             "config",
             "history",
             "otel",
             "process",
             "proto",
+            "shipping",
             "store",
             "tls",
             "transport",
@@ -104,7 +108,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 ];
 
 /// Parts that work on values alone, so that simulation and recovery run the same code.
-const PURE: &[&str] = &["process", "channel", "history", "picture", "simulate"];
+const PURE: &[&str] = &[
+    "process", "channel", "history", "picture", "shipping", "simulate",
+];
 
 /// What a pure part never names: clocks, randomness, sockets, files, threads.
 const IMPURE: &[&[&str]] = &[

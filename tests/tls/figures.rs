@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::path::Path;
 
 use snapledger::proto::chandy_lamport::InitiateSnapshotRequest;
 use snapledger::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
@@ -107,9 +108,16 @@ async fn let_it_happen(cluster: &Cluster) {
     assert!(begun.await.expect("it answers").into_inner().success);
 }
 
+// An archive in a directory beside the stores.
+fn archive(dir: &Path) -> String {
+    let archive = dir.join("archive");
+    std::fs::create_dir(&archive).expect("a directory in it");
+    format!("[archive]\nurl = \"file://{}\"\n", archive.display())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_describes_each_metric_that_a_node_reports_and_no_other() {
-    let (cluster, token) = roles::up().await;
+    let (cluster, token) = roles::up_with(archive).await;
     let_it_happen(&cluster).await;
     let reported = until("a complete snapshot and a refused handshake", async || {
         let reported = reported(&figures(&cluster, &token).await);

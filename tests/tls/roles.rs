@@ -59,12 +59,17 @@ fn token(dir: &Path) -> String {
 
 // Three nodes with roles, and the token of an auditor.
 pub(crate) async fn up() -> (Cluster, String) {
+    up_with(|_| String::new()).await
+}
+
+/// The same, with a further table in the cluster file, made from its directory.
+pub(crate) async fn up_with(table: impl Fn(&Path) -> String) -> (Cluster, String) {
     let mut cluster = Cluster::planned();
     for name in ["ops", "till", "stranger"] {
         cluster.certificates.client(name);
     }
     cluster.certificates.node("n9");
-    cluster.append(AUTH);
+    cluster.append(&(AUTH.to_owned() + &table(&cluster.dir())));
     let token = token(&cluster.dir());
     for id in ["n1", "n2", "n3"] {
         cluster.start(id);

@@ -13,8 +13,8 @@ use crate::config::cluster_file::{
     ClockBlock, ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, Source, StoreBlock,
 };
 use crate::config::{
-    ApiBlock, CLUSTER_DEFAULT, ConfigError, CurrencyBlock, Fault, LimitsBlock, parse_age,
-    parse_interval,
+    ApiBlock, ArchiveBlock, CLUSTER_DEFAULT, ConfigError, CurrencyBlock, Fault, LimitsBlock,
+    parse_age, parse_interval,
 };
 
 const HOST: &str = "127.0.0.1";
@@ -238,6 +238,7 @@ fn planned(before: Option<&ClusterFile>, nodes: &[LocalNode], args: &Args) -> Cl
         limits: LimitsBlock::default(),
         currency: CurrencyBlock::default(),
         otel: None,
+        archive: ArchiveBlock::default(),
         tls: None,
         api: ApiBlock::default(),
         auth: None,

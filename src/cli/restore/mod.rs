@@ -4,6 +4,7 @@
 //! Everything is made in a staging directory and moved into place in one step, so the destination never holds part of a
 //! cluster.
 
+mod archived;
 mod rebuilt;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use crate::api::{ITS_ID_IS_LATEST, LATEST};
 use crate::config::cluster_file::{
     ClockBlock, ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, StoreBlock,
 };
-use crate::config::{ApiBlock, CurrencyBlock, LimitsBlock};
+use crate::config::{ApiBlock, ArchiveBlock, CurrencyBlock, LimitsBlock};
 use crate::history::global::GlobalState;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::{Archive, Export, GlobalStateAudit, Restored, StoreError};
@@ -31,7 +32,7 @@ pub struct Args {
         long,
         value_name = "ID|latest",
         requires = "from",
-        required_unless_present_any = ["file", "process"]
+        required_unless_present_any = ["file", "process", "archive"]
     )]
     snapshot: Option<String>,
     /// The store of a stopped node, for example data/store/n1; it is only read. With --process, the stores of all other
@@ -40,8 +41,19 @@ pub struct Args {
     from: Vec<PathBuf>,
     /// Rebuild only this process's store, which is lost, from the newest complete snapshot that the others hold (or
     /// --snapshot); the transfers since then that they know of are booked in the account suspense.
-    #[arg(long, value_name = "ID", requires = "from", conflicts_with = "file", value_parser = ProcessId::parse)]
+    #[arg(long, value_name = "ID", conflicts_with = "file", value_parser = ProcessId::parse)]
     process: Option<ProcessId>,
+    /// The archive of the cluster: restore the store of --process from its archived journal, to the last archived turn.
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "process",
+        conflicts_with_all = ["snapshot", "from", "file", "scratch"]
+    )]
+    archive: Option<String>,
+    /// The name of the cluster in the archive [default: demo].
+    #[arg(long, value_name = "NAME", requires = "archive")]
+    cluster: Option<String>,
     /// An exported snapshot, instead of --snapshot and --from.
     #[arg(long, value_name = "EXPORT", conflicts_with_all = ["snapshot", "from"])]
     file: Option<PathBuf>,
@@ -59,7 +71,15 @@ pub struct Args {
 /// [`CliError`]: the destination is not empty (checked before anything is read); the snapshot is not complete or its
 /// figures are wrong; a store cannot be read or written.
 pub fn run(args: &Args) -> Result<(), CliError> {
+    if let Some((url, process)) = args.archive.as_ref().zip(args.process.as_ref()) {
+        return archived::run(args, url, process);
+    }
     if let Some(process) = &args.process {
+        if args.from.is_empty() {
+            let sentence =
+                "--process needs the stores of the others (--from) or an archive (--archive)";
+            return Err(CliError::Usage(sentence.to_owned()));
+        }
         return rebuilt::run(args, process);
     }
     let destination = Destination::check(&args.into)?;
@@ -241,6 +261,7 @@ fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
         limits: LimitsBlock::default(),
         currency: CurrencyBlock::default(),
         otel: None,
+        archive: ArchiveBlock::default(),
         tls: None,
         api: ApiBlock::default(),
         auth: None,

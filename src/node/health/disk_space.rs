@@ -1,13 +1,7 @@
 //! The free space on the file system of the store, and the work that it still permits.
-//!
-//! A full disk stops a node, so work is refused before that. New work of clients is refused first. Messages of peers are
-//! durable at the sender and can wait without loss, but each delivers money or a marker, so they have a reserve that clients
-//! cannot use: a quarter of the minimum. Below that, messages wait in the sender's journal. Acknowledgements, parts of running
-//! snapshots and checkpoints are always accepted: earlier work bounds their size.
 
 use crate::config::{NodeConfig, show_size};
 use crate::node::error::Unavailable;
-use crate::process::input::Input;
 use crate::store::{Store, StoreError};
 
 /// The fraction of the minimum that is reserved for peers: one quarter.
@@ -37,15 +31,6 @@ impl DiskSpace {
     /// Checks that there is space for messages of peers.
     pub(in crate::node) fn for_peers(self) -> Result<(), Unavailable> {
         self.over(self.min / RESERVE)
-    }
-
-    /// Checks that there is space for this input.
-    pub(in crate::node) fn for_input(self, input: &Input) -> Result<(), Unavailable> {
-        match input {
-            Input::Operation { .. } | Input::Initiate { .. } => self.for_clients(),
-            Input::Called { .. } | Input::Arrived { .. } => self.for_peers(),
-            _ => Ok(()),
-        }
     }
 
     fn over(self, floor: u64) -> Result<(), Unavailable> {

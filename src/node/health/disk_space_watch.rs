@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::admission::Admission;
 use super::disk_space::DiskSpace;
 use super::metrics::Metrics;
 use crate::config::show_size;
@@ -19,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub(in crate::node) async fn watch(
     parts: Parts,
     metrics: Arc<Metrics>,
-    room: watch::Sender<DiskSpace>,
+    admission: Arc<watch::Sender<Admission>>,
 ) {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -49,12 +50,12 @@ pub(in crate::node) async fn watch(
         }
         metrics.measured(&usage);
         metrics.unreadable(parts.worker.store().history().unreadable());
-        let before = *room.borrow();
+        let before = admission.borrow().disk;
         let now = DiskSpace {
             free: usage.free,
             ..before
         };
-        room.send_replace(now);
+        admission.send_modify(|admission| admission.disk = now);
         match (before.for_clients(), now.for_clients()) {
             (Ok(()), Err(why)) => tracing::warn!("{why}"),
             (Err(_), Ok(())) => tracing::info!(

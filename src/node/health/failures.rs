@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::archive::NotFenced;
 use crate::node::error::{NodeError, Unavailable};
 use crate::store::StoreError;
 
@@ -36,6 +37,14 @@ impl Failures {
         self.sentences.send_replace(Some(error.to_string()));
         // The node may be stopping already.
         let _down = self.errors.send(error.into());
+    }
+
+    /// Reports that the archive refuses this process.
+    pub(in crate::node) fn report_archive(&self, error: NotFenced) {
+        tracing::error!(%error, "the archive refuses this process; the node stops");
+        self.sentences.send_replace(Some(error.to_string()));
+        // The node may be stopping already.
+        let _down = self.errors.send(NodeError::Archived(error.into()));
     }
 
     /// Maps an error of the store to a refusal. Damage is named in the refusal; a fatal error also stops the node.

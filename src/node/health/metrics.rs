@@ -17,6 +17,7 @@ use super::suspense::SuspenseCredits;
 use super::wall::micros_as_seconds;
 use crate::access::authority::Authority;
 use crate::config::NodeConfig;
+use crate::node::archive::figures::ArchiveFigures;
 use crate::process::ids::ProcessId;
 use crate::process::record::Turn;
 use crate::store::{Unreadable, Usage, newest_format};
@@ -119,6 +120,14 @@ impl Metrics {
     #[cfg(feature = "otel")]
     pub(in crate::node) fn with_tracer(mut self, tracer: &crate::otel::Tracer) -> Self {
         tracer.register(&mut self.registry);
+        self
+    }
+
+    /// Adds the metrics of the archive.
+    pub(in crate::node) fn with_archive(mut self, archive: Option<&ArchiveFigures>) -> Self {
+        if let Some(archive) = archive {
+            archive.register(&mut self.registry);
+        }
         self
     }
 

@@ -1,5 +1,6 @@
 //! The health of a node: clocks, disk space, a hanging disk, failures; and its metrics.
 
+pub(super) mod admission;
 pub(super) mod clock_jump;
 pub(super) mod clock_watch;
 pub(super) mod disk_space;
@@ -23,19 +24,19 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::handle::Handle;
-use disk_space::DiskSpace;
+use admission::Admission;
 use failures::Failures;
 
 /// Starts the watches over disk space, clock and commits.
 pub(super) fn spawn(
     tasks: &mut JoinSet<()>,
     node: &Handle,
-    room: watch::Sender<DiskSpace>,
+    admission: Arc<watch::Sender<Admission>>,
     failures: Failures,
 ) {
     let shared = &node.shared;
     let (parts, metrics) = (shared.parts.clone(), Arc::clone(&shared.metrics));
-    tasks.spawn(disk_space_watch::watch(parts, metrics, room));
+    tasks.spawn(disk_space_watch::watch(parts, metrics, admission));
     tasks.spawn(clock_watch::watch(node.clone()));
     tasks.spawn(standing_watch::watch(node.clone()));
     exposure::spawn(tasks, node);

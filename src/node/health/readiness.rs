@@ -25,12 +25,19 @@ impl Handle {
         let is_settled = shared.peers.wall().is_settled();
         // A journal does not know instants before its first turn, and clients of a ready node may ask about them.
         let has_begun = shared.clocks.newest().time != Hlc::default();
-        let room = shared.room.borrow().for_clients();
+        let admission = *shared.admission.borrow();
         [
             ("storage", shared.failed.borrow().clone()),
             ("clock", unless(is_settled, COMPARES_CLOCKS)),
             ("journal", unless(has_begun, WRITES_FIRST_TURN)),
-            ("disk_space", room.err().map(|why| why.to_string())),
+            (
+                "disk_space",
+                admission
+                    .disk
+                    .for_clients()
+                    .err()
+                    .map(|why| why.to_string()),
+            ),
         ]
         .map(|(name, fault)| ReadyCheck { name, fault })
     }

@@ -64,7 +64,7 @@ fn note_node(handle: &Handle) {
     let last_complete = shared.store.history().newest_complete_start();
     shared.metrics.standing.node(&NodeFigures {
         queue_depth: shared.queue.depth(),
-        no_room: shared.room.borrow().for_clients().is_err(),
+        no_room: shared.admission.borrow().disk.for_clients().is_err(),
         in_progress: shared.in_progress.states().len(),
         open: shared.in_progress.count(),
         last_complete_us: last_complete.map(Hlc::wall_us),

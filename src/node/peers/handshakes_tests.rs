@@ -48,6 +48,7 @@ fn config(dir: &Path) -> NodeConfig {
         limits: LIMITS_DEFAULT,
         currency: None,
         otel: None,
+        archive: None,
         clock: ClockSettings {
             ahead_max: std::time::Duration::from_micros(1),
             ..ClockSettings::default()

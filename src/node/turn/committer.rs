@@ -9,7 +9,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::clocks::DurableClocks;
 use super::driver::Step;
-use super::replies::Answers;
+use super::replies::{Answered, Answers};
+use crate::node::archive::held::Held;
 use crate::node::background::recorder_queue::RecorderQueue;
 use crate::node::feed::NodeEvent;
 use crate::node::health::metrics::Metrics;
@@ -23,8 +24,26 @@ use crate::process::record::{Record, Turn};
 use crate::store::{Committed, Store, StoreError};
 use crate::transport::Envelope;
 
-/// Makes turns durable and releases what depends on them.
+/// Makes turns durable and has them released.
 pub(in crate::node) struct Committer {
+    pub(in crate::node) store: Arc<Store>,
+    pub(in crate::node) metrics: Arc<Metrics>,
+    /// The clocks of the newest durable turn, for peers and for queries about the present.
+    pub(in crate::node) clocks: Arc<DurableClocks>,
+    pub(in crate::node) handshakes: Arc<Handshakes>,
+    pub(in crate::node) release: Release,
+}
+
+/// When a durable turn is released.
+pub(in crate::node) enum Release {
+    /// At once.
+    AtOnce(Releaser),
+    /// Once the archive has it.
+    Archived(Held),
+}
+
+/// Releases what depends on durable turns.
+pub(in crate::node) struct Releaser {
     pub(in crate::node) store: Arc<Store>,
     pub(in crate::node) outboxes: BTreeMap<ProcessId, Arc<Outbox>>,
     pub(in crate::node) recorder: RecorderQueue,
@@ -34,9 +53,6 @@ pub(in crate::node) struct Committer {
     pub(in crate::node) started: UnboundedSender<SnapshotId>,
     /// The initiators whose snapshots this node assembles: the own process, and the foreign ones assigned to it.
     pub(in crate::node) assembled: BTreeSet<ProcessId>,
-    /// The clocks of the newest durable turn, for peers and for queries about the present.
-    pub(in crate::node) clocks: Arc<DurableClocks>,
-    pub(in crate::node) handshakes: Arc<Handshakes>,
     /// The events of snapshots assembled by this node.
     pub(in crate::node) events: Arc<Events>,
 }
@@ -50,7 +66,7 @@ impl Committer {
     ) -> Result<(), StoreError> {
         let mut newest = recovered;
         let mut answers = Answers::default();
-        while let Ok(step) = steps.recv() {
+        while let Ok(mut step) = steps.recv() {
             if !step.turn.records.is_empty() {
                 let started = Instant::now();
                 newest = self.store.commit(&step.turn)?;
@@ -60,17 +76,34 @@ impl Committer {
                     self.handshakes.note(peer, identity, since)?;
                 }
             }
-            self.release(step, &newest, &mut answers);
+            assert!(
+                step.position <= newest.position(),
+                "what was read is durable before anybody hears of it"
+            );
+            let turned = (step.position, step.time);
+            let replies = std::mem::take(&mut step.replies).into_iter();
+            let answered = replies.filter_map(|said| answers.take(said, turned));
+            match &self.release {
+                Release::AtOnce(releaser) => releaser.release(step, newest, answered),
+                Release::Archived(held) => held.hold(step, newest, answered),
+            }
         }
         Ok(())
     }
+}
 
-    // Releases a turn. `committed` proves that it is durable; only a commit or a recovery creates one.
-    fn release(&self, step: Step, committed: &Committed, answers: &mut Answers) {
+impl Releaser {
+    /// Releases a turn. `committed` proves that it is durable; only a commit or a recovery creates one.
+    pub(in crate::node) fn release(
+        &self,
+        step: Step,
+        committed: Committed,
+        answered: impl Iterator<Item = Answered>,
+    ) {
         let position = step.turn.position;
         assert!(
-            step.turn.records.is_empty() || position == committed.position(),
-            "a turn is released by its own commit"
+            step.turn.records.is_empty() || position <= committed.position(),
+            "a turn is released once it is durable"
         );
         if let Some(snapshot) = self.started_by_marker(&step.turn.records) {
             // Without a receiver the node is stopping; the next start finds the snapshot again.
@@ -118,13 +151,7 @@ impl Committer {
                 | Record::ClockAdvanced => {}
             }
         }
-        assert!(
-            step.position <= committed.position(),
-            "what was read is durable before anybody hears of it"
-        );
-        for said in step.replies {
-            answers.take(said, (step.position, step.time));
-        }
+        answered.for_each(Answered::send);
         for sealed in step.sealed {
             self.recorder.push_sealed(sealed);
         }

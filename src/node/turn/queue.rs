@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::clocks::DurableClocks;
-use super::replies::{PendingAnswer, PendingReplies, Room, Settled, Waiter, stopped};
+use super::replies::{Audience, PendingAnswer, PendingReplies, Room, Settled, Waiter, stopped};
 use super::share::QueueShare;
 use crate::node::error::Unavailable;
-use crate::node::health::disk_space::DiskSpace;
+use crate::node::health::admission::Admission;
 use crate::node::health::wall::Clock;
 use crate::node::peers::handshakes::Handshakes;
 use crate::process::channel::ChannelDigest;
@@ -63,7 +63,7 @@ pub(in crate::node) struct Queue {
     places: Arc<Semaphore>,
     clients: Arc<Semaphore>,
     waiters: Arc<Semaphore>,
-    room: watch::Receiver<DiskSpace>,
+    admission: watch::Receiver<Admission>,
     clocks: Arc<DurableClocks>,
     wall: Arc<Clock>,
     me: ProcessId,
@@ -73,7 +73,7 @@ pub(in crate::node) struct Queue {
 impl Queue {
     /// The queue of the process `me`.
     pub(in crate::node) fn new(
-        room: watch::Receiver<DiskSpace>,
+        admission: watch::Receiver<Admission>,
         clocks: Arc<DurableClocks>,
         wall: Arc<Clock>,
         me: ProcessId,
@@ -86,7 +86,7 @@ impl Queue {
             places: Arc::new(Semaphore::new(WAITING_MAX)),
             clients: Arc::new(Semaphore::new(CLIENTS_MAX)),
             waiters: Arc::new(Semaphore::new(WAITERS_MAX)),
-            room,
+            admission,
             clocks,
             wall,
             me,
@@ -109,7 +109,7 @@ impl Queue {
         let room = self.room_at_once(share, weight)?;
         let place = Arc::clone(&self.places).try_acquire_many_owned(places(commands.inputs()));
         let place = place.map_err(|_| Unavailable::Full)?;
-        self.put(commands, place, room)
+        self.put(commands, Audience::Client, place, room)
     }
 
     /// Submits commands of a client that waits for space, in order. A call made after this one returns comes after it.
@@ -136,6 +136,7 @@ impl Queue {
         let place = acquire(&self.places, places(commands.inputs())).await?;
         self.put(
             commands,
+            Audience::Client,
             place,
             [Some(clients), Some(waiters), share_waiters, share],
         )
@@ -150,7 +151,9 @@ impl Queue {
         let room = self.room_at_once(share, 1)?;
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| Unavailable::Full)?;
-        self.put_query(query, place, room)?.settled().await
+        self.put_query(query, Audience::Client, place, room)?
+            .settled()
+            .await
     }
 
     /// Submits a query of a peer or of the node itself, waiting for a place.
@@ -160,7 +163,7 @@ impl Queue {
     ) -> Result<Q::Answer, Unavailable> {
         let place = acquire(&self.places, 1).await?;
         Ok(self
-            .put_query(query, place, Room::default())?
+            .put_query(query, Audience::Processes, place, Room::default())?
             .settled()
             .await?
             .reply)
@@ -169,10 +172,11 @@ impl Queue {
     fn put_query<Q: Query>(
         &self,
         query: Q,
+        audience: Audience,
         place: OwnedSemaphorePermit,
         room: Room,
     ) -> Result<PendingAnswer<Q::Answer>, Unavailable> {
-        let (waiting, answer) = Waiter::query(query, room);
+        let (waiting, answer) = Waiter::query(query, audience, room);
         let sent = self.requests.send(Request::Query(waiting, place));
         sent.map_err(|_| stopped())?;
         Ok(answer)
@@ -191,8 +195,10 @@ impl Queue {
     }
 
     fn weight(&self, inputs: &[Input]) -> Result<u32, Unavailable> {
-        let room = *self.room.borrow();
-        inputs.iter().try_for_each(|input| room.for_input(input))?;
+        let admission = *self.admission.borrow();
+        inputs
+            .iter()
+            .try_for_each(|input| admission.for_input(input))?;
         let weight = inputs.iter().map(Input::cost).sum::<usize>();
         u32::try_from(weight).map_err(|_| Unavailable::Full)
     }
@@ -206,7 +212,7 @@ impl Queue {
         let commands = Commands::from(command);
         self.weight(commands.inputs())?;
         let place = acquire(&self.places, places(commands.inputs())).await?;
-        let replies = self.put(commands, place, Room::default())?;
+        let replies = self.put(commands, Audience::Processes, place, Room::default())?;
         Ok(replies.last().await?.reply)
     }
 
@@ -224,7 +230,12 @@ impl Queue {
         command: C,
     ) -> Result<Settled<C::Reply>, Unavailable> {
         let place = acquire(&self.places, 1).await?;
-        let replies = self.put(Commands::from(command), place, Room::default())?;
+        let replies = self.put(
+            Commands::from(command),
+            Audience::Processes,
+            place,
+            Room::default(),
+        )?;
         replies.last().await
     }
 
@@ -253,10 +264,11 @@ impl Queue {
     fn put<C: Command>(
         &self,
         commands: Commands<C>,
+        audience: Audience,
         place: OwnedSemaphorePermit,
         room: Room,
     ) -> Result<PendingReplies<C>, Unavailable> {
-        let (waiter, replies) = Waiter::new(room);
+        let (waiter, replies) = Waiter::new(audience, room);
         self.send(commands.into_inputs(), Some(waiter), Some(place))?;
         Ok(replies)
     }
@@ -332,9 +344,9 @@ impl Inbox for Queue {
     }
 
     async fn deliver(&self, from: &ProcessId, messages: Vec<Envelope>) -> Result<Settling, Closed> {
-        let mut room = self.room.clone();
-        let enough = room.wait_for(|room| room.for_peers().is_ok()).await;
-        drop(enough.map_err(|_| closed())?);
+        let mut admission = self.admission.clone();
+        let accepted = admission.wait_for(|admission| admission.for_peers().is_ok());
+        drop(accepted.await.map_err(|_| closed())?);
         if messages.is_empty() {
             return Err(Closed::Broken("a frame without messages".to_owned()));
         }
@@ -347,7 +359,7 @@ impl Inbox for Queue {
         let arrived: Commands<_> = arrived.collect();
         let place = acquire(&self.places, places(arrived.inputs())).await;
         let place = place.map_err(|_| closed())?;
-        let replies = self.put(arrived, place, Room::default());
+        let replies = self.put(arrived, Audience::Processes, place, Room::default());
         let replies = replies.map_err(|_| closed())?;
         Ok(Box::pin(async move {
             match replies.last().await.map_err(|_| closed())?.reply {

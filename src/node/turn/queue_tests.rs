@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::ClockSettings;
+use crate::node::health::disk_space::DiskSpace;
 use crate::node::health::refusals::Refusals;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::command::{Initiate, Operate};
@@ -11,7 +12,7 @@ use crate::process::input::Operation;
 use crate::process::message::VALUE_BYTES_MAX;
 use crate::process::message::{Marker, Message};
 
-fn queue(room: watch::Receiver<DiskSpace>) -> (Queue, mpsc::UnboundedReceiver<Request>) {
+fn queue(room: watch::Receiver<Admission>) -> (Queue, mpsc::UnboundedReceiver<Request>) {
     let wall = Clock::new(&ClockSettings::default(), Hlc::default());
     let me = ProcessId::parse("p").expect("a valid id");
     Queue::new(room, Arc::default(), Arc::new(wall), me, Arc::default())
@@ -38,7 +39,7 @@ fn marker(seq: u64) -> Envelope {
 
 #[tokio::test]
 async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
-    let (room, looks) = watch::channel(DiskSpace { free: 50, min: 400 });
+    let (room, looks) = watch::channel(Admission::on(DiskSpace { free: 50, min: 400 }));
     let (queue, mut requests) = queue(looks);
     let snapshot = snapshot();
     let refused = queue
@@ -60,10 +61,10 @@ async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
         () = tokio::task::yield_now() => {}
     }
     assert!(requests.try_recv().is_err(), "nothing went in");
-    room.send_replace(DiskSpace {
+    room.send_replace(Admission::on(DiskSpace {
         free: 100,
         min: 400,
-    });
+    }));
     assert!(delivery.await.is_ok());
     assert!(requests.try_recv().is_ok(), "what was sent went in");
     let acknowledged = queue.acknowledge(&from, Seq(1)).await;
@@ -83,7 +84,7 @@ fn put() -> Operate {
 
 #[tokio::test]
 async fn clients_who_give_up_let_in_no_more_than_fits() {
-    let (_room, looks) = watch::channel(DiskSpace { free: 1, min: 0 });
+    let (_room, looks) = watch::channel(Admission::on(DiskSpace { free: 1, min: 0 }));
     let (queue, mut requests) = queue(looks);
     let fits = CLIENTS_MAX / put().into_input().cost();
     for _ in 0..fits {
@@ -111,7 +112,7 @@ async fn clients_who_give_up_let_in_no_more_than_fits() {
 // Without this, a host with a stream at full speed would have its single calls refused.
 #[tokio::test]
 async fn streams_of_one_address_leave_room_for_its_single_calls() {
-    let (_room, looks) = watch::channel(DiskSpace { free: 1, min: 0 });
+    let (_room, looks) = watch::channel(Admission::on(DiskSpace { free: 1, min: 0 }));
     let (queue, _requests) = queue(looks);
     let one = QueueShare::new(CLIENTS_MAX / 4 * 3, Refusals::default());
     let all = CLIENTS_MAX / put().into_input().cost();
@@ -134,7 +135,7 @@ async fn streams_of_one_address_leave_room_for_its_single_calls() {
 // Without this, one client that floods the node with batches would have those of all others refused.
 #[tokio::test]
 async fn what_one_address_has_submitted_leaves_room_for_others_until_it_is_done() {
-    let (_room, looks) = watch::channel(DiskSpace { free: 1, min: 0 });
+    let (_room, looks) = watch::channel(Admission::on(DiskSpace { free: 1, min: 0 }));
     let (queue, mut requests) = queue(looks);
     let share = || QueueShare::new(CLIENTS_MAX / 4 * 3, Refusals::default());
     let (one, other) = (share(), share());

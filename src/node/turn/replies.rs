@@ -32,7 +32,17 @@ pub(in crate::node) type Room = [Option<OwnedSemaphorePermit>; 4];
 /// until it is dropped, even if the client has gone: clients that submit, give up and submit again must not exceed the limits.
 pub(in crate::node) struct Waiter {
     address: Address,
+    audience: Audience,
     _room: Room,
+}
+
+/// Who receives a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::node) enum Audience {
+    /// A client of this node.
+    Client,
+    /// A peer, or the node itself on behalf of others: other processes come to depend on the reply.
+    Processes,
 }
 
 enum Address {
@@ -46,10 +56,14 @@ pub(in crate::node) type Turned = (Lsn, Hlc);
 
 impl Waiter {
     /// An address that holds these permits, and the receiver of its replies.
-    pub(in crate::node) fn new<C: Command>(room: Room) -> (Self, PendingReplies<C>) {
+    pub(in crate::node) fn new<C: Command>(
+        audience: Audience,
+        room: Room,
+    ) -> (Self, PendingReplies<C>) {
         let (replies, settled) = oneshot::channel();
         let waiter = Self {
             address: Address::Replies(replies),
+            audience,
             _room: room,
         };
         let pending = PendingReplies {
@@ -62,6 +76,7 @@ impl Waiter {
     /// A query that holds these permits while it waits and its answer is not sent, and the receiver of the answer.
     pub(in crate::node) fn query<Q: Query>(
         query: Q,
+        audience: Audience,
         room: Room,
     ) -> (WaitingQuery<Self>, PendingAnswer<Q::Answer>) {
         let (sender, settled) = oneshot::channel();
@@ -76,6 +91,7 @@ impl Waiter {
             };
             Self {
                 address: Address::Answer(Box::new(send)),
+                audience,
                 _room: room,
             }
         };
@@ -98,17 +114,47 @@ impl Waiter {
 pub(in crate::node) struct Answers(Vec<Reply>);
 
 impl Answers {
-    /// Takes replies of the next turn.
-    pub(in crate::node) fn take(&mut self, said: Replies<Waiter>, turned: Turned) {
+    /// Takes replies of the next turn. Returns them with the earlier ones if they are all.
+    pub(in crate::node) fn take(
+        &mut self,
+        said: Replies<Waiter>,
+        turned: Turned,
+    ) -> Option<Answered> {
         let mut replies = std::mem::take(&mut self.0);
         match replies.is_empty() {
             true => replies = said.replies,
             false => replies.extend(said.replies),
         }
         match said.to {
-            None => self.0 = replies,
-            Some(waiter) => waiter.send(replies, turned),
+            None => {
+                self.0 = replies;
+                None
+            }
+            Some(waiter) => Some(Answered {
+                waiter,
+                replies,
+                turned,
+            }),
         }
+    }
+}
+
+/// All replies to a waiter, ready to be sent.
+pub(in crate::node) struct Answered {
+    waiter: Waiter,
+    replies: Vec<Reply>,
+    turned: Turned,
+}
+
+impl Answered {
+    /// Who receives them.
+    pub(in crate::node) fn audience(&self) -> Audience {
+        self.waiter.audience
+    }
+
+    /// Sends them.
+    pub(in crate::node) fn send(self) {
+        self.waiter.send(self.replies, self.turned);
     }
 }
 
@@ -198,18 +244,20 @@ mod tests {
     async fn whoever_asks_for_several_turns_hears_of_all_of_them_at_once() {
         let room = Arc::new(Semaphore::new(2));
         let taken = || Arc::clone(&room).try_acquire_owned().ok();
-        let (first, replies) = Waiter::new::<Arrive>([taken(), None, None, None]);
-        let (second, other) = Waiter::new::<Arrive>([taken(), None, None, None]);
+        let (first, replies) = Waiter::new::<Arrive>(Audience::Client, [taken(), None, None, None]);
+        let (second, other) = Waiter::new::<Arrive>(Audience::Client, [taken(), None, None, None]);
         let turned = |number| (Lsn(number), Hlc(number));
         let mut answers = Answers::default();
-        answers.take(said(&[1, 2], None), turned(1));
+        assert!(answers.take(said(&[1, 2], None), turned(1)).is_none());
         assert_eq!(
             room.available_permits(),
             0,
             "its last part is still to come"
         );
-        answers.take(said(&[3], Some(first)), turned(2));
-        answers.take(said(&[4], Some(second)), turned(2));
+        for (numbers, to) in [([3], first), ([4], second)] {
+            let answered = answers.take(said(&numbers, Some(to)), turned(2));
+            answered.expect("they are all").send();
+        }
         assert_eq!(room.available_permits(), 2);
         let replies = replies.all().await.expect("they were sent");
         assert!(replies.eq([1, 2, 3].map(|number| Ok(Seq(number)))));
@@ -231,14 +279,16 @@ mod tests {
         let process = Process::new(me, topology, 1);
         let query = ValueOf(Key::parse("k").expect("a valid key"));
         let permit = Arc::clone(&room).try_acquire_owned().ok();
-        let (waiting, mut answer) = Waiter::query(query, [permit, None, None, None]);
+        let (waiting, mut answer) =
+            Waiter::query(query, Audience::Client, [permit, None, None, None]);
         let replies = Replies {
             replies: Vec::new(),
             to: Some(waiting(&process)),
         };
         assert_eq!(room.available_permits(), 0, "its turn is not durable");
         assert!(answer.0.try_recv().is_err(), "nor is it answered");
-        Answers::default().take(replies, (Lsn(1), Hlc(1)));
+        let answered = Answers::default().take(replies, (Lsn(1), Hlc(1)));
+        answered.expect("it is all").send();
         assert_eq!(room.available_permits(), 1);
         let settled = answer.settled().await.expect("it is answered");
         assert_eq!((settled.reply, settled.position), (None, Lsn(1)));

@@ -8,8 +8,10 @@
 
 mod blocks;
 mod pack;
+mod stored_turns;
 pub(super) mod turns;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
 use super::engine::schema;
@@ -27,6 +29,7 @@ use crate::process::ids::{Hash, Lsn};
 use crate::process::record::Turn;
 use blocks::TurnBlocks;
 pub(super) use blocks::unpack;
+pub use stored_turns::StoredTurn;
 
 /// The journal of one process.
 pub struct Journal {
@@ -39,6 +42,8 @@ pub struct Journal {
     /// The newest durable entry.
     head: Mutex<JournalHead>,
     horizon: Mutex<Horizon>,
+    /// Turns behind this position are not in the archive yet, and are not deleted. Without an archive the greatest.
+    shipped: AtomicU64,
 }
 
 /// The beginning of the journal.
@@ -115,6 +120,7 @@ impl Journal {
             packed: Mutex::new(Lsn(packed.unwrap_or(1))),
             head: Mutex::new(head),
             horizon: Mutex::new(horizon),
+            shipped: AtomicU64::new(u64::MAX),
         };
         journal.finish_packing()?;
         Ok(journal)
@@ -140,11 +146,15 @@ impl Journal {
         let (framed, hash) = Entry::encode(turn, head.hash);
         frame::put(&self.tree, &position_key(turn.position), &framed)?;
         durable()?;
-        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = JournalHead {
+        self.set_head(JournalHead {
             position: turn.position,
             hash,
-        };
+        });
         Ok(())
+    }
+
+    fn set_head(&self, head: JournalHead) {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
     }
 
     /// The entries from `from` to the newest durable one, in order. Each is checked to follow its predecessor; the

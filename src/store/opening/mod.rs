@@ -47,6 +47,12 @@ pub struct Migrated {
 }
 
 impl Store {
+    /// Whether a directory has a store.
+    #[must_use]
+    pub fn exists(dir: &Path) -> bool {
+        files::exists(dir)
+    }
+
     /// Opens or creates the store of a process: locks it, checks format, owner and durable watermark, migrates, and
     /// counts the boot. A refused store stays unchanged and its boot uncounted, since it may be a copy of the right
     /// one.

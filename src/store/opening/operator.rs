@@ -29,7 +29,7 @@ use crate::store::stored::v1::Frozen;
 use crate::store::stored::v7::DecisionV7;
 
 /// The number of boots that [`Store::vouch`] adds, more than any copy of the store will have had.
-const BOOTS_AHEAD: u64 = 1000;
+pub(in crate::store) const BOOTS_AHEAD: u64 = 1000;
 
 /// A durable decision.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 //! another restore from the same snapshot, is therefore recognized as a different store. Markers are not carried over:
 //! they belong to snapshots of the old cluster, whose history does not continue here.
 
+mod archived;
 pub(super) mod rebuild;
 pub(super) mod unbooked;
 

@@ -31,7 +31,8 @@ pub struct Trimmed {
 }
 
 impl Retention<'_> {
-    /// Deletes everything before the newest state that is at or before `instant` and not needed, and what an earlier
+    /// Deletes everything before the newest state that is at or before `instant` and not needed, unless the archive lacks some of
+    /// it, and what an earlier
     /// trim has left. There is one trim at a time, and none during a backup. Stops early when `goes_on` returns false,
     /// and reports what was done.
     ///
@@ -42,7 +43,9 @@ impl Retention<'_> {
             return Ok(Trimmed::default());
         };
         let goes_on = || goes_on() && !self.store.standstill.is_wanted();
-        if let Some(state) = self.beginning(instant)? {
+        let shipped = self.store.journal.shipped();
+        let state = self.beginning(instant)?;
+        if let Some(state) = state.filter(|state| state.recorded.position <= shipped) {
             self.begin_at(&state)?;
         }
         let mut trimmed = Trimmed::default();

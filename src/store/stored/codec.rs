@@ -105,6 +105,21 @@ impl Entry {
         }
     }
 
+    /// The hash of the previous entry and that of this one. Checks frame and position but does not decode the records.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub(in crate::store) fn links(
+        position: Lsn,
+        framed: &[u8],
+    ) -> Result<(Hash, Hash), StoreError> {
+        let (previous, _) = Self::head(position, framed)?;
+        let bytes = frame::unwrap(Kind::Turn, framed).map_err(|damage| {
+            StoreError::damaged(name(Kind::Turn, &position_key(position)), damage)
+        })?;
+        Ok((previous, hash_of(bytes)))
+    }
+
     /// Checks that this is the entry at `position` and follows the entry with hash `previous`; the first follows zero.
     ///
     /// # Errors

@@ -1,0 +1,77 @@
+//! The claim of an epoch: one start of a process, one number.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ArchiveError, Creation, Objects};
+use crate::process::identity::Identity;
+use crate::shipping::Epoch;
+use crate::shipping::segment::WriterId;
+
+const FOLDER: &str = "epochs";
+
+/// Who has claimed an epoch, as the object says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Claim {
+    store: String,
+    boot: u64,
+    run: u64,
+}
+
+impl Claim {
+    fn of(identity: Identity) -> Self {
+        Self {
+            store: identity.store_in_hexadecimal().into(),
+            boot: identity.boot,
+            run: identity.run,
+        }
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        let mut store = [0; 16];
+        hex::decode_to_slice(&self.store, &mut store).ok()?;
+        Some(Identity {
+            store,
+            boot: self.boot,
+            run: self.run,
+        })
+    }
+}
+
+/// The newest claim of a process; `None` if it has no archive yet.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub async fn newest(process: &Objects) -> Result<Option<WriterId>, ArchiveError> {
+    let names = process.list(FOLDER).await?;
+    let Some(name) = names.last() else {
+        return Ok(None);
+    };
+    let key = format!("{FOLDER}/{name}");
+    let damaged = || process.damaged(&key, "it is not the claim of an epoch");
+    let bytes = process.read(&key).await?.ok_or_else(damaged)?;
+    let claim: Claim = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
+    let epoch = name.parse().map(Epoch).map_err(|_| damaged())?;
+    let identity = claim.identity().ok_or_else(damaged)?;
+    Ok(Some(WriterId { epoch, identity }))
+}
+
+/// Claims the epoch behind all claimed ones for a start of a process.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub async fn claim(process: &Objects, identity: Identity) -> Result<Epoch, ArchiveError> {
+    let claim = serde_json::to_vec(&Claim::of(identity)).expect("a plain structure always encodes");
+    loop {
+        let newest = newest(process).await?;
+        // The claim of an earlier attempt whose answer was lost.
+        if let Some(newest) = newest.filter(|newest| newest.identity == identity) {
+            return Ok(newest.epoch);
+        }
+        let epoch = Epoch(newest.map_or(0, |newest| newest.epoch.0) + 1);
+        let key = format!("{FOLDER}/{:010}", epoch.0);
+        match process.create(&key, claim.clone()).await? {
+            Creation::Created => return Ok(epoch),
+            Creation::Exists => {}
+        }
+    }
+}

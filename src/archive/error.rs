@@ -1,0 +1,58 @@
+//! Why the archive could not be used.
+
+/// A failed use of the archive.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The URL names no archive.
+    #[error("`{url}` is not the address of an archive: {reason}")]
+    Address {
+        /// The configured URL.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A request failed.
+    #[error("the archive {url} cannot {verb} {key}: {reason}")]
+    Failed {
+        /// The archive.
+        url: String,
+        /// What was asked.
+        verb: &'static str,
+        /// The key.
+        key: String,
+        /// The storage's reason.
+        reason: String,
+        /// Whether another attempt may succeed: not without permission, or where the request is not supported.
+        again: bool,
+    },
+    /// An object is not what its key says.
+    #[error("{key} in the archive {url} is damaged: {reason}")]
+    Damaged {
+        /// The archive.
+        url: String,
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Several creators of one object succeed.
+    #[error(
+        "the archive {url} is not safe: it let a second writer replace an object that should be created only once \
+         (If-None-Match: * is ignored); use object storage with conditional writes"
+    )]
+    NotExclusive {
+        /// The archive.
+        url: String,
+    },
+}
+
+impl ArchiveError {
+    /// Whether another attempt may succeed.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Failed { again, .. } => *again,
+            Self::Address { .. } | Self::Damaged { .. } | Self::NotExclusive { .. } => false,
+        }
+    }
+}

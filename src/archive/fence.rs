@@ -1,0 +1,77 @@
+//! The opening of a writer: it walks to the end of the chain and sets its fence there.
+
+use super::{ArchiveError, Objects, journal};
+use crate::shipping::chain::{Broken, Link};
+use crate::shipping::segment::{Owner, WriterId};
+use crate::shipping::writer::{Action, Event, Superseded, Writer};
+
+/// A writer whose fence is set.
+pub struct Fenced {
+    /// Ready to ship.
+    pub writer: Writer,
+    /// The fence.
+    pub fence: Link,
+}
+
+/// Why a fence is not set.
+#[derive(Debug, thiserror::Error)]
+pub enum NotFenced {
+    /// The archive cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A later writer has set its own.
+    #[error("{}", .0.sentence(.1))]
+    Superseded(Superseded, Owner),
+    /// The segments of the archive contradict each other.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+}
+
+impl Superseded {
+    /// Why a process stops whose journal another one has taken over.
+    #[must_use]
+    pub fn sentence(&self, owner: &Owner) -> String {
+        let Self { by, at } = self;
+        format!(
+            "start {} of {} has taken over the journal in the archive (epoch {}, segment {at}); this process stops",
+            by.identity.boot, owner.process, by.epoch
+        )
+    }
+}
+
+/// Opens a writer behind a known segment of its process.
+///
+/// # Errors
+/// [`NotFenced`].
+pub async fn fence(
+    process: &Objects,
+    owner: Owner,
+    id: WriterId,
+    window: usize,
+    known: Link,
+) -> Result<Fenced, NotFenced> {
+    let (mut writer, mut action) = Writer::open(owner, id, window, known);
+    loop {
+        let event = match &action {
+            Action::Look(index) => {
+                let head = journal::head(process, *index).await?;
+                Event::Found(*index, head.map(Box::new))
+            }
+            Action::Put(fence) => journal::put(process, fence).await?,
+            Action::ReadBoundary => Event::Boundary(journal::boundary(process).await?),
+            Action::Stop(superseded) => {
+                return Err(NotFenced::Superseded(*superseded, writer.owner().clone()));
+            }
+            Action::Refuse(broken) => return Err(broken.clone().into()),
+            Action::Archived(_) | Action::Opened(_) => unreachable!("they end the loop"),
+        };
+        let mut actions = writer.on(event).into_iter();
+        match (actions.next(), actions.next()) {
+            (Some(Action::Archived(fence)), Some(Action::Opened(_))) => {
+                return Ok(Fenced { writer, fence });
+            }
+            (Some(next), None) => action = next,
+            (first, _) => unreachable!("a writer opens step by step, not by {first:?}"),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The archive: object storage that keeps the journal of each process, so that a lost disk loses nothing.
+//!
+//! [`Objects`] is the client: create if absent, read, list, delete. [`probe`] checks at start that the storage keeps the one
+//! guarantee that [`crate::shipping`] rests on. [`epochs`] claims a writer's epoch. [`journal`] reads the segments that count.
+//!
+//! | key | what |
+//! |---|---|
+//! | `CLUSTER/PROCESS/epochs/EPOCH` | who has claimed the epoch |
+//! | `CLUSTER/PROCESS/journal/INDEX` | a segment of the journal |
+//! | `CLUSTER/PROCESS/boundary/INDEX` | the last segment before the kept ones; the greatest index is valid |
+//!
+//! Numbers in keys have leading zeros, so that the order of keys is the order of numbers.
+
+pub mod epochs;
+mod error;
+mod fence;
+pub mod journal;
+mod objects;
+pub mod probe;
+
+pub use error::ArchiveError;
+pub use fence::{Fenced, NotFenced, fence};
+pub use objects::{Creation, Objects};

@@ -1,0 +1,264 @@
+//! The client of the archive: four verbs over object storage.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _,
+    ObjectStoreScheme, PutMode, PutPayload, RetryConfig,
+};
+use tokio_stream::StreamExt as _;
+use url::Url;
+
+use super::ArchiveError;
+
+/// The time limit of one request.
+const REQUEST_MAX: Duration = Duration::from_secs(30);
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// The objects below one prefix of a storage.
+#[derive(Clone)]
+pub struct Objects {
+    storage: Arc<dyn ObjectStore>,
+    prefix: Path,
+    url: Arc<str>,
+}
+
+/// Whether an object was created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Creation {
+    /// It was.
+    Created,
+    /// There is one already; possibly the own one, if an earlier answer was lost.
+    Exists,
+}
+
+impl Objects {
+    /// Opens an archive by its URL: `s3://BUCKET/PREFIX`, `gs://…`, `az://…` or `file:///DIRECTORY`. Credentials and
+    /// endpoints come from the environment variables that these services define.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Address`].
+    pub fn open(url: &str) -> Result<Self, ArchiveError> {
+        let refused = |reason: String| ArchiveError::Address {
+            url: url.to_owned(),
+            reason,
+        };
+        let parsed = Url::parse(url).map_err(|error| refused(error.to_string()))?;
+        if parsed.password().is_some() || parsed.query().is_some() {
+            let reason =
+                "credentials and options do not belong in the URL; set them in the environment";
+            return Err(refused(reason.to_owned()));
+        }
+        let (scheme, path) =
+            ObjectStoreScheme::parse(&parsed).map_err(|error| refused(error.to_string()))?;
+        let storage: Result<Arc<dyn ObjectStore>, Error> = match scheme {
+            ObjectStoreScheme::Local => {
+                let directory = parsed.to_file_path().map_err(|()| {
+                    refused("its path is not absolute; write file:///DIRECTORY".to_owned())
+                })?;
+                let local = LocalFileSystem::new_with_prefix(&directory);
+                let local = local.map_err(|error| {
+                    refused(format!(
+                        "{error}; create the directory {}",
+                        directory.display()
+                    ))
+                })?;
+                return Ok(Self::over(
+                    Arc::new(local.with_fsync(true)),
+                    Path::default(),
+                    url,
+                ));
+            }
+            ObjectStoreScheme::AmazonS3 => AmazonS3Builder::from_env()
+                .with_url(url)
+                .with_retry(once())
+                .with_client_options(limits())
+                .build()
+                .map(|built| Arc::new(built) as _),
+            ObjectStoreScheme::GoogleCloudStorage => GoogleCloudStorageBuilder::from_env()
+                .with_url(url)
+                .with_retry(once())
+                .with_client_options(limits())
+                .build()
+                .map(|built| Arc::new(built) as _),
+            ObjectStoreScheme::MicrosoftAzure => MicrosoftAzureBuilder::from_env()
+                .with_url(url)
+                .with_retry(once())
+                .with_client_options(limits())
+                .build()
+                .map(|built| Arc::new(built) as _),
+            _ => {
+                let reason = "its scheme is none of s3, gs, az, file".to_owned();
+                return Err(refused(reason));
+            }
+        };
+        let storage = storage.map_err(|error| refused(error.to_string()))?;
+        Ok(Self::over(storage, path, url))
+    }
+
+    /// The objects of a storage below a prefix; `url` names it in messages.
+    #[must_use]
+    pub fn over(storage: Arc<dyn ObjectStore>, prefix: Path, url: &str) -> Self {
+        Self {
+            storage,
+            prefix,
+            url: url.into(),
+        }
+    }
+
+    /// The archive's URL, for messages.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The objects below a folder of these.
+    #[must_use]
+    pub fn below(&self, folder: &str) -> Self {
+        Self {
+            storage: Arc::clone(&self.storage),
+            prefix: self.prefix.clone().join(folder),
+            url: Arc::clone(&self.url),
+        }
+    }
+
+    /// Creates an object, durably, unless there is one.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`]: whether it was created is not known.
+    pub async fn create(&self, key: &str, bytes: Vec<u8>) -> Result<Creation, ArchiveError> {
+        let payload = PutPayload::from(bytes);
+        let created = self
+            .storage
+            .put_opts(&self.at(key), payload, PutMode::Create.into())
+            .await;
+        match created {
+            Ok(_) => Ok(Creation::Created),
+            Err(Error::AlreadyExists { .. }) => Ok(Creation::Exists),
+            Err(error) => Err(self.failed("create", key, &error)),
+        }
+    }
+
+    /// Reads an object; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`].
+    pub async fn read(&self, key: &str) -> Result<Option<Vec<u8>>, ArchiveError> {
+        self.get(key, GetOptions::default()).await
+    }
+
+    /// Reads at most this many bytes of the beginning of an object.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`].
+    pub async fn read_start(&self, key: &str, bytes: u64) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(0..bytes)),
+            ..GetOptions::default()
+        };
+        self.get(key, options).await
+    }
+
+    async fn get(&self, key: &str, options: GetOptions) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let found = async {
+            self.storage
+                .get_opts(&self.at(key), options)
+                .await?
+                .bytes()
+                .await
+        };
+        match found.await {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed("read", key, &error)),
+        }
+    }
+
+    /// The names of the objects in a folder, sorted.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`].
+    pub async fn list(&self, folder: &str) -> Result<Vec<String>, ArchiveError> {
+        let at = self.at(folder);
+        let mut listed = self.storage.list(Some(&at));
+        let mut names = Vec::new();
+        while let Some(entry) = listed.next().await {
+            let entry = entry.map_err(|error| self.failed("list", folder, &error))?;
+            names.extend(entry.location.filename().map(str::to_owned));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Deletes an object, if there is one.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`].
+    pub async fn delete(&self, key: &str) -> Result<(), ArchiveError> {
+        match self.storage.delete(&self.at(key)).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed("delete", key, &error)),
+        }
+    }
+
+    /// An error about an object whose content is wrong.
+    #[must_use]
+    pub fn damaged(&self, key: &str, reason: impl fmt::Display) -> ArchiveError {
+        ArchiveError::Damaged {
+            url: self.url.to_string(),
+            key: self.at(key).to_string(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn at(&self, key: &str) -> Path {
+        key.split('/')
+            .fold(self.prefix.clone(), |path, part| path.join(part))
+    }
+
+    fn failed(&self, verb: &'static str, key: &str, error: &Error) -> ArchiveError {
+        let again = !matches!(
+            error,
+            Error::NotSupported { .. }
+                | Error::NotImplemented { .. }
+                | Error::PermissionDenied { .. }
+                | Error::Unauthenticated { .. }
+                | Error::InvalidPath { .. }
+        );
+        ArchiveError::Failed {
+            url: self.url.to_string(),
+            verb,
+            key: self.at(key).to_string(),
+            reason: error.to_string(),
+            again,
+        }
+    }
+}
+
+// Attempts are repeated and counted by the caller.
+fn once() -> RetryConfig {
+    RetryConfig {
+        max_retries: 0,
+        ..RetryConfig::default()
+    }
+}
+
+fn limits() -> ClientOptions {
+    ClientOptions::new()
+        .with_timeout(REQUEST_MAX)
+        .with_connect_timeout(CONNECT_MAX)
+        .with_allow_http(std::env::var("AWS_ALLOW_HTTP").is_ok_and(|set| set == "true"))
+}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Objects").field(&self.url).finish()
+    }
+}

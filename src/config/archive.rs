@@ -1,0 +1,310 @@
+//! The archive: where the journal of the process is shipped to, and what waits for that.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::duration::{parse_duration, parse_span};
+use super::fault::{ConfigError, Fault};
+use super::size::parse_size;
+
+/// The largest segment: it is held in memory once per put in flight.
+const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// The most puts in flight.
+const WINDOW_MAX: u16 = 64;
+
+/// What waits until the archive has a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Shipping {
+    /// The journal is not shipped.
+    Off,
+    /// Nothing. A lost disk loses the turns that were not archived yet.
+    Async,
+    /// Messages, markers and acknowledgements to other processes, and what is published of snapshots: after the loss of the
+    /// disk, answers to clients may be lost, but no other process has seen anything of what is lost.
+    #[default]
+    Peers,
+    /// Everything: a lost disk loses nothing that was acknowledged.
+    Sync,
+}
+
+/// The archive of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveSettings {
+    /// `s3://`, `gs://`, `az://` or `file://`.
+    pub url: String,
+    /// What waits for the archive.
+    pub journal: Shipping,
+    /// The most puts in flight.
+    pub window: usize,
+    /// The most bytes of turns in one segment; a larger turn has a segment of its own.
+    pub segment_max: usize,
+    /// The time for which a segment that is not full waits for further turns.
+    pub linger: Duration,
+    /// The lag behind which new work is refused, if anything waits for the archive.
+    pub lag_max: Duration,
+}
+
+impl Shipping {
+    /// Whether the journal is shipped.
+    #[must_use]
+    pub fn ships(self) -> bool {
+        self != Self::Off
+    }
+}
+
+impl ArchiveSettings {
+    fn at(url: String) -> Self {
+        Self {
+            url,
+            journal: Shipping::default(),
+            window: 4,
+            segment_max: 8 << 20,
+            linger: Duration::ZERO,
+            lag_max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The `[archive]` table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveBlock {
+    /// See [`ArchiveSettings::url`]. If absent, there is no archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<Spanned<String>>,
+    /// See [`ArchiveSettings::journal`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal: Option<Spanned<Shipping>>,
+    /// See [`ArchiveSettings::window`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Spanned<u16>>,
+    /// A size; see [`ArchiveSettings::segment_max`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment_max: Option<Spanned<String>>,
+    /// A duration; see [`ArchiveSettings::linger`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linger: Option<Spanned<String>>,
+    /// A duration; see [`ArchiveSettings::lag_max`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_max: Option<Spanned<String>>,
+}
+
+/// Options for the archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct ArchiveOptions {
+    /// Object storage that keeps the journal: s3://BUCKET/PREFIX, gs://…, az://… or file:///DIRECTORY [default: none].
+    #[arg(long, env = "SNAPLEDGER_ARCHIVE_URL", value_name = "URL")]
+    pub archive_url: Option<String>,
+
+    /// What waits until the archive has it, with an archive [default: peers].
+    #[arg(long, env = "SNAPLEDGER_ARCHIVE_JOURNAL", value_name = "WHAT")]
+    pub archive_journal: Option<Shipping>,
+
+    /// Number of puts in flight [default: 4].
+    #[arg(long, env = "SNAPLEDGER_ARCHIVE_WINDOW", value_name = "COUNT")]
+    pub archive_window: Option<u16>,
+
+    /// Size at which a segment of the journal is full: 1MiB, 8MiB, … [default: 8MiB].
+    #[arg(long, env = "SNAPLEDGER_ARCHIVE_SEGMENT_MAX", value_name = "SIZE")]
+    pub archive_segment_max: Option<String>,
+
+    /// Time for which a segment waits for further turns: 0ms, 20ms, … [default: 0ms].
+    #[arg(long, env = "SNAPLEDGER_ARCHIVE_LINGER", value_name = "DURATION")]
+    pub archive_linger: Option<String>,
+
+    /// Lag behind which new work is refused, unless nothing waits for the archive [default: 30s].
+    #[arg(long, env = "SNAPLEDGER_ARCHIVE_LAG_MAX", value_name = "DURATION")]
+    pub archive_lag_max: Option<String>,
+}
+
+/// What the table or the options say; each with the fault's place.
+struct Said<'a, P> {
+    url: Option<(&'a str, P)>,
+    journal: Option<(Shipping, P)>,
+    window: Option<(u16, P)>,
+    segment_max: Option<(&'a str, P)>,
+    linger: Option<(&'a str, P)>,
+    lag_max: Option<(&'a str, P)>,
+}
+
+impl<P> Said<'_, P> {
+    // Replaces what is said. A fault comes with its place.
+    fn replace_in(self, archive: &mut Option<ArchiveSettings>) -> Result<(), (Fault, P)> {
+        if let Some((url, place)) = self.url {
+            check_url(url).map_err(|fault| (fault, place))?;
+            match archive {
+                Some(settings) => url.clone_into(&mut settings.url),
+                None => *archive = Some(ArchiveSettings::at(url.to_owned())),
+            }
+        }
+        let Some(settings) = archive else {
+            let places = [
+                self.journal.map(|(_, place)| place),
+                self.window.map(|(_, place)| place),
+                self.segment_max.map(|(_, place)| place),
+                self.linger.map(|(_, place)| place),
+                self.lag_max.map(|(_, place)| place),
+            ];
+            let place = places.into_iter().flatten().next();
+            return place.map_or(Ok(()), |place| Err((Fault::NoArchive, place)));
+        };
+        if let Some((journal, _)) = self.journal {
+            settings.journal = journal;
+        }
+        if let Some((window, place)) = self.window {
+            match window {
+                1..=WINDOW_MAX => settings.window = window.into(),
+                _ => return Err((Fault::ArchiveWindow(window), place)),
+            }
+        }
+        if let Some((text, place)) = self.segment_max {
+            let size = parse_size(text).map_err(|fault| (fault, &place));
+            match size {
+                Ok(size @ 1..=SEGMENT_BYTES_MAX) => {
+                    settings.segment_max = usize::try_from(size).unwrap_or(usize::MAX);
+                }
+                Ok(_) => return Err((Fault::ArchiveSegment(text.to_owned()), place)),
+                Err((fault, _)) => return Err((fault, place)),
+            }
+        }
+        if let Some((text, place)) = self.linger {
+            let linger = parse_span(text).ok_or_else(|| Fault::Duration(text.to_owned()));
+            settings.linger = linger.map_err(|fault| (fault, place))?;
+        }
+        if let Some((text, place)) = self.lag_max {
+            settings.lag_max = parse_duration(text).map_err(|fault| (fault, place))?;
+        }
+        Ok(())
+    }
+}
+
+fn check_url(url: &str) -> Result<(), Fault> {
+    let schemes = ["s3://", "gs://", "az://", "file:///"];
+    match schemes.iter().any(|scheme| url.starts_with(scheme)) {
+        true => Ok(()),
+        false => Err(Fault::ArchiveUrl(url.to_owned())),
+    }
+}
+
+impl ArchiveBlock {
+    /// The archive; `locate` adds the line to a fault.
+    pub(super) fn settings(
+        &self,
+        locate: impl Fn(std::ops::Range<usize>, Fault) -> ConfigError,
+    ) -> Result<Option<ArchiveSettings>, ConfigError> {
+        fn text(value: &Option<Spanned<String>>) -> Option<(&str, std::ops::Range<usize>)> {
+            value
+                .as_ref()
+                .map(|value| (&**value.get_ref(), value.span()))
+        }
+        let said = Said {
+            url: text(&self.url),
+            journal: self
+                .journal
+                .as_ref()
+                .map(|value| (*value.get_ref(), value.span())),
+            window: self
+                .window
+                .as_ref()
+                .map(|value| (*value.get_ref(), value.span())),
+            segment_max: text(&self.segment_max),
+            linger: text(&self.linger),
+            lag_max: text(&self.lag_max),
+        };
+        let mut archive = None;
+        said.replace_in(&mut archive)
+            .map_err(|(fault, span)| locate(span, fault))?;
+        Ok(archive)
+    }
+}
+
+impl ArchiveOptions {
+    /// Replaces what is given here.
+    pub(super) fn replace_in(
+        &self,
+        archive: &mut Option<ArchiveSettings>,
+    ) -> Result<(), ConfigError> {
+        let said = Said {
+            url: self
+                .archive_url
+                .as_deref()
+                .map(|url| (url, "--archive-url")),
+            journal: self
+                .archive_journal
+                .map(|journal| (journal, "--archive-journal")),
+            window: self
+                .archive_window
+                .map(|window| (window, "--archive-window")),
+            segment_max: self
+                .archive_segment_max
+                .as_deref()
+                .map(|size| (size, "--archive-segment-max")),
+            linger: self
+                .archive_linger
+                .as_deref()
+                .map(|linger| (linger, "--archive-linger")),
+            lag_max: self
+                .archive_lag_max
+                .as_deref()
+                .map(|lag_max| (lag_max, "--archive-lag-max")),
+        };
+        said.replace_in(archive)
+            .map_err(|(fault, option)| fault.of(option))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(table: &str) -> Result<Option<ArchiveSettings>, String> {
+        let block: ArchiveBlock = toml::from_str(table).map_err(|error| error.to_string())?;
+        let settings = block.settings(|_, fault| fault.of("here"));
+        settings.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_a_url_there_is_no_archive() {
+        assert_eq!(parsed(""), Ok(None));
+        let refused = parsed("window = 2").expect_err("there is no archive");
+        assert!(refused.contains("archive.url"), "{refused}");
+    }
+
+    #[test]
+    fn the_table_is_completed_with_defaults_and_options_replace_it() {
+        let mut archive =
+            parsed("url = \"file:///a\"\nlinger = \"0ms\"\nwindow = 2").expect("it is valid");
+        let settings = archive.clone().expect("it has a URL");
+        assert_eq!((settings.journal, settings.window), (Shipping::Peers, 2));
+        let options = ArchiveOptions {
+            archive_journal: Some(Shipping::Sync),
+            archive_lag_max: Some("2s".to_owned()),
+            ..ArchiveOptions::default()
+        };
+        options.replace_in(&mut archive).expect("they are valid");
+        let replaced = archive.expect("it has a URL");
+        assert_eq!(replaced.journal, Shipping::Sync);
+        assert_eq!(replaced.lag_max, Duration::from_secs(2));
+        assert_eq!(replaced.window, 2);
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused_with_what_to_write() {
+        for (table, part) in [
+            ("url = \"ftp://a\"", "s3://"),
+            ("url = \"file:///a\"\nwindow = 0", "from 1 to 64"),
+            ("url = \"file:///a\"\nwindow = 65", "from 1 to 64"),
+            ("url = \"file:///a\"\nsegment_max = \"65MiB\"", "64MiB"),
+            ("url = \"file:///a\"\nsegment_max = \"0B\"", "64MiB"),
+            ("url = \"file:///a\"\nlinger = \"x\"", "duration"),
+            ("url = \"file:///a\"\nlag_max = \"0s\"", "0s"),
+            ("url = \"file:///a\"\njournal = \"often\"", "async"),
+        ] {
+            let refused = parsed(table).expect_err(table);
+            assert!(refused.contains(part), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! The start of a process with an archive: compares the journal here with the one there, and fences earlier writers off.
+
+use std::path::Path;
+
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::archive::{ArchiveError, Fenced, NotFenced, Objects, epochs, fence, journal, probe};
+use crate::config::{ArchiveSettings, NodeConfig};
+use crate::process::identity::Identity;
+use crate::process::ids::Lsn;
+use crate::shipping::JournalPoint;
+use crate::shipping::chain::Chain;
+use crate::shipping::segment::{Owner, WriterId};
+use crate::store::{Store, StoreError};
+
+/// The pause between attempts to reach the archive.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// Why a process cannot start on its archive.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAttached {
+    /// The archive cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The directory is empty, and the archive has a journal of the process.
+    #[error(
+        "{dir} has no store, but the archive {url} has the journal of {process} up to turn {position}. Restore it: snapledger \
+         restore --archive {url} --cluster {cluster} --process {process} --into {dir}; or, to begin a new journal, give the \
+         process another archive URL"
+    )]
+    EmptyDirectory {
+        /// The directory.
+        dir: String,
+        /// The archive.
+        url: String,
+        /// The cluster.
+        cluster: String,
+        /// The process.
+        process: String,
+        /// The newest archived turn.
+        position: Lsn,
+    },
+    /// The archive has another store's journal.
+    #[error(
+        "the archive {url} has the journal of {process} written by store {there}; this directory has store {here}. Use the \
+         directory of that store, restore from the archive into an empty directory, or give the process another archive URL"
+    )]
+    OtherStore {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The store that has written there.
+        there: String,
+        /// The store of the directory.
+        here: String,
+    },
+    /// The process has been started later from another directory.
+    #[error(
+        "this directory is an older copy of {process}: start {there} has written to the archive {url}, and this is start \
+         {here}. Stop that process first; then restore from the archive into an empty directory"
+    )]
+    OlderCopy {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The start that has written there.
+        there: u64,
+        /// This start.
+        here: u64,
+    },
+    /// The two journals differ.
+    #[error(
+        "the journal of {process} here differs from the one in the archive {url} at turn {position}: one of them is not the \
+         journal of this process. Restore from the archive into an empty directory, or give the process another archive URL"
+    )]
+    Differs {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The newest archived turn.
+        position: Lsn,
+    },
+    /// The archive begins too early for what is kept here.
+    #[error(
+        "the archive {url} has the journal of {process} up to turn {archived}, but the journal here begins at turn {first}: \
+         the turns between are in neither. Give the process another archive URL"
+    )]
+    Trimmed {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The newest archived turn.
+        archived: Lsn,
+        /// The first turn kept here.
+        first: Lsn,
+    },
+    /// The fence is not set.
+    #[error(transparent)]
+    NotFenced(#[from] NotFenced),
+}
+
+impl NotAttached {
+    /// Whether another directory or configuration is meant.
+    #[must_use]
+    pub fn is_wrong_directory(&self) -> bool {
+        match self {
+            Self::EmptyDirectory { .. }
+            | Self::OtherStore { .. }
+            | Self::OlderCopy { .. }
+            | Self::Differs { .. }
+            | Self::Trimmed { .. }
+            | Self::Archive(ArchiveError::Address { .. } | ArchiveError::NotExclusive { .. }) => {
+                true
+            }
+            Self::Archive(_) | Self::Store(_) | Self::NotFenced(_) => false,
+        }
+    }
+}
+
+/// A fenced archive, behind or equal to the journal here.
+pub(in crate::node) struct Attached {
+    pub(super) fenced: Fenced,
+    pub(super) objects: Objects,
+}
+
+/// The archive of a process, before its store is open.
+pub(in crate::node) struct Archive {
+    settings: ArchiveSettings,
+    objects: Objects,
+    owner: Owner,
+}
+
+impl Archive {
+    /// The archive of the configured process; `None` if nothing is shipped.
+    pub(in crate::node) fn of(config: &NodeConfig) -> Result<Option<Self>, NotAttached> {
+        let settings = config.archive.as_ref();
+        let Some(settings) = settings.filter(|settings| settings.journal.ships()) else {
+            return Ok(None);
+        };
+        let owner = Owner {
+            cluster: config.cluster.clone(),
+            process: config.me.to_string(),
+        };
+        let objects = Objects::open(&settings.url)?;
+        Ok(Some(Self {
+            settings: settings.clone(),
+            objects: objects.below(&owner.cluster).below(&owner.process),
+            owner,
+        }))
+    }
+
+    /// Refuses a directory without a store if the archive has the journal of the process. Waits for an archive that does not
+    /// answer as long as a node may lag.
+    pub(in crate::node) async fn check_directory(&self, dir: &Path) -> Result<(), NotAttached> {
+        if Store::exists(dir)
+            || self
+                .patiently(|| epochs::newest(&self.objects))
+                .await?
+                .is_none()
+        {
+            return Ok(());
+        }
+        let mut chain = Chain::behind(journal::boundary(&self.objects).await?);
+        while journal::next_head(&self.objects, &mut chain)
+            .await?
+            .is_some()
+        {}
+        Err(NotAttached::EmptyDirectory {
+            dir: dir.display().to_string(),
+            url: self.settings.url.clone(),
+            cluster: self.owner.cluster.clone(),
+            process: self.owner.process.clone(),
+            position: chain.last().journal.position,
+        })
+    }
+
+    /// Compares, catches up with turns that only the archive has, claims an epoch and sets the fence. The store is open and not
+    /// running.
+    pub(in crate::node) async fn attach(self, store: &Store) -> Result<Attached, NotAttached> {
+        let identity = store.identity();
+        self.patiently(|| probe::probe(&self.objects, identity.run))
+            .await?;
+        self.check_writer(identity).await?;
+        // First without a fence: a wrong directory must not stop the right process.
+        let mut chain = Chain::behind(journal::boundary(&self.objects).await?);
+        self.catch_up(store, &mut chain).await?;
+        let epoch = epochs::claim(&self.objects, identity).await?;
+        let id = WriterId { epoch, identity };
+        let window = self.settings.window;
+        let fenced = fence(&self.objects, self.owner.clone(), id, window, chain.last()).await?;
+        // An earlier writer may have shipped more before the fence.
+        self.catch_up(store, &mut chain).await?;
+        Ok(Attached {
+            fenced,
+            objects: self.objects,
+        })
+    }
+
+    async fn check_writer(&self, here: Identity) -> Result<(), NotAttached> {
+        let Some(newest) = epochs::newest(&self.objects).await? else {
+            return Ok(());
+        };
+        let there = newest.identity;
+        let (url, process) = (self.settings.url.clone(), self.owner.process.clone());
+        if there.store != here.store {
+            return Err(NotAttached::OtherStore {
+                url,
+                process,
+                there: there.store_in_hexadecimal().into(),
+                here: here.store_in_hexadecimal().into(),
+            });
+        }
+        if there.boot > here.boot || (there.boot == here.boot && there.run != here.run) {
+            return Err(NotAttached::OlderCopy {
+                url,
+                process,
+                there: there.boot,
+                here: here.boot,
+            });
+        }
+        Ok(())
+    }
+
+    // Walks to the end of the chain, appends the turns that this store lacks, and compares the end.
+    async fn catch_up(&self, store: &Store, chain: &mut Chain) -> Result<(), NotAttached> {
+        let mut appended = 0;
+        let differs = |position| NotAttached::Differs {
+            url: self.settings.url.clone(),
+            process: self.owner.process.clone(),
+            position,
+        };
+        while let Some(head) = journal::next_head(&self.objects, chain).await? {
+            let end = store.journal().end().0;
+            if head.after().position <= end {
+                continue;
+            }
+            let segment = journal::counted(&self.objects, &head).await?;
+            let mut position = head.before().position;
+            for framed in segment.entries() {
+                let framed = framed.map_err(|error| self.objects.damaged("journal", error))?;
+                position = position.next();
+                if position > end {
+                    store
+                        .append_archived(framed)
+                        .map_err(|_| differs(position))?;
+                    appended += 1;
+                }
+            }
+        }
+        if appended > 0 {
+            store.sync_journal()?;
+            tracing::warn!(
+                turns = appended,
+                "took turns from the archive that the journal here lacked"
+            );
+        }
+        let JournalPoint { position, hash } = chain.last().journal;
+        let first = store.journal().begins_at();
+        if position.next() < first {
+            return Err(NotAttached::Trimmed {
+                url: self.settings.url.clone(),
+                process: self.owner.process.clone(),
+                archived: position,
+                first,
+            });
+        }
+        match store.journal().hash_of(position)? == Some(hash) {
+            true => Ok(()),
+            false => Err(differs(position)),
+        }
+    }
+
+    // Repeats a first request as long as a node may lag.
+    async fn patiently<T, F>(&self, ask: impl Fn() -> F) -> Result<T, NotAttached>
+    where
+        F: Future<Output = Result<T, ArchiveError>>,
+    {
+        let until = Instant::now() + self.settings.lag_max;
+        loop {
+            match ask().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.may_pass() && Instant::now() < until => {
+                    tracing::warn!(%error, "the archive does not answer; trying again");
+                }
+                Err(error) => return Err(error.into()),
+            }
+            sleep(AGAIN_AFTER).await;
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The metrics of the archive.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// How far the archive is, and how it answers. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::node) struct ArchiveFigures {
+    lag: Gauge<f64, AtomicU64>,
+    position: Gauge,
+    bytes: Counter,
+    segments: Counter,
+    in_flight: Gauge,
+    put_seconds: Histogram,
+    retries: Counter,
+}
+
+impl Default for ArchiveFigures {
+    fn default() -> Self {
+        Self {
+            lag: Gauge::default(),
+            position: Gauge::default(),
+            bytes: Counter::default(),
+            segments: Counter::default(),
+            in_flight: Gauge::default(),
+            put_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+            retries: Counter::default(),
+        }
+    }
+}
+
+impl ArchiveFigures {
+    pub(in crate::node) fn register(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "archive_lag",
+            "Age of the oldest durable turn that the archive does not have",
+            Unit::Seconds,
+            self.lag.clone(),
+        );
+        registry.register(
+            "archive_position",
+            "Newest journal position that the archive has",
+            self.position.clone(),
+        );
+        registry.register_with_unit(
+            "archive_shipped",
+            "Segments of the journal shipped, with their heads",
+            Unit::Bytes,
+            self.bytes.clone(),
+        );
+        registry.register(
+            "archive_segments",
+            "Segments of the journal shipped",
+            self.segments.clone(),
+        );
+        registry.register(
+            "archive_puts_in_flight",
+            "Segments that are being put",
+            self.in_flight.clone(),
+        );
+        registry.register_with_unit(
+            "archive_put",
+            "Time from the first attempt to put a segment to the answer",
+            Unit::Seconds,
+            self.put_seconds.clone(),
+        );
+        registry.register(
+            "archive_retries",
+            "Requests to the archive that failed and were repeated",
+            self.retries.clone(),
+        );
+    }
+
+    pub(super) fn lags(&self, lag: Duration, position: u64, in_flight: usize) {
+        self.lag.set(lag.as_secs_f64());
+        self.position
+            .set(i64::try_from(position).unwrap_or(i64::MAX));
+        self.in_flight
+            .set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn was_put(&self, bytes: usize, took: Duration) {
+        self.bytes.inc_by(bytes as u64);
+        self.segments.inc();
+        self.put_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn retried(&self) {
+        self.retries.inc();
+    }
+}

@@ -1,0 +1,99 @@
+//! What is durable here and waits for the archive before it is released.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use super::watermark::Watermark;
+use crate::config::Shipping;
+use crate::node::turn::committer::Releaser;
+use crate::node::turn::driver::Step;
+use crate::node::turn::replies::{Answered, Audience};
+use crate::store::{Committed, StoreError};
+
+/// The queue of turns that wait for the archive. New work is refused while the archive is too far behind, which bounds it.
+pub(in crate::node) struct Held {
+    waiting: Sender<HeldStep>,
+    watermark: Arc<Watermark>,
+    /// Whether clients are answered without waiting.
+    answers_clients: bool,
+}
+
+/// A durable turn that is not released.
+struct HeldStep {
+    step: Step,
+    committed: Committed,
+    answered: Vec<Answered>,
+}
+
+impl Held {
+    /// The queue, and the end of it for the thread that releases.
+    pub(in crate::node) fn new(
+        journal: Shipping,
+        watermark: &Arc<Watermark>,
+        releaser: Releaser,
+    ) -> (Self, HeldReleases) {
+        let (waiting, held) = channel();
+        let this = Self {
+            waiting,
+            watermark: Arc::clone(watermark),
+            answers_clients: journal != Shipping::Sync,
+        };
+        let releases = HeldReleases {
+            held,
+            watermark: Arc::clone(watermark),
+            releaser,
+            is_held: matches!(journal, Shipping::Peers | Shipping::Sync),
+        };
+        (this, releases)
+    }
+
+    /// Holds a turn until the archive has it.
+    pub(in crate::node) fn hold(
+        &self,
+        step: Step,
+        committed: Committed,
+        answered: impl Iterator<Item = Answered>,
+    ) {
+        self.watermark.committed(committed.position());
+        let mut later = Vec::new();
+        for answered in answered {
+            match self.answers_clients && answered.audience() == Audience::Client {
+                true => answered.send(),
+                false => later.push(answered),
+            }
+        }
+        let held = HeldStep {
+            step,
+            committed,
+            answered: later,
+        };
+        // Without a receiver the node is stopping; what is not released is answered to nobody.
+        let _gone = self.waiting.send(held);
+    }
+}
+
+/// The releases behind the archive.
+pub(in crate::node) struct HeldReleases {
+    held: Receiver<HeldStep>,
+    watermark: Arc<Watermark>,
+    releaser: Releaser,
+    is_held: bool,
+}
+
+impl HeldReleases {
+    /// Runs until the committer has ended, or the node stops waiting for the archive.
+    pub(in crate::node) fn run(self) -> Result<(), StoreError> {
+        while let Ok(held) = self.held.recv() {
+            let HeldStep {
+                step,
+                committed,
+                answered,
+            } = held;
+            if self.is_held && !self.watermark.wait_for(step.position) {
+                break;
+            }
+            self.releaser.release(step, committed, answered.into_iter());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! What work is accepted at present.
+//!
+//! A full disk stops a node, so work is refused before that. New work of clients is refused first. Messages of peers are
+//! durable at the sender and can wait without loss, but each delivers money or a marker, so they have a reserve that clients
+//! cannot use: a quarter of the minimum. Below that, messages wait in the sender's journal. Acknowledgements, parts of running
+//! snapshots and checkpoints are always accepted: earlier work bounds their size.
+//!
+//! Where turns wait for the archive, new work is refused, and messages of peers wait, while the archive is too far behind.
+
+use std::time::Duration;
+
+use super::disk_space::DiskSpace;
+use crate::node::error::Unavailable;
+use crate::process::input::Input;
+
+/// The reasons for which work is refused, as of the last look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::node) struct Admission {
+    pub(in crate::node) disk: DiskSpace,
+    /// The lag of the archive if it is over its limit.
+    pub(in crate::node) archive_behind: Option<Duration>,
+}
+
+impl Admission {
+    /// With this disk, and an archive that is not behind.
+    pub(in crate::node) fn on(disk: DiskSpace) -> Self {
+        Self {
+            disk,
+            archive_behind: None,
+        }
+    }
+
+    /// Checks that new work of clients is accepted.
+    pub(in crate::node) fn for_clients(self) -> Result<(), Unavailable> {
+        self.disk.for_clients()?;
+        self.archived()
+    }
+
+    /// Checks that messages of peers are accepted.
+    pub(in crate::node) fn for_peers(self) -> Result<(), Unavailable> {
+        self.disk.for_peers()?;
+        self.archived()
+    }
+
+    /// Checks that this input is accepted.
+    pub(in crate::node) fn for_input(self, input: &Input) -> Result<(), Unavailable> {
+        match input {
+            Input::Operation { .. } | Input::Initiate { .. } => self.for_clients(),
+            Input::Called { .. } | Input::Arrived { .. } => self.for_peers(),
+            _ => Ok(()),
+        }
+    }
+
+    fn archived(self) -> Result<(), Unavailable> {
+        match self.archive_behind {
+            None => Ok(()),
+            Some(lag) => Err(Unavailable::ArchiveBehind(lag.as_secs())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_that_is_behind_refuses_clients_and_lets_peers_wait() {
+        let disk = DiskSpace { free: 1, min: 0 };
+        let mut admission = Admission::on(disk);
+        assert!(admission.for_clients().is_ok() && admission.for_peers().is_ok());
+        admission.archive_behind = Some(Duration::from_secs(31));
+        let refused = admission.for_clients().expect_err("it is behind");
+        assert!(refused.to_string().contains("31 s behind"), "{refused}");
+        assert!(admission.for_peers().is_err());
+        assert!(admission.for_input(&Input::Checkpoint).is_ok());
+    }
+}

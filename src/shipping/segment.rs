@@ -1,0 +1,404 @@
+//! A segment: consecutive turns of one journal as one object of the archive.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 18 | `snapledger segment` |
+//! | 4 | format, little-endian |
+//! | 4 | length of the head, little-endian |
+//! | | head ([`SegmentHead`], bincode), which contains length and hash of the body |
+//! | 32 | BLAKE3 hash of everything before it: the hash of the segment |
+//! | | body: per turn the length (4 bytes, little-endian) and the framed journal entry |
+//!
+//! The first [`HEAD_BYTES_MAX`] bytes are enough to verify a head.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Epoch, JournalPoint, SegmentIndex};
+use crate::process::identity::Identity;
+use crate::process::ids::{Hash, Lsn};
+
+const MAGIC: &[u8; 18] = b"snapledger segment";
+const FORMAT: u32 = 1;
+const PREFIX_BYTES: usize = MAGIC.len() + 4 + 4;
+const HASH_BYTES: usize = 32;
+/// The most bytes before the body.
+pub const HEAD_BYTES_MAX: usize = 1024;
+const LENGTH_BYTES: usize = 4;
+
+/// Turns of a journal, as a segment carries them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Turns {
+    /// The point before the first turn.
+    pub before: JournalPoint,
+    /// The point at the last turn; equal to `before` without turns.
+    pub after: JournalPoint,
+    /// The framed entries, each behind its length.
+    pub body: Arc<[u8]>,
+}
+
+impl Turns {
+    /// No turns, after a point.
+    #[must_use]
+    pub fn none(at: JournalPoint) -> Self {
+        Self {
+            before: at,
+            after: at,
+            body: Arc::default(),
+        }
+    }
+
+    /// Appends a framed entry to a body.
+    ///
+    /// # Panics
+    /// If the entry is 4 GiB or longer; stored values are limited to 255 MiB.
+    pub fn push(body: &mut Vec<u8>, framed: &[u8]) {
+        let length = u32::try_from(framed.len()).expect("stored values are shorter than 4 GiB");
+        body.extend_from_slice(&length.to_le_bytes());
+        body.extend_from_slice(framed);
+    }
+}
+
+/// The process whose journal a chain of segments holds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Owner {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The process id.
+    pub process: String,
+}
+
+/// Who writes a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriterId {
+    /// The claimed epoch.
+    pub epoch: Epoch,
+    /// The store and its start.
+    pub identity: Identity,
+}
+
+/// What identifies a segment, without its turns.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SegmentHead {
+    cluster: String,
+    process: String,
+    index: u64,
+    epoch: u64,
+    store: [u8; 16],
+    boot: u64,
+    run: u64,
+    previous: [u8; 32],
+    before: (u64, [u8; 32]),
+    after: (u64, [u8; 32]),
+    body_bytes: u64,
+    body_hash: [u8; 32],
+}
+
+impl SegmentHead {
+    /// Its place.
+    #[must_use]
+    pub fn index(&self) -> SegmentIndex {
+        SegmentIndex(self.index)
+    }
+
+    /// The epoch of its writer.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.epoch)
+    }
+
+    /// Who wrote it.
+    #[must_use]
+    pub fn writer(&self) -> WriterId {
+        WriterId {
+            epoch: self.epoch(),
+            identity: Identity {
+                store: self.store,
+                boot: self.boot,
+                run: self.run,
+            },
+        }
+    }
+
+    /// Whose journal it belongs to.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner {
+            cluster: self.cluster.clone(),
+            process: self.process.clone(),
+        }
+    }
+
+    /// The hash of the segment before it.
+    #[must_use]
+    pub fn previous(&self) -> Hash {
+        Hash(self.previous)
+    }
+
+    /// The point before its first turn.
+    #[must_use]
+    pub fn before(&self) -> JournalPoint {
+        point(self.before)
+    }
+
+    /// The point at its last turn.
+    #[must_use]
+    pub fn after(&self) -> JournalPoint {
+        point(self.after)
+    }
+
+    /// Whether it carries no turns.
+    #[must_use]
+    pub fn is_fence(&self) -> bool {
+        self.before == self.after
+    }
+
+    /// The hash that the next segment names.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        let mut bytes = Vec::new();
+        self.encode(&mut bytes);
+        Hash(*blake3::hash(&bytes).as_bytes())
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        let head = bincode::serde::encode_to_vec(self, configuration())
+            .expect("a plain structure always encodes");
+        let length = u32::try_from(head.len()).expect("names are bounded");
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&head);
+    }
+
+    /// Reads a head from the beginning of an object, and the length of what precedes the body.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn decode(object: &[u8]) -> Result<(Self, usize), Unreadable> {
+        let prefix = object.get(..PREFIX_BYTES).ok_or(Unreadable::CutOff)?;
+        let (magic, rest) = prefix.split_at(MAGIC.len());
+        if magic != MAGIC {
+            return Err(Unreadable::NoSegment);
+        }
+        let (format, length) = (number(rest), number(&rest[4..]) as usize);
+        if format != FORMAT {
+            return Err(Unreadable::Format(format));
+        }
+        if length > HEAD_BYTES_MAX - PREFIX_BYTES - HASH_BYTES {
+            return Err(Unreadable::Damaged(
+                "the length of its head is out of range",
+            ));
+        }
+        let end = PREFIX_BYTES + length;
+        let signed = object.get(..end).ok_or(Unreadable::CutOff)?;
+        let hash = object
+            .get(end..end + HASH_BYTES)
+            .ok_or(Unreadable::CutOff)?;
+        if blake3::hash(signed).as_bytes() != hash {
+            return Err(Unreadable::Damaged("its head does not match its hash"));
+        }
+        let (head, used) =
+            bincode::serde::decode_from_slice::<Self, _>(&signed[PREFIX_BYTES..], configuration())
+                .map_err(|_| Unreadable::Damaged("its head cannot be decoded"))?;
+        if used != length {
+            return Err(Unreadable::Damaged("its head has bytes too many"));
+        }
+        Ok((head, end + HASH_BYTES))
+    }
+}
+
+fn point((position, hash): (u64, [u8; 32])) -> JournalPoint {
+    JournalPoint {
+        position: Lsn(position),
+        hash: Hash(hash),
+    }
+}
+
+fn configuration() -> impl bincode::config::Config {
+    bincode::config::standard()
+        .with_little_endian()
+        .with_fixed_int_encoding()
+        .with_limit::<HEAD_BYTES_MAX>()
+}
+
+fn number(bytes: &[u8]) -> u32 {
+    bytes
+        .first_chunk()
+        .map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+/// A segment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Segment {
+    /// What identifies it.
+    pub head: SegmentHead,
+    /// Its turns, as in [`Turns::body`].
+    pub body: Arc<[u8]>,
+}
+
+impl Segment {
+    /// A segment of these turns at a place, chained to the segment with hash `previous`.
+    #[must_use]
+    pub fn new(
+        owner: &Owner,
+        writer: WriterId,
+        index: SegmentIndex,
+        previous: Hash,
+        turns: &Turns,
+    ) -> Self {
+        let WriterId { epoch, identity } = writer;
+        let tuple = |point: JournalPoint| (point.position.0, point.hash.0);
+        let head = SegmentHead {
+            cluster: owner.cluster.clone(),
+            process: owner.process.clone(),
+            index: index.0,
+            epoch: epoch.0,
+            store: identity.store,
+            boot: identity.boot,
+            run: identity.run,
+            previous: previous.0,
+            before: tuple(turns.before),
+            after: tuple(turns.after),
+            body_bytes: turns.body.len() as u64,
+            body_hash: *blake3::hash(&turns.body).as_bytes(),
+        };
+        let body = Arc::clone(&turns.body);
+        Self { head, body }
+    }
+
+    /// The bytes of the object.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEAD_BYTES_MAX + self.body.len());
+        self.head.encode(&mut bytes);
+        let hash = blake3::hash(&bytes);
+        bytes.extend_from_slice(hash.as_bytes());
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+
+    /// Reads an object and verifies all of it but the entries.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn decode(object: &[u8]) -> Result<Self, Unreadable> {
+        let (head, body) = SegmentHead::decode(object)?;
+        let body = object.get(body..).unwrap_or_default();
+        if (body.len() as u64) < head.body_bytes {
+            return Err(Unreadable::CutOff);
+        }
+        if blake3::hash(body).as_bytes() != &head.body_hash {
+            return Err(Unreadable::Damaged("its turns do not match their hash"));
+        }
+        Ok(Self {
+            head,
+            body: body.into(),
+        })
+    }
+
+    /// The framed entries, in order.
+    pub fn entries(&self) -> impl Iterator<Item = Result<&[u8], Unreadable>> {
+        let mut rest = &self.body[..];
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let Some((length, behind)) = rest.split_first_chunk::<LENGTH_BYTES>() else {
+                rest = &[];
+                return Some(Err(Unreadable::CutOff));
+            };
+            let split = behind.split_at_checked(u32::from_le_bytes(*length) as usize);
+            let (entry, behind) = match split {
+                Some(split) => split,
+                None => {
+                    rest = &[];
+                    return Some(Err(Unreadable::CutOff));
+                }
+            };
+            rest = behind;
+            Some(Ok(entry))
+        })
+    }
+}
+
+/// Why an object is no segment that this program can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// It ends too early.
+    #[error("it is cut off")]
+    CutOff,
+    /// It begins differently.
+    #[error("it is not a segment of a journal")]
+    NoSegment,
+    /// A newer program wrote it.
+    #[error("its format is {0}; this program reads {FORMAT}: use a newer program")]
+    Format(u32),
+    /// It was changed.
+    #[error("{0}")]
+    Damaged(&'static str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment() -> Segment {
+        let mut body = Vec::new();
+        Turns::push(&mut body, b"first");
+        Turns::push(&mut body, b"");
+        Turns::push(&mut body, b"third");
+        let turns = Turns {
+            before: JournalPoint::default(),
+            after: JournalPoint {
+                position: Lsn(3),
+                hash: Hash([7; 32]),
+            },
+            body: body.into(),
+        };
+        let owner = Owner {
+            cluster: "c".repeat(128),
+            process: "p".repeat(128),
+        };
+        let identity = Identity {
+            store: [1; 16],
+            boot: 2,
+            run: 3,
+        };
+        let writer = WriterId {
+            epoch: Epoch(4),
+            identity,
+        };
+        Segment::new(&owner, writer, SegmentIndex(5), Hash([6; 32]), &turns)
+    }
+
+    #[test]
+    fn a_segment_reads_back_with_its_entries_and_hash() {
+        let segment = segment();
+        let object = segment.encode();
+        assert_eq!(Segment::decode(&object), Ok(segment.clone()));
+        let entries: Result<Vec<&[u8]>, _> = segment.entries().collect();
+        assert_eq!(entries, Ok(vec![&b"first"[..], b"", b"third"]));
+        let (head, body) = SegmentHead::decode(&object[..HEAD_BYTES_MAX.min(object.len())])
+            .expect("it has a head");
+        assert_eq!(head, segment.head);
+        assert_eq!(&object[body - HASH_BYTES..body], head.hash().0);
+    }
+
+    #[test]
+    fn no_changed_or_cut_byte_passes() {
+        let object = segment().encode();
+        for place in 0..object.len() {
+            let mut changed = object.clone();
+            changed[place] ^= 1;
+            assert!(
+                Segment::decode(&changed).is_err(),
+                "byte {place} was changed"
+            );
+            assert!(Segment::decode(&object[..place]).is_err(), "cut at {place}");
+        }
+        let longer = [&object[..], b"x"].concat();
+        assert!(Segment::decode(&longer).is_err());
+    }
+}

@@ -1,0 +1,54 @@
+//! Creates the store of a process from its archived journal.
+
+use std::path::Path;
+
+use crate::process::identity::Identity;
+use crate::process::ids::ProcessId;
+use crate::store::Store;
+use crate::store::engine::schema;
+use crate::store::engine::schema::{BOOT, RUN};
+use crate::store::error::StoreError;
+use crate::store::gaps::ranges;
+use crate::store::opening;
+use crate::store::opening::operator::BOOTS_AHEAD;
+use crate::store::stored::v1::state::OwnerV1;
+
+impl Store {
+    /// Creates the store of a lost one, to be filled by [`Store::append_archived`]. It has the id of the lost store; its boot is
+    /// higher than any copy of that will have had.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn create_archived(
+        dir: &Path,
+        cluster: &str,
+        process: &ProcessId,
+        lost: Identity,
+    ) -> Result<Self, StoreError> {
+        let owner = OwnerV1 {
+            cluster: cluster.to_owned(),
+            process: process.clone(),
+            store: lost.store,
+        };
+        let mut store = opening::create(dir, &owner)?;
+        store.identity = Identity {
+            boot: lost.boot + BOOTS_AHEAD,
+            run: uuid::Uuid::new_v4().as_u64_pair().1,
+            ..lost
+        };
+        let identity = store.identity;
+        schema::put_numbers(&store.meta, [(BOOT, identity.boot), (RUN, identity.run)])?;
+        store.sync()?;
+        Ok(store)
+    }
+
+    /// Notes that turns may be missing behind the newest one: the archive was behind the lost store.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn note_gap_at_end(&self) -> Result<(), StoreError> {
+        let end = self.journal.head().position;
+        ranges::note(&self.meta, &(end..=end))?;
+        self.sync()
+    }
+}

@@ -1,0 +1,121 @@
+//! The archive: a process whose disk is lost is restored from it, and one that was taken over stops. Without this a lost disk
+//! would lose what was acknowledged, or two programs would both be the process.
+
+use std::path::Path;
+use std::process::Command;
+
+use assert_cmd::cargo::cargo_bin;
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::await_it::until;
+use crate::killed::{IDS, SEED, balances_after, load_until_killed, retry_everything, seed};
+use crate::programs::Programs;
+use crate::snapshots::assert_proven;
+
+fn restore(programs: &Programs, id: &str) -> String {
+    let url = format!("file://{}", programs.path("archive"));
+    let output = Command::new(cargo_bin!("snapledger"))
+        .args(["restore", "--archive", &url, "--cluster", "killed"])
+        .args(["--process", id, "--into", &programs.path(id)])
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_disk_loses_nothing_that_was_acknowledged_where_everything_waits_for_the_archive() {
+    let mut programs = Programs::planned(&IDS).with_archive("sync");
+    programs.start().await;
+    seed(&programs).await;
+    let asked = load_until_killed(&mut programs).await;
+    std::fs::remove_dir_all(programs.path("n2")).expect("it has a store");
+
+    let (code, said) = programs.refused("n2");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("restore --archive file://"), "{said}");
+    assert!(said.contains("another archive URL"), "{said}");
+    assert!(
+        !Path::new(&programs.path("n2")).exists(),
+        "nothing was created"
+    );
+
+    restore(&programs, "n2");
+    programs.start().await;
+    retry_everything(&programs, &asked).await;
+    let expected = balances_after(&asked);
+    for ((node, account), balance) in &expected {
+        programs.rest(node).balance_is(account, *balance).await;
+    }
+    let rest = programs.rest("n2");
+    let id = rest.start_snapshot().await;
+    let total = expected.values().sum();
+    assert_proven(&rest.snapshot(&id, "complete").await, total);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_was_restored_elsewhere_stops_when_it_wakes_up() {
+    let mut programs = Programs::planned(&["n1", "n2"]).with_archive("peers");
+    programs.start().await;
+    let paid = json!({ "amount": SEED });
+    assert_eq!(
+        programs
+            .rest("n2")
+            .post("/v1/accounts/a/deposits", &paid)
+            .await
+            .status,
+        200
+    );
+    let id = programs.rest("n1").start_snapshot().await;
+    programs.rest("n1").snapshot(&id, "complete").await;
+    programs.freeze("n2");
+    let mut zombie = programs.give_up("n2");
+    // The store elsewhere has the place of the old one; the frozen program keeps its files open.
+    std::fs::rename(programs.path("n2"), programs.path("lost")).expect("it has a store");
+    restore(&programs, "n2");
+    let thawed = rustix::process::Pid::from_child(&zombie);
+    rustix::process::kill_process(thawed, Signal::CONT).expect("it is frozen");
+    let status = until("the end of the process that was taken over", async || {
+        zombie.try_wait().expect("a child")
+    })
+    .await;
+    assert_eq!(status.code(), Some(3));
+    programs.start_one("n2").await;
+    programs.rest("n2").balance_is("a", SEED).await;
+    let id = programs.rest("n1").start_snapshot().await;
+    assert_proven(&programs.rest("n1").snapshot(&id, "complete").await, SEED);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_work_is_refused_while_the_archive_is_too_far_behind() {
+    let mut programs = Programs::planned(&["n1"]).with_archive("peers");
+    programs.start().await;
+    let rest = programs.rest("n1");
+    let pay = async || {
+        rest.post("/v1/accounts/a/deposits", &json!({ "amount": 1 }))
+            .await
+    };
+    assert_eq!(pay().await.status, 200);
+    // Nothing can be created where a file has the place of the directory.
+    let (archive, away) = (programs.path("archive"), programs.path("away"));
+    std::fs::rename(&archive, &away).expect("it has an archive");
+    std::fs::write(&archive, b"").expect("a file in its place");
+    let mut paid = 1;
+    let refused = until("a refusal", async || {
+        let answer = pay().await;
+        paid += i64::from(answer.status == 200);
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.problem().contains("archive"), "{refused:?}");
+    std::fs::remove_file(&archive).expect("the file is there");
+    std::fs::rename(&away, &archive).expect("the archive is there");
+    until("accepted work", async || {
+        (pay().await.status == 200).then_some(())
+    })
+    .await;
+    rest.balance_is("a", paid + 1).await;
+}
