@@ -248,6 +248,17 @@ fn the_keyboard_reaches_every_page_and_action() {
             "document.querySelector('.nav[aria-current=page]').textContent.startsWith({shown:?})"
         ));
     }
+    // Between the keys of the second sequence the time of the first one is over.
+    let soon_after = browser.run_async(
+        "const [done] = arguments;
+         const press = (key) => dispatchEvent(new KeyboardEvent('keydown', { key }));
+         const after = (ms) => new Promise((then) => setTimeout(then, ms));
+         press('g'); press('s');
+         after(1000).then(() => press('g')).then(() => after(400)).then(() => press('d'))
+           .then(() => done(location.hash))",
+    );
+    assert_eq!(soon_after, "#/compare");
+    browser.run("location.hash = '#/'");
     browser.finds(".eq .dd");
     browser.press(&["?"]);
     browser.finds("dialog[open]");

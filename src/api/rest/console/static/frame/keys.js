@@ -12,7 +12,8 @@ const always = [
   { key: 'g c', what: 'Cluster' },
 ];
 const bound = new Map();
-let leads = false;
+// The timer of a first key; null while no second key is expected. An earlier one must not end a later sequence.
+let leads = null;
 
 /** Binds a key until the signal is aborted. */
 export function bind(key, what, run, signal) {
@@ -34,7 +35,8 @@ function pressed(event) {
   )
     return;
   if (leads) {
-    leads = false;
+    clearTimeout(leads);
+    leads = null;
     if (pages[event.key]) {
       location.hash = pages[event.key];
       event.preventDefault();
@@ -42,8 +44,7 @@ function pressed(event) {
     return;
   }
   if (event.key === 'g') {
-    leads = true;
-    setTimeout(() => (leads = false), 1200);
+    leads = setTimeout(() => (leads = null), 1200);
     return;
   }
   const found = bound.get(event.key);
