@@ -202,6 +202,14 @@ pub(super) enum Failure {
     Timeout(u64),
 }
 
+fn behind() -> Verdict {
+    Verdict {
+        kind: "archive-behind",
+        http: StatusCode::SERVICE_UNAVAILABLE,
+        grpc: Some(Code::Unavailable),
+    }
+}
+
 impl Failure {
     /// A malformed field.
     pub(super) fn malformed(field: impl Into<String>, why: impl ToString) -> Self {
@@ -227,11 +235,7 @@ impl Failure {
                 let http = Http::SERVICE_UNAVAILABLE;
                 ("no-room", http, Code::ResourceExhausted)
             }
-            Self::Unavailable(Unavailable::ArchiveBehind(_)) => (
-                "archive-behind",
-                Http::SERVICE_UNAVAILABLE,
-                Code::Unavailable,
-            ),
+            Self::Unavailable(Unavailable::ArchiveBehind(_)) => return behind(),
             Self::Unavailable(Unavailable::Stopped(_)) => {
                 ("not-durable", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
             }

@@ -184,6 +184,7 @@ impl NodePlan {
         std::iter::once(&self.me.id).chain(self.others.iter().map(|member| &member.id))
     }
 
+    /// Over 70 lines: it fills one struct, key by key.
     fn from_file(id: ProcessId, options: &NodeOptions) -> Result<Self, ConfigError> {
         let path = options.config.as_deref().expect("the caller saw a file");
         refuse_addresses(options)?;

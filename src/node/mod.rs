@@ -67,8 +67,9 @@ use snapshots::events::Events;
 use snapshots::parts::Parts;
 use snapshots::unfinished::unfinished;
 use turn::clocks::DurableClocks;
-use turn::committer::{Committer, Releaser};
+use turn::committer::Committer;
 use turn::queue::Queue;
+use turn::releaser::Releaser;
 
 use crate::config::NodeConfig;
 use crate::transport::link::Links;
@@ -76,6 +77,7 @@ use crate::transport::link::Links;
 /// A running node, without its services.
 pub struct Node {
     handle: Handle,
+    /// Those of the turn first.
     threads: Vec<JoinHandle<()>>,
     archive: Option<RunningArchive>,
     tasks: JoinSet<()>,
@@ -228,24 +230,31 @@ impl Node {
         self.handle.shared.assembler.stop().await;
         self.handle.shared.queue.stop();
         self.handle.shared.peers.wall().close();
-        let threads = std::mem::take(&mut self.threads);
-        let joined = tokio::task::spawn_blocking(move || {
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a thread of the node had ended unexpectedly");
-                }
-            }
-        });
-        if joined.await.is_err() {
-            tracing::error!("cannot wait for the threads of the node");
-        }
+        let background = self.threads.split_off(turn::THREADS);
+        join(self.threads).await;
+        // Nothing is committed any more: what waits for the archive is released, and the background threads end behind it.
         if let Some(archive) = self.archive {
-            archive.stop().await;
+            let releases = archive.stop().await;
+            join(vec![releases]).await;
         }
+        join(background).await;
         #[cfg(feature = "otel")]
         if let Some(exporter) = self.exporter {
             exporter.stop().await;
         }
+    }
+}
+
+async fn join(threads: Vec<JoinHandle<()>>) {
+    let joined = tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the node had ended unexpectedly");
+            }
+        }
+    });
+    if joined.await.is_err() {
+        tracing::error!("cannot wait for the threads of the node");
     }
 }
 

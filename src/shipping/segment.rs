@@ -139,13 +139,13 @@ impl SegmentHead {
     /// The point before its first turn.
     #[must_use]
     pub fn before(&self) -> JournalPoint {
-        point(self.before)
+        point(self.before.0, self.before.1)
     }
 
     /// The point at its last turn.
     #[must_use]
     pub fn after(&self) -> JournalPoint {
-        point(self.after)
+        point(self.after.0, self.after.1)
     }
 
     /// Whether it carries no turns.
@@ -209,7 +209,7 @@ impl SegmentHead {
     }
 }
 
-fn point((position, hash): (u64, [u8; 32])) -> JournalPoint {
+fn point(position: u64, hash: [u8; 32]) -> JournalPoint {
     JournalPoint {
         position: Lsn(position),
         hash: Hash(hash),

@@ -91,6 +91,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         &[
             "access",
             "api",
+            "archive",
             "bench",
             "client",
             "config",
@@ -99,6 +100,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "picture",
             "process",
             "proto",
+            "shipping",
             "simulate",
             "store",
             "tls",

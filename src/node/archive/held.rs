@@ -5,8 +5,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::watermark::Watermark;
 use crate::config::Shipping;
-use crate::node::turn::committer::Releaser;
 use crate::node::turn::driver::Step;
+use crate::node::turn::releaser::Releaser;
 use crate::node::turn::replies::{Answered, Audience};
 use crate::store::{Committed, StoreError};
 

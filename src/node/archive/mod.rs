@@ -10,7 +10,8 @@ pub(super) mod watermark;
 use std::thread::JoinHandle;
 
 use super::error::NodeError;
-use super::turn::committer::{Release, Releaser};
+use super::turn::committer::Release;
+use super::turn::releaser::Releaser;
 use crate::config::ArchiveSettings;
 use attach::Attached;
 use held::Held;
@@ -39,10 +40,9 @@ pub(super) fn start(
 }
 
 impl RunningArchive {
-    /// Waits, for a bounded time, until the archive has the whole journal.
-    pub(super) async fn stop(self) {
+    /// Waits, for a bounded time, until the archive has the whole journal. Returns the thread that still releases it.
+    pub(super) async fn stop(self) -> JoinHandle<()> {
         self.shipper.stop().await;
-        let releases = self.releases;
-        let _released = tokio::task::spawn_blocking(move || releases.join()).await;
+        self.releases
     }
 }

@@ -4,6 +4,7 @@ pub(super) mod clocks;
 pub(super) mod committer;
 pub(super) mod driver;
 pub(super) mod queue;
+pub(super) mod releaser;
 pub(super) mod replies;
 pub(super) mod share;
 
@@ -23,6 +24,9 @@ use queue::Request;
 /// The number of decided turns that wait for the committer, besides the one that is decided while it writes. More would only
 /// make the batches smaller.
 const TURNS_WAITING: usize = 0;
+
+/// The number of threads that [`start`] starts.
+pub(super) const THREADS: usize = 2;
 
 /// Starts the threads of the turn: one decides and applies, the other makes durable and releases.
 pub(super) fn start(
