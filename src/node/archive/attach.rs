@@ -247,9 +247,11 @@ impl Archive {
                 let framed = framed.map_err(|error| self.objects.damaged("journal", error))?;
                 position = position.next();
                 if position > end {
-                    store
-                        .append_archived(framed)
-                        .map_err(|_| differs(position))?;
+                    store.append_archived(framed).map_err(|error| match error {
+                        StoreError::Damaged { .. } => differs(position),
+                        // A full or failing disk says nothing about the journals.
+                        error => error.into(),
+                    })?;
                     appended += 1;
                 }
             }

@@ -95,7 +95,9 @@ impl RunningShipper {
     /// Ships what is durable, for a bounded time, then ends all waiting for the archive.
     pub(in crate::node) async fn stop(self) {
         let _ended = self.stop.send(true);
+        let task = self.task.abort_handle();
         if timeout(STOP_MAX, self.task).await.is_err() {
+            task.abort();
             tracing::warn!(
                 "the archive does not have the whole journal yet; the next start ships the rest"
             );
