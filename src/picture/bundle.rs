@@ -85,15 +85,15 @@ fn joined(picture: &Picture, place: impl Fn(i64) -> i64) -> Vec<Bundle> {
 }
 
 impl Bundle {
-    /// `2 × 660.69`; nothing for messages without amounts.
+    /// `2 msgs · 660.69` with the sum of both; nothing for one message without an amount.
     pub(super) fn label(&self, picture: &Picture) -> Option<String> {
         if self.amount == 0 {
-            return (self.count > 1).then(|| format!("{} ×", self.count));
+            return (self.count > 1).then(|| format!("{} msgs", self.count));
         }
         let amount = picture.amounts.write(self.amount);
         Some(match self.count {
             1 => amount,
-            count => format!("{count} × {amount}"),
+            count => format!("{count} msgs · {amount}"),
         })
     }
 }
@@ -124,7 +124,7 @@ mod tests {
         let found = bundles(&picture, 1000);
         let labels = found.all.iter().map(|bundle| bundle.label(&picture));
         let labels: Vec<_> = labels.flatten().collect();
-        assert_eq!(labels, ["2 × 60,000", "30,000"]);
+        assert_eq!(labels, ["2 msgs · 60,000", "30,000"]);
         assert!(!found.is_coarse);
     }
 
