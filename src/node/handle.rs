@@ -25,7 +25,7 @@ use super::snapshots::publish::Publisher;
 use super::snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotView};
 use super::turn::clocks::DurableClocks;
 use super::turn::queue::Queue;
-use super::turn::replies::{PendingReplies, Settled};
+use super::turn::replies::{Audience, PendingReplies, Settled};
 use super::turn::share::QueueShare;
 use crate::access::peer::Peer;
 use crate::config::{Keep, NodeConfig};
@@ -174,7 +174,24 @@ impl Handle {
         let commands = Commands::from(command);
         self.meet_before(commands.inputs()).await?;
         let share = self.share.as_ref();
-        self.shared.queue.ask(commands, share)?.last().await
+        self.shared
+            .queue
+            .ask(commands, Audience::Client, share)?
+            .last()
+            .await
+    }
+
+    /// The same for what other processes come to depend on, so that it also waits for the archive if they do.
+    pub(in crate::node) async fn ask_for_all<C: Command>(
+        &self,
+        command: C,
+    ) -> Result<Settled<C::Reply>, Unavailable> {
+        let (commands, share) = (Commands::from(command), self.share.as_ref());
+        let queue = &self.shared.queue;
+        queue
+            .ask(commands, Audience::Processes, share)?
+            .last()
+            .await
     }
 
     /// Executes the call of a process of another make, which clients cannot keep out; its reply is durable when this returns.
@@ -203,7 +220,11 @@ impl Handle {
     ) -> Result<impl Iterator<Item = C::Reply> + use<C>, Unavailable> {
         self.meet_before(commands.inputs()).await?;
         let share = self.share.as_ref();
-        self.shared.queue.ask(commands, share)?.all().await
+        self.shared
+            .queue
+            .ask(commands, Audience::Client, share)?
+            .all()
+            .await
     }
 
     /// Submits several inputs, decided in this order, and waits for space instead of being refused. Inputs submitted after this

@@ -202,7 +202,8 @@ impl Handle {
         if let Some(why) = wall.too_early(time) {
             return Err(Unanswered::Ahead(why));
         }
-        self.ask(Advance { time }).await?;
+        // Nothing that others hear of the past may be lost with the disk, whoever asks.
+        self.ask_for_all(Advance { time }).await?;
         Ok(())
     }
 

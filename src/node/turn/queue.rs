@@ -100,6 +100,7 @@ impl Queue {
     pub(in crate::node) fn ask<C: Command>(
         &self,
         commands: Commands<C>,
+        audience: Audience,
         share: Option<&QueueShare>,
     ) -> Result<PendingReplies<C>, Unavailable> {
         if commands.is_empty() {
@@ -109,7 +110,7 @@ impl Queue {
         let room = self.room_at_once(share, weight)?;
         let place = Arc::clone(&self.places).try_acquire_many_owned(places(commands.inputs()));
         let place = place.map_err(|_| Unavailable::Full)?;
-        self.put(commands, Audience::Client, place, room)
+        self.put(commands, audience, place, room)
     }
 
     /// Submits commands of a client that waits for space, in order. A call made after this one returns comes after it.

@@ -49,6 +49,7 @@ async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
                 start: None,
             }
             .into(),
+            Audience::Client,
             None,
         )
         .err();
@@ -89,13 +90,17 @@ async fn clients_who_give_up_let_in_no_more_than_fits() {
     let fits = CLIENTS_MAX / put().into_input().cost();
     for _ in 0..fits {
         // Submitted and abandoned.
-        drop(queue.ask(put().into(), None).expect("there is room"));
+        drop(
+            queue
+                .ask(put().into(), Audience::Client, None)
+                .expect("there is room"),
+        );
     }
-    let refused = queue.ask(put().into(), None).err();
+    let refused = queue.ask(put().into(), Audience::Client, None).err();
     assert_eq!(refused, Some(Unavailable::Full));
     drop(requests.recv().await);
     assert!(
-        queue.ask(put().into(), None).is_ok(),
+        queue.ask(put().into(), Audience::Client, None).is_ok(),
         "there is room again for one"
     );
     assert_eq!(requests.len(), fits);
@@ -129,7 +134,11 @@ async fn streams_of_one_address_leave_room_for_its_single_calls() {
         }
     }
     assert!(waits > 0, "its streams wait");
-    assert!(queue.ask(put().into(), Some(&one)).is_ok());
+    assert!(
+        queue
+            .ask(put().into(), Audience::Client, Some(&one))
+            .is_ok()
+    );
 }
 
 // Without this, one client that floods the node with batches would have those of all others refused.
@@ -143,8 +152,12 @@ async fn what_one_address_has_submitted_leaves_room_for_others_until_it_is_done(
     let puts = |count| (0..count).map(|_| put()).collect::<Commands<_>>();
     let flood = || puts(all / 2);
     // Abandoned; the inputs remain.
-    drop(queue.ask(flood(), Some(&one)).expect("there is room"));
-    let refused = queue.ask(flood(), Some(&one)).err();
+    drop(
+        queue
+            .ask(flood(), Audience::Client, Some(&one))
+            .expect("there is room"),
+    );
+    let refused = queue.ask(flood(), Audience::Client, Some(&one)).err();
     assert_eq!(refused, Some(Unavailable::ShareFull));
     let mut waiting = Box::pin(queue.ask_in_turn(flood(), Some(&one)));
     tokio::select! {
