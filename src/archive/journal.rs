@@ -78,6 +78,22 @@ pub async fn next_head(
     }
 }
 
+/// The next segment with turns that counts, from a walk along the archive; `None` at its end.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub async fn next_segment(
+    process: &Objects,
+    chain: &mut Chain,
+) -> Result<Option<Segment>, ArchiveError> {
+    while let Some(head) = next_head(process, chain).await? {
+        if !head.is_fence() {
+            return counted(process, &head).await.map(Some);
+        }
+    }
+    Ok(None)
+}
+
 /// A boundary, as the object says it.
 #[derive(Serialize, Deserialize)]
 struct Boundary {

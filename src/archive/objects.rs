@@ -13,6 +13,7 @@ use object_store::{
     ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _,
     ObjectStoreScheme, PutMode, PutPayload, RetryConfig,
 };
+use percent_encoding::percent_decode_str;
 use tokio_stream::StreamExt as _;
 use url::Url;
 
@@ -193,6 +194,23 @@ impl Objects {
             let entry = entry.map_err(|error| self.failed("list", folder, &error))?;
             names.extend(entry.location.filename().map(str::to_owned));
         }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The names of the folders below these objects, sorted.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`].
+    pub async fn folders(&self) -> Result<Vec<String>, ArchiveError> {
+        let listed = self.storage.list_with_delimiter(Some(&self.prefix)).await;
+        let listed = listed.map_err(|error| self.failed("list", "", &error))?;
+        let folders = listed.common_prefixes.iter();
+        // The names of folders are written with this encoding.
+        let decoded = |name| percent_decode_str(name).decode_utf8_lossy().into_owned();
+        let mut names: Vec<_> = folders
+            .filter_map(|path| path.filename().map(decoded))
+            .collect();
         names.sort_unstable();
         Ok(names)
     }

@@ -5,6 +5,7 @@
 
 pub mod account;
 mod agent;
+mod archived;
 pub mod audit;
 pub mod backup;
 pub mod cert;

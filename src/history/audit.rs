@@ -50,6 +50,8 @@ pub enum Absence {
     /// Its journal begins after the instant, has a gap there, or is not that of the store that the others knew then: the store
     /// was lost, replaced, or put back from an older copy.
     OtherJournal,
+    /// The archive, from which the audit is made, has no journal of it or ends before the instant.
+    NotArchived,
 }
 
 impl Absence {
@@ -63,6 +65,7 @@ impl Absence {
             Self::ClockBehind => "clock_behind",
             Self::OtherMake => "other_make",
             Self::OtherJournal => "other_journal",
+            Self::NotArchived => "not_archived",
         }
     }
 }

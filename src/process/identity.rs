@@ -1,5 +1,8 @@
 //! The identity of a process: its store and the start of the store.
 
+/// The number of boots that are added where copies of a store may have been started: more than any of them will have had.
+pub const BOOTS_AHEAD: u64 = 1000;
+
 /// The store on which a process runs, and the start of that store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
@@ -20,6 +23,12 @@ impl Identity {
             boot: u64::MAX,
             ..self
         }
+    }
+
+    /// Whether this is a start of a store that replaced an earlier one and all its copies.
+    #[must_use]
+    pub fn is_ahead_of_copies_of(&self, earlier: Self) -> bool {
+        self.boot >= earlier.boot.saturating_add(BOOTS_AHEAD)
     }
 
     /// The store id in hexadecimal, as messages show it.

@@ -5,6 +5,7 @@ mod accounts;
 mod alerts;
 mod amounts;
 mod archive;
+mod archived_past;
 mod asked_from_terminal;
 mod asking;
 mod audited;

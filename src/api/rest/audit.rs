@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::AppState;
 use super::json::Json;
@@ -112,6 +113,11 @@ pub(super) async fn show(
         .map(|(process, newest)| AheadResponse::of(&process, newest))
         .collect();
     Ok((never_stored, Json(shown)).into_response())
+}
+
+/// The document of an audit that no node has made.
+pub(crate) fn audit_document(audit: &Audit, cluster: &str) -> Value {
+    serde_json::to_value(shown(audit, cluster)).expect("a plain structure always encodes")
 }
 
 fn shown<'a>(audit: &'a Audit, cluster: &str) -> AuditResponse<'a> {

@@ -56,6 +56,7 @@ use super::guard;
 use crate::node::Handle;
 use crate::node::peers::discover::UnansweredAddresses;
 
+pub(crate) use audit::audit_document;
 pub use openapi::document;
 
 /// Why a path is refused.

@@ -5,14 +5,17 @@
 //! cluster.
 
 mod archived;
+mod at_instant;
 mod rebuilt;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
 use super::CliError;
 use super::destination::Destination;
+use super::instant::{INSTANT, at};
 use super::output::Report;
 use super::snapshot::verify;
 use crate::api::{ITS_ID_IS_LATEST, LATEST};
@@ -21,7 +24,7 @@ use crate::config::cluster_file::{
 };
 use crate::config::{ApiBlock, ArchiveBlock, CurrencyBlock, LimitsBlock};
 use crate::history::global::GlobalState;
-use crate::process::ids::{ProcessId, SnapshotId};
+use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::store::{Archive, Export, GlobalStateAudit, Restored, StoreError};
 
 /// Create a new cluster from a complete snapshot, or a new store for a process whose store is lost.
@@ -43,14 +46,24 @@ pub struct Args {
     /// --snapshot); the transfers since then that they know of are booked in the account suspense.
     #[arg(long, value_name = "ID", conflicts_with = "file", value_parser = ProcessId::parse)]
     process: Option<ProcessId>,
-    /// The archive of the cluster: restore the store of --process from its archived journal, to the last archived turn.
+    /// The archive of the cluster: restore the store of --process from its archived journal, to the last archived turn; or, with
+    /// --at, the stores of all processes.
     #[arg(
         long,
         value_name = "URL",
-        requires = "process",
         conflicts_with_all = ["snapshot", "from", "file", "scratch"]
     )]
     archive: Option<String>,
+    /// The instant to which all processes are restored from the archive, for example 2026-01-31T12:00:00Z or -5m.
+    #[arg(
+        long,
+        value_name = INSTANT,
+        requires = "archive",
+        conflicts_with = "process",
+        allow_hyphen_values = true,
+        value_parser = at
+    )]
+    at: Option<String>,
     /// The name of the cluster in the archive [default: demo].
     #[arg(long, value_name = "NAME", requires = "archive")]
     cluster: Option<String>,
@@ -71,8 +84,15 @@ pub struct Args {
 /// [`CliError`]: the destination is not empty (checked before anything is read); the snapshot is not complete or its
 /// figures are wrong; a store cannot be read or written.
 pub fn run(args: &Args) -> Result<(), CliError> {
-    if let Some((url, process)) = args.archive.as_ref().zip(args.process.as_ref()) {
-        return archived::run(args, url, process);
+    if let Some(url) = &args.archive {
+        return match (&args.process, &args.at) {
+            (Some(process), _) => archived::run(args, url, process),
+            (None, Some(at)) => at_instant::run(args, url, at),
+            (None, None) => Err(CliError::Usage(
+                "--archive needs --process, to restore one store, or --at, to restore the cluster to an instant"
+                    .to_owned(),
+            )),
+        };
     }
     if let Some(process) = &args.process {
         if args.from.is_empty() {
@@ -92,7 +112,12 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     }
     let staged = destination.stage()?;
     let made = source.restore(staged.dir()).map_err(|error| bad(&error))?;
-    let file = cluster_file(source.cluster(), state, destination.dir());
+    let file = cluster_file(
+        source.cluster(),
+        &names,
+        &channels_of(state),
+        destination.dir(),
+    );
     staged.write("cluster.toml", &file)?;
     staged.move_into_place()?;
     report(state, &made, &names, destination.dir()).print()
@@ -204,7 +229,11 @@ fn restorable(state: &GlobalState) -> Result<Vec<&ProcessId>, CliError> {
             "snapshot {snapshot} is partial (revision {revision}): {why}; only a complete one is restored"
         )));
     }
-    let names: Vec<&ProcessId> = state.parts.keys().collect();
+    named_as_directories(state.parts.keys().collect())
+}
+
+// Each id must be valid as a directory name.
+fn named_as_directories(names: Vec<&ProcessId>) -> Result<Vec<&ProcessId>, CliError> {
     let is_name = |process: &&&ProcessId| {
         let text = process.as_str();
         !text.contains('/') && !text.starts_with('.') && text != "cluster.toml"
@@ -217,17 +246,35 @@ fn restorable(state: &GlobalState) -> Result<Vec<&ProcessId>, CliError> {
     }
 }
 
+// Those on which each process has received.
+fn channels_of(state: &GlobalState) -> BTreeSet<ChannelId> {
+    let parts = state.parts.iter();
+    let channels = parts.flat_map(|(to, part)| {
+        let origins = part.state.delivered.keys();
+        origins.map(|from| ChannelId {
+            from: from.clone(),
+            to: to.clone(),
+        })
+    });
+    channels.collect()
+}
+
 const HOST: &str = "127.0.0.1";
 /// The first gRPC and REST ports, the same as the defaults of `cluster`.
 const PORTS: (u16, u16) = (7101, 7201);
 
 // The cluster file of the new cluster on this machine. Names, channels and directories are final; addresses are
 // defaults to be edited.
-fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
+fn cluster_file(
+    cluster: &str,
+    processes: &[&ProcessId],
+    channels: &BTreeSet<ChannelId>,
+    dir: &Path,
+) -> ClusterFile {
     let spanned = |text: &str| Spanned::new(0..0, text.to_owned());
     let address =
         |first: u16, index: u16| spanned(&format!("{HOST}:{}", first.saturating_add(index)));
-    let block = |(process, index): (&ProcessId, u16)| ProcessBlock {
+    let block = |(process, index): (&&ProcessId, u16)| ProcessBlock {
         id: spanned(process.as_str()),
         grpc: address(PORTS.0, index),
         rest: Some(address(PORTS.1, index)),
@@ -236,20 +283,15 @@ fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
         dir: Some(dir.join(process.as_str())),
         transport: None,
     };
-    let pair = |from: &ProcessId, to: &ProcessId| {
+    let pair = |channel: &ChannelId| {
+        let ChannelId { from, to } = channel;
         Spanned::new(0..0, vec![from.to_string(), to.to_string()])
     };
-    let channels: Vec<_> = state
-        .parts
-        .iter()
-        .flat_map(|(to, part)| part.state.delivered.keys().map(move |from| pair(from, to)))
-        .collect();
-    let processes = state.parts.len();
-    let is_full = channels.len() == processes * processes.saturating_sub(1);
+    let is_full = channels.len() == processes.len() * processes.len().saturating_sub(1);
     ClusterFile {
         cluster: spanned(cluster),
-        channels: (!is_full).then(|| Spanned::new(0..0, channels)),
-        processes: state.parts.keys().zip(0..).map(block).collect(),
+        channels: (!is_full).then(|| Spanned::new(0..0, channels.iter().map(pair).collect())),
+        processes: processes.iter().zip(0..).map(block).collect(),
         snapshot: SnapshotBlock {
             interval: Some(spanned("60s")),
             deadline: Some(spanned("5s")),
@@ -270,8 +312,11 @@ fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
 
 fn report(state: &GlobalState, made: &[Restored], names: &[&ProcessId], dir: &Path) -> Report {
     let mut report = Report::default();
-    let (snapshot, shown) = (&state.snapshot, dir.display());
-    report.line(&format!("snapshot {snapshot} is restored into {shown}"));
+    let snapshot = &state.snapshot;
+    report.line(&format!(
+        "snapshot {snapshot} is restored into {}",
+        dir.display()
+    ));
     let rows = made.iter().map(|one| {
         vec![
             one.process.to_string(),
@@ -295,6 +340,12 @@ fn report(state: &GlobalState, made: &[Restored], names: &[&ProcessId], dir: &Pa
         "{} minor units in total, {balances} in accounts and {in_flight} in flight",
         balances + in_flight
     ));
+    say_how_to_start(&mut report, names, dir);
+    report
+}
+
+fn say_how_to_start(report: &mut Report, names: &[&ProcessId], dir: &Path) {
+    let shown = dir.display();
     let numbered = (1..=names.len()).map(|number| format!("n{number}"));
     let numbered: Vec<String> = numbered.collect();
     let is_local = names
@@ -313,5 +364,4 @@ fn report(state: &GlobalState, made: &[Restored], names: &[&ProcessId], dir: &Pa
             ));
         }
     }
-    report
 }

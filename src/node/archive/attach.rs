@@ -101,6 +101,21 @@ pub enum NotAttached {
         /// The first turn kept here.
         first: Lsn,
     },
+    /// The store was restored to an instant, and the archive goes on behind it.
+    #[error(
+        "the store of {process} was restored to turn {restored}, and the archive {url} has the journal up to turn {archived}: \
+         the two go on differently. Give all processes another archive URL"
+    )]
+    RestoredEarlier {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The newest restored turn.
+        restored: Lsn,
+        /// The newest archived turn.
+        archived: Lsn,
+    },
     /// The fence is not set.
     #[error(transparent)]
     NotFenced(#[from] NotFenced),
@@ -116,6 +131,7 @@ impl NotAttached {
             | Self::OlderCopy { .. }
             | Self::Differs { .. }
             | Self::Trimmed { .. }
+            | Self::RestoredEarlier { .. }
             | Self::Archive(ArchiveError::Address { .. } | ArchiveError::NotExclusive { .. }) => {
                 true
             }
@@ -188,6 +204,7 @@ impl Archive {
         self.patiently(|| probe::probe(&self.objects, identity.run))
             .await?;
         self.check_writer(identity).await?;
+        self.check_restored(store).await?;
         // First without a fence: a wrong directory must not stop the right process.
         let mut chain = Chain::behind(journal::boundary(&self.objects).await?);
         self.catch_up(store, &mut chain).await?;
@@ -226,6 +243,30 @@ impl Archive {
             });
         }
         Ok(())
+    }
+
+    // The turns that a store restored to an instant left out must not be appended to it.
+    async fn check_restored(&self, store: &Store) -> Result<(), NotAttached> {
+        let end = store.journal().end().0;
+        let restored = store.restored_to()?.filter(|restored| end <= *restored);
+        let Some(restored) = restored else {
+            return Ok(());
+        };
+        let mut chain = Chain::behind(journal::boundary(&self.objects).await?);
+        while journal::next_head(&self.objects, &mut chain)
+            .await?
+            .is_some()
+        {}
+        let archived = chain.last().journal.position;
+        match archived <= restored {
+            true => Ok(()),
+            false => Err(NotAttached::RestoredEarlier {
+                url: self.settings.url.clone(),
+                process: self.owner.process.clone(),
+                restored,
+                archived,
+            }),
+        }
     }
 
     // Walks to the end of the chain, appends the turns that this store lacks, and compares the end.

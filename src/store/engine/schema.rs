@@ -24,6 +24,7 @@
 //! | meta | `chunk-secret` | 32 random bytes ([`crate::store::chunks::salting`]) |
 //! | meta | `salted-from` | the cut from which states are salted; absent until all other processes can read them |
 //! | meta | `limits-age`, `limits-count` | the limits of the history that the journal names: microseconds and a count, 0 for none |
+//! | meta | `restored-to` | the newest turn of a store that was restored to an instant before the end of its archive |
 //! | meta | `owner` | [`crate::store::stored::v1::state::OwnerV1`] |
 //!
 //! A value is stored under the keys `key ‖ fragment number`, 2 bytes big-endian.
@@ -81,6 +82,8 @@ pub(in crate::store) const LIMITS_AGE: &[u8] = b"limits-age";
 pub(in crate::store) const LIMITS_COUNT: &[u8] = b"limits-count";
 /// The decision that the store is the right one, until the journal names it.
 pub(in crate::store) const VOUCHED: &[u8] = b"vouched";
+/// The newest turn that was restored, if the archive had later ones.
+pub(in crate::store) const RESTORED_TO: &[u8] = b"restored-to";
 pub(in crate::store) const OWNER: &[u8] = b"owner";
 
 impl Trees {

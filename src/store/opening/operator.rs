@@ -11,6 +11,7 @@ use crate::process::channel::Flow;
 use crate::process::clock::Hlc;
 use crate::process::command::{Decide, Forget};
 use crate::process::decision::{Actor, Change, Decision};
+use crate::process::identity::BOOTS_AHEAD;
 use crate::process::ids::{Lsn, ProcessId};
 use crate::process::registers::Registers;
 use crate::process::reply::Settlement;
@@ -27,9 +28,6 @@ use crate::store::stored::frame;
 use crate::store::stored::frame::Kind;
 use crate::store::stored::v1::Frozen;
 use crate::store::stored::v7::DecisionV7;
-
-/// The number of boots that [`Store::vouch`] adds, more than any copy of the store will have had.
-pub(in crate::store) const BOOTS_AHEAD: u64 = 1000;
 
 /// A durable decision.
 #[derive(Debug, Clone, PartialEq, Eq)]

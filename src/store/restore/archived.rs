@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use crate::process::identity::Identity;
-use crate::process::ids::ProcessId;
+use crate::process::identity::{BOOTS_AHEAD, Identity};
+use crate::process::ids::{Lsn, ProcessId};
 use crate::store::Store;
 use crate::store::engine::schema;
-use crate::store::engine::schema::{BOOT, RUN};
+use crate::store::engine::schema::{BOOT, RESTORED_TO, RUN};
 use crate::store::error::StoreError;
 use crate::store::gaps::ranges;
 use crate::store::opening;
-use crate::store::opening::operator::BOOTS_AHEAD;
+use crate::store::stored::frame::Kind;
 use crate::store::stored::v1::state::OwnerV1;
 
 impl Store {
@@ -40,6 +40,25 @@ impl Store {
         schema::put_numbers(&store.meta, [(BOOT, identity.boot), (RUN, identity.run)])?;
         store.sync()?;
         Ok(store)
+    }
+
+    /// Notes that the archive had turns behind the newest one, which this store leaves out: it was restored to an instant.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn end_here(&self) -> Result<(), StoreError> {
+        let end = self.journal.head().position;
+        schema::put_numbers(&self.meta, [(RESTORED_TO, end.0)])?;
+        self.sync()
+    }
+
+    /// The newest turn that was restored, if the store was restored to an instant.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn restored_to(&self) -> Result<Option<Lsn>, StoreError> {
+        let position = schema::get::<u64>(&self.meta, RESTORED_TO, Kind::Number)?;
+        Ok(position.map(Lsn))
     }
 
     /// Notes that turns may be missing behind the newest one: the archive was behind the lost store.

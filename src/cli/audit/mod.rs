@@ -1,4 +1,6 @@
-//! `audit`: the whole cluster at a past instant, through REST.
+//! `audit`: the whole cluster at a past instant, through REST, or from the archive without any node.
+
+mod archived;
 
 use super::instant::{INSTANT, at};
 use super::output::{Columns, cell};
@@ -8,12 +10,19 @@ use super::{CliError, OutputFormat, Report, print};
 /// Audit the cluster at a past instant: totals, money in flight and conservation.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The instant, for example 2026-01-31T12:00:00Z or -5m [default: the newest that is final on every node].
+    /// The instant, for example 2026-01-31T12:00:00Z or -5m [default: the newest that is final on every node, or in the
+    /// archive].
     #[arg(long, value_name = INSTANT, conflicts_with = "cut", allow_hyphen_values = true, value_parser = at)]
     at: Option<String>,
     /// The cut of an earlier audit.
     #[arg(long, value_name = "TOKEN")]
     cut: Option<String>,
+    /// Recompute everything from the journals in this archive; no node is asked.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["cut", "rest"])]
+    archive: Option<String>,
+    /// The name of the cluster in the archive [default: demo].
+    #[arg(long, value_name = "NAME", requires = "archive")]
+    cluster: Option<String>,
     #[command(flatten)]
     rest: RestOptions,
 }
@@ -21,18 +30,25 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// [`CliError`]: the node refuses or does not answer, or the figures do not add up.
+/// [`CliError`]: the node or the archive refuses or does not answer, or the figures do not add up.
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let query = [("at", &args.at), ("cut", &args.cut)];
-    let answer = args
-        .rest
-        .patient_client()?
-        .get("/v1/audit", &given(&query))?;
+    let (text, audit) = match &args.archive {
+        Some(url) => {
+            let audit = archived::run(args, url)?;
+            (format!("{audit:#}"), audit)
+        }
+        None => {
+            let query = [("at", &args.at), ("cut", &args.cut)];
+            let client = args.rest.patient_client()?;
+            let answer = client.get("/v1/audit", &given(&query))?;
+            (answer.text, answer.json)
+        }
+    };
     match args.rest.output {
-        OutputFormat::Json => print(&answer.text)?,
-        OutputFormat::Table => table(&answer.json).print()?,
+        OutputFormat::Json => print(&text)?,
+        OutputFormat::Table => table(&audit).print()?,
     }
-    let failed = |check: &str| answer.json["verification"][check] == false;
+    let failed = |check: &str| audit["verification"][check] == false;
     if failed("conserved") || failed("consistent_cut") {
         let sentence = "the figures contradict each other; see the checks with `--output json`";
         return Err(CliError::CheckFailed(sentence.to_owned()));

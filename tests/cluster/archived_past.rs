@@ -1,0 +1,142 @@
+//! The past of a cluster as its archive alone tells it. Without this, whoever has the archive would have to trust a node, and a
+//! cluster could only be restored to the last archived turn.
+
+use std::process::Command;
+use std::time::Duration;
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::await_it::until;
+use crate::killed::{IDS, seed};
+use crate::programs::Programs;
+
+fn run(programs: &Programs, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let url = format!("file://{}", programs.path("archive"));
+    let output = Command::new(cargo_bin!("snapledger"))
+        .args(arguments)
+        .args(["--archive", &url, "--cluster", "killed"])
+        .output()
+        .expect("the program runs");
+    let [said, wrong] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("text"));
+    (output.status.code(), said, wrong)
+}
+
+fn audit(programs: &Programs, at: &str) -> Value {
+    let (code, said, wrong) = run(programs, &["audit", "--at", at, "--output", "json"]);
+    assert_eq!(code, Some(0), "{wrong}");
+    serde_json::from_str(&said).expect("JSON")
+}
+
+/// Transfers of increasing amounts, with an audit after each; then all nodes are killed.
+async fn audited(journal: &str) -> (Programs, Vec<Value>) {
+    let mut programs = Programs::planned(&IDS).with_archive(journal);
+    programs.start().await;
+    seed(&programs).await;
+    let rest = programs.rest("n1");
+    let mut said = Vec::new();
+    for amount in 1..=5 {
+        let paid = json!({
+            "from_account": "cash", "to_process": "n2", "to_account": "b", "amount": amount
+        });
+        assert_eq!(rest.post("/v1/transfers", &paid).await.status, 200);
+        said.push(rest.read("/v1/audit").await);
+    }
+    programs.kill();
+    (programs, said)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_of_the_archive_says_what_the_nodes_said() {
+    let (programs, said) = audited("peers").await;
+    for said in &said {
+        let found = audit(&programs, said["at"].as_str().expect("an instant"));
+        for member in ["complete", "totals", "processes"] {
+            assert_eq!(found[member], said[member], "{member}: {found}");
+        }
+        assert_eq!(found["cut"]["positions"], said["cut"]["positions"]);
+        assert_eq!(found["verification"]["conserved"], true, "{found}");
+    }
+    let later = audit(&programs, "now");
+    assert_eq!(later["complete"], false, "{later}");
+    assert_eq!(later["missing"][0]["reason"], "not_archived", "{later}");
+    let (code, _, wrong) = run(&programs, &["audit", "--at", "1970-01-02"]);
+    assert_eq!(code, Some(0), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_restored_to_an_instant_and_goes_on_from_there() {
+    let (mut programs, said) = audited("sync").await;
+    let (then, into) = (&said[2], programs.path("earlier"));
+    let at = then["at"].as_str().expect("an instant");
+    let (code, _, wrong) = run(&programs, &["restore", "--at", "now", "--into", &into]);
+    assert_eq!(code, Some(1), "{wrong}");
+    assert!(
+        wrong.contains("the newest instant to which all reach"),
+        "{wrong}"
+    );
+    let (code, said, wrong) = run(&programs, &["restore", "--at", at, "--into", &into]);
+    assert_eq!(code, Some(0), "{wrong}");
+    assert!(said.contains(at), "{said}");
+    for id in IDS {
+        std::fs::remove_dir_all(programs.path(id)).expect("it has a store");
+        std::fs::rename(format!("{into}/{id}"), programs.path(id)).expect("it was restored");
+    }
+    // The archive goes on behind the instant.
+    let (code, wrong) = programs.refused("n1");
+    assert_eq!(code, Some(2), "{wrong}");
+    assert!(wrong.contains("another archive URL"), "{wrong}");
+    std::fs::rename(programs.path("archive"), programs.path("old")).expect("it is there");
+    std::fs::create_dir(programs.path("archive")).expect("a new archive");
+    programs.start().await;
+    let rest = programs.rest("n1");
+    let arrived = until("what was on its way", async || {
+        let now = rest.read("/v1/audit?at=now").await;
+        (now["totals"]["in_flight"] == 0 && now["complete"] == true).then_some(now)
+    })
+    .await;
+    for member in ["deposits", "withdrawals"] {
+        assert_eq!(
+            arrived["totals"][member], then["totals"][member],
+            "{arrived}"
+        );
+    }
+    assert_eq!(arrived["verification"]["conserved"], true, "{arrived}");
+    programs.rest("n2").balance_is("b", 1 + 2 + 3).await;
+    let before = rest.read(&format!("/v1/audit?at={at}")).await;
+    assert_eq!(
+        before["totals"], then["totals"],
+        "what was said of the past stays said"
+    );
+    let paid = json!({
+        "from_account": "cash", "to_process": "n2", "to_account": "b", "amount": 7
+    });
+    assert_eq!(rest.post("/v1/transfers", &paid).await.status, 200);
+    programs.rest("n2").balance_is("b", 1 + 2 + 3 + 7).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_waits_for_what_the_archive_does_not_have() {
+    let mut programs = Programs::planned(&["n1"]).with_archive("peers");
+    programs.start().await;
+    let rest = programs.rest("n1");
+    let paid = json!({ "amount": 1 });
+    assert_eq!(
+        rest.post("/v1/accounts/a/deposits", &paid).await.status,
+        200
+    );
+    // Nothing can be created where a file has the place of the directory.
+    let (archive, away) = (programs.path("archive"), programs.path("away"));
+    std::fs::rename(&archive, &away).expect("it has an archive");
+    std::fs::write(&archive, b"").expect("a file in its place");
+    let mut asked = std::pin::pin!(rest.get("/v1/audit?at=now"));
+    let early = timeout(Duration::from_secs(1), &mut asked).await;
+    assert!(early.is_err(), "{early:?} could be lost with the disk");
+    std::fs::remove_file(&archive).expect("the file is there");
+    std::fs::rename(&away, &archive).expect("the archive is there");
+    let answer = asked.await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["totals"]["balances"], 1);
+}
