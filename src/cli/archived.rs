@@ -76,10 +76,11 @@ pub(super) async fn journals(
     }
 }
 
-/// The newest instant up to which all of these reach.
+/// The newest instant, as people write it, up to which all of these reach: within the last microsecond there may be more turns.
 pub(super) fn common_end(journals: &[ArchivedJournal]) -> Hlc {
-    let ends = journals.iter().map(|journal| journal.ends);
-    ends.min().unwrap_or_default()
+    let ends = journals.iter().map(|journal| journal.ends.wall_us());
+    let end = ends.min().unwrap_or_default().saturating_sub(1);
+    Hlc::at(end).last_of_label()
 }
 
 /// The journal of one process in the archive; it has turns.
