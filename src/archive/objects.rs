@@ -55,7 +55,12 @@ impl Objects {
         if parsed.password().is_some() || parsed.query().is_some() {
             let reason =
                 "credentials and options do not belong in the URL; set them in the environment";
-            return Err(refused(reason.to_owned()));
+            // They do not belong in a log either.
+            let host = parsed.host_str().unwrap_or_default();
+            return Err(ArchiveError::Address {
+                url: format!("{}://{host}{}", parsed.scheme(), parsed.path()),
+                reason: reason.to_owned(),
+            });
         }
         let (scheme, path) =
             ObjectStoreScheme::parse(&parsed).map_err(|error| refused(error.to_string()))?;
@@ -142,6 +147,7 @@ impl Objects {
             .await;
         match created {
             Ok(_) => Ok(Creation::Created),
+            Err(error) if is_conflict(&error) => Err(self.failed("create", key, &error)),
             Err(Error::AlreadyExists { .. }) => Ok(Creation::Exists),
             Err(error) => Err(self.failed("create", key, &error)),
         }
@@ -226,6 +232,23 @@ impl Objects {
         }
     }
 
+    /// Deletes all objects.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`].
+    pub async fn delete_all(&self) -> Result<(), ArchiveError> {
+        let listed = self.storage.list(Some(&self.prefix));
+        let paths = listed.map(|entry| entry.map(|entry| entry.location));
+        let mut deleted = self.storage.delete_stream(Box::pin(paths));
+        while let Some(gone) = deleted.next().await {
+            match gone {
+                Ok(_) | Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(self.failed("delete", "", &error)),
+            }
+        }
+        Ok(())
+    }
+
     /// An error about an object whose content is wrong.
     #[must_use]
     pub fn damaged(&self, key: &str, reason: impl fmt::Display) -> ArchiveError {
@@ -242,20 +265,79 @@ impl Objects {
     }
 
     fn failed(&self, verb: &'static str, key: &str, error: &Error) -> ArchiveError {
-        let again = !matches!(
-            error,
-            Error::NotSupported { .. }
-                | Error::NotImplemented { .. }
-                | Error::PermissionDenied { .. }
-                | Error::Unauthenticated { .. }
-                | Error::InvalidPath { .. }
-        );
+        let Diagnosis { advice, again } = Diagnosis::of(error);
         ArchiveError::Failed {
             url: self.url.to_string(),
             verb,
             key: self.at(key).to_string(),
-            reason: error.to_string(),
+            reason: format!("{advice}{error}"),
             again,
+        }
+    }
+}
+
+/// What S3 says if another request for the object is under way: whether there will be one is not known.
+const CONFLICT: &str = "ConditionalRequestConflict";
+
+fn is_conflict(error: &Error) -> bool {
+    matches!(error, Error::AlreadyExists { source, .. } if source.to_string().contains(CONFLICT))
+}
+
+/// What to look at first, before the storage's own words, and whether another attempt may succeed.
+#[derive(Clone, Copy)]
+struct Diagnosis {
+    advice: &'static str,
+    again: bool,
+}
+
+impl Diagnosis {
+    const NO_PLACE: Self = Self {
+        advice: "there is no such bucket, container or directory: ",
+        again: false,
+    };
+    const NOT_PERMITTED: Self = Self {
+        advice: "the storage refuses these credentials, or does not permit them this: ",
+        again: false,
+    };
+    const NO_CREDENTIALS: Self = Self {
+        advice: "there are no credentials in the environment (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, \
+                 AZURE_STORAGE_ACCOUNT_KEY or others of these services), and this machine has no role: ",
+        again: true,
+    };
+
+    fn of(error: &Error) -> Self {
+        match error {
+            // A missing object is no failure, so what is missing is the place for it.
+            Error::NotFound { .. } => Self::NO_PLACE,
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Self::NOT_PERMITTED,
+            Error::NotSupported { .. }
+            | Error::NotImplemented { .. }
+            | Error::InvalidPath { .. } => Self {
+                advice: "",
+                again: false,
+            },
+            other => Self::of_text(&other.to_string()),
+        }
+    }
+
+    // Lists and metadata services have no errors of their own kind.
+    fn of_text(text: &str) -> Self {
+        let says = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+        if says(&["NoSuchBucket", "ContainerNotFound"]) {
+            Self::NO_PLACE
+        } else if says(&["403 Forbidden", "401 Unauthorized"]) {
+            Self::NOT_PERMITTED
+        } else if says(&[
+            "/latest/api/token",
+            "/computeMetadata/",
+            "/metadata/identity/",
+        ]) {
+            Self::NO_CREDENTIALS
+        } else {
+            Self {
+                advice: "",
+                again: true,
+            }
         }
     }
 }
