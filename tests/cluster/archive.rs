@@ -1,33 +1,55 @@
-//! The archive: a process whose disk is lost is restored from it, and one that was taken over stops. Without this a lost disk
-//! would lose what was acknowledged, or two programs would both be the process.
+//! The archive: a process whose disk is lost is restored from it, and one that was taken over stops; in a directory and on S3. Without
+//! this a lost disk would lose what was acknowledged, or two programs would both be the process.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use assert_cmd::cargo::cargo_bin;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::archive_place::Place;
 use crate::await_it::until;
 use crate::killed::{IDS, SEED, balances_after, load_until_killed, retry_everything, seed};
 use crate::programs::Programs;
 use crate::snapshots::assert_proven;
 
-fn restore(programs: &Programs, id: &str) -> String {
-    let url = format!("file://{}", programs.path("archive"));
-    let output = Command::new(cargo_bin!("snapledger"))
-        .args(["restore", "--archive", &url, "--cluster", "killed"])
+/// Runs `restore --archive` for a process, into the directory of its store.
+pub(crate) fn restored(programs: &Programs, place: &Place, id: &str) -> Output {
+    Command::new(cargo_bin!("snapledger"))
+        .args(["restore", "--archive", &place.url(), "--cluster", "killed"])
         .args(["--process", id, "--into", &programs.path(id)])
+        .envs(place.environment())
         .output()
-        .expect("the program runs");
+        .expect("the program runs")
+}
+
+/// Restores the store of a process. What has failed for a moment may be repeated.
+pub(crate) fn restore(programs: &Programs, place: &Place, id: &str) {
+    let mut output = restored(programs, place, id);
+    for _ in 0..20 {
+        if output.status.success() {
+            break;
+        }
+        output = restored(programs, place, id);
+    }
     let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
     assert!(output.status.success(), "{said}");
-    said
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_disk_loses_nothing_that_was_acknowledged_where_everything_waits_for_the_archive() {
-    let mut programs = Programs::planned(&IDS).with_archive("sync");
+    lost_disk(&Place::directory()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_disk_loses_nothing_that_was_acknowledged_where_everything_waits_for_s3() {
+    lost_disk(&Place::s3().await).await;
+}
+
+/// Loses the disk of n2 under load, restores it, and repeats every request.
+pub(crate) async fn lost_disk(place: &Place) {
+    let mut programs = Programs::planned(&IDS).archived_in(place, "sync", "30s");
     programs.start().await;
     seed(&programs).await;
     let asked = load_until_killed(&mut programs).await;
@@ -35,14 +57,15 @@ async fn a_lost_disk_loses_nothing_that_was_acknowledged_where_everything_waits_
 
     let (code, said) = programs.refused("n2");
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("restore --archive file://"), "{said}");
+    let command = format!("restore --archive {}", place.url());
+    assert!(said.contains(&command), "{said}");
     assert!(said.contains("another archive URL"), "{said}");
     assert!(
         !Path::new(&programs.path("n2")).exists(),
         "nothing was created"
     );
 
-    restore(&programs, "n2");
+    restore(&programs, place, "n2");
     programs.start().await;
     retry_everything(&programs, &asked).await;
     let expected = balances_after(&asked);
@@ -57,7 +80,16 @@ async fn a_lost_disk_loses_nothing_that_was_acknowledged_where_everything_waits_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_was_restored_elsewhere_stops_when_it_wakes_up() {
-    let mut programs = Programs::planned(&["n1", "n2"]).with_archive("peers");
+    wakes_up(&Place::directory()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_was_restored_elsewhere_from_s3_stops_when_it_wakes_up() {
+    wakes_up(&Place::s3().await).await;
+}
+
+async fn wakes_up(place: &Place) {
+    let mut programs = Programs::planned(&["n1", "n2"]).archived_in(place, "peers", "30s");
     programs.start().await;
     let paid = json!({ "amount": SEED });
     assert_eq!(
@@ -74,7 +106,7 @@ async fn a_process_that_was_restored_elsewhere_stops_when_it_wakes_up() {
     let mut zombie = programs.give_up("n2");
     // The store elsewhere has the place of the old one; the frozen program keeps its files open.
     std::fs::rename(programs.path("n2"), programs.path("lost")).expect("it has a store");
-    restore(&programs, "n2");
+    restore(&programs, place, "n2");
     let thawed = rustix::process::Pid::from_child(&zombie);
     rustix::process::kill_process(thawed, Signal::CONT).expect("it is frozen");
     let status = until("the end of the process that was taken over", async || {
@@ -90,7 +122,16 @@ async fn a_process_that_was_restored_elsewhere_stops_when_it_wakes_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_work_is_refused_while_the_archive_is_too_far_behind() {
-    let mut programs = Programs::planned(&["n1"]).with_archive("peers");
+    archive_behind(&Place::directory()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_work_is_refused_while_s3_is_too_far_behind() {
+    archive_behind(&Place::s3().await).await;
+}
+
+async fn archive_behind(place: &Place) {
+    let mut programs = Programs::planned(&["n1"]).archived_in(place, "peers", "1s");
     programs.start().await;
     let rest = programs.rest("n1");
     let pay = async || {
@@ -98,10 +139,7 @@ async fn new_work_is_refused_while_the_archive_is_too_far_behind() {
             .await
     };
     assert_eq!(pay().await.status, 200);
-    // Nothing can be created where a file has the place of the directory.
-    let (archive, away) = (programs.path("archive"), programs.path("away"));
-    std::fs::rename(&archive, &away).expect("it has an archive");
-    std::fs::write(&archive, b"").expect("a file in its place");
+    place.goes_away();
     let mut paid = 1;
     let refused = until("a refusal", async || {
         let answer = pay().await;
@@ -111,8 +149,7 @@ async fn new_work_is_refused_while_the_archive_is_too_far_behind() {
     .await;
     assert_eq!(refused.status, 503, "{refused:?}");
     assert!(refused.problem().contains("archive"), "{refused:?}");
-    std::fs::remove_file(&archive).expect("the file is there");
-    std::fs::rename(&away, &archive).expect("the archive is there");
+    place.comes_back();
     until("accepted work", async || {
         (pay().await.status == 200).then_some(())
     })

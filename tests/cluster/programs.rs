@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal};
 use snapledger::bench::ports::free_ports;
 use tempfile::TempDir;
 
+use crate::archive_place::Place;
 use crate::await_it::until;
 use crate::nodes::{address, listen};
 use crate::rest::{Rest, asked};
@@ -23,6 +24,8 @@ struct Seat {
 pub(crate) struct Programs {
     seats: Vec<Seat>,
     dir: TempDir,
+    /// With which the programs are started, besides the inherited one.
+    environment: Vec<(String, String)>,
 }
 
 impl Programs {
@@ -39,6 +42,7 @@ impl Programs {
         let programs = Self {
             seats: seats.collect(),
             dir,
+            environment: Vec::new(),
         };
         let file = programs.dir.path().join("cluster.toml");
         std::fs::write(file, programs.cluster_file()).expect("a file in it");
@@ -69,12 +73,26 @@ impl Programs {
     pub(crate) fn with_archive(self, journal: &str) -> Self {
         let archive = self.dir.path().join("archive");
         std::fs::create_dir(&archive).expect("a directory in it");
-        let table = format!(
-            "[archive]\nurl = \"file://{}\"\njournal = {journal:?}\nlag_max = \"1s\"\n",
-            archive.display()
-        );
+        self.with_archive_at(&format!("file://{}", archive.display()), journal, "1s")
+    }
+
+    /// With an archive at a place; `journal` says what waits for it, `lag_max` how long.
+    pub(crate) fn archived_in(mut self, place: &Place, journal: &str, lag_max: &str) -> Self {
+        self.environment = place.environment();
+        self.with_archive_at(&place.url(), journal, lag_max)
+    }
+
+    fn with_archive_at(self, url: &str, journal: &str, lag_max: &str) -> Self {
+        let table =
+            format!("[archive]\nurl = {url:?}\njournal = {journal:?}\nlag_max = {lag_max:?}\n");
         let file = self.dir.path().join("cluster.toml");
         std::fs::write(file, self.cluster_file() + &table).expect("a file in it");
+        self
+    }
+
+    /// With other variables in the environment of its programs.
+    pub(crate) fn with_environment(mut self, environment: Vec<(String, String)>) -> Self {
+        self.environment = environment;
         self
     }
 
@@ -103,7 +121,7 @@ impl Programs {
 
     /// Starts one node and waits until it is ready.
     pub(crate) async fn start_one(&mut self, id: &str) {
-        let dir = self.dir.path().to_owned();
+        let (dir, environment) = (self.dir.path().to_owned(), self.environment.clone());
         for seat in self.seats.iter_mut().filter(|seat| seat.id == id) {
             let rest = Rest::new(&seat.rest);
             until(&format!("{} ready", seat.id), async || {
@@ -113,7 +131,7 @@ impl Programs {
                     None => true,
                 };
                 if ended {
-                    seat.child = Some(spawn(&dir, &seat.id));
+                    seat.child = Some(spawn(&dir, &environment, &seat.id));
                 }
                 let ready = rest.try_send(asked("/readyz", &[])).await;
                 ready.filter(|answer| answer.status == 200).map(|_| ())
@@ -145,7 +163,7 @@ impl Programs {
 
     /// Starts one node and waits until it has ended. Returns its exit code and what it wrote to stderr.
     pub(crate) fn refused(&self, id: &str) -> (Option<i32>, String) {
-        let mut command = command(self.dir.path(), id);
+        let mut command = command(self.dir.path(), &self.environment, id);
         let output = command.output().expect("the program runs");
         let said = String::from_utf8(output.stderr).expect("text");
         (output.status.code(), said)
@@ -209,21 +227,26 @@ impl Drop for Programs {
     }
 }
 
-fn spawn(dir: &Path, id: &str) -> Child {
-    command(dir, id).spawn().expect("the program runs")
+fn spawn(dir: &Path, environment: &[(String, String)], id: &str) -> Child {
+    command(dir, environment, id)
+        .spawn()
+        .expect("the program runs")
 }
 
-fn command(dir: &Path, id: &str) -> Command {
+fn command(dir: &Path, environment: &[(String, String)], id: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_snapledger"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("SNAPLEDGER_") {
-            command.env_remove(name);
+        let name = name.to_string_lossy();
+        // Credentials of the machine are no part of a test.
+        if name.starts_with("SNAPLEDGER_") || name.starts_with("AWS_") {
+            command.env_remove(&*name);
         }
     }
     command
         .args(["node", "--config", "cluster.toml", "--id", id])
         .current_dir(dir)
         .env("RUST_LOG", "warn")
+        .envs(environment.iter().cloned())
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     command

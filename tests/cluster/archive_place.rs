@@ -1,0 +1,90 @@
+//! Where the archive of a test lies: in a directory, or on an S3 server in this process. The tests are the same.
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use crate::s3::{S3, Way, environment, url};
+
+/// A place for an archive.
+pub(crate) enum Place {
+    Directory(TempDir),
+    S3(S3),
+    /// On an S3 server that the test has started; by its URL.
+    Endpoint(String),
+}
+
+impl Place {
+    pub(crate) fn directory() -> Self {
+        Self::Directory(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    pub(crate) async fn s3() -> Self {
+        Self::S3(S3::start().await)
+    }
+
+    /// The URL of the archive.
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Self::Directory(dir) => format!("file://{}", Self::within(dir).display()),
+            Self::S3(_) | Self::Endpoint(_) => url(),
+        }
+    }
+
+    /// The environment of programs that use it.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Directory(_) => Vec::new(),
+            Self::S3(server) => environment(&server.endpoint()),
+            Self::Endpoint(endpoint) => environment(endpoint),
+        }
+    }
+
+    /// The file of an object.
+    pub(crate) fn object(&self, key: &str) -> PathBuf {
+        match self {
+            Self::Directory(dir) => Self::within(dir).join(key),
+            Self::S3(server) => server.objects().join(key),
+            Self::Endpoint(_) => unreachable!("its objects are its own"),
+        }
+    }
+
+    /// Lets it answer no more.
+    pub(crate) fn goes_away(&self) {
+        match self {
+            Self::Directory(dir) => {
+                // Nothing can be created where a file has the place of the directory.
+                let archive = Self::within(dir);
+                std::fs::rename(&archive, dir.path().join("away")).expect("it has an archive");
+                std::fs::write(&archive, b"").expect("a file in its place");
+            }
+            Self::S3(server) => server.behave(Way {
+                is_away: true,
+                ..Way::default()
+            }),
+            Self::Endpoint(_) => unreachable!("it is another program"),
+        }
+    }
+
+    /// Lets it answer again.
+    pub(crate) fn comes_back(&self) {
+        match self {
+            Self::Directory(dir) => {
+                let archive = Self::within(dir);
+                std::fs::remove_file(&archive).expect("the file is there");
+                std::fs::rename(dir.path().join("away"), &archive).expect("the archive is there");
+            }
+            Self::S3(server) => server.behave(Way::default()),
+            Self::Endpoint(_) => unreachable!("it is another program"),
+        }
+    }
+
+    // Beside it there is room for what takes its place.
+    fn within(dir: &TempDir) -> PathBuf {
+        let archive = dir.path().join("archive");
+        if !archive.exists() {
+            std::fs::create_dir(&archive).expect("a directory in it");
+        }
+        archive
+    }
+}

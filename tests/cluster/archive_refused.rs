@@ -1,0 +1,97 @@
+//! Object storage that cannot be used: the node does not start, and says what is wrong. Without this an operator would look for
+//! a fault of the program, or, worse, the storage would be used.
+
+use crate::archive_place::Place;
+use crate::programs::Programs;
+use crate::s3::{S3, Way};
+
+/// Starts a node that must not start; returns its exit code and what it says.
+fn refused(place: &Place, changes: &[(&str, Option<&str>)]) -> (Option<i32>, String) {
+    let mut environment = place.environment();
+    environment.retain(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
+    for (name, value) in changes {
+        environment.extend(value.map(|value| ((*name).to_owned(), value.to_owned())));
+    }
+    let programs = Programs::planned(&["n1"]).archived_in(place, "peers", "1s");
+    programs.with_environment(environment).refused("n1")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storage_that_replaces_objects_is_refused() {
+    let server = S3::start().await;
+    server.behave(Way {
+        ignores_conditions: true,
+        ..Way::default()
+    });
+    let (code, said) = refused(&Place::S3(server), &[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("If-None-Match"), "{said}");
+    assert!(said.contains("conditional writes"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_credentials_the_node_says_which_to_set() {
+    let place = Place::s3().await;
+    let nowhere = nowhere();
+    let (code, said) = refused(
+        &place,
+        &[
+            ("AWS_ACCESS_KEY_ID", None),
+            ("AWS_SECRET_ACCESS_KEY", None),
+            // Not the service of a cloud that the test may run in.
+            ("AWS_METADATA_ENDPOINT", Some(&nowhere)),
+        ],
+    );
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("AWS_ACCESS_KEY_ID"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_credentials_are_named() {
+    let place = Place::s3().await;
+    let (code, said) = refused(&place, &[("AWS_SECRET_ACCESS_KEY", Some("wrong"))]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("credentials"), "{said}");
+    assert!(said.contains("SignatureDoesNotMatch"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_is_not_there_is_named() {
+    let place = Place::s3().await;
+    let elsewhere = [("SNAPLEDGER_ARCHIVE_URL", Some("s3://nowhere/archive"))];
+    let (code, said) = refused(&place, &elsewhere);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("s3://nowhere/archive"), "{said}");
+    assert!(said.contains("no such bucket"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_without_a_server_is_named() {
+    let place = Place::s3().await;
+    let nowhere = nowhere();
+    let (code, said) = refused(&place, &[("AWS_ENDPOINT", Some(&nowhere))]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains(&nowhere), "{said}");
+}
+
+#[test]
+fn a_url_of_another_kind_is_refused_with_those_that_are_not() {
+    let place = Place::directory();
+    for (url, part) in [
+        ("ftp://ledger/archive", "s3://"),
+        ("s3://user:secret@ledger/archive", "environment"),
+        ("file:///nowhere/at/all", "create the directory"),
+    ] {
+        let (code, said) = refused(&place, &[("SNAPLEDGER_ARCHIVE_URL", Some(url))]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(part), "{said}");
+        assert!(!said.contains("secret@"), "{said}");
+    }
+}
+
+// The URL of a port on which nothing listens.
+fn nowhere() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    format!("http://{address}")
+}
