@@ -65,6 +65,8 @@ impl Address {
 #[derive(Debug)]
 pub(super) struct Plan {
     file: PathBuf,
+    /// The URL of the archive, if there is one.
+    archive: Option<String>,
     pub(super) nodes: Vec<Address>,
 }
 
@@ -94,9 +96,36 @@ impl Plan {
             }
             text += &security_tables(dir, &certs, &tokens);
         }
+        let mut archive = None;
+        if let Some(archived) = &bench.archive {
+            let url = archived.of_cluster(dir)?;
+            text += &archived.table(&url);
+            archive = Some(url);
+        }
         let file = dir.join("cluster.toml");
         std::fs::write(&file, text).map_err(CliError::Runtime)?;
-        Ok(Self { file, nodes })
+        Ok(Self {
+            file,
+            archive,
+            nodes,
+        })
+    }
+}
+
+/// Makes the store of the first node again from the archive; its directory is gone.
+pub(super) async fn restore(bench: &Bench, plan: &Plan) -> Result<(), CliError> {
+    let (id, url) = (&plan.nodes[0].id, plan.archive.as_deref());
+    let mut command = program()?;
+    command
+        .args(["restore", "--archive", url.unwrap_or_default()])
+        .args(["--cluster", CLUSTER, "--process", id, "--into"])
+        .arg(bench.dir.path().join(id));
+    let status = command.status().await.map_err(CliError::Runtime)?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(CliError::CheckFailed(format!(
+            "the lost store is not restored: {status}"
+        ))),
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod accounts;
 mod all;
+mod archive;
+mod archived;
 mod arguments;
 mod asof;
 mod caller;
@@ -22,6 +24,7 @@ mod growth;
 mod history;
 mod interference;
 mod load;
+mod lost;
 mod machine;
 mod memory;
 pub mod overview;
@@ -49,6 +52,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::signals::EndSignals;
 use crate::cli::{CliError, LogOptions, OutputFormat};
+use archived::Archived;
 use report::Outcome;
 
 /// Measure this program on this machine and compare with the limits of its components.
@@ -72,6 +76,10 @@ enum Command {
     Interference(Measurement<interference::Parameters>),
     /// Restart of a killed node, from start to ready
     Restart(Measurement<restart::Parameters>),
+    /// Restore of a lost store from its archive, from the loss to ready
+    Lost(Measurement<lost::Parameters>),
+    /// The cost of an archive, by what waits for it: deposits, a stream and snapshots
+    Archive(Measurement<archive::Parameters>),
     /// Balances at an instant of a long journal
     Asof(Measurement<asof::Parameters>),
     /// Transfers between processes: time until durable at the sender and until all have arrived
@@ -132,6 +140,8 @@ impl Command {
             Self::Snapshot(of) => ("snapshot", &of.common),
             Self::Interference(of) => ("interference", &of.common),
             Self::Restart(of) => ("restart", &of.common),
+            Self::Lost(of) => ("lost", &of.common),
+            Self::Archive(of) => ("archive", &of.common),
             Self::Asof(of) => ("asof", &of.common),
             Self::Transfers(of) => ("transfers", &of.common),
             Self::History(of) => ("history", &of.common),
@@ -154,6 +164,8 @@ impl Command {
             Self::Snapshot(of) => snapshot::measure(bench, &of.parameters).await,
             Self::Interference(of) => interference::measure(bench, &of.parameters).await,
             Self::Restart(of) => restart::measure(bench, &of.parameters).await,
+            Self::Lost(of) => lost::measure(bench, &of.parameters).await,
+            Self::Archive(of) => archive::measure(bench, &of.parameters).await,
             Self::Asof(of) => asof::measure(bench, &of.parameters).await,
             Self::Transfers(of) => transfers::measure(bench, &of.parameters).await,
             Self::History(of) => history::measure(bench, &of.parameters).await,
@@ -227,6 +239,8 @@ struct Bench {
     output: OutputFormat,
     /// Whether the nodes speak TLS and ask for a token.
     is_secured: bool,
+    /// The archive of the nodes, if they have one.
+    archive: Option<Archived>,
 }
 
 impl Bench {
@@ -249,6 +263,7 @@ impl Bench {
             logs,
             output: common.output,
             is_secured: false,
+            archive: None,
         })
     }
 
@@ -262,6 +277,7 @@ impl Bench {
             logs: self.logs.clone(),
             output: self.output,
             is_secured: self.is_secured,
+            archive: self.archive.clone(),
         })
     }
 

@@ -88,7 +88,8 @@ async fn fill(nodes: &[Address], accounts: u64, operations: u64) -> Result<u64, 
     position(rest).await
 }
 
-async fn position(rest: RestClient) -> Result<u64, CliError> {
+/// The end of the journal of a node.
+pub(super) async fn position(rest: RestClient) -> Result<u64, CliError> {
     let asked = tokio::task::spawn_blocking(move || rest.get("/v1/cluster", &[])).await;
     let answer = asked.map_err(|error| CliError::CheckFailed(error.to_string()))??;
     let position = answer.json["journal_position"].as_u64();

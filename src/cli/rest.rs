@@ -20,6 +20,8 @@ use crate::tls::advice::advice;
 /// Lists have at most 1000 rows of a few hundred bytes; a larger body is not an answer of a node.
 const BODY_MAX: u64 = 64 << 20;
 const BLOCK_BYTES: usize = 64 * 1024;
+/// The longest text that is read at once.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
 /// The time after which a node itself gives up on a request: `TIMEOUT` of `api/rest/admission.rs`.
 const QUESTION_MAX: Duration = Duration::from_secs(30);
 /// The limit between two reads of an event stream; twice the period of axum's `KeepAlive`, which sends comments.
@@ -312,6 +314,22 @@ impl RestClient {
     /// # Errors
     /// As [`RestClient::get`].
     pub fn file(&self, path: &str, query: &[(&str, &str)]) -> Result<Incoming, CliError> {
+        self.open(path, query, "application/octet-stream")
+    }
+
+    /// Reads a text, such as the metrics.
+    ///
+    /// # Errors
+    /// As [`RestClient::get`].
+    pub fn text(&self, path: &str) -> Result<String, CliError> {
+        let mut text = String::new();
+        let body = self.open(path, &[], "text/plain")?;
+        let read = body.take(TEXT_BYTES_MAX).read_to_string(&mut text);
+        read.map_err(|error| self.broken_off(&error))?;
+        Ok(text)
+    }
+
+    fn open(&self, path: &str, query: &[(&str, &str)], kind: &str) -> Result<Incoming, CliError> {
         // No limit on the whole body, only on each read.
         let request = self
             .agent
@@ -320,10 +338,7 @@ impl RestClient {
             .timeout_recv_body(None)
             .build()
             .query_pairs(query.iter().copied())
-            .header(
-                "accept",
-                "application/octet-stream, application/problem+json",
-            );
+            .header("accept", format!("{kind}, application/problem+json"));
         let response = request.call().map_err(|error| self.unreachable(error))?;
         if !response.status().is_success() {
             self.answer(Ok(response))?;

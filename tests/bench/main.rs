@@ -66,6 +66,22 @@ fn restart_compares_lengths_of_the_journal() {
 }
 
 #[test]
+fn a_lost_store_is_restored_from_its_archive() {
+    let measured = measured("lost --accounts 100 --operations 1000");
+    assert_ratios(&measured, 0);
+    assert_eq!(measured["figures"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn archives_are_compared_with_none() {
+    let measured = measured("archive --seconds 0.1 --in-flight 8 --batch 50 --accounts 100");
+    // Deposits and a stream, in four modes over none.
+    assert_ratios(&measured, 8);
+    let lag = &measured["figures"][2]["greatest_lag_seconds"]["median"];
+    assert!(lag.is_number(), "async ships: {measured:#}");
+}
+
+#[test]
 fn asof_asks_for_balances_of_the_past() {
     let measured = measured("asof --operations 5000 --accounts 100 --questions 20");
     assert_ratios(&measured, 1);

@@ -83,7 +83,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "bench",
         &[
-            "access", "cli", "client", "process", "proto", "simulate", "store", "tls",
+            "access", "archive", "cli", "client", "process", "proto", "simulate", "store", "tls",
         ],
     ),
     (
