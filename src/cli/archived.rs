@@ -1,12 +1,18 @@
 //! The journals of a cluster as its archive has them, read without a node and without claiming anything.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use indicatif::ProgressBar;
 
 use super::CliError;
 use crate::api::time::{before_now, read};
 use crate::archive::{ArchiveError, Objects, journal};
+use crate::history::audit::{Absence, Absent, Audit};
+use crate::history::process_totals::ProcessTotals;
 use crate::process::clock::Hlc;
-use crate::process::ids::ProcessId;
+use crate::process::identity::Identity;
+use crate::process::ids::{ChannelId, Lsn, ProcessId};
 use crate::shipping::JournalPoint;
 use crate::shipping::chain::Chain;
 use crate::shipping::segment::Segment;
@@ -17,6 +23,10 @@ use crate::store::codec::Entry;
 pub(super) enum NotArchived {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    #[error(
+        "the archived journal of {process} begins after turn {last}: what the process was then is not in it"
+    )]
+    Trimmed { process: ProcessId, last: Lsn },
     #[error("the archive {url} has no cluster {cluster}{}", others(.found))]
     NoCluster {
         url: String,
@@ -112,6 +122,57 @@ impl ArchivedJournal {
         Ok(Some(journal))
     }
 
+    /// Calls `each` for every turn that is not later than the instant, with the bytes as they are stored. Returns the totals after
+    /// the newest of them, or why they are not those of the process at the instant.
+    pub(super) async fn until<E: From<NotArchived>>(
+        &self,
+        at: Hlc,
+        shown: &ProgressBar,
+        mut each: impl FnMut(&[u8], &Entry) -> Result<(), E>,
+    ) -> Result<Share, E> {
+        let archived = |error| E::from(NotArchived::from(error));
+        shown.set_message(self.process.to_string());
+        let begin = journal::boundary(&self.objects).await.map_err(archived)?;
+        if begin.journal.position > Lsn(0) {
+            let (process, last) = (self.process.clone(), begin.journal.position);
+            return Err(NotArchived::Trimmed { process, last }.into());
+        }
+        let mut chain = Chain::behind(begin);
+        let mut share = Share {
+            totals: ProcessTotals {
+                given_up: Some(BTreeMap::new()),
+                ..ProcessTotals::default()
+            },
+            doubt: (self.ends < at).then_some(Absence::NotArchived),
+        };
+        let mut newest: Option<(Hlc, Identity)> = None;
+        loop {
+            let segment = journal::next_segment(&self.objects, &mut chain).await;
+            let Some(segment) = segment.map_err(archived)? else {
+                break;
+            };
+            let writer = segment.head.writer().identity;
+            for (framed, entry) in segment.entries().zip(self.entries(&segment)) {
+                let (framed, entry) = (framed.unwrap_or_default(), entry.map_err(archived)?);
+                let time = entry.turn.time;
+                if time > at {
+                    // Turns of a store that was lost may be missing before the first one of its successor.
+                    let is_in_gap = newest.is_some_and(|(before, lost)| {
+                        before < at && writer.is_ahead_of_copies_of(lost)
+                    });
+                    share.doubt = is_in_gap.then_some(Absence::OtherJournal).or(share.doubt);
+                    return Ok(share);
+                }
+                each(framed, &entry)?;
+                share.totals.pass(&entry.turn, entry.hash);
+                share.totals.store = Some(writer.store);
+                newest = Some((time, writer));
+            }
+            shown.inc(segment.body.len() as u64);
+        }
+        Ok(share)
+    }
+
     /// The turns of a segment, each checked to continue the one before it.
     pub(super) fn entries(
         &self,
@@ -129,5 +190,76 @@ impl ArchivedJournal {
             before = JournalPoint { position, hash };
             Ok(entry)
         })
+    }
+}
+
+/// What the archived journal of a process says of it at an instant.
+pub(super) struct Share {
+    /// The totals after its newest turn by then.
+    pub(super) totals: ProcessTotals,
+    /// Why these may not be all.
+    pub(super) doubt: Option<Absence>,
+}
+
+/// The cluster at an instant.
+pub(super) fn audit_of(at: Hlc, shares: BTreeMap<ProcessId, Share>) -> Audit {
+    let mut audit = Audit {
+        at: Some(at),
+        channels: BTreeSet::new(),
+        shares: BTreeMap::new(),
+        missing: BTreeMap::new(),
+    };
+    for (process, Share { totals, doubt }) in shares {
+        let not_begun = (!totals.is_known()).then_some(Absence::OtherJournal);
+        match doubt.or(not_begun) {
+            None => _ = audit.shares.insert(process, totals),
+            Some(absence) => leave_out(&mut audit, process, absence),
+        }
+    }
+    dismiss(&mut audit);
+    connect(&mut audit);
+    for process in audit.removed() {
+        audit.add_channels_of(&process);
+        leave_out(&mut audit, process, Absence::NotArchived);
+    }
+    for (process, why) in audit.strangers() {
+        audit.shares.remove(&process);
+        leave_out(&mut audit, process, why);
+    }
+    audit
+}
+
+fn leave_out(audit: &mut Audit, process: ProcessId, reason: Absence) {
+    let known = None;
+    audit.missing.insert(process, Absent { reason, known });
+}
+
+// A process that had left by then: another one had given it up, and none knew it any more.
+fn dismiss(audit: &mut Audit) {
+    let Audit {
+        shares, missing, ..
+    } = audit;
+    missing.retain(|process, _| {
+        let knows = |share: &ProcessTotals| {
+            let known = share.peers.get(process);
+            known.is_some_and(|known| !known.is_given_up)
+        };
+        let has_given_up = |share: &ProcessTotals| {
+            let given_up = share.given_up.as_ref();
+            given_up.is_some_and(|given_up| given_up.contains_key(process))
+        };
+        shares.values().any(knows) || !shares.values().any(has_given_up)
+    });
+}
+
+// There is a channel in both directions between processes of which one knows the other.
+fn connect(audit: &mut Audit) {
+    for (process, share) in &audit.shares {
+        for peer in share.peers.keys() {
+            let (from, to) = (process.clone(), peer.clone());
+            let there = ChannelId { from, to };
+            audit.channels.insert(there.reversed());
+            audit.channels.insert(there);
+        }
     }
 }

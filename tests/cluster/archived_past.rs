@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::await_it::until;
-use crate::killed::{IDS, seed};
+use crate::killed::{IDS, SEED, seed};
 use crate::programs::Programs;
 
 fn run(programs: &Programs, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -74,7 +74,8 @@ async fn a_cluster_is_restored_to_an_instant_and_goes_on_from_there() {
     let (code, _, wrong) = run(&programs, &["restore", "--at", "now", "--into", &into]);
     assert_eq!(code, Some(1), "{wrong}");
     // What the error proposes is accepted, and so is what an audit without an instant was of.
-    let newest = wrong.split("--at ").nth(1).expect("an instant").trim();
+    let newest = wrong.split("--at ").nth(1).expect("an instant");
+    let (newest, _) = newest.split_once(';').expect("the other way");
     let (code, found, wrong) = run(&programs, &["audit", "--output", "json"]);
     assert_eq!(code, Some(0), "{wrong}");
     let found: Value = serde_json::from_str(&found).expect("JSON");
@@ -83,6 +84,17 @@ async fn a_cluster_is_restored_to_an_instant_and_goes_on_from_there() {
     let newer = programs.path("newer");
     let (code, _, wrong) = run(&programs, &["restore", "--at", newest, "--into", &newer]);
     assert_eq!(code, Some(0), "{wrong}");
+    let as_it_ended = ["restore", "--at", "now", "--short", "--into"];
+    let (code, said, wrong) = run(
+        &programs,
+        &[&as_it_ended[..], &[&programs.path("ended")]].concat(),
+    );
+    assert_eq!(code, Some(0), "{wrong}");
+    let total = 3 * SEED;
+    assert!(
+        said.contains(&format!("{total} minor units in total")),
+        "{said}"
+    );
     let (code, said, wrong) = run(&programs, &["restore", "--at", at, "--into", &into]);
     assert_eq!(code, Some(0), "{wrong}");
     assert!(said.contains(at), "{said}");
@@ -145,4 +157,29 @@ async fn an_audit_waits_for_what_the_archive_does_not_have() {
     let answer = asked.await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.json()["totals"]["balances"], 1);
+}
+
+// Without this, a cluster would be restored in which n2 has money that n1 never sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn journals_that_contradict_each_other_are_not_restored() {
+    let (programs, _) = audited("sync").await;
+    let journal = format!("{}/killed/n1/journal", programs.path("archive"));
+    let segments = std::fs::read_dir(&journal).expect("it has a journal");
+    let mut segments: Vec<_> = segments
+        .map(|entry| entry.expect("a name").path())
+        .collect();
+    segments.sort();
+    for lost in segments.iter().rev().take(8) {
+        std::fs::remove_file(lost).expect("it is there");
+    }
+    let into = programs.path("earlier");
+    let (code, _, wrong) = run(
+        &programs,
+        &["restore", "--at", "now", "--short", "--into", &into],
+    );
+    assert_eq!(code, Some(1), "{wrong}");
+    assert!(wrong.contains("n1"), "{wrong}");
+    assert!(!std::path::Path::new(&into).exists(), "nothing was made");
+    let found = audit(&programs, "now");
+    assert_eq!(found["verification"]["conserved"], Value::Null, "{found}");
 }

@@ -3,23 +3,26 @@
 //! The turns up to one clock value on every process are a consistent cut: no message is received in it that is not sent in it.
 //! What was on its way is in the journals of its senders and arrives once the processes run.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use indicatif::ProgressBar;
 
-use super::super::archived::{ArchivedJournal, NotArchived, common_end, instant, journals};
+use super::super::archived::{
+    ArchivedJournal, NotArchived, Share, audit_of, common_end, instant, journals,
+};
 use super::super::destination::Destination;
 use super::super::output::Report;
 use super::super::progress::{BYTES, bar};
 use super::super::{CliError, runtime};
 use super::{Args, cluster_file, named_as_directories, say_how_to_start};
 use crate::api::time::rfc3339;
-use crate::archive::{ArchiveError, Objects, epochs, journal};
+use crate::archive::{ArchiveError, Objects, epochs};
 use crate::config::CLUSTER_DEFAULT;
+use crate::history::audit::Audit;
 use crate::process::clock::Hlc;
-use crate::process::ids::{ChannelId, Lsn, ProcessId};
-use crate::shipping::chain::Chain;
+use crate::process::ids::ProcessId;
+use crate::store::codec::Entry;
 use crate::store::{Store, StoreError};
 
 /// Why the stores are not restored.
@@ -30,14 +33,26 @@ enum NotRestored {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(
-        "the archived journal of {process} ends before that instant; the newest instant to which all reach is {}: --at {}",
-        rfc3339(.common.wall_us()), rfc3339(.common.wall_us())
+        "the archived journal of {process} ends before that instant. If the process may have gone on since, restore to the newest \
+         instant to which all reach, --at {}; if it ended then, add --short to take it as it was",
+        rfc3339(.common.wall_us())
     )]
     TooLate { process: ProcessId, common: Hlc },
     #[error(
-        "the archived journal of {process} begins after turn {last}, so it cannot be restored to an instant"
+        "what process {process} was at that instant is not in the archive: {reason}; give another instant"
     )]
-    Trimmed { process: ProcessId, last: Lsn },
+    Unknown {
+        process: ProcessId,
+        reason: &'static str,
+    },
+    #[error(
+        "the journals contradict each other at that instant ({check} of {subject}: {figures}); give an earlier one"
+    )]
+    Wrong {
+        check: &'static str,
+        subject: String,
+        figures: String,
+    },
     #[error("no process had a turn by then; give a later instant")]
     TooEarly,
 }
@@ -54,129 +69,129 @@ impl From<NotRestored> for CliError {
     }
 }
 
-/// A restored store.
-struct Made {
-    process: ProcessId,
-    position: Lsn,
-    peers: BTreeSet<ProcessId>,
-}
-
 /// Restores, and prints what was made and how to start it.
 pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
     let destination = Destination::check(&args.into)?;
-    let (cluster, at) = (
-        args.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT),
-        instant(at)?,
-    );
+    let wanted = Wanted {
+        cluster: args.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT),
+        at: instant(at)?,
+        takes_short: args.short,
+    };
     let objects = Objects::open(url).map_err(NotRestored::from)?;
     let staged = destination.stage()?;
     let shown = bar(0, BYTES);
-    let made = restore(&objects, cluster, at, staged.dir(), &shown);
-    let made = runtime()?.block_on(made)?;
+    let restored = restore(&objects, &wanted, staged.dir(), &shown);
+    let audit = runtime()?.block_on(restored)?;
     shown.finish_and_clear();
-    let names = named_as_directories(made.iter().map(|made| &made.process).collect())?;
-    let file = cluster_file(cluster, &names, &channels(&made), destination.dir());
+    let names = named_as_directories(audit.shares.keys().collect())?;
+    let file = cluster_file(wanted.cluster, &names, &audit.channels, destination.dir());
     staged.write("cluster.toml", &file)?;
     staged.move_into_place()?;
-    report(&made, &names, at, destination.dir()).print()
+    report(&audit, &names, wanted.at, destination.dir()).print()
+}
+
+/// What is restored, and how.
+struct Wanted<'a> {
+    cluster: &'a str,
+    at: Hlc,
+    /// Whether a process whose archived journal ends before the instant is taken as it was then.
+    takes_short: bool,
 }
 
 async fn restore(
     objects: &Objects,
-    cluster: &str,
-    at: Hlc,
+    wanted: &Wanted<'_>,
     dir: &Path,
     shown: &ProgressBar,
-) -> Result<Vec<Made>, NotRestored> {
+) -> Result<Audit, NotRestored> {
+    let Wanted {
+        cluster,
+        at,
+        takes_short,
+    } = *wanted;
     let journals = journals(objects, cluster).await?;
-    let common = common_end(&journals);
-    if let Some(short) = journals.iter().find(|journal| journal.ends < at) {
-        let process = short.process.clone();
-        return Err(NotRestored::TooLate { process, common });
+    let short = journals.iter().find(|journal| journal.ends < at);
+    if let Some(short) = short.filter(|_| !takes_short) {
+        return Err(NotRestored::TooLate {
+            process: short.process.clone(),
+            common: common_end(&journals),
+        });
     }
-    let mut all = Vec::new();
+    let mut shares = BTreeMap::new();
     for journal in &journals {
-        shown.set_message(journal.process.to_string());
         let into = dir.join(journal.process.as_str());
-        let made = one(journal, cluster, at, &into, shown).await?;
-        all.push(made);
+        let mut share = one(journal, wanted, &into, shown).await?;
+        share.doubt = share.doubt.filter(|_| !(takes_short && journal.ends < at));
+        shares.insert(journal.process.clone(), share);
     }
-    match all.iter().all(|made| made.position == Lsn(0)) {
-        true => Err(NotRestored::TooEarly),
-        false => Ok(all),
+    let audit = audit_of(at, shares);
+    if audit.shares.is_empty() {
+        return Err(NotRestored::TooEarly);
+    }
+    if let Some((process, absent)) = audit.missing.iter().next() {
+        return Err(NotRestored::Unknown {
+            process: process.clone(),
+            reason: absent.reason.as_str(),
+        });
+    }
+    let verification = audit.verify();
+    match verification.checks.iter().find(|check| !check.holds) {
+        None => Ok(audit),
+        Some(wrong) => {
+            let figures = wrong.figures.iter();
+            let figures: Vec<String> = figures.map(|(name, sum)| format!("{name} {sum}")).collect();
+            let (check, subject) = (wrong.check, wrong.subject.clone());
+            let figures = figures.join(", ");
+            Err(NotRestored::Wrong {
+                check,
+                subject,
+                figures,
+            })
+        }
     }
 }
 
 async fn one(
     archived: &ArchivedJournal,
-    cluster: &str,
-    at: Hlc,
+    wanted: &Wanted<'_>,
     into: &Path,
     shown: &ProgressBar,
-) -> Result<Made, NotRestored> {
+) -> Result<Share, NotRestored> {
     let (objects, process) = (&archived.objects, &archived.process);
-    let begin = journal::boundary(objects).await?;
-    if begin.journal.position > Lsn(0) {
-        return Err(NotRestored::Trimmed {
-            process: process.clone(),
-            last: begin.journal.position,
-        });
-    }
     let newest = epochs::newest(objects).await?;
     let newest = newest.ok_or_else(|| objects.damaged("epochs", "nobody has claimed an epoch"))?;
-    let store = Store::create_archived(into, cluster, process, newest.identity)?;
-    let mut made = Made {
-        process: process.clone(),
-        position: Lsn(0),
-        peers: BTreeSet::new(),
+    let store = Store::create_archived(into, wanted.cluster, process, newest.identity)?;
+    let append = |framed: &[u8], _: &Entry| {
+        store.append_archived(framed)?;
+        Ok::<_, NotRestored>(())
     };
-    let mut chain = Chain::behind(begin);
-    'until: while let Some(segment) = journal::next_segment(objects, &mut chain).await? {
-        for (framed, entry) in segment.entries().zip(archived.entries(&segment)) {
-            let (turn, framed) = (entry?.turn, framed.unwrap_or_default());
-            if turn.time > at {
-                break 'until;
-            }
-            store.append_archived(framed)?;
-            made.position = turn.position;
-            let known = turn.recognitions();
-            made.peers.extend(known.map(|(peer, ..)| peer.clone()));
-        }
-        shown.inc(segment.body.len() as u64);
-    }
+    let share = archived.until(wanted.at, shown, append).await?;
     store.sync_journal()?;
     store.end_here()?;
-    Ok(made)
+    Ok(share)
 }
 
-// There is a channel in both directions between processes of which one knows the other.
-fn channels(made: &[Made]) -> BTreeSet<ChannelId> {
-    let is_here = |peer: &&ProcessId| made.iter().any(|made| made.process == **peer);
-    let known = made.iter().flat_map(|made| {
-        let peers = made.peers.iter().filter(is_here);
-        peers.map(|peer| ChannelId {
-            from: made.process.clone(),
-            to: peer.clone(),
-        })
-    });
-    known
-        .flat_map(|channel| [channel.reversed(), channel])
-        .collect()
-}
-
-fn report(made: &[Made], names: &[&ProcessId], at: Hlc, dir: &Path) -> Report {
+fn report(audit: &Audit, names: &[&ProcessId], at: Hlc, dir: &Path) -> Report {
     let mut report = Report::default();
     let shown = dir.display();
     let at = rfc3339(at.wall_us());
     report.line(&format!(
         "the cluster is restored into {shown} as it was at {at}"
     ));
-    let row = |made: &Made| vec![made.process.to_string(), made.position.to_string()];
-    report.table(&["process", "last turn"], made.iter().map(row).collect());
+    let rows = audit.shares.iter().map(|(process, share)| {
+        let (turn, balances) = (share.position.to_string(), share.balance_total.to_string());
+        vec![process.to_string(), turn, balances]
+    });
+    report.table(&["process", "last turn", "balances"], rows.collect());
+    let totals = audit.totals();
+    let (balances, in_flight) = (totals.balances, totals.in_flight);
+    report.line(&format!(
+        "{} minor units in total, {balances} in accounts and {in_flight} in flight, which arrive once the processes run",
+        balances + in_flight
+    ));
     report.line(
-        "messages that were on their way are in these stores and arrive once the processes run",
+        "stop the cluster that runs, and give this one another archive: the old one goes on behind this instant",
     );
-    report.line("stop the cluster that runs, and give this one another archive: the old one goes on behind this instant");
     say_how_to_start(&mut report, names, dir);
     report
 }

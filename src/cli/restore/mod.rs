@@ -64,6 +64,9 @@ pub struct Args {
         value_parser = at
     )]
     at: Option<String>,
+    /// Take a process whose archived journal ends before --at as it was at its end: one that had stopped for good by then.
+    #[arg(long, requires = "at")]
+    short: bool,
     /// The name of the cluster in the archive [default: demo].
     #[arg(long, value_name = "NAME", requires = "archive")]
     cluster: Option<String>,
