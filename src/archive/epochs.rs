@@ -55,12 +55,22 @@ pub async fn newest(process: &Objects) -> Result<Option<WriterId>, ArchiveError>
     Ok(Some(WriterId { epoch, identity }))
 }
 
+/// Creates a claim, unless its epoch has one. Returns whether it did.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub async fn create(process: &Objects, claim: WriterId) -> Result<bool, ArchiveError> {
+    let WriterId { epoch, identity } = claim;
+    let claim = serde_json::to_vec(&Claim::of(identity)).expect("a plain structure always encodes");
+    let key = format!("{FOLDER}/{:010}", epoch.0);
+    Ok(process.create(&key, claim).await? == Creation::Created)
+}
+
 /// Claims the epoch behind all claimed ones for a start of a process.
 ///
 /// # Errors
 /// [`ArchiveError`].
 pub async fn claim(process: &Objects, identity: Identity) -> Result<Epoch, ArchiveError> {
-    let claim = serde_json::to_vec(&Claim::of(identity)).expect("a plain structure always encodes");
     loop {
         let newest = newest(process).await?;
         // The claim of an earlier attempt whose answer was lost.
@@ -68,10 +78,8 @@ pub async fn claim(process: &Objects, identity: Identity) -> Result<Epoch, Archi
             return Ok(newest.epoch);
         }
         let epoch = Epoch(newest.map_or(0, |newest| newest.epoch.0) + 1);
-        let key = format!("{FOLDER}/{:010}", epoch.0);
-        match process.create(&key, claim.clone()).await? {
-            Creation::Created => return Ok(epoch),
-            Creation::Exists => {}
+        if create(process, WriterId { epoch, identity }).await? {
+            return Ok(epoch);
         }
     }
 }

@@ -31,11 +31,36 @@ impl Superseded {
     /// Why a process stops whose journal another one has taken over.
     #[must_use]
     pub fn sentence(&self, owner: &Owner) -> String {
-        let Self { by, at } = self;
+        let Self { by, boot, at } = self;
+        let start = boot.map_or_else(
+            || "a later start".to_owned(),
+            |boot| format!("start {boot}"),
+        );
         format!(
-            "start {} of {} has taken over the journal in the archive (epoch {}, segment {at}); this process stops",
-            by.identity.boot, owner.process, by.epoch
+            "{start} of {} has taken over the journal in the archive (epoch {by}, segment {at}); this process stops",
+            owner.process
         )
+    }
+}
+
+/// Executes a request of a writer.
+///
+/// # Errors
+/// [`ArchiveError`].
+///
+/// # Panics
+/// If the action is no request.
+pub async fn ask(process: &Objects, action: &Action) -> Result<Event, ArchiveError> {
+    match action {
+        Action::Look(index) => {
+            let head = journal::head(process, *index).await?;
+            Ok(Event::Found(*index, head.map(Box::new)))
+        }
+        Action::Put(segment) => journal::put(process, segment).await,
+        Action::ReadBoundary => Ok(Event::Boundary(journal::boundary(process).await?)),
+        Action::Opened(_) | Action::Archived(_) | Action::Stop(_) | Action::Refuse(_) => {
+            unreachable!("it is no request")
+        }
     }
 }
 
@@ -53,17 +78,11 @@ pub async fn fence(
     let (mut writer, mut action) = Writer::open(owner, id, window, known);
     loop {
         let event = match &action {
-            Action::Look(index) => {
-                let head = journal::head(process, *index).await?;
-                Event::Found(*index, head.map(Box::new))
-            }
-            Action::Put(fence) => journal::put(process, fence).await?,
-            Action::ReadBoundary => Event::Boundary(journal::boundary(process).await?),
             Action::Stop(superseded) => {
                 return Err(NotFenced::Superseded(*superseded, writer.owner().clone()));
             }
             Action::Refuse(broken) => return Err(broken.clone().into()),
-            Action::Archived(_) | Action::Opened(_) => unreachable!("they end the loop"),
+            request => ask(process, request).await?,
         };
         let mut actions = writer.on(event).into_iter();
         match (actions.next(), actions.next()) {

@@ -19,5 +19,5 @@ mod objects;
 pub mod probe;
 
 pub use error::ArchiveError;
-pub use fence::{Fenced, NotFenced, fence};
+pub use fence::{Fenced, NotFenced, ask, fence};
 pub use objects::{Creation, Objects};

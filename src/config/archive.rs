@@ -8,6 +8,7 @@ use toml::Spanned;
 use super::duration::{parse_duration, parse_span};
 use super::fault::{ConfigError, Fault};
 use super::size::parse_size;
+use crate::shipping::hold::Waits;
 
 /// The largest segment: it is held in memory once per put in flight.
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
@@ -56,6 +57,16 @@ impl Shipping {
 }
 
 impl ArchiveSettings {
+    /// What waits for the archive.
+    #[must_use]
+    pub fn waits(&self) -> Waits {
+        match self.journal {
+            Shipping::Off | Shipping::Async => Waits::Nothing,
+            Shipping::Peers => Waits::Processes,
+            Shipping::Sync => Waits::Everything,
+        }
+    }
+
     fn at(url: String) -> Self {
         Self {
             url,
@@ -130,7 +141,7 @@ struct Said<'a, P> {
     lag_max: Option<(&'a str, P)>,
 }
 
-impl<P> Said<'_, P> {
+impl<P: Clone> Said<'_, P> {
     // Replaces what is said. A fault comes with its place.
     fn replace_in(self, archive: &mut Option<ArchiveSettings>) -> Result<(), (Fault, P)> {
         if let Some((url, place)) = self.url {
@@ -170,12 +181,20 @@ impl<P> Said<'_, P> {
                 Err((fault, _)) => return Err((fault, place)),
             }
         }
+        let mut linger_at = None;
         if let Some((text, place)) = self.linger {
             let linger = parse_span(text).ok_or_else(|| Fault::Duration(text.to_owned()));
-            settings.linger = linger.map_err(|fault| (fault, place))?;
+            settings.linger = linger.map_err(|fault| (fault, place.clone()))?;
+            linger_at = Some((text, place));
         }
         if let Some((text, place)) = self.lag_max {
             settings.lag_max = parse_duration(text).map_err(|fault| (fault, place))?;
+        }
+        // New work would be refused for good.
+        if let Some((text, place)) = linger_at
+            && settings.linger >= settings.lag_max
+        {
+            return Err((Fault::ArchiveLinger(text.to_owned()), place));
         }
         Ok(())
     }
@@ -300,6 +319,7 @@ mod tests {
             ("url = \"file:///a\"\nsegment_max = \"65MiB\"", "64MiB"),
             ("url = \"file:///a\"\nsegment_max = \"0B\"", "64MiB"),
             ("url = \"file:///a\"\nlinger = \"x\"", "duration"),
+            ("url = \"file:///a\"\nlinger = \"30s\"", "lag_max"),
             ("url = \"file:///a\"\nlag_max = \"0s\"", "0s"),
             ("url = \"file:///a\"\njournal = \"often\"", "async"),
         ] {

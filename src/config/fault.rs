@@ -136,6 +136,11 @@ pub enum Fault {
     /// The number of puts in flight is out of range.
     #[error("{0} puts in flight are out of range; write a number from 1 to 64")]
     ArchiveWindow(u16),
+    /// Segments wait for more turns longer than the archive may lag.
+    #[error(
+        "segments would wait `{0}` for more turns, and new work is refused behind archive.lag_max; write less"
+    )]
+    ArchiveLinger(String),
     /// The size of a segment is out of range.
     #[error("`{0}` is out of range for a segment; write a size from 1B to 64MiB")]
     ArchiveSegment(String),

@@ -25,7 +25,7 @@ use super::snapshots::publish::Publisher;
 use super::snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotView};
 use super::turn::clocks::DurableClocks;
 use super::turn::queue::Queue;
-use super::turn::replies::{Audience, PendingReplies, Settled};
+use super::turn::replies::{PendingReplies, Settled};
 use super::turn::share::QueueShare;
 use crate::access::peer::Peer;
 use crate::config::{Keep, NodeConfig};
@@ -38,6 +38,7 @@ use crate::process::command::{Command, Commands, Decide};
 use crate::process::decision::{Actor, Change, Decision};
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::query::Query;
+use crate::shipping::hold::Audience;
 use crate::store::{Store, StoreError};
 use crate::transport::Local;
 use crate::transport::inbound::{Acks, Inbound};
@@ -174,9 +175,10 @@ impl Handle {
         let commands = Commands::from(command);
         self.meet_before(commands.inputs()).await?;
         let share = self.share.as_ref();
+        let audience = Audience::of(commands.inputs());
         self.shared
             .queue
-            .ask(commands, Audience::Client, share)?
+            .ask(commands, audience, share)?
             .last()
             .await
     }

@@ -4,7 +4,7 @@
 pub const BOOTS_AHEAD: u64 = 1000;
 
 /// The store on which a process runs, and the start of that store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// A random id, drawn when the store is created.
     pub store: [u8; 16],

@@ -25,7 +25,7 @@ pub struct Chain {
 }
 
 /// Two segments that contradict each other although one is chained to the other.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Broken {
     /// The turns of a segment do not follow those of its predecessor.
     #[error("segment {index} begins after turn {found}; its predecessor ends with turn {expected}")]

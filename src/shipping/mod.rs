@@ -1,5 +1,6 @@
 //! Shipping of a journal into an archive, without I/O: segments of turns ([`segment`]), the chain that makes them count
-//! ([`chain`]), and the writer that extends it and is fenced off by a later one ([`writer`]).
+//! ([`chain`]), the writer that extends it and is fenced off by a later one ([`writer`]), the start of a process on it
+//! ([`attach`]), what waits for it ([`hold`]), and how far it is behind ([`lag`]).
 //!
 //! The archive gives one guarantee: of several writers that create an object under one key, one succeeds. Everything else
 //! follows from these rules:
@@ -13,7 +14,10 @@
 //!    answered first, then everything that is not acknowledged is sent again behind them.
 //! 5. Fences and void segments are never deleted, so a superseded writer finds the fence before it can acknowledge anything.
 
+pub mod attach;
 pub mod chain;
+pub mod hold;
+pub mod lag;
 pub mod segment;
 pub mod writer;
 

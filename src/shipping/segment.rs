@@ -70,7 +70,7 @@ pub struct Owner {
 }
 
 /// Who writes a segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct WriterId {
     /// The claimed epoch.
     pub epoch: Epoch,

@@ -1,14 +1,14 @@
-//! The writer of one journal's segments: it fences earlier writers off, keeps several puts in flight, acknowledges in order, and
-//! stops when a later writer has fenced it off.
+//! The writer of one journal's segments: it fences earlier writers off, keeps several puts in flight, acknowledges in order,
+//! and stops when a later writer has fenced it off.
 
 use std::collections::VecDeque;
 
 use super::chain::{Broken, Chain, Link};
 use super::segment::{Owner, Segment, SegmentHead, Turns, WriterId};
-use super::{JournalPoint, SegmentIndex};
+use super::{Epoch, JournalPoint, SegmentIndex};
 
 /// An event for a writer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Event {
     /// The answer to [`Action::Look`]: the segment there, if any.
     Found(SegmentIndex, Option<Box<SegmentHead>>),
@@ -21,7 +21,7 @@ pub enum Event {
 }
 
 /// An action of a writer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Read the head of the segment at this index.
     Look(SegmentIndex),
@@ -40,37 +40,50 @@ pub enum Action {
 }
 
 /// The writer that has taken over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Superseded {
-    /// The later writer.
-    pub by: WriterId,
+    /// The epoch of the later writer.
+    pub by: Epoch,
+    /// Its start, if its segment was read.
+    pub boot: Option<u64>,
     /// The index of its segment.
     pub at: SegmentIndex,
 }
 
+/// A walk along a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walked {
+    /// The boundary behind which it began.
+    pub boundary: Link,
+    /// The last segment that counts so far.
+    pub last: Link,
+}
+
 /// A writer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Writer {
     owner: Owner,
     writer: WriterId,
     window: usize,
+    /// The boundary behind which the walk began.
+    boundary: Link,
     stage: Stage,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Stage {
     /// Looks for the end of the chain.
     Walking(Chain),
     /// The fence is being put at the end of the chain.
     Fencing(Chain, Box<Segment>),
-    /// The fence is put. If its index was free only because its segment was deleted, the boundary, which was written before,
-    /// is not before it.
+    /// The fence is put. If the boundary has moved, segments were deleted during the walk: it may have taken a deleted index for
+    /// the end, or a late put that landed there for a segment.
     Confirming(Link),
     Shipping(Shipping),
     Stopped,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Shipping {
     /// The newest acknowledged segment.
     archived: Link,
@@ -83,7 +96,7 @@ struct Shipping {
 }
 
 /// A put whose segment is not acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Flight {
     index: SegmentIndex,
     head: SegmentHead,
@@ -91,7 +104,7 @@ struct Flight {
     state: FlightState,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum FlightState {
     InFlight,
     Landed,
@@ -100,18 +113,41 @@ enum FlightState {
 }
 
 impl Writer {
-    /// A writer with a claimed epoch, and its first action. It walks the chain behind a known segment.
+    /// A writer with a claimed epoch, and its first action. It walks the chain behind the newest boundary.
     #[must_use]
-    pub fn open(owner: Owner, writer: WriterId, window: usize, known: Link) -> (Self, Action) {
-        let chain = Chain::behind(known);
+    pub fn open(owner: Owner, writer: WriterId, window: usize, boundary: Link) -> (Self, Action) {
+        let walked = Walked {
+            boundary,
+            last: boundary,
+        };
+        Self::continuing(owner, writer, window, walked)
+    }
+
+    /// The same, where a part of the chain is walked already.
+    #[must_use]
+    pub fn continuing(
+        owner: Owner,
+        writer: WriterId,
+        window: usize,
+        walked: Walked,
+    ) -> (Self, Action) {
+        let Walked { boundary, last } = walked;
+        let chain = Chain::behind(last);
         let first = Action::Look(chain.next());
         let new = Self {
             owner,
             writer,
             window: window.max(1),
+            boundary,
             stage: Stage::Walking(chain),
         };
         (new, first)
+    }
+
+    /// The boundary behind which its fence was found to count.
+    #[must_use]
+    pub fn boundary(&self) -> Link {
+        self.boundary
     }
 
     /// Whose journal it ships.
@@ -225,6 +261,15 @@ impl Writer {
             return Vec::new();
         };
         let last = chain.last();
+        // The segments of a later writer may be before the boundary, from which this walk began.
+        if last.epoch > self.writer.epoch {
+            self.stage = Stage::Stopped;
+            return vec![Action::Stop(Superseded {
+                by: last.epoch,
+                boot: None,
+                at: last.index,
+            })];
+        }
         let turns = Turns::none(last.journal);
         let fence = Segment::new(&self.owner, self.writer, chain.next(), last.hash, &turns);
         let fence = Box::new(fence);
@@ -233,7 +278,8 @@ impl Writer {
     }
 
     fn confirmed(&mut self, fence: Link, boundary: Link) -> Vec<Action> {
-        if boundary.index >= fence.index {
+        if boundary != self.boundary {
+            self.boundary = boundary;
             let chain = Chain::behind(boundary);
             let next = chain.next();
             self.stage = Stage::Walking(chain);
@@ -267,7 +313,12 @@ impl Writer {
                 flight.state = FlightState::Void;
                 self.settle()
             }
-            // An own segment, looked for before it was put, or a void one.
+            // A late put of an earlier writer: it is void, and the next index may hold the fence of a later one.
+            (None, Some(head)) if index == shipping.next && head.epoch() < self.writer.epoch => {
+                shipping.next = index.next();
+                vec![Action::Look(shipping.next)]
+            }
+            // An own segment, looked for before it was put.
             (None, Some(_)) => Vec::new(),
         }
     }
@@ -291,7 +342,8 @@ impl Writer {
     fn superseded(&mut self, head: &SegmentHead) -> Vec<Action> {
         self.stage = Stage::Stopped;
         vec![Action::Stop(Superseded {
-            by: head.writer(),
+            by: head.epoch(),
+            boot: Some(head.writer().identity.boot),
             at: head.index(),
         })]
     }

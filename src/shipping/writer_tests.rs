@@ -160,7 +160,7 @@ impl Node {
                     }
                 }
                 Action::Stop(superseded) => {
-                    assert!(superseded.by.epoch > Epoch(u64::from(self.epoch)));
+                    assert!(superseded.by > Epoch(u64::from(self.epoch)));
                     self.stopped = true;
                 }
                 Action::Refuse(broken) => unreachable!("{broken}"),

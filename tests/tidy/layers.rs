@@ -25,7 +25,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "access", "channel", "history", "otel", "process", "proto", "tls",
         ],
     ),
-    ("config", &["access", "process", "tls"]),
+    ("config", &["access", "process", "shipping", "tls"]),
     ("client", &["access", "process", "proto", "tls"]),
     (
         "node",

@@ -1,16 +1,20 @@
-//! The start of a process with an archive: compares the journal here with the one there, and fences earlier writers off.
+//! The start of a process with an archive: executes what [`Attaching`] decides.
 
+use std::collections::VecDeque;
 use std::path::Path;
 
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::archive::{ArchiveError, Fenced, NotFenced, Objects, epochs, fence, journal, probe};
+use super::turns::read_turns;
+use crate::archive::{ArchiveError, NotFenced, Objects, ask, epochs, journal, probe};
 use crate::config::{ArchiveSettings, NodeConfig};
 use crate::process::identity::Identity;
 use crate::process::ids::Lsn;
-use crate::shipping::JournalPoint;
+use crate::shipping;
+use crate::shipping::attach::{Action, Attaching, Event, Here, Starting, Unfit};
 use crate::shipping::chain::Chain;
-use crate::shipping::segment::{Owner, WriterId};
+use crate::shipping::segment::{Owner, Segment};
+use crate::shipping::writer::Writer;
 use crate::store::{Store, StoreError};
 
 /// The pause between attempts to reach the archive.
@@ -142,7 +146,9 @@ impl NotAttached {
 
 /// A fenced archive, behind or equal to the journal here.
 pub(in crate::node) struct Attached {
-    pub(super) fenced: Fenced,
+    pub(super) writer: Writer,
+    /// The newest archived turn.
+    pub(super) archived: Lsn,
     pub(super) objects: Objects,
 }
 
@@ -197,51 +203,102 @@ impl Archive {
         })
     }
 
-    /// Compares, catches up with turns that only the archive has, claims an epoch and sets the fence. The store is open and not
-    /// running.
+    /// Executes the start ([`Attaching`]): compares, catches up, sets the fence, and ships what must be archived first. The
+    /// store is open and not running.
     pub(in crate::node) async fn attach(self, store: &Store) -> Result<Attached, NotAttached> {
         let identity = store.identity();
         self.patiently(|| probe::probe(&self.objects, identity.run))
             .await?;
-        self.check_writer(identity).await?;
         self.check_restored(store).await?;
-        // First without a fence: a wrong directory must not stop the right process.
-        let mut chain = Chain::behind(journal::boundary(&self.objects).await?);
-        self.catch_up(store, &mut chain).await?;
-        let epoch = epochs::claim(&self.objects, identity).await?;
-        let id = WriterId { epoch, identity };
-        let window = self.settings.window;
-        let fenced = fence(&self.objects, self.owner.clone(), id, window, chain.last()).await?;
-        // An earlier writer may have shipped more before the fence.
-        self.catch_up(store, &mut chain).await?;
-        Ok(Attached {
-            fenced,
-            objects: self.objects,
+        let (mut attaching, first) = Attaching::begin(Starting {
+            owner: self.owner.clone(),
+            identity,
+            window: self.settings.window,
+            waits: self.settings.waits(),
+            end: store.journal().end().0,
+        });
+        let mut actions = VecDeque::from([first]);
+        while let Some(action) = actions.pop_front() {
+            let event = match action {
+                Action::Attached(attached) => {
+                    let shipping::attach::Attached {
+                        writer,
+                        archived,
+                        was_behind,
+                    } = *attached;
+                    if was_behind {
+                        // The older copy ends elsewhere now.
+                        store.note_gap_at_end()?;
+                    }
+                    return Ok(Attached {
+                        writer,
+                        archived: archived.journal.position,
+                        objects: self.objects,
+                    });
+                }
+                action => self.execute(store, &action).await?,
+            };
+            let next = attaching.on(event);
+            actions.extend(next.map_err(|unfit| self.refused(unfit, identity))?);
+        }
+        unreachable!(
+            "each action of a start but its last is answered, and each answer has an action"
+        )
+    }
+
+    async fn execute(&self, store: &Store, action: &Action) -> Result<Event, NotAttached> {
+        let objects = &self.objects;
+        Ok(match action {
+            Action::ReadClaim => Event::Newest(self.patiently(|| epochs::newest(objects)).await?),
+            Action::Claim(claim) => {
+                Event::Claimed(self.patiently(|| epochs::create(objects, *claim)).await?)
+            }
+            Action::Ask(request) => Event::Told(self.patiently(|| ask(objects, request)).await?),
+            Action::Read(head) => {
+                let segment = self.patiently(|| journal::counted(objects, head)).await?;
+                Event::Read(Box::new(segment))
+            }
+            Action::Append(segment) => {
+                self.append(store, segment)?;
+                Event::Appended
+            }
+            Action::Compare(point) => Event::Here(Here {
+                first: store.journal().begins_at(),
+                end: store.journal().end().0,
+                hash: match point.position.next() < store.journal().begins_at() {
+                    true => None,
+                    false => store.journal().hash_of(point.position)?,
+                },
+            }),
+            Action::ReadTurns(before) => {
+                let bytes_max = self.settings.segment_max;
+                Event::Turns(read_turns(store, *before, bytes_max)?)
+            }
+            Action::Attached(_) => unreachable!("it ends the start"),
         })
     }
 
-    async fn check_writer(&self, here: Identity) -> Result<(), NotAttached> {
-        let Some(newest) = epochs::newest(&self.objects).await? else {
-            return Ok(());
-        };
-        let there = newest.identity;
-        let (url, process) = (self.settings.url.clone(), self.owner.process.clone());
-        if there.store != here.store {
-            return Err(NotAttached::OtherStore {
-                url,
-                process,
-                there: there.store_in_hexadecimal().into(),
-                here: here.store_in_hexadecimal().into(),
-            });
+    // Appends the turns of a segment that the journal here lacks.
+    fn append(&self, store: &Store, segment: &Segment) -> Result<(), NotAttached> {
+        let end = store.journal().end().0;
+        let (mut position, mut appended) = (segment.head.before().position, 0);
+        for framed in segment.entries() {
+            let framed = framed.map_err(|error| self.objects.damaged("journal", error))?;
+            position = position.next();
+            if position > end {
+                store.append_archived(framed).map_err(|error| match error {
+                    StoreError::Damaged { .. } => self.differs(position),
+                    // A full or failing disk says nothing about the journals.
+                    error => error.into(),
+                })?;
+                appended += 1;
+            }
         }
-        if there.boot > here.boot || (there.boot == here.boot && there.run != here.run) {
-            return Err(NotAttached::OlderCopy {
-                url,
-                process,
-                there: there.boot,
-                here: here.boot,
-            });
-        }
+        store.sync_journal()?;
+        tracing::warn!(
+            turns = appended,
+            "took turns from the archive that the journal here lacked"
+        );
         Ok(())
     }
 
@@ -269,58 +326,44 @@ impl Archive {
         }
     }
 
-    // Walks to the end of the chain, appends the turns that this store lacks, and compares the end.
-    async fn catch_up(&self, store: &Store, chain: &mut Chain) -> Result<(), NotAttached> {
-        let mut appended = 0;
-        let differs = |position| NotAttached::Differs {
+    fn differs(&self, position: Lsn) -> NotAttached {
+        NotAttached::Differs {
             url: self.settings.url.clone(),
             process: self.owner.process.clone(),
             position,
-        };
-        while let Some(head) = journal::next_head(&self.objects, chain).await? {
-            let end = store.journal().end().0;
-            if head.after().position <= end {
-                continue;
-            }
-            let segment = journal::counted(&self.objects, &head).await?;
-            let mut position = head.before().position;
-            for framed in segment.entries() {
-                let framed = framed.map_err(|error| self.objects.damaged("journal", error))?;
-                position = position.next();
-                if position > end {
-                    store.append_archived(framed).map_err(|error| match error {
-                        StoreError::Damaged { .. } => differs(position),
-                        // A full or failing disk says nothing about the journals.
-                        error => error.into(),
-                    })?;
-                    appended += 1;
-                }
-            }
-        }
-        if appended > 0 {
-            store.sync_journal()?;
-            tracing::warn!(
-                turns = appended,
-                "took turns from the archive that the journal here lacked"
-            );
-        }
-        let JournalPoint { position, hash } = chain.last().journal;
-        let first = store.journal().begins_at();
-        if position.next() < first {
-            return Err(NotAttached::Trimmed {
-                url: self.settings.url.clone(),
-                process: self.owner.process.clone(),
-                archived: position,
-                first,
-            });
-        }
-        match store.journal().hash_of(position)? == Some(hash) {
-            true => Ok(()),
-            false => Err(differs(position)),
         }
     }
 
-    // Repeats a first request as long as a node may lag.
+    fn refused(&self, unfit: Unfit, here: Identity) -> NotAttached {
+        let (url, process) = (self.settings.url.clone(), self.owner.process.clone());
+        match unfit {
+            Unfit::OtherStore(there) => NotAttached::OtherStore {
+                url,
+                process,
+                there: there.store_in_hexadecimal().into(),
+                here: here.store_in_hexadecimal().into(),
+            },
+            Unfit::OlderCopy(there) => NotAttached::OlderCopy {
+                url,
+                process,
+                there: there.boot,
+                here: here.boot,
+            },
+            Unfit::Differs(position) => self.differs(position),
+            Unfit::Trimmed { archived, first } => NotAttached::Trimmed {
+                url,
+                process,
+                archived,
+                first,
+            },
+            Unfit::Superseded(superseded) => {
+                NotFenced::Superseded(superseded, self.owner.clone()).into()
+            }
+            Unfit::Broken(broken) => NotFenced::from(broken).into(),
+        }
+    }
+
+    // Repeats a request as long as a node may lag.
     async fn patiently<T, F>(&self, ask: impl Fn() -> F) -> Result<T, NotAttached>
     where
         F: Future<Output = Result<T, ArchiveError>>,

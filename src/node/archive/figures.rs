@@ -49,29 +49,29 @@ impl ArchiveFigures {
         );
         registry.register_with_unit(
             "archive_shipped",
-            "Segments of the journal shipped, with their heads",
+            "Turns in archived segments",
             Unit::Bytes,
             self.bytes.clone(),
         );
         registry.register(
             "archive_segments",
-            "Segments of the journal shipped",
+            "Archived segments",
             self.segments.clone(),
         );
         registry.register(
             "archive_puts_in_flight",
-            "Segments that are being put",
+            "Segments that are put and not archived",
             self.in_flight.clone(),
         );
         registry.register_with_unit(
             "archive_put",
-            "Time from the first attempt to put a segment to the answer",
+            "Time from the first attempt to put a segment until it and all before it are archived",
             Unit::Seconds,
             self.put_seconds.clone(),
         );
         registry.register(
             "archive_retries",
-            "Requests to the archive that failed and were repeated",
+            "Requests to the archive that were repeated",
             self.retries.clone(),
         );
     }

@@ -4,18 +4,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::watermark::Watermark;
-use crate::config::Shipping;
 use crate::node::turn::driver::Step;
 use crate::node::turn::releaser::Releaser;
-use crate::node::turn::replies::{Answered, Audience};
+use crate::node::turn::replies::Answered;
+use crate::shipping::hold::{Audience, Waits};
 use crate::store::{Committed, StoreError};
 
 /// The queue of turns that wait for the archive. New work is refused while the archive is too far behind, which bounds it.
 pub(in crate::node) struct Held {
     waiting: Sender<HeldStep>,
     watermark: Arc<Watermark>,
-    /// Whether clients are answered without waiting.
-    answers_clients: bool,
+    waits: Waits,
 }
 
 /// A durable turn that is not released.
@@ -28,7 +27,7 @@ struct HeldStep {
 impl Held {
     /// The queue, and the end of it for the thread that releases.
     pub(in crate::node) fn new(
-        journal: Shipping,
+        waits: Waits,
         watermark: &Arc<Watermark>,
         releaser: Releaser,
     ) -> (Self, HeldReleases) {
@@ -36,13 +35,13 @@ impl Held {
         let this = Self {
             waiting,
             watermark: Arc::clone(watermark),
-            answers_clients: journal != Shipping::Sync,
+            waits,
         };
         let releases = HeldReleases {
             held,
             watermark: Arc::clone(watermark),
             releaser,
-            is_held: matches!(journal, Shipping::Peers | Shipping::Sync),
+            waits,
         };
         (this, releases)
     }
@@ -57,9 +56,9 @@ impl Held {
         self.watermark.committed(committed.position());
         let mut later = Vec::new();
         for answered in answered {
-            match self.answers_clients && answered.audience() == Audience::Client {
-                true => answered.send(),
-                false => later.push(answered),
+            match self.waits.holds(answered.audience()) {
+                true => later.push(answered),
+                false => answered.send(),
             }
         }
         let held = HeldStep {
@@ -67,6 +66,7 @@ impl Held {
             committed,
             answered: later,
         };
+        self.watermark.holds(held.step.turn.records.len());
         // Without a receiver the node is stopping; what is not released is answered to nobody.
         let _gone = self.waiting.send(held);
     }
@@ -77,7 +77,7 @@ pub(in crate::node) struct HeldReleases {
     held: Receiver<HeldStep>,
     watermark: Arc<Watermark>,
     releaser: Releaser,
-    is_held: bool,
+    waits: Waits,
 }
 
 impl HeldReleases {
@@ -89,10 +89,13 @@ impl HeldReleases {
                 committed,
                 answered,
             } = held;
-            if self.is_held && !self.watermark.wait_for(step.position) {
+            let is_held = self.waits.holds(Audience::Processes);
+            if is_held && !self.watermark.wait_for(step.position) {
                 break;
             }
+            let records = step.turn.records.len();
             self.releaser.release(step, committed, answered.into_iter());
+            self.watermark.releases(records);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ pub(super) mod attach;
 pub(super) mod figures;
 pub(super) mod held;
 pub(super) mod shipper;
+mod turns;
 pub(super) mod watermark;
 
 use std::thread::JoinHandle;
@@ -32,7 +33,7 @@ pub(super) fn start(
     let Some((attached, settings)) = archive else {
         return Ok((Release::AtOnce(releaser), None));
     };
-    let (held, releases) = Held::new(settings.journal, &around.watermark, releaser);
+    let (held, releases) = Held::new(settings.waits(), &around.watermark, releaser);
     let releases = around.failures.thread("release", move || releases.run())?;
     let shipper = RunningShipper::start(attached, settings, around);
     let running = RunningArchive { shipper, releases };

@@ -1,25 +1,26 @@
 //! The task that ships the journal: it reads durable turns, keeps puts in flight, and moves the watermark.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::attach::Attached;
 use super::figures::ArchiveFigures;
+use super::turns::read_turns;
 use super::watermark::Watermark;
-use crate::archive::{ArchiveError, Fenced, NotFenced, Objects, journal};
+use crate::archive::{ArchiveError, NotFenced, Objects, ask};
 use crate::config::ArchiveSettings;
-use crate::config::Shipping as Journal;
 use crate::node::health::admission::Admission;
 use crate::node::health::failures::Failures;
 use crate::node::store_worker::StoreWorker;
-use crate::shipping::JournalPoint;
-use crate::shipping::segment::Turns;
+use crate::process::ids::Hash;
+use crate::shipping::SegmentIndex;
 use crate::shipping::writer::{Action, Event, Writer};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// The interval of looks at the lag.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -49,8 +50,20 @@ struct Shipper {
     settings: ArchiveSettings,
     around: Surroundings,
     requests: JoinSet<Result<Event, ArchiveError>>,
-    /// When a segment was last shipped.
+    /// The segments that were put and are not archived.
+    puts: BTreeMap<SegmentIndex, Put>,
+    /// When a segment was last shipped, and when turns were last read that wait for more.
     shipped: Instant,
+    gathered: Instant,
+}
+
+/// A segment that is not archived.
+struct Put {
+    hash: Hash,
+    began: Instant,
+    bytes: usize,
+    /// The pause before it is put once more: the archive has said that it exists, and does not show it.
+    pause: Duration,
 }
 
 /// A running shipper.
@@ -69,20 +82,24 @@ impl RunningShipper {
     ) -> Self {
         let (stop, stops) = watch::channel(false);
         let watermark = Arc::clone(&around.watermark);
-        let Fenced { writer, fence } = attached.fenced;
-        around
-            .worker
-            .store()
-            .journal()
-            .note_shipped(fence.journal.position);
-        watermark.archived(fence.journal.position);
+        let Attached {
+            writer,
+            archived,
+            objects,
+        } = attached;
+        around.worker.store().journal().note_shipped(archived);
+        watermark.archived(archived);
+        let (end, _) = around.worker.store().journal().end();
+        watermark.committed(end);
         let shipper = Shipper {
             writer,
-            objects: attached.objects,
+            objects,
             settings,
             around,
             requests: JoinSet::new(),
+            puts: BTreeMap::new(),
             shipped: Instant::now(),
+            gathered: Instant::now(),
         };
         let task = tokio::spawn(shipper.run(stops));
         Self {
@@ -112,20 +129,23 @@ impl Shipper {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looked_ahead = Instant::now();
         loop {
-            if let Err(end) = self.ship_all().await {
-                return self.ends(end);
-            }
+            let is_stopping = *stops.borrow();
+            let more_at = match self.ship_all(is_stopping).await {
+                Ok(more_at) => more_at,
+                Err(end) => return self.ends(end),
+            };
             if *stops.borrow() && self.is_done() {
                 return;
             }
             tokio::select! {
                 Some(joined) = self.requests.join_next() => {
-                    let Ok(answered) = joined else { continue };
-                    if let Err(end) = self.answered(answered) {
+                    let answered = joined.map_err(|_| End::Unexpected);
+                    if let Err(end) = answered.and_then(|answered| self.answered(answered)) {
                         return self.ends(end);
                     }
                 }
                 () = self.around.watermark.next_commit() => {}
+                () = sleep_until(more_at.unwrap_or_else(Instant::now)), if more_at.is_some() => {}
                 _ = stops.changed(), if !*stops.borrow() => {}
                 _ = looks.tick() => {
                     self.report();
@@ -145,31 +165,36 @@ impl Shipper {
         self.around.watermark.position() >= end
     }
 
-    // Ships as many segments as the window permits.
-    async fn ship_all(&mut self) -> Result<(), End> {
+    // Ships as many segments as the window permits. Returns when a segment is shipped that waits for further turns now.
+    async fn ship_all(&mut self, is_stopping: bool) -> Result<Option<Instant>, End> {
         while self.writer.has_room() {
             let Some(before) = self.writer.shipped() else {
-                return Ok(());
+                return Ok(None);
             };
             let (end, _) = self.around.worker.store().journal().end();
             if end <= before.position {
-                return Ok(());
+                return Ok(None);
             }
-            let wait = self.settings.linger.saturating_sub(self.shipped.elapsed());
-            if !wait.is_zero() {
-                sleep(wait).await;
+            let (now, due) = (Instant::now(), self.shipped + self.settings.linger);
+            let lingers = due > now && !is_stopping;
+            if lingers && now < self.gathered + LOOK_EVERY {
+                return Ok(Some(due.min(self.gathered + LOOK_EVERY)));
             }
             let bytes_max = self.settings.segment_max;
-            let read = self
-                .around
-                .worker
-                .run(move |store| read_turns(store, before, bytes_max));
+            let worker = &self.around.worker;
+            let read = worker.spawn(move |store| read_turns(store, before, bytes_max));
             let turns = read.await.map_err(|_| End::Stopping)?;
-            self.shipped = Instant::now();
+            let turns = turns.map_err(End::Unreadable)?;
+            let is_full = turns.after.position < end;
+            if lingers && !is_full {
+                self.gathered = now;
+                return Ok(Some(due));
+            }
+            self.shipped = now;
             let put = self.writer.ship(turns);
             self.request(put);
         }
-        Ok(())
+        Ok(None)
     }
 
     fn answered(&mut self, answered: Result<Event, ArchiveError>) -> Result<(), End> {
@@ -181,6 +206,10 @@ impl Shipper {
                     let position = link.journal.position;
                     self.around.worker.store().journal().note_shipped(position);
                     self.around.watermark.archived(position);
+                    let waiting = self.puts.split_off(&link.index.next());
+                    for put in std::mem::replace(&mut self.puts, waiting).into_values() {
+                        self.around.figures.was_put(put.bytes, put.began.elapsed());
+                    }
                 }
                 Action::Opened(_) => {}
                 Action::Stop(superseded) => {
@@ -196,11 +225,13 @@ impl Shipper {
     // Executes a request, repeating it until there is an answer.
     fn request(&mut self, action: Action) {
         let (objects, figures) = (self.objects.clone(), self.around.figures.clone());
+        let wait = self.pause_before(&action);
         self.requests.spawn(async move {
             let mut pause = PAUSE_FIRST;
             let mut said: Option<Instant> = None;
+            sleep(wait).await;
             loop {
-                let error = match execute(&objects, &figures, &action).await {
+                let error = match ask(&objects, &action).await {
                     Ok(event) => return Ok(event),
                     Err(error @ ArchiveError::Damaged { .. }) => return Err(error),
                     Err(error) => error,
@@ -216,6 +247,29 @@ impl Shipper {
         });
     }
 
+    // Notes a put. One that is repeated although the archive has answered waits first: it is said to exist and cannot be read.
+    fn pause_before(&mut self, action: &Action) -> Duration {
+        let Action::Put(segment) = action else {
+            return Duration::ZERO;
+        };
+        let (index, hash) = (segment.head.index(), segment.head.hash());
+        if let Some(put) = self.puts.get_mut(&index).filter(|put| put.hash == hash) {
+            self.around.figures.retried();
+            tracing::warn!(%index, "the archive says that a segment exists and does not show it; putting it again");
+            let pause = put.pause;
+            put.pause = (pause * 2).min(PAUSE_MAX);
+            return pause;
+        }
+        let put = Put {
+            hash,
+            began: Instant::now(),
+            bytes: segment.body.len(),
+            pause: PAUSE_FIRST,
+        };
+        self.puts.insert(index, put);
+        Duration::ZERO
+    }
+
     // Publishes the lag, and refuses new work while it is too great.
     fn report(&self) {
         let Surroundings {
@@ -225,9 +279,10 @@ impl Shipper {
             ..
         } = &self.around;
         let lag = watermark.lag();
-        figures.lags(lag, watermark.position().0, self.requests.len());
-        let waits = matches!(self.settings.journal, Journal::Peers | Journal::Sync);
-        let behind = (waits && lag > self.settings.lag_max).then_some(lag);
+        figures.lags(lag, watermark.position().0, self.puts.len());
+        let waits = self.settings.waits();
+        let is_behind = waits.refuses(lag, self.settings.lag_max) || watermark.holds_much();
+        let behind = is_behind.then_some(lag);
         let was_behind = admission.borrow().archive_behind.is_some();
         if behind.is_some() || was_behind {
             admission.send_modify(|admission| admission.archive_behind = behind);
@@ -248,6 +303,8 @@ impl Shipper {
         match end {
             End::Stopping => {}
             End::Failed(error) => self.around.failures.report_archive(error),
+            End::Unreadable(error) => self.around.failures.report("archive", error),
+            End::Unexpected => self.around.failures.report_end("archive"),
         }
         self.around.watermark.close();
     }
@@ -259,55 +316,14 @@ enum End {
     Stopping,
     /// Another writer has taken over, or the archive is damaged.
     Failed(NotFenced),
+    /// A turn here cannot be read.
+    Unreadable(StoreError),
+    /// A request ended without an answer.
+    Unexpected,
 }
 
 impl From<NotFenced> for End {
     fn from(error: NotFenced) -> Self {
         Self::Failed(error)
     }
-}
-
-async fn execute(
-    objects: &Objects,
-    figures: &ArchiveFigures,
-    action: &Action,
-) -> Result<Event, ArchiveError> {
-    match action {
-        Action::Look(index) => {
-            let head = journal::head(objects, *index).await?;
-            Ok(Event::Found(*index, head.map(Box::new)))
-        }
-        Action::Put(segment) => {
-            let began = Instant::now();
-            let event = journal::put(objects, segment).await?;
-            figures.was_put(segment.body.len(), began.elapsed());
-            Ok(event)
-        }
-        Action::ReadBoundary => Ok(Event::Boundary(journal::boundary(objects).await?)),
-        Action::Opened(_) | Action::Archived(_) | Action::Stop(_) | Action::Refuse(_) => {
-            unreachable!("it is no request")
-        }
-    }
-}
-
-// The durable turns behind a point, up to some bytes; at least one.
-fn read_turns(store: &Store, before: JournalPoint, bytes_max: usize) -> Result<Turns, StoreError> {
-    let mut body = Vec::new();
-    let mut after = before;
-    for turn in store.journal().stored_turns(before.position.next()) {
-        let turn = turn?;
-        if !body.is_empty() && body.len() + turn.framed.len() > bytes_max {
-            break;
-        }
-        Turns::push(&mut body, &turn.framed);
-        after = JournalPoint {
-            position: turn.position,
-            hash: turn.hash,
-        };
-    }
-    Ok(Turns {
-        before,
-        after,
-        body: body.into(),
-    })
 }

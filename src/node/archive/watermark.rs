@@ -1,15 +1,18 @@
 //! How far the archive has the journal: what waits for it is released behind this watermark.
 
-use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use crate::process::ids::Lsn;
+use crate::shipping::lag::Lag;
 
 /// The shortest time between two marks: the accuracy of the lag.
 const MARK_EVERY: Duration = Duration::from_millis(20);
+
+/// The most records that wait, in memory, before new work is refused: some 100 MiB.
+const HELD_MAX: usize = 500_000;
 
 /// The archived position, beside the committed one.
 #[derive(Default)]
@@ -21,24 +24,18 @@ pub(in crate::node) struct Watermark {
 
 #[derive(Default)]
 struct State {
-    archived: Lsn,
+    lag: Lag<Instant>,
     is_closed: bool,
-    committed: Lsn,
-    /// Committed positions with the time of their commit, oldest first; behind the archived one.
-    marks: VecDeque<(Lsn, Instant)>,
+    /// The records that wait to be released.
+    held: usize,
 }
 
 impl Watermark {
     /// Notes that the journal is durable here up to a position.
     pub(in crate::node) fn committed(&self, position: Lsn) {
         let now = Instant::now();
-        let mut state = self.lock();
-        state.committed = position;
-        let last = state.marks.back();
-        if last.is_none_or(|(_, at)| now.duration_since(*at) >= MARK_EVERY) {
-            state.marks.push_back((position, now));
-        }
-        drop(state);
+        let is_old = |mark| now.duration_since(mark) >= MARK_EVERY;
+        self.lock().lag.committed(position, now, is_old);
         self.committed.notify_one();
     }
 
@@ -49,39 +46,42 @@ impl Watermark {
 
     /// Notes that the archive has the journal up to a position.
     pub(super) fn archived(&self, position: Lsn) {
-        let mut state = self.lock();
-        state.archived = state.archived.max(position);
-        let mut passed = None;
-        while let Some((_, at)) = state.marks.pop_front_if(|(mark, _)| *mark <= position) {
-            passed = Some(at);
-        }
-        // What was committed right after the last mark has none.
-        if let Some(at) = passed.filter(|_| state.marks.is_empty() && state.committed > position) {
-            let committed = state.committed;
-            state.marks.push_back((committed, at));
-        }
+        self.lock().lag.archived(position);
         self.advanced.notify_all();
     }
 
     /// The archived position.
     pub(in crate::node) fn position(&self) -> Lsn {
-        self.lock().archived
+        self.lock().lag.position()
     }
 
     /// The age of the oldest turn that is not archived; zero if all are.
     pub(super) fn lag(&self) -> Duration {
-        let state = self.lock();
-        state
-            .marks
-            .front()
-            .map_or(Duration::ZERO, |(_, at)| at.elapsed())
+        let since = self.lock().lag.since();
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Waits until the archive has a position. Returns whether it has: not if the node stops before.
     pub(in crate::node) fn wait_for(&self, position: Lsn) -> bool {
-        let waits = |state: &mut State| state.archived < position && !state.is_closed;
+        let waits = |state: &mut State| state.lag.position() < position && !state.is_closed;
         let state = self.advanced.wait_while(self.lock(), waits);
-        state.unwrap_or_else(PoisonError::into_inner).archived >= position
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        state.lag.position() >= position
+    }
+
+    /// Notes that so many records wait.
+    pub(super) fn holds(&self, records: usize) {
+        self.lock().held += records;
+    }
+
+    /// Notes that so many records wait no more.
+    pub(super) fn releases(&self, records: usize) {
+        self.lock().held -= records;
+    }
+
+    /// Whether so many records wait that new work must not add to them.
+    pub(super) fn holds_much(&self) -> bool {
+        self.lock().held > HELD_MAX
     }
 
     /// Ends all waiting.
@@ -105,9 +105,6 @@ mod tests {
         assert_eq!(watermark.lag(), Duration::ZERO);
         watermark.committed(Lsn(1));
         watermark.committed(Lsn(2));
-        let state = watermark.lock();
-        assert_eq!(state.marks.len(), 1, "the second is within the accuracy");
-        drop(state);
         assert!(watermark.lag() > Duration::ZERO);
         watermark.archived(Lsn(1));
         assert!(watermark.lag() > Duration::ZERO, "turn 2 is not archived");

@@ -47,6 +47,13 @@ impl Failures {
         let _down = self.errors.send(NodeError::Archived(error.into()));
     }
 
+    /// Reports that a task of the node has ended although it must not.
+    pub(in crate::node) fn report_end(&self, who: &'static str) {
+        tracing::error!(who, "a task has ended unexpectedly; the node stops");
+        // The node may be stopping already.
+        let _down = self.errors.send(NodeError::Thread(who));
+    }
+
     /// Maps an error of the store to a refusal. Damage is named in the refusal; a fatal error also stops the node.
     pub(in crate::node) fn unavailable(&self, who: &'static str, error: StoreError) -> Unavailable {
         let unavailable = Unavailable::from(&error);

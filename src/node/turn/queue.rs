@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::clocks::DurableClocks;
-use super::replies::{Audience, PendingAnswer, PendingReplies, Room, Settled, Waiter, stopped};
+use super::replies::{PendingAnswer, PendingReplies, Room, Settled, Waiter, stopped};
 use super::share::QueueShare;
 use crate::node::error::Unavailable;
 use crate::node::health::admission::Admission;
@@ -20,6 +20,7 @@ use crate::process::ids::{ProcessId, Seq};
 use crate::process::input::Input;
 use crate::process::query::Query;
 use crate::process::step::{InputQueue, WaitingQuery};
+use crate::shipping::hold::Audience;
 use crate::store::StoreError;
 use crate::transport::{Closed, Envelope, Inbox, Settling};
 

@@ -12,6 +12,7 @@ use crate::process::ids::Lsn;
 use crate::process::query::Query;
 use crate::process::reply::Reply;
 use crate::process::step::{Replies, WaitingQuery};
+use crate::shipping::hold::Audience;
 
 /// A reply, with the durable turn that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,15 +35,6 @@ pub(in crate::node) struct Waiter {
     address: Address,
     audience: Audience,
     _room: Room,
-}
-
-/// Who receives a reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::node) enum Audience {
-    /// A client of this node.
-    Client,
-    /// A peer, or the node itself on behalf of others: other processes come to depend on the reply.
-    Processes,
 }
 
 enum Address {

@@ -68,6 +68,10 @@ impl Store {
     pub fn note_gap_at_end(&self) -> Result<(), StoreError> {
         let end = self.journal.head().position;
         ranges::note(&self.meta, &(end..=end))?;
-        self.sync()
+        self.sync()?;
+        if end > Lsn(0) {
+            self.gaps.add(&(end..=end));
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,392 @@
+//! The start of a process on its archived journal, without I/O. In this order:
+//!
+//! 1. The newest claim is compared with this start: another store, or an older copy of the directory, is refused.
+//! 2. The turns that only the archive has are appended here, and the journals are compared. All this without a fence: a wrong
+//!    directory must not stop the right process.
+//! 3. The epoch behind the compared claim is claimed. If it is taken, the new claim is compared first.
+//! 4. The writer sets its fence; what earlier writers have shipped before it is appended here.
+//! 5. If other processes may depend only on archived turns, the rest of the journal here is shipped, see
+//!    [`Waits::holds_start`].
+
+use super::chain::{Broken, Chain, Link};
+use super::hold::Waits;
+use super::segment::{Owner, Segment, SegmentHead, Turns, WriterId};
+use super::writer::{self, Superseded, Walked, Writer};
+use super::{Epoch, JournalPoint, SegmentIndex};
+use crate::process::identity::Identity;
+use crate::process::ids::{Hash, Lsn};
+
+/// An event for a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The newest claim; `None` if the process has no archive yet.
+    Newest(Option<WriterId>),
+    /// Whether [`Action::Claim`] has claimed its epoch.
+    Claimed(bool),
+    /// The answer to [`Action::Ask`].
+    Told(writer::Event),
+    /// The answer to [`Action::Read`].
+    Read(Box<Segment>),
+    /// [`Action::Append`] is done.
+    Appended,
+    /// The answer to [`Action::Compare`].
+    Here(Here),
+    /// The answer to [`Action::ReadTurns`].
+    Turns(Turns),
+}
+
+/// The journal here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Here {
+    /// The first turn that is kept.
+    pub first: Lsn,
+    /// The newest turn.
+    pub end: Lsn,
+    /// The hash at the point that was asked about, if the journal has it.
+    pub hash: Option<Hash>,
+}
+
+/// An action of a start. Each request to the archive is repeated until it is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Read the newest claim.
+    ReadClaim,
+    /// Create a claim, unless its epoch has one.
+    Claim(WriterId),
+    /// A request of the writer.
+    Ask(writer::Action),
+    /// Read the segment with this head.
+    Read(Box<SegmentHead>),
+    /// Append the turns of a segment that the journal here lacks, durably.
+    Append(Box<Segment>),
+    /// Look at the journal here, with its hash at this point.
+    Compare(JournalPoint),
+    /// Read turns of the journal here behind this point, at least one.
+    ReadTurns(JournalPoint),
+    /// The process may start.
+    Attached(Box<Attached>),
+}
+
+/// A writer whose fence is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// Ready to ship.
+    pub writer: Writer,
+    /// What is archived.
+    pub archived: Link,
+    /// Whether the journal here lacked turns: it may lack others that were never archived.
+    pub was_behind: bool,
+}
+
+/// Why a process cannot start on its archive.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Another store has written to the archive.
+    #[error("another store has written to the archive")]
+    OtherStore(Identity),
+    /// A later start of the same store has written to the archive.
+    #[error("start {} has written to the archive", .0.boot)]
+    OlderCopy(Identity),
+    /// The journals differ at the end of the archived one.
+    #[error("the journals differ at turn {0}")]
+    Differs(Lsn),
+    /// Turns between the two journals are in neither.
+    #[error("the archive ends at turn {archived}, and the journal here begins at turn {first}")]
+    Trimmed {
+        /// The newest archived turn.
+        archived: Lsn,
+        /// The first turn here.
+        first: Lsn,
+    },
+    /// A later start has fenced this one off.
+    #[error("another start has taken over the journal")]
+    Superseded(Superseded),
+    /// The segments of the archive contradict each other.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+}
+
+/// A process that starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Starting {
+    /// Whose journal it is.
+    pub owner: Owner,
+    /// The store and its start.
+    pub identity: Identity,
+    /// The most puts in flight.
+    pub window: usize,
+    /// What will wait for the archive.
+    pub waits: Waits,
+    /// The newest turn of the journal here.
+    pub end: Lsn,
+}
+
+/// A start in progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attaching {
+    starting: Starting,
+    stage: Stage,
+    /// The boundary behind which the walk began.
+    boundary: Link,
+    chain: Chain,
+    /// The writer, once the epoch is claimed.
+    writer: Option<Writer>,
+    /// The own fence, once it is set.
+    fence: Option<Link>,
+    archived: Link,
+    was_behind: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Reads the newest claim, before anything else or before its own claim.
+    Claims { is_compared: bool },
+    /// Has created this claim.
+    Claiming(WriterId),
+    /// Reads the boundary.
+    Bounding,
+    /// Walks along the chain.
+    Walking,
+    /// Compares the journals at the end of the chain.
+    Comparing,
+    /// The writer sets its fence.
+    Fencing,
+    /// Ships the rest of the journal.
+    Shipping,
+}
+
+impl Attaching {
+    /// A start, and its first action.
+    #[must_use]
+    pub fn begin(starting: Starting) -> (Self, Action) {
+        let new = Self {
+            starting,
+            stage: Stage::Claims { is_compared: false },
+            boundary: Link::default(),
+            chain: Chain::behind(Link::default()),
+            writer: None,
+            fence: None,
+            archived: Link::default(),
+            was_behind: false,
+        };
+        (new, Action::ReadClaim)
+    }
+
+    /// Takes an event; returns the actions to execute.
+    ///
+    /// # Errors
+    /// [`Unfit`]: the process must not start.
+    pub fn on(&mut self, event: Event) -> Result<Vec<Action>, Unfit> {
+        match (self.stage, event) {
+            (Stage::Claims { is_compared }, Event::Newest(newest)) => {
+                self.claims(is_compared, newest)
+            }
+            (Stage::Claiming(_), Event::Claimed(false)) => {
+                self.stage = Stage::Claims { is_compared: true };
+                Ok(vec![Action::ReadClaim])
+            }
+            (Stage::Claiming(claim), Event::Claimed(true)) => Ok(self.claimed(claim)),
+            (Stage::Bounding, Event::Told(writer::Event::Boundary(boundary))) => {
+                self.bound(boundary)
+            }
+            (Stage::Walking, Event::Told(writer::Event::Found(index, found)))
+                if index == self.chain.next() =>
+            {
+                self.found(found)
+            }
+            (Stage::Walking, Event::Read(segment)) => {
+                self.starting.end = segment.head.after().position;
+                self.was_behind = true;
+                Ok(vec![Action::Append(segment)])
+            }
+            (Stage::Walking, Event::Appended) => Ok(self.walk()),
+            (Stage::Comparing, Event::Here(here)) => self.compare(here),
+            (Stage::Fencing | Stage::Shipping, Event::Told(event)) => self.told(event),
+            (Stage::Shipping, Event::Turns(turns)) => {
+                let writer = self.writer.as_mut();
+                let put = writer.map(|writer| Action::Ask(writer.ship(turns)));
+                Ok(put.into_iter().collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn claims(
+        &mut self,
+        is_compared: bool,
+        newest: Option<WriterId>,
+    ) -> Result<Vec<Action>, Unfit> {
+        let here = self.starting.identity;
+        if let Some(newest) = newest {
+            check(newest.identity, here)?;
+        }
+        if !is_compared {
+            return Ok(self.read_boundary());
+        }
+        // The claim of an earlier attempt whose answer was lost.
+        if let Some(own) = newest.filter(|newest| newest.identity == here) {
+            return Ok(self.claimed(own));
+        }
+        let claim = WriterId {
+            epoch: Epoch(newest.map_or(0, |newest| newest.epoch.0) + 1),
+            identity: here,
+        };
+        self.stage = Stage::Claiming(claim);
+        Ok(vec![Action::Claim(claim)])
+    }
+
+    fn claimed(&mut self, claim: WriterId) -> Vec<Action> {
+        let Starting { owner, window, .. } = &self.starting;
+        let walked = Walked {
+            boundary: self.boundary,
+            last: self.chain.last(),
+        };
+        let (writer, first) = Writer::continuing(owner.clone(), claim, *window, walked);
+        self.writer = Some(writer);
+        self.stage = Stage::Fencing;
+        vec![Action::Ask(first)]
+    }
+
+    fn read_boundary(&mut self) -> Vec<Action> {
+        self.stage = Stage::Bounding;
+        vec![Action::Ask(writer::Action::ReadBoundary)]
+    }
+
+    fn bound(&mut self, boundary: Link) -> Result<Vec<Action>, Unfit> {
+        let last = self.chain.last();
+        // The boundary is written before anything is deleted, so the second walk ends only behind a newer one.
+        if self.fence.is_some() && boundary.index <= last.index {
+            return Err(Unfit::Differs(last.journal.position));
+        }
+        self.walk_behind(boundary);
+        Ok(self.walk())
+    }
+
+    fn walk_behind(&mut self, boundary: Link) {
+        self.boundary = boundary;
+        self.chain = Chain::behind(boundary);
+    }
+
+    fn walk(&mut self) -> Vec<Action> {
+        let last = self.chain.last();
+        // A later writer's segments may follow the own fence; they are not for this process.
+        if self.fence.is_some_and(|fence| last.index >= fence.index) {
+            return self.end_walk();
+        }
+        self.stage = Stage::Walking;
+        let look = writer::Action::Look(self.chain.next());
+        vec![Action::Ask(look)]
+    }
+
+    fn end_walk(&mut self) -> Vec<Action> {
+        self.stage = Stage::Comparing;
+        vec![Action::Compare(self.chain.last().journal)]
+    }
+
+    fn found(&mut self, found: Option<Box<SegmentHead>>) -> Result<Vec<Action>, Unfit> {
+        let Some(head) = found else {
+            return Ok(match self.fence {
+                None => self.end_walk(),
+                // Before the own fence: what was there is deleted.
+                Some(_) => self.read_boundary(),
+            });
+        };
+        let counts = self.chain.take(&head)?;
+        let is_lacking = counts && head.after().position > self.starting.end;
+        Ok(match is_lacking {
+            true => vec![Action::Read(head)],
+            false => self.walk(),
+        })
+    }
+
+    fn compare(&mut self, here: Here) -> Result<Vec<Action>, Unfit> {
+        let JournalPoint { position, hash } = self.chain.last().journal;
+        if position.next() < here.first {
+            let (archived, first) = (position, here.first);
+            return Err(Unfit::Trimmed { archived, first });
+        }
+        if here.hash != Some(hash) {
+            return Err(Unfit::Differs(position));
+        }
+        self.starting.end = here.end;
+        match self.fence {
+            None => {
+                self.stage = Stage::Claims { is_compared: true };
+                Ok(vec![Action::ReadClaim])
+            }
+            Some(_) => {
+                self.stage = Stage::Shipping;
+                Ok(self.ship_rest())
+            }
+        }
+    }
+
+    // An event of the writer.
+    fn told(&mut self, event: writer::Event) -> Result<Vec<Action>, Unfit> {
+        let Some(writer) = &mut self.writer else {
+            return Ok(Vec::new());
+        };
+        let mut actions = Vec::new();
+        for action in writer.on(event) {
+            match action {
+                writer::Action::Look(_) | writer::Action::Put(_) | writer::Action::ReadBoundary => {
+                    actions.push(Action::Ask(action))
+                }
+                writer::Action::Opened(_) => {}
+                writer::Action::Archived(link) => self.archived = link,
+                writer::Action::Stop(superseded) => return Err(Unfit::Superseded(superseded)),
+                writer::Action::Refuse(broken) => return Err(broken.into()),
+            }
+        }
+        if self.fence.is_none() && self.archived.index > SegmentIndex::default() {
+            let boundary = writer.boundary();
+            self.fence = Some(self.archived);
+            if boundary != self.boundary {
+                self.walk_behind(boundary);
+            }
+            return Ok(self.walk());
+        }
+        if self.stage == Stage::Shipping && actions.is_empty() {
+            actions = self.ship_rest();
+        }
+        Ok(actions)
+    }
+
+    // One segment after the other: a start has little to ship.
+    fn ship_rest(&mut self) -> Vec<Action> {
+        let Starting { waits, end, .. } = self.starting;
+        let archived = self.archived;
+        let shipped = self.writer.as_ref().and_then(Writer::shipped);
+        if shipped != Some(archived.journal) {
+            // What was shipped is not archived yet.
+            return Vec::new();
+        }
+        if waits.holds_start() && archived.journal.position < end {
+            return vec![Action::ReadTurns(archived.journal)];
+        }
+        let attached = self.writer.take().map(|writer| {
+            let attached = Attached {
+                writer,
+                archived,
+                was_behind: self.was_behind,
+            };
+            Action::Attached(Box::new(attached))
+        });
+        attached.into_iter().collect()
+    }
+}
+
+// Compares the start that has claimed the journal with this one.
+fn check(there: Identity, here: Identity) -> Result<(), Unfit> {
+    if there.store != here.store {
+        return Err(Unfit::OtherStore(there));
+    }
+    if there.boot > here.boot || (there.boot == here.boot && there.run != here.run) {
+        return Err(Unfit::OlderCopy(there));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "attach_tests.rs"]
+mod tests;

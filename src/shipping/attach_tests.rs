@@ -1,0 +1,195 @@
+//! Starts on an archive in memory, step by step.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::*;
+
+/// An archive, and the journal of a process: the hash of each turn.
+#[derive(Default)]
+struct World {
+    claims: BTreeMap<Epoch, WriterId>,
+    segments: BTreeMap<SegmentIndex, Segment>,
+    here: Vec<Hash>,
+}
+
+fn identity(boot: u64, run: u64) -> Identity {
+    let store = [1; 16];
+    Identity { store, boot, run }
+}
+
+fn starting(identity: Identity, waits: Waits, here: &[Hash]) -> Starting {
+    Starting {
+        owner: Owner {
+            cluster: "c".to_owned(),
+            process: "p".to_owned(),
+        },
+        identity,
+        window: 2,
+        waits,
+        end: Lsn(here.len() as u64),
+    }
+}
+
+impl World {
+    fn with_turns(turns: u8) -> Self {
+        let here = (1..=turns).map(|turn| Hash([turn; 32])).collect();
+        Self {
+            here,
+            ..Self::default()
+        }
+    }
+
+    fn point(&self, position: usize) -> JournalPoint {
+        JournalPoint {
+            position: Lsn(position as u64),
+            hash: position
+                .checked_sub(1)
+                .map_or_else(Hash::default, |before| self.here[before]),
+        }
+    }
+
+    fn ask(&mut self, wanted: &writer::Action) -> writer::Event {
+        match wanted {
+            writer::Action::Look(index) => {
+                let found = self.segments.get(index);
+                writer::Event::Found(*index, found.map(|found| Box::new(found.head.clone())))
+            }
+            writer::Action::Put(segment) => {
+                let index = segment.head.index();
+                let before = self.segments.insert(index, (**segment).clone());
+                assert_eq!(before, None, "nobody else puts");
+                writer::Event::Created(index)
+            }
+            writer::Action::ReadBoundary => writer::Event::Boundary(Link::default()),
+            other => unreachable!("{other:?} is no request"),
+        }
+    }
+
+    fn execute(&mut self, action: &Action) -> Event {
+        match action {
+            Action::ReadClaim => {
+                Event::Newest(self.claims.last_key_value().map(|(_, claim)| *claim))
+            }
+            Action::Claim(claim) => {
+                let is_free = !self.claims.contains_key(&claim.epoch);
+                if is_free {
+                    self.claims.insert(claim.epoch, *claim);
+                }
+                Event::Claimed(is_free)
+            }
+            Action::Ask(wanted) => Event::Told(self.ask(wanted)),
+            Action::Read(head) => Event::Read(Box::new(self.segments[&head.index()].clone())),
+            Action::Append(segment) => {
+                for entry in segment.entries() {
+                    let hash = entry.expect("it is whole").try_into().expect("a hash");
+                    if !self.here.contains(&Hash(hash)) {
+                        self.here.push(Hash(hash));
+                    }
+                }
+                Event::Appended
+            }
+            Action::Compare(point) => {
+                let position = usize::try_from(point.position.0).expect("it is small");
+                let is_here = position <= self.here.len();
+                Event::Here(Here {
+                    first: Lsn(1),
+                    end: Lsn(self.here.len() as u64),
+                    hash: is_here.then(|| self.point(position).hash),
+                })
+            }
+            Action::ReadTurns(before) => {
+                let position = usize::try_from(before.position.0).expect("it is small");
+                let after = self.point(position + 1);
+                let mut body = Vec::new();
+                Turns::push(&mut body, &after.hash.0);
+                Event::Turns(Turns {
+                    before: *before,
+                    after,
+                    body: body.into(),
+                })
+            }
+            Action::Attached(_) => unreachable!("it ends the start"),
+        }
+    }
+
+    // Starts; `between` happens before each action.
+    fn start(
+        &mut self,
+        starting: Starting,
+        mut between: impl FnMut(&mut Self, &Action),
+    ) -> Result<Link, Unfit> {
+        let (mut attaching, first) = Attaching::begin(starting);
+        let mut actions = VecDeque::from([first]);
+        while let Some(action) = actions.pop_front() {
+            between(self, &action);
+            if let Action::Attached(attached) = action {
+                return Ok(attached.archived);
+            }
+            let event = self.execute(&action);
+            actions.extend(attaching.on(event)?);
+        }
+        unreachable!("a start ends")
+    }
+}
+
+#[test]
+fn a_start_ships_its_journal_first_where_others_come_to_depend_on_it() {
+    for (waits, archived) in [
+        (Waits::Nothing, 0),
+        (Waits::Processes, 3),
+        (Waits::Everything, 3),
+    ] {
+        let mut world = World::with_turns(3);
+        let starting = starting(identity(1, 7), waits, &world.here);
+        let attached = world.start(starting, |_, _| {});
+        let position = attached.map(|link| link.journal.position);
+        assert_eq!(position, Ok(Lsn(archived)), "{waits:?}");
+    }
+}
+
+#[test]
+fn a_store_without_turns_takes_them_from_the_archive() {
+    let mut world = World::with_turns(3);
+    let first = starting(identity(1, 7), Waits::Everything, &world.here);
+    world.start(first, |_, _| {}).expect("it is the first");
+    let lost = std::mem::take(&mut world.here);
+    let again = starting(identity(1_001, 8), Waits::Nothing, &world.here);
+    world.start(again, |_, _| {}).expect("it is later");
+    assert_eq!(world.here, lost);
+}
+
+#[test]
+fn an_older_copy_and_another_journal_are_refused_and_leave_no_trace() {
+    let mut world = World::with_turns(2);
+    let first = starting(identity(5, 7), Waits::Everything, &world.here);
+    world.start(first, |_, _| {}).expect("it is the first");
+    let left = (world.claims.len(), world.segments.len());
+    let newest = world.claims[&Epoch(1)].identity;
+    let copy = starting(identity(5, 8), Waits::Everything, &world.here);
+    let refused = world.start(copy, |_, _| {});
+    assert_eq!(refused, Err(Unfit::OlderCopy(newest)));
+    world.here[1] = Hash([9; 32]);
+    let other = starting(identity(6, 8), Waits::Everything, &world.here);
+    let refused = world.start(other, |_, _| {});
+    assert_eq!(refused, Err(Unfit::Differs(Lsn(2))));
+    assert_eq!((world.claims.len(), world.segments.len()), left);
+}
+
+// Without this, an older copy that had compared itself in time would fence off a store that was restored meanwhile.
+#[test]
+fn a_claim_that_comes_in_between_is_compared_as_well() {
+    let mut world = World::with_turns(1);
+    let first = starting(identity(1, 7), Waits::Everything, &world.here);
+    world.start(first, |_, _| {}).expect("it is the first");
+    let restored = WriterId {
+        epoch: Epoch(2),
+        identity: identity(1_001, 9),
+    };
+    let copy = starting(identity(2, 8), Waits::Everything, &world.here);
+    let refused = world.start(copy, |world, action| {
+        if matches!(action, Action::Claim(_)) {
+            world.claims.insert(restored.epoch, restored);
+        }
+    });
+    assert_eq!(refused, Err(Unfit::OlderCopy(restored.identity)));
+}
