@@ -52,7 +52,7 @@ use ids::{Lsn, ProcessId, Seq, SnapshotId};
 use input::Input;
 use kv::KeyValues;
 use limits::Limits;
-use record::Turn;
+use record::{Record, Turn};
 use recording::{Recording, Snapshots};
 use registers::{Registers, Sealed};
 use reply::Reply;
@@ -313,6 +313,21 @@ impl Process {
     /// [`Input::PartStored`].
     pub fn take_finished(&mut self) -> Vec<Recording> {
         std::mem::take(&mut self.finished)
+    }
+
+    /// The recordings that a turn of the journal reports as stored; asked before the turn is replayed.
+    pub fn stored_by<'a>(&'a self, turn: &'a Turn) -> impl Iterator<Item = &'a Recording> {
+        turn.records.iter().filter_map(|record| {
+            let Record::PartStored { snapshot } = record else {
+                return None;
+            };
+            self.registers.recordings.get(snapshot)
+        })
+    }
+
+    /// Adds ended recordings whose parts are to be stored again.
+    pub fn finish_again(&mut self, recordings: Vec<Recording>) {
+        self.finished.extend(recordings);
     }
 
     /// The id of the process.

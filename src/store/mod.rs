@@ -90,7 +90,7 @@ use stored::state::StoredState;
 
 use crate::process::Process;
 use crate::process::identity::Identity;
-use crate::process::ids::{Lsn, ProcessId};
+use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::process::record::Turn;
 use crate::process::registers::Registers;
 use crate::process::topology::Topology;
@@ -239,7 +239,8 @@ impl Store {
     }
 
     /// The process as of the newest durable turn: the newest whole recorded state, with the journal applied from there.
-    /// States sealed since, and finished recordings without a stored part, wait in the process to be taken.
+    /// States sealed since, and finished recordings without a stored part, wait in the process to be taken. A store made from an
+    /// archived journal has no parts yet, although the journal says that they were stored.
     ///
     /// # Errors
     /// [`StoreError`] if the journal is damaged or has a gap.
@@ -255,13 +256,36 @@ impl Store {
         let (mut process, state) = self.newest_whole_state(&new)?;
         self.states.continue_from(state.as_ref());
         let recorded = state.map(|state| state.recorded.journal);
-        let next = process.registers().position.next();
-        for entry in self.journal.scan(next, recorded) {
-            process.replay(&entry?.turn);
+        let from = process.registers().position;
+        let mut lacking = Vec::new();
+        for entry in self.journal.scan(from.next(), recorded) {
+            let turn = entry?.turn;
+            for recording in process.stored_by(&turn) {
+                // The state of an earlier recording is not written again.
+                let is_written_again = recording.cut >= from;
+                let snapshot = &recording.snapshot;
+                if is_written_again && !self.has_part(snapshot)? {
+                    lacking.push(recording.clone());
+                }
+            }
+            process.replay(&turn);
         }
+        process.finish_again(lacking);
         // Opening has made durable whatever was found.
         let position = process.registers().position;
         Ok((process, Committed { position }))
+    }
+
+    // Whether the own part of a snapshot is stored, or deleted. Damage is for `store check`.
+    fn has_part(&self, snapshot: &SnapshotId) -> Result<bool, StoreError> {
+        if self.retention().is_deleted(snapshot) {
+            return Ok(true);
+        }
+        match self.history.part(snapshot) {
+            Ok(part) => Ok(part.is_some()),
+            Err(StoreError::Damaged { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     // A state whose chunks did not all reach the disk before a crash is skipped; replaying the journal produces it
