@@ -83,6 +83,12 @@ impl World {
             self.id(life.place).clone(),
             self.known_at(life.place, time)?,
         );
+        if self.archive.holds() && known.share.is_known() {
+            let ProcessTotals {
+                position, journal, ..
+            } = known.share;
+            self.checkers.told_others(life.place, position, journal)?;
+        }
         if let Some(question) = self.questions.get_mut(&number) {
             question.known.insert(id, known);
         }

@@ -114,6 +114,9 @@ impl World {
                 return Ok(());
             }
         };
+        if self.is_zombie_acting() {
+            return Ok(());
+        }
         let mut lives = self.nodes.iter().filter_map(|node| node.life.as_ref());
         if lives.any(|alive| alive.collections.contains_key(&initiated.snapshot)) {
             self.sometimes.saw("one id started at several processes");
@@ -127,7 +130,10 @@ impl World {
 
     /// Resumes a snapshot whose state was recorded here, from the newest revision or from the own part.
     pub(crate) fn resume(&mut self, life: Life, snapshot: &SnapshotId) -> Checked {
-        if self.alive(life).is_none() || self.collection(life, snapshot).is_some() {
+        if self.alive(life).is_none()
+            || self.collection(life, snapshot).is_some()
+            || self.is_zombie_acting()
+        {
             return Ok(());
         }
         let Some((_, cut)) = self.recorded_here(life.place, snapshot) else {
@@ -325,7 +331,7 @@ impl World {
             Action::NoteContradiction(process) => {
                 // Another store of the process may also have recorded the snapshot. Too rare to be counted.
                 let is_other_store = self.plan.wiped == Some(self.place_of(&process));
-                if !is_other_store && !self.plan.put_back {
+                if !is_other_store && !self.plan.put_back && !self.archive.loses_disks() {
                     return Err(format!("{process} contradicts itself in {snapshot}"));
                 }
                 self.trace

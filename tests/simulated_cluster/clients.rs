@@ -9,6 +9,7 @@ use snapledger::process::refusal::Refusal;
 use snapledger::process::reply::Reply;
 use snapledger::process::snapshot::drawn_name;
 use snapledger::process::start::{Start, StartedBy};
+use snapledger::shipping::hold::Waits;
 
 use crate::node::{Alive, Asker};
 use crate::plan::{MS, Plan};
@@ -126,8 +127,18 @@ impl World {
             request: asked.request.clone(),
             operation: asked.operation.clone(),
         };
-        if let Some(life) = self.life(place) {
-            self.enqueue(life, input, Some(Asker::Client(place, number)));
+        let zombie = self.zombie_for_client(place);
+        let Some(life) = zombie.or_else(|| self.life(place)) else {
+            return;
+        };
+        if self.refuses_work(life) {
+            self.sometimes.saw("new work refused behind the archive");
+            return;
+        }
+        let asker = Some(Asker::Client(place, number));
+        match zombie {
+            None => self.enqueue(life, input, asker),
+            Some(life) => self.enqueue_in_zombie(life, input, asker),
         }
     }
 
@@ -152,7 +163,10 @@ impl World {
     /// Starts a snapshot with this id for a client.
     pub(crate) fn initiate_as(&mut self, place: Place, snapshot: SnapshotId) {
         let is_served = !self.is_healed && !self.is_stranger(place);
-        if let Some(life) = self.life(place).filter(|_| is_served) {
+        let life = self.life(place).filter(|_| is_served);
+        if let Some(life) = life
+            && !self.refuses_work(life)
+        {
             let is_scheduled = self.snapshots_named.is_multiple_of(2);
             let start = Some(Start {
                 by: match is_scheduled {
@@ -185,6 +199,7 @@ impl World {
             self.sometimes.saw("request answered from memory");
         }
         asked.is_answered = true;
+        let request = asked.request.clone();
         if std::mem::take(&mut asked.is_lost) {
             self.sometimes
                 .saw("request done again after its turn was lost");
@@ -192,8 +207,11 @@ impl World {
         if client.waiting.is_some_and(|(waiting, _)| waiting == number) {
             client.waiting = None;
         }
-        match &asked.request {
-            Some(request) => self.checkers.answered(place, request, answer),
+        // What a program that was taken over answers before it notices is lost where clients do not wait for the archive.
+        let is_lost = self.is_zombie_acting()
+            && (answer.outcome.is_err() || self.archive.waits() == Some(Waits::Processes));
+        match request.filter(|_| !is_lost) {
+            Some(request) => self.checkers.answered(place, &request, answer),
             None => Ok(()),
         }
     }

@@ -16,7 +16,7 @@ const AWAY: u64 = SECOND;
 const USED_MAX: u64 = 4 * SECOND;
 const AHEAD_LEAST: u64 = 2 * SECOND;
 /// The boot number of a vouched copy is increased by this.
-const BOOTS_AHEAD: u64 = 1_000;
+pub(crate) const BOOTS_AHEAD: u64 = 1_000;
 
 /// The state of the copy in a run.
 #[derive(Default)]
@@ -28,6 +28,8 @@ pub(crate) enum Copy {
     Made(Box<Copied>),
     /// The store was removed, and the copy is not in its place yet.
     Awaited(Box<Copied>),
+    /// The disk was lost, and the archive is to fill another one.
+    Lost,
     /// The copy is in the place of the store.
     Used,
 }
@@ -44,7 +46,13 @@ impl World {
     /// Loses the store of a process, step by step; if the plan says so, an older copy replaces it first.
     pub(crate) fn lose(&mut self, place: Place) -> Checked {
         let is_done = |part: u64| self.operations_done * part >= self.plan.operations;
+        let is_archived = self.archive.plan.is_some();
+        let has_begun = is_archived && self.archive.folder(place).newest().is_some();
         match std::mem::take(&mut self.copy) {
+            Copy::None if self.plan.put_back && is_archived => match has_begun && is_done(2) {
+                true => self.lose_with_lag(place),
+                false => Ok(()),
+            },
             Copy::None if !self.plan.put_back && is_done(3) => self.wipe(place),
             Copy::None if self.plan.put_back && is_done(4) && self.nodes[place].boot > 0 => {
                 self.copy_store(place);
@@ -64,12 +72,13 @@ impl World {
 
     /// Whether the effects of an older copy are still to come.
     pub(crate) fn is_put_back(&self) -> bool {
-        matches!(self.copy, Copy::Awaited(_) | Copy::Used)
+        matches!(self.copy, Copy::Awaited(_) | Copy::Lost | Copy::Used)
     }
 
     /// Whether a process cannot start because its store was removed.
     pub(crate) fn is_away(&self, place: Place) -> bool {
-        matches!(self.copy, Copy::Awaited(_)) && self.plan.wiped == Some(place)
+        let is_removed = matches!(self.copy, Copy::Awaited(_) | Copy::Lost);
+        is_removed && self.plan.wiped == Some(place) || self.archive.is_restoring(place)
     }
 
     fn copy_store(&mut self, place: Place) {
@@ -107,7 +116,14 @@ impl World {
             true => node.boot += BOOTS_AHEAD,
             false => node.boots_lost = node.boot - copied.boots,
         }
-        self.checkers.put_back(place, copied.happened);
+        self.use_older(place, copied.happened);
+        self.restart(place)
+    }
+
+    /// Has a process continue with an older state.
+    pub(crate) fn use_older(&mut self, place: Place, happened: Happened) {
+        self.copy = Copy::Used;
+        self.checkers.put_back(place, happened);
         for (route, channel) in &mut self.channels {
             if route.0 == place {
                 channel.put_back();
@@ -119,7 +135,6 @@ impl World {
         };
         let used = self.random.below(used_max);
         self.after(used, Event::GiveUp(place));
-        self.restart(place)
     }
 
     /// Gives up the copy after its use. Answers given before it was put back must be repeated identically or not at all.

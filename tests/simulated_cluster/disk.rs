@@ -14,6 +14,8 @@ use snapledger::history::pin::Pin;
 use snapledger::process::ids::{Hash, Lsn, SnapshotId};
 use snapledger::process::record::Turn;
 use snapledger::process::registers::Registers;
+use snapledger::shipping::JournalPoint;
+use snapledger::shipping::segment::Turns;
 use snapledger::store::codec::Entry;
 
 use crate::history::Listed;
@@ -96,6 +98,40 @@ impl Disk {
         let entry = self.written((framed, hash));
         self.journal.push(entry);
         Ok(hash)
+    }
+
+    /// Appends a turn of the archive in its frame.
+    pub(crate) fn append_framed(&mut self, framed: &[u8]) -> Result<(), String> {
+        let (head, hash) = self.head();
+        let position = head.next();
+        let entry = Entry::decode(position, framed)
+            .and_then(|entry| entry.chained(position, Some(hash)))
+            .map_err(|error| error.to_string())?;
+        let entry = self.written((framed.to_vec(), entry.hash));
+        self.journal.push(entry);
+        Ok(())
+    }
+
+    /// The durable turns behind a point, for a segment: at most so many.
+    pub(crate) fn turns_behind(&self, before: JournalPoint, count: usize) -> Turns {
+        let first = usize::try_from(before.position.0).unwrap_or(usize::MAX);
+        let durable = usize::try_from(self.durable().0).unwrap_or(usize::MAX);
+        let entries = &self.journal[first.min(durable)..durable];
+        let (mut body, mut after) = (Vec::new(), before);
+        for entry in entries.iter().take(count) {
+            let (framed, hash) = &entry.value;
+            Turns::push(&mut body, framed);
+            after = JournalPoint {
+                position: after.position.next(),
+                hash: *hash,
+            };
+        }
+        let body = body.into();
+        Turns {
+            before,
+            after,
+            body,
+        }
     }
 
     /// The newest entry of the live image, and its hash.

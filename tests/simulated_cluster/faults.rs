@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use snapledger::history::part::Part;
 use snapledger::process::ids::{Hash, SnapshotId};
 
+use crate::archive::shipper::Shipper;
 use crate::assembling::Collection;
 use crate::network::StreamId;
 use crate::plan::{MS, SECOND};
@@ -32,9 +33,11 @@ impl World {
         {
             self.lose(place)?;
         }
+        self.fail_disks(touched)?;
         let anyone = self.random.index(self.nodes.len());
         if let Some(place) = touched
             && self.plan.crash.strikes(&mut self.random)
+            && !self.is_start_spared(place)
         {
             let place = if self.random.below(4) == 0 {
                 anyone
@@ -165,6 +168,9 @@ impl World {
                 {
                     "collecting"
                 }
+                Some(alive) if alive.shipper.as_ref().is_some_and(Shipper::is_holding) => {
+                    "archiving"
+                }
                 Some(_) if self.clients[place].is_waiting() => "asked",
                 Some(_) => continue,
             };
@@ -183,6 +189,10 @@ impl World {
             if !is_done || !is_open {
                 unrest += &format!("{route:?} is under way; ");
             }
+        }
+        // Sabotage must be found by what it does.
+        if self.archive.zombie.is_some() && self.plan.sabotage.is_none() {
+            unrest += "a program goes on that was taken over; ";
         }
         unrest.extend(self.pins_unrest());
         unrest

@@ -74,8 +74,7 @@ impl World {
     pub(crate) fn asked(&mut self, fetch: Fetch) -> Checked {
         let is_heard = fetch.from == fetch.by.place || self.reach(fetch.by.place, fetch.from);
         let Some(life) = self.life(fetch.from).filter(|_| is_heard) else {
-            self.answer(fetch, None);
-            return Ok(());
+            return self.answer(fetch, None);
         };
         let disk = &self.nodes[fetch.from].disk;
         if disk.deleted.contains(&fetch.snapshot) && !disk.parts.contains_key(&fetch.snapshot) {
@@ -100,8 +99,7 @@ impl World {
             });
             return Ok(());
         }
-        self.answer(fetch, part);
-        Ok(())
+        self.answer(fetch, part)
     }
 
     /// Answers a request with the state of the snapshot at the process.
@@ -110,8 +108,7 @@ impl World {
         let disk = &mut self.nodes[fetch.from].disk;
         let part = match seen {
             None => {
-                self.answer(fetch, None);
-                return Ok(());
+                return self.answer(fetch, None);
             }
             Some(RecordedHere {
                 recording: None, ..
@@ -125,7 +122,7 @@ impl World {
             }) => disk.build_part(&me, &recording)?,
         };
         if part.is_some() {
-            self.answer(fetch, part);
+            self.answer(fetch, part)?;
         } else {
             // The state is recorded, and its run is being written.
             self.after(10 * MS, Event::Asked(fetch));
@@ -133,12 +130,16 @@ impl World {
         Ok(())
     }
 
-    fn answer(&mut self, fetch: Fetch, part: Option<Part>) {
+    fn answer(&mut self, fetch: Fetch, part: Option<Part>) -> Checked {
+        if let Some(part) = part.as_ref().filter(|_| fetch.by.place != fetch.from) {
+            self.check_archived(fetch.from, part)?;
+        }
         let answer = part.map_or(Answer::Nothing, |part| {
             Answer::Part(part_to_wire(&part).encode_to_vec())
         });
         let delay = self.net_delay();
         self.after(delay, Event::Answered(fetch, answer));
+        Ok(())
     }
 
     /// Handles the arrival of an answer.

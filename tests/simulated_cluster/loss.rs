@@ -30,6 +30,7 @@ impl World {
     pub(crate) fn wipe(&mut self, place: Place) -> Checked {
         self.crash(place)?;
         self.copy = Copy::None;
+        self.archive.begin_anew(place);
         self.trace.say(|| format!("wipe {place}"));
         self.sometimes.saw("store wiped");
         let node = &mut self.nodes[place];

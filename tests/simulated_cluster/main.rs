@@ -9,6 +9,7 @@
 //! ```
 
 mod adoption;
+mod archive;
 mod asking;
 mod assembling;
 mod checkers;
@@ -75,6 +76,9 @@ struct Asked {
     /// Show what happens in it.
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Sabotage it, as the test of this name does.
+    #[arg(long, requires = "seed")]
+    sabotage: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -108,7 +112,8 @@ fn asked(asked: &Asked) -> Result<(), String> {
         } else {
             Trace::default()
         };
-        let outcome = seeds::run(seed, None, trace);
+        let sabotage = asked.sabotage.as_deref().map(named).transpose()?;
+        let outcome = seeds::run(seed, sabotage, trace);
         outcome
             .trace
             .lines()
@@ -126,6 +131,13 @@ fn asked(asked: &Asked) -> Result<(), String> {
         started.elapsed()
     );
     total.check()
+}
+
+fn named(test: &str) -> Result<Sabotage, String> {
+    let mut all = Sabotage::ALL.iter();
+    let found = all.find(|(_, name)| *name == test);
+    let (sabotage, _) = found.ok_or_else(|| format!("no test of sabotage is called {test}"))?;
+    Ok(*sabotage)
 }
 
 fn nothing_is_lost() -> Result<(), Failed> {

@@ -167,6 +167,24 @@ impl World {
         self.at(noticed, Event::Ack(id));
     }
 
+    /// Breaks every stream from or to a program.
+    pub(crate) fn break_streams_of_life(&mut self, life: Life) {
+        let mut streams = Vec::new();
+        for (route, channel) in &self.channels {
+            for (number, stream) in &channel.streams {
+                if !stream.is_broken && (stream.sender == life || stream.receiver == life) {
+                    streams.push(StreamId {
+                        route: *route,
+                        number: *number,
+                    });
+                }
+            }
+        }
+        for id in streams {
+            self.break_stream(id);
+        }
+    }
+
     /// Breaks every stream from or to a process.
     pub(crate) fn break_streams_of(&mut self, place: Place) {
         let touches = |route: &Route| route.0 == place || route.1 == place;

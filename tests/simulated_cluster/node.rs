@@ -18,6 +18,8 @@ use snapledger::process::step::{InputQueue, Step};
 use snapledger::process::wall::Wall;
 
 use crate::adoption::Following;
+use crate::archive::shipper::Shipper;
+use crate::archive::starting::{Purpose, Start};
 use crate::assembling::Collection;
 use crate::checkers::Publication;
 use crate::disk::Disk;
@@ -27,6 +29,7 @@ use crate::part_writer::Storing;
 use crate::peers::PeerView;
 use crate::pinning::{HeardPins, Pinning};
 use crate::plan::{MS, Plan, SECOND};
+use crate::receiving::Postponed;
 use crate::recorder::Work;
 use crate::sabotage::Sabotage;
 use crate::sending::SendingEnd;
@@ -51,6 +54,8 @@ pub(crate) struct Node {
     /// Whether its journal may hold times too far ahead, because no better clock was available.
     pub(crate) is_misled: bool,
     pub(crate) life: Option<Alive>,
+    /// Its start on the archive, before the process runs.
+    pub(crate) start: Option<Start>,
 }
 
 /// Everything that a crash destroys.
@@ -77,6 +82,10 @@ pub(crate) struct Alive {
     pub(crate) pinnings: BTreeMap<u64, Pinning>,
     /// The updates of pins that were read from the other processes.
     pub(crate) pins_heard: Vec<HeardPins>,
+    /// With an archive.
+    pub(crate) shipper: Option<Shipper>,
+    /// The frames that wait until the archive has caught up.
+    pub(crate) postponed: VecDeque<Postponed>,
 }
 
 /// A turn that is being written to the disk.
@@ -87,6 +96,8 @@ pub(crate) struct Computed {
     /// The stamp that the running sync covers, once it has begun.
     pub(crate) stamp: Option<u64>,
     pub(crate) is_released: bool,
+    /// Whether the checkers have it.
+    pub(crate) is_counted: bool,
 }
 
 /// The address for a reply.
@@ -131,6 +142,19 @@ impl Node {
             clock_off: 0,
             is_misled: false,
             life: None,
+            start: None,
+        }
+    }
+
+    /// The same process on another machine, without its store.
+    pub(crate) fn with_lost_disk(&self) -> Self {
+        Self {
+            membership: Arc::clone(&self.membership),
+            disk: Disk::default(),
+            rotten: BTreeSet::new(),
+            life: None,
+            start: None,
+            ..*self
         }
     }
 
@@ -182,13 +206,25 @@ impl World {
 
     /// Starts a process: it recovers, compares, and resumes what it finds unfinished.
     pub(crate) fn restart(&mut self, place: Place) -> Checked {
-        if self.nodes[place].life.is_some() || self.is_away(place) {
+        let node = &self.nodes[place];
+        if node.life.is_some() || node.start.is_some() || self.is_away(place) {
             return Ok(());
         }
-        let (mut process, passed_over) = self.recover(place)?;
+        if self.archive.plan.is_some() && self.starts_on_copy(place) {
+            return self.start_on_copy(place);
+        }
         let node = &mut self.nodes[place];
         node.boot += 1;
         node.run = self.random.next();
+        match &self.archive.plan {
+            None => self.begin(place, None),
+            Some(_) => self.attach(place, Purpose::Run),
+        }
+    }
+
+    /// Runs a process on its store.
+    pub(crate) fn begin(&mut self, place: Place, shipper: Option<Shipper>) -> Checked {
+        let (mut process, passed_over) = self.recover(place)?;
         process.runs_as(self.identity(place));
         if self.nodes[place].disk.is_gap(process.registers().position) {
             process.put_back();
@@ -236,7 +272,11 @@ impl World {
             following: vec![Following::default(); self.plan.ids.len()],
             pinnings: BTreeMap::new(),
             pins_heard: vec![HeardPins::default(); self.plan.ids.len()],
+            shipper,
+            postponed: VecDeque::new(),
         });
+        self.look_ahead(life);
+        self.ship(life)?;
         self.begin_to_settle(life)?;
         self.record(life, found.sealed, found.finished);
         for to in destinations {
@@ -333,7 +373,17 @@ impl World {
 
     /// Crashes a process at its present step.
     pub(crate) fn crash(&mut self, place: Place) -> Checked {
+        let is_start = self.nodes[place].start.is_some();
+        if is_start && self.crash_start(place) {
+            return Ok(());
+        }
         let Some(life) = self.nodes[place].life.take() else {
+            if is_start && self.plan.never_returns == Some(place) {
+                self.checkers.lost(place);
+            } else if is_start {
+                let down = self.archive.random.below(SECOND) + MS;
+                self.after(down, Event::Restart(place));
+            }
             return Ok(());
         };
         let is_power_cut = self.plan.power_cut.strikes(&mut self.random);
@@ -355,6 +405,10 @@ impl World {
         }
         self.forget_answers(place, &life);
         self.break_streams_of(place);
+        if self.archive.plan.is_some() {
+            let boot = self.nodes[place].boot;
+            self.break_streams_of_life(Life { place, boot });
+        }
         if self.plan.never_returns == Some(place) {
             self.checkers.lost(place);
         } else {

@@ -212,7 +212,8 @@ impl World {
                     began,
                     at: self.now,
                 };
-                match knowing * 2 > self.nodes.len() && self.plan.wiped.is_none() {
+                let is_any_lost = self.plan.wiped.is_some() || self.archive.loses_disks();
+                match knowing * 2 > self.nodes.len() && !is_any_lost {
                     true => self.checkers.pinned(answered),
                     false => Ok(()),
                 }
@@ -287,7 +288,8 @@ impl World {
                 return Some(format!("{place} is pinning"));
             }
             // A snapshot may not come back if a store was replaced, or if its chunks have rotted elsewhere.
-            if self.plan.wiped.is_some() || self.nodes.iter().any(|node| !node.rotten.is_empty()) {
+            let is_any_lost = self.plan.wiped.is_some() || self.archive.loses_disks();
+            if is_any_lost || self.nodes.iter().any(|node| !node.rotten.is_empty()) {
                 continue;
             }
             let pinned = node

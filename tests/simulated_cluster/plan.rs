@@ -72,7 +72,7 @@ impl Odds {
         self.0 > 0 && random.below(self.0) == 0
     }
 
-    fn drawn(random: &mut Random, choices: &[u64]) -> Self {
+    pub(crate) fn drawn(random: &mut Random, choices: &[u64]) -> Self {
         Self(choices[random.index(choices.len())])
     }
 }

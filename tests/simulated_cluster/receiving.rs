@@ -19,6 +19,12 @@ use crate::plan::{MS, Plan};
 use crate::sending::Surroundings;
 use crate::world::{Checked, Event, Life, World};
 
+/// The messages of a frame that wait until the archive has caught up.
+pub(crate) struct Postponed {
+    stream: StreamId,
+    together: Vec<Input>,
+}
+
 /// The receiving end of one stream.
 pub(crate) struct ReceivingEnd {
     pub(crate) receiver: Receiver,
@@ -264,7 +270,27 @@ impl World {
             message: envelope.message,
         });
         let together = together.collect();
-        self.enqueue_together(life, together, Some(Asker::Frame(id)));
+        let is_behind = self.is_behind(life);
+        let Some(alive) = self.alive(life) else {
+            return;
+        };
+        if !is_behind && alive.postponed.is_empty() {
+            self.enqueue_together(life, together, Some(Asker::Frame(id)));
+            return;
+        }
+        let stream = id;
+        alive.postponed.push_back(Postponed { stream, together });
+        self.sometimes
+            .saw("message that waits for the archive to catch up");
+    }
+
+    /// Takes up the messages that have waited for the archive.
+    pub(crate) fn take_postponed(&mut self, life: Life) {
+        let alive = self.alive(life);
+        let postponed = alive.map(|alive| std::mem::take(&mut alive.postponed));
+        for Postponed { stream, together } in postponed.unwrap_or_default() {
+            self.enqueue_together(life, together, Some(Asker::Frame(stream)));
+        }
     }
 
     // Acknowledges the messages of a frame that are durable; the acknowledgement may be lost.
@@ -280,7 +306,7 @@ impl World {
     // Only a peer of a lost store, or an old stream, may refuse a sender.
     fn close(&mut self, id: StreamId, why: &Closed) -> Checked {
         self.trace.say(|| format!("close {id:?}: {why}"));
-        let is_current = self.is_current(id);
+        let (is_current, is_of_zombie) = (self.is_current(id), self.is_of_zombie(id));
         if why.to_string() == "a newer stream replaces this one" {
             self.note_eviction(id);
         }
@@ -293,7 +319,7 @@ impl World {
             }
             "no handshake was received" => self.sometimes.saw("handshake that took too long"),
             "the first frame is not a hello" | "the sender did not agree"
-                if !self.may_contradict(id.route) =>
+                if !self.may_contradict(id.route) && !self.is_of_zombie(id) =>
             {
                 return Err(format!("{id:?}: {why}"));
             }
@@ -308,7 +334,9 @@ impl World {
                 self.sometimes.saw("another store refused");
                 Ok(())
             }
-            Closed::Stopped(why) if is_current => Err(format!("{id:?} was not welcome: {why}")),
+            Closed::Stopped(why) if is_current && !is_of_zombie => {
+                Err(format!("{id:?} was not welcome: {why}"))
+            }
             Closed::Stopped(_) | Closed::Broken(_) => Ok(()),
         }
     }
@@ -341,6 +369,7 @@ impl World {
     pub(crate) fn settled(&mut self, id: StreamId, arrived: Result<Seq, Refusal>) -> Checked {
         if let Err(refusal) = &arrived
             && !self.may_contradict(id.route)
+            && !self.is_of_zombie(id)
         {
             return Err(format!("{id:?}: {refusal}"));
         }

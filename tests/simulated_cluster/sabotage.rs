@@ -21,6 +21,14 @@ pub(crate) enum Sabotage {
     GapTakenForKnown,
     /// An older copy of a store answers before it has recognized its peers.
     CopyAnswersAtOnce,
+    /// A turn is released before the archive has it.
+    ReleaseBeforeArchived,
+    /// A writer takes any object at the index of its put for its own.
+    ExistsTakenForOwn,
+    /// A writer that was fenced off fences again, as if it did not look for later epochs.
+    LaterEpochIgnored,
+    /// The fence of a restored store is deleted.
+    FenceDeleted,
 }
 
 impl Sabotage {
@@ -59,5 +67,29 @@ impl Sabotage {
             Self::CopyAnswersAtOnce,
             "an_older_copy_that_answers_before_it_has_caught_up_is_caught",
         ),
+        (
+            Self::ReleaseBeforeArchived,
+            "a_release_before_the_archive_is_caught",
+        ),
+        (
+            Self::ExistsTakenForOwn,
+            "an_object_of_another_taken_for_the_own_is_caught",
+        ),
+        (
+            Self::LaterEpochIgnored,
+            "a_writer_that_ignores_later_ones_is_caught",
+        ),
+        (Self::FenceDeleted, "a_deleted_fence_is_caught"),
     ];
+
+    /// Whether it is about the archive.
+    pub(crate) fn is_of_archive(self) -> bool {
+        matches!(
+            self,
+            Self::ReleaseBeforeArchived
+                | Self::ExistsTakenForOwn
+                | Self::LaterEpochIgnored
+                | Self::FenceDeleted
+        )
+    }
 }

@@ -271,7 +271,7 @@ impl World {
             end.heard.clear();
         }
         // The end of a stream broken earlier may still be of an earlier life of the peer.
-        let is_current = self.is_current(id);
+        let is_current = self.is_current(id) && !self.is_of_zombie(id);
         self.break_stream(id);
         match why {
             Closed::Stopped(_) if self.may_contradict(id.route) => {

@@ -58,9 +58,20 @@ impl Disk {
     }
 
     fn replay(&self, process: &mut Process) -> Result<(), String> {
-        for turn in self.turns(process.registers().position.next()) {
-            process.replay(&turn?);
+        let from = process.registers().position;
+        let mut lacking = Vec::new();
+        for turn in self.turns(from.next()) {
+            let turn = turn?;
+            let stored = process.stored_by(&turn);
+            let is_lacking = |one: &&Recording| {
+                let (part, deleted) = (&self.parts, &self.deleted);
+                let is_stored = part.contains_key(&one.snapshot) || deleted.contains(&one.snapshot);
+                one.cut >= from && !is_stored
+            };
+            lacking.extend(stored.filter(is_lacking).cloned());
+            process.replay(&turn);
         }
+        process.finish_again(lacking);
         Ok(())
     }
 

@@ -1,11 +1,14 @@
 //! Turns: taken by the real `Process::take_turn`, written, made durable and released in the order of `node/turn/driver.rs` and
-//! `node/turn/committer.rs`. Nothing of a turn is released before its sync has ended.
+//! `node/turn/committer.rs`. Nothing of a turn is released before its sync has ended; `archive/shipper.rs` says what
+//! waits longer.
 
 use snapledger::channel::Envelope;
 use snapledger::process::Process;
+use snapledger::process::clock::Hlc;
 use snapledger::process::input::Input;
 use snapledger::process::record::Record;
 use snapledger::process::reply::Reply;
+use snapledger::process::step::Replies;
 
 use crate::node::{Asker, Computed};
 use crate::sabotage::Sabotage;
@@ -80,6 +83,7 @@ impl World {
             hash: None,
             stamp: None,
             is_released: false,
+            is_counted: false,
         };
         if !computed.step.turn.records.is_empty() {
             let hash = self.nodes[life.place].disk.append(&computed.step.turn)?;
@@ -115,8 +119,8 @@ impl World {
                 return Ok(());
             }
             let next = alive.computed.pop_front();
-            if let Some(mut next) = next {
-                self.release(life, &mut next)?;
+            if let Some(next) = next {
+                self.made_durable(life, next)?;
             }
         }
     }
@@ -126,29 +130,45 @@ impl World {
         let Some(alive) = self.alive(life) else {
             return Ok(());
         };
-        let Some(mut computed) = alive.computed.pop_front() else {
+        let Some(computed) = alive.computed.pop_front() else {
             return Err("a sync ended for no turn".to_owned());
         };
         self.nodes[life.place]
             .disk
             .synced(computed.stamp.unwrap_or_default());
-        self.release(life, &mut computed)?;
+        self.made_durable(life, computed)?;
         self.go_on_committing(life)?;
         self.wake(life);
         Ok(())
     }
 
-    // Releases messages and acknowledgements, then replies, then what is to be recorded.
-    fn release(&mut self, life: Life, computed: &mut Computed) -> Checked {
+    /// Has the checkers take a turn of which something leaves.
+    pub(crate) fn check_turn(&mut self, life: Life, computed: &mut Computed) -> Checked {
+        if let Some(hash) = computed.hash.filter(|_| !computed.is_counted) {
+            computed.is_counted = true;
+            let turn = &computed.step.turn;
+            self.check_time(life.place, turn)?;
+            self.checkers.released(life.place, turn, hash)?;
+        }
+        Ok(())
+    }
+
+    /// Releases messages and acknowledgements, then replies, then what is to be recorded.
+    pub(crate) fn release(&mut self, life: Life, computed: &mut Computed) -> Checked {
         if computed.is_released {
             return Ok(());
         }
         computed.is_released = true;
-        let step = &mut computed.step;
-        if let Some(hash) = computed.hash {
-            self.check_time(life.place, &step.turn)?;
-            self.checkers.released(life.place, &step.turn, hash)?;
+        self.check_turn(life, computed)?;
+        if let Some(hash) = computed.hash.filter(|_| self.archive.holds()) {
+            let position = computed.step.turn.position;
+            self.checkers.left(life.place, position, hash)?;
+            if self.is_zombie_acting() {
+                self.sometimes
+                    .saw("turn of a zombie archived before its fence");
+            }
         }
+        let step = &mut computed.step;
         for record in std::mem::take(&mut step.turn.records) {
             match record {
                 Record::Sent { to, seq, message } => {
@@ -173,18 +193,7 @@ impl World {
             }
         }
         for said in std::mem::take(&mut step.replies) {
-            let Some(asker) = said.to else {
-                self.sometimes.saw("frame that takes several turns");
-                continue;
-            };
-            if let Asker::Part(fetch, seen) = asker {
-                self.answer_as_it_is(fetch, seen.map(|seen| *seen))?;
-                continue;
-            }
-            // The last of several replies covers all of them.
-            let reply = said.replies.into_iter().next_back();
-            let reply = reply.ok_or("nothing is said to who waits")?;
-            self.settle(life, asker, (reply, step.time))?;
+            self.reply(life, said, step.time)?;
         }
         let (sealed, finished) = (
             std::mem::take(&mut step.sealed),
@@ -194,12 +203,22 @@ impl World {
         Ok(())
     }
 
-    fn settle(
-        &mut self,
-        life: Life,
-        asker: Asker,
-        (reply, time): (Reply, snapledger::process::clock::Hlc),
-    ) -> Checked {
+    /// Answers an asker.
+    pub(crate) fn reply(&mut self, life: Life, said: Replies<Asker>, time: Hlc) -> Checked {
+        let Some(asker) = said.to else {
+            self.sometimes.saw("frame that takes several turns");
+            return Ok(());
+        };
+        if let Asker::Part(fetch, seen) = asker {
+            return self.answer_as_it_is(fetch, seen.map(|seen| *seen));
+        }
+        // The last of several replies covers all of them.
+        let reply = said.replies.into_iter().next_back();
+        let reply = reply.ok_or("nothing is said to who waits")?;
+        self.settle(life, asker, (reply, time))
+    }
+
+    fn settle(&mut self, life: Life, asker: Asker, (reply, time): (Reply, Hlc)) -> Checked {
         match (asker, reply) {
             (Asker::Client(client, number), reply) => self.reply_to_client(client, number, reply),
             (Asker::Initiator, Reply::Initiated(initiated)) => {

@@ -6,7 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use snapledger::history::pin::Pin;
 use snapledger::process::ids::{ProcessId, Seq, SnapshotId};
 
+use snapledger::shipping::attach::Event as Answered;
+
 use crate::adoption::{Inquiry, Takeover};
+use crate::archive::Archive;
+use crate::archive::requests::Request;
 use crate::asking::Question;
 use crate::checkers::Checkers;
 use crate::clients::Client;
@@ -110,6 +114,16 @@ pub(crate) enum Event {
     Question,
     /// A query about the past is answered.
     AnswerDue(u64),
+    /// A request arrives at the archive.
+    Requested(Box<Request>),
+    /// A request to the archive is repeated, unless it was answered.
+    RequestAgain(Box<Request>),
+    /// The answer to a request of this number arrives.
+    ArchiveTold(Life, u64, Box<Answered>),
+    /// A writer without work looks whether another has taken over.
+    LookAhead(Life),
+    /// The store of a process is to be filled from the archive.
+    Restore(Place),
 }
 
 /// The maximum virtual time from the end of the faults until everything is at rest.
@@ -139,6 +153,7 @@ pub(crate) struct World {
     pub(crate) loss: Option<Loss>,
     /// The older copy of a store.
     pub(crate) copy: Copy,
+    pub(crate) archive: Archive,
     /// The queries about the past in progress, by number.
     pub(crate) questions: BTreeMap<u64, Question>,
     pub(crate) questions_asked: u64,
@@ -179,7 +194,9 @@ pub(crate) struct Figures {
 impl World {
     pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, trace: Trace) -> Self {
         let mut random = Random::new(seed);
-        let plan = Plan::drawn(&mut random, sabotage);
+        let mut plan = Plan::drawn(&mut random, sabotage);
+        let archive = Archive::drawn(seed, &mut plan);
+        let keeps_turns = archive.plan.is_some();
         let nodes = (0..plan.ids.len()).map(|place| Node::new(place, &plan, seed));
         Self {
             now: 0,
@@ -194,10 +211,11 @@ impl World {
             apart_until: BTreeMap::new(),
             loss: None,
             copy: Copy::default(),
+            archive,
             questions: BTreeMap::new(),
             questions_asked: 0,
             pinnings: 0,
-            checkers: Checkers::new(&plan),
+            checkers: Checkers::new(&plan, keeps_turns),
             sometimes: Sometimes::default(),
             trace,
             events: 0,
@@ -213,6 +231,9 @@ impl World {
     /// Runs until all operations are done, all faults are over and everything is at rest.
     pub(crate) fn run(&mut self) -> Checked {
         self.trace.say(|| format!("plan {}", self.plan));
+        if let Some(archive) = &self.archive.plan {
+            self.trace.say(|| format!("{archive:?}"));
+        }
         for place in 0..self.nodes.len() {
             let first = self.random.below(50 * MS);
             self.at(first, Event::Restart(place));
@@ -239,12 +260,23 @@ impl World {
                 }
             } else {
                 self.fail_something(touched)?;
+                if self.events > EVENTS_MAX {
+                    return Err(format!("the faults do not end: {}", self.unrest()));
+                }
             }
         }
         Err("nothing is left to happen, and it is not at rest".to_owned())
     }
 
     fn happen(&mut self, event: Event) -> Checked {
+        match self.is_of_zombie_event(&event) {
+            true => self.happen_in_zombie(event),
+            false => self.happen_here(event),
+        }
+    }
+
+    /// Has an event happen in the present program of its process.
+    pub(crate) fn happen_here(&mut self, event: Event) -> Checked {
         match event {
             Event::Turn(life) => self.take_turn(life),
             Event::Synced(life) => self.end_sync(life),
@@ -290,6 +322,17 @@ impl World {
                 Ok(())
             }
             Event::AnswerDue(number) => self.answer_question(number),
+            Event::Requested(request) => self.requested(*request),
+            Event::RequestAgain(request) => {
+                self.request_again(*request);
+                Ok(())
+            }
+            Event::ArchiveTold(life, number, answer) => self.archive_told(life, number, *answer),
+            Event::LookAhead(life) => {
+                self.look_ahead(life);
+                Ok(())
+            }
+            Event::Restore(place) => self.restore(place),
         }
     }
 
@@ -353,8 +396,8 @@ impl World {
 }
 
 impl Event {
-    /// The process at which the event happens: a crash right after it tests the gaps between two steps.
-    fn place(&self) -> Option<Place> {
+    /// The life in which the event happens; of frames and acknowledgements the stream knows it.
+    pub(crate) fn life(&self) -> Option<Life> {
         match self {
             Self::Turn(life)
             | Self::Synced(life)
@@ -371,17 +414,20 @@ impl Event {
             | Self::Settle(life)
             | Self::PinRoundOver(life, _)
             | Self::PinsHeard(life, _)
-            | Self::Published(life, _) => Some(life.place),
-            Self::PinTold(telling) => Some(telling.to),
-            Self::PinAnswered(telling, _) => Some(telling.by.place),
-            Self::Ack(stream) => Some(stream.route.0),
-            Self::Frame(stream) => Some(stream.route.1),
-            Self::Inquired(inquiry) => Some(inquiry.of),
-            Self::Informed(inquiry, _) => Some(inquiry.by.place),
-            Self::Fetched(takeover) | Self::TakenOver(takeover, _) => Some(takeover.by.place),
-            Self::Asked(fetch) => Some(fetch.from),
-            Self::Answered(fetch, _) => Some(fetch.by.place),
-            Self::Client(_)
+            | Self::Published(life, _)
+            | Self::ArchiveTold(life, ..)
+            | Self::LookAhead(life) => Some(*life),
+            Self::PinAnswered(telling, _) => Some(telling.by),
+            Self::Informed(inquiry, _) => Some(inquiry.by),
+            Self::Fetched(takeover) | Self::TakenOver(takeover, _) => Some(takeover.by),
+            Self::Answered(fetch, _) => Some(fetch.by),
+            Self::RequestAgain(request) => Some(request.by),
+            Self::Ack(_)
+            | Self::Frame(_)
+            | Self::PinTold(_)
+            | Self::Inquired(_)
+            | Self::Asked(_)
+            | Self::Client(_)
             | Self::Initiate(..)
             | Self::Greet
             | Self::Restart(_)
@@ -389,7 +435,21 @@ impl Event {
             | Self::PutBack(_)
             | Self::GiveUp(_)
             | Self::Question
-            | Self::AnswerDue(_) => None,
+            | Self::AnswerDue(_)
+            | Self::Requested(_)
+            | Self::Restore(_) => None,
+        }
+    }
+
+    /// The process at which the event happens: a crash right after it tests the gaps between two steps.
+    fn place(&self) -> Option<Place> {
+        match self {
+            Self::PinTold(telling) => Some(telling.to),
+            Self::Ack(stream) => Some(stream.route.0),
+            Self::Frame(stream) => Some(stream.route.1),
+            Self::Inquired(inquiry) => Some(inquiry.of),
+            Self::Asked(fetch) => Some(fetch.from),
+            other => other.life().map(|life| life.place),
         }
     }
 }

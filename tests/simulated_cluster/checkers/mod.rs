@@ -1,6 +1,7 @@
 //! The checkers of the invariants. They are independent of scenarios: they see durable turns, answers, parts and revisions, and
 //! compare them with a truth of their own.
 
+mod archived;
 mod books;
 mod cuts;
 mod durability;
@@ -23,7 +24,7 @@ use snapledger::history::pin::Pin;
 use snapledger::process::Process;
 use snapledger::process::answer::Answer;
 use snapledger::process::clock::Hlc;
-use snapledger::process::ids::{AccountId, Hash, ProcessId, RequestId, SnapshotId};
+use snapledger::process::ids::{AccountId, Hash, Lsn, ProcessId, RequestId, SnapshotId};
 use snapledger::process::record::Turn;
 use snapledger::process::recording::Recording;
 use snapledger::process::topology::Topology;
@@ -33,6 +34,7 @@ use crate::network::Route;
 use crate::plan::Plan;
 use crate::world::{Checked, Figures, Place};
 
+use archived::Archived;
 use durability::Durability;
 use past::Past;
 pub(crate) use past::{Asked, Told};
@@ -48,6 +50,7 @@ use truth::Truth;
 pub(crate) struct Checkers {
     pub(crate) figures: Figures,
     truth: Truth,
+    archived: Archived,
     durability: Durability,
     requests: Requests,
     past: Past,
@@ -79,10 +82,12 @@ pub(crate) struct Publication<'a> {
 }
 
 impl Checkers {
-    pub(crate) fn new(plan: &Plan) -> Self {
+    /// `keeps_turns`: whether disks may be lost that an archive restores.
+    pub(crate) fn new(plan: &Plan, keeps_turns: bool) -> Self {
         Self {
             figures: Figures::default(),
-            truth: Truth::new(plan),
+            truth: Truth::new(plan, keeps_turns),
+            archived: Archived::new(plan.ids.len()),
             durability: Durability::new(plan.ids.len()),
             requests: Requests::default(),
             past: Past::default(),
@@ -96,14 +101,32 @@ impl Checkers {
 
     /// A turn is released.
     pub(crate) fn released(&mut self, place: Place, turn: &Turn, hash: Hash) -> Checked {
+        // Another program of the process may have done it, or a start may have found it.
+        if self.truth.keeps_turns && turn.position <= self.truth.position(place) {
+            return self.archived.same(place, turn.position, hash);
+        }
         self.durability.released(place, turn.position, hash);
-        self.happened(place, turn)
+        self.happened(place, turn, hash)
+    }
+
+    /// Something of a turn leaves for which other processes, or clients, must be able to rely on the archive.
+    pub(crate) fn left(&mut self, place: Place, position: Lsn, hash: Hash) -> Checked {
+        self.archived.left(place, position, hash)
+    }
+
+    /// An answer about an instant, after this turn, is given to other processes.
+    pub(crate) fn told_others(&mut self, place: Place, position: Lsn, hash: Hash) -> Checked {
+        match position {
+            Lsn(0) => Ok(()),
+            _ => self.archived.left(place, position, hash),
+        }
     }
 
     // Takes a turn that no crash can lose.
-    fn happened(&mut self, place: Place, turn: &Turn) -> Checked {
+    fn happened(&mut self, place: Place, turn: &Turn, hash: Hash) -> Checked {
         self.figures.turns += 1;
         self.truth.happened(place, turn)?;
+        self.archived.happened(place, turn.position, hash);
         self.recordings.happened(self.truth.id(place), turn);
         self.requests.happened(place, turn)?;
         let (snapshots, messages) = self.truth.counts();
@@ -116,7 +139,9 @@ impl Checkers {
         self.durability.recovered(place, disk)?;
         self.requests.recovered(place);
         for turn in disk.turns(self.truth.position(place).next()) {
-            self.happened(place, &turn?)?;
+            let turn = turn?;
+            let hash = disk.hash_at(turn.position).unwrap_or_default();
+            self.happened(place, &turn, hash)?;
         }
         self.truth.same(place, process)
     }
@@ -221,7 +246,33 @@ impl Checkers {
         }
         self.truth.wiped(place, store, known_by);
         self.durability.wiped(place);
+        self.archived.put_back(place, Lsn(0));
         self.requests.wiped(place);
+    }
+
+    /// A lost store of a process was restored from the archive, as this disk has it. What it lacks must not have left the
+    /// process, but for answers to clients where these do not wait. Returns whether any were lost.
+    pub(crate) fn restored(&mut self, place: Place, disk: &Disk) -> Checked<bool> {
+        let process = self.truth.id(place).clone();
+        self.put_back = Some(PutBack {
+            process,
+            is_still: true,
+            begun: self.truth.begun().clone(),
+        });
+        let end = disk.head().0;
+        self.archived.restored(place, disk)?;
+        self.durability.wiped(place);
+        let is_lost = self.truth.position(place) > end;
+        if is_lost {
+            self.truth.restored(place, end)?;
+            self.requests.put_back(place, end);
+        }
+        Ok(is_lost)
+    }
+
+    /// What had happened in a process by a turn.
+    pub(crate) fn happened_by(&self, place: Place, position: Lsn) -> Happened {
+        self.truth.happened_by(place, position)
     }
 
     /// What has happened in a process so far.
@@ -238,6 +289,7 @@ impl Checkers {
             begun: self.truth.begun().clone(),
         });
         self.durability.wiped(place);
+        self.archived.put_back(place, happened.position());
         self.requests.put_back(place, happened.position());
         self.truth.put_back(place, happened);
     }

@@ -1,6 +1,8 @@
 //! The truth: what happened in every process, from turns that no crash can lose. It interprets records independently of the
 //! code under test, and detects lost, duplicated, reordered or changed messages, clocks that go back, and negative balances.
 
+mod restored;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use snapledger::process::Process;
@@ -34,6 +36,10 @@ pub(crate) struct Truth {
     unsent: BTreeMap<(Route, u32), Vec<(Message, Hlc)>>,
     /// The snapshots started before all had given up the lost store.
     of_the_loss: BTreeSet<SnapshotId>,
+    /// Whether a disk may be restored from an archive, so that the state at each turn is kept.
+    pub(super) keeps_turns: bool,
+    /// The state of each process at each of its turns.
+    turns: Vec<Vec<Happened>>,
 }
 
 /// What happened in one process.
@@ -82,7 +88,7 @@ pub(super) struct Cut {
 }
 
 impl Truth {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &Plan, keeps_turns: bool) -> Self {
         Self {
             ids: plan.ids.clone(),
             processes: plan.ids.iter().map(|_| Happened::default()).collect(),
@@ -96,6 +102,8 @@ impl Truth {
             is_put_back: false,
             unsent: BTreeMap::new(),
             of_the_loss: BTreeSet::new(),
+            keeps_turns,
+            turns: plan.ids.iter().map(|_| Vec::new()).collect(),
         }
     }
 
@@ -106,6 +114,7 @@ impl Truth {
             store: Some(store),
             ..Happened::default()
         };
+        self.turns[place].clear();
         self.unaware = known_by;
         self.is_put_back = false;
     }
@@ -116,6 +125,8 @@ impl Truth {
 
     /// A process continues from an earlier state: the messages it has sent since count as never sent.
     pub(super) fn put_back(&mut self, place: Place, happened: Happened) {
+        let kept = usize::try_from(happened.position.0).unwrap_or(usize::MAX);
+        self.turns[place].truncate(kept);
         self.processes[place] = happened;
         self.is_put_back = true;
         for other in 0..self.processes.len() {
@@ -192,6 +203,9 @@ impl Truth {
         let process = &mut self.processes[place];
         (process.position, process.time, process.clock) = (turn.position, turn.time, turn.clock);
         process.hold(turn.time);
+        if self.keeps_turns {
+            self.turns[place].push(self.processes[place].clone());
+        }
         Ok(())
     }
 
