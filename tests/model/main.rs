@@ -18,7 +18,7 @@
 //! | `large`, by its own command | 6 | 2 | any number | 865,674 | 32 | 36 |
 //! | `large`, by its own command | 6 | 1 | 2 that lose something | 1,138,793 | 33 | 36 |
 //!
-//! `clocks.rs` is a separate model: wall clocks that jump, restarts, and messages that wait for the clock.
+//! `fence.rs` is a separate model: writers that race for an archived journal. `clocks.rs` is another: wall clocks that jump, restarts, and messages that wait for the clock.
 //!
 //! `Detail` in `bounds.rs` documents which states the others merge. Each of the `it_sees_` tests injects one fault into
 //! the environment.
@@ -26,6 +26,7 @@
 mod bounds;
 mod clocks;
 mod face;
+mod fence;
 mod graph;
 mod local;
 mod names;
