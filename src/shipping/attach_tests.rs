@@ -117,13 +117,13 @@ impl World {
         &mut self,
         starting: Starting,
         mut between: impl FnMut(&mut Self, &Action),
-    ) -> Result<Link, Unfit> {
+    ) -> Result<Attached, Unfit> {
         let (mut attaching, first) = Attaching::begin(starting);
         let mut actions = VecDeque::from([first]);
         while let Some(action) = actions.pop_front() {
             between(self, &action);
             if let Action::Attached(attached) = action {
-                return Ok(attached.archived);
+                return Ok(*attached);
             }
             let event = self.execute(&action);
             actions.extend(attaching.on(event)?);
@@ -142,8 +142,10 @@ fn a_start_ships_its_journal_first_where_others_come_to_depend_on_it() {
         let mut world = World::with_turns(3);
         let starting = starting(identity(1, 7), waits, &world.here);
         let attached = world.start(starting, |_, _| {});
-        let position = attached.map(|link| link.journal.position);
-        assert_eq!(position, Ok(Lsn(archived)), "{waits:?}");
+        let attached = attached.expect("it is the first");
+        let position = attached.archived.journal.position;
+        assert_eq!(position, Lsn(archived), "{waits:?}");
+        assert!(!attached.was_behind);
     }
 }
 
@@ -154,8 +156,9 @@ fn a_store_without_turns_takes_them_from_the_archive() {
     world.start(first, |_, _| {}).expect("it is the first");
     let lost = std::mem::take(&mut world.here);
     let again = starting(identity(1_001, 8), Waits::Nothing, &world.here);
-    world.start(again, |_, _| {}).expect("it is later");
+    let attached = world.start(again, |_, _| {}).expect("it is later");
     assert_eq!(world.here, lost);
+    assert!(attached.was_behind, "others may be missing");
 }
 
 #[test]
@@ -167,11 +170,11 @@ fn an_older_copy_and_another_journal_are_refused_and_leave_no_trace() {
     let newest = world.claims[&Epoch(1)].identity;
     let copy = starting(identity(5, 8), Waits::Everything, &world.here);
     let refused = world.start(copy, |_, _| {});
-    assert_eq!(refused, Err(Unfit::OlderCopy(newest)));
+    assert_eq!(refused.err(), Some(Unfit::OlderCopy(newest)));
     world.here[1] = Hash([9; 32]);
     let other = starting(identity(6, 8), Waits::Everything, &world.here);
     let refused = world.start(other, |_, _| {});
-    assert_eq!(refused, Err(Unfit::Differs(Lsn(2))));
+    assert_eq!(refused.err(), Some(Unfit::Differs(Lsn(2))));
     assert_eq!((world.claims.len(), world.segments.len()), left);
 }
 
@@ -191,5 +194,5 @@ fn a_claim_that_comes_in_between_is_compared_as_well() {
             world.claims.insert(restored.epoch, restored);
         }
     });
-    assert_eq!(refused, Err(Unfit::OlderCopy(restored.identity)));
+    assert_eq!(refused.err(), Some(Unfit::OlderCopy(restored.identity)));
 }

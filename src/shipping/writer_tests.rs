@@ -259,3 +259,46 @@ fn what_any_writer_acknowledged_counts_once_and_in_order() {
     assert!(stopped > 1_000, "only {stopped} writers were superseded");
     assert!(deleted > 1_000, "only {deleted} segments were deleted");
 }
+
+// Executes what a writer wants until it wants nothing.
+fn settle(node: &mut Node, archive: &mut Archive) {
+    while let Some(action) = node.pending.pop() {
+        let event = match &action {
+            Action::Look(index) => archive.look(*index),
+            Action::Put(segment) => archive.put(segment),
+            _ => Event::Boundary(archive.boundary),
+        };
+        for action in node.writer.on(event) {
+            match action {
+                Action::Stop(_) => node.stopped = true,
+                Action::Look(_) | Action::Put(_) | Action::ReadBoundary => {
+                    node.pending.push(action);
+                }
+                Action::Opened(_) | Action::Archived(_) | Action::Refuse(_) => {}
+            }
+        }
+    }
+}
+
+// Without this, a writer without work finds a late put of its predecessor at its next index, and never its successor.
+#[test]
+fn a_writer_without_work_looks_past_a_void_segment() {
+    let mut archive = Archive::default();
+    let [mut first, mut idle, mut last] =
+        [1, 2, 3].map(|epoch| Node::start(epoch, 2, Link::default()));
+    settle(&mut first, &mut archive);
+    let mut late = Vec::new();
+    for _ in 0..2 {
+        let before = first.writer.shipped().expect("it is open");
+        late.push(first.writer.ship(turn_after(before, 1)));
+    }
+    settle(&mut idle, &mut archive);
+    let Some(Action::Put(segment)) = late.pop() else {
+        unreachable!("turns are put");
+    };
+    assert_eq!(archive.put(&segment), Event::Created(SegmentIndex(3)));
+    settle(&mut last, &mut archive);
+    idle.pending.extend(idle.writer.look_ahead());
+    settle(&mut idle, &mut archive);
+    assert!(idle.stopped);
+}

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::archive::{lost_disk, restored};
 use crate::archive_place::Place;
+use crate::await_it::until;
 use crate::programs::Programs;
 use crate::rest::Rest;
 use crate::s3::{BUCKET, KEY_ID, PREFIX, S3, SECRET, Way};
@@ -175,4 +176,62 @@ fn longest(folder: PathBuf) -> (String, PathBuf) {
     let longest = longest.expect("it has segments");
     let name = longest.file_name().to_string_lossy().into_owned();
     (name, longest.path())
+}
+
+// Without this, the node would ask thousands of times a second, and no figure and no line would say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_that_exists_and_cannot_be_read_is_put_again_with_pauses() {
+    let mut programs = Programs::planned(&["n1"]).with_archive("peers");
+    programs.start().await;
+    let rest = programs.rest("n1");
+    let journal = PathBuf::from(programs.path("archive")).join("killed/n1/journal");
+    let paid = json!({ "amount": 1 });
+    let archived = async || figure(&rest, "snapledger_archive_position").await;
+    // In the place of the next segments, where a directory exists and is no object.
+    let segments = std::fs::read_dir(&journal)
+        .expect("it has segments")
+        .count();
+    let places: Vec<_> = (segments + 1..segments + 20)
+        .map(|index| journal.join(format!("{index:020}")))
+        .filter(|place| std::fs::create_dir_all(place.join("x")).is_ok())
+        .collect();
+    let before = archived().await;
+    assert_eq!(
+        rest.post("/v1/accounts/a/deposits", &paid).await.status,
+        200
+    );
+    until("some attempts", async || {
+        (figure(&rest, "snapledger_archive_retries_total").await >= 4.0).then_some(())
+    })
+    .await;
+    assert!(figure(&rest, "snapledger_archive_retries_total").await < 100.0);
+    for place in places {
+        std::fs::remove_dir_all(place).expect("it is there");
+    }
+    until("the turn in the archive", async || {
+        (archived().await > before).then_some(())
+    })
+    .await;
+}
+
+// Without this, answers of a busy process wait for turns that its segment has no room for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_segment_does_not_wait_for_more_turns() {
+    let variables = [
+        ("SNAPLEDGER_ARCHIVE_LINGER", "20s"),
+        ("SNAPLEDGER_ARCHIVE_SEGMENT_MAX", "1B"),
+        ("SNAPLEDGER_ARCHIVE_LAG_MAX", "60s"),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let programs = Programs::planned(&["n1"]).with_archive("sync");
+    let mut programs = programs.with_environment(variables.to_vec());
+    programs.start().await;
+    let began = std::time::Instant::now();
+    let paid = json!({ "amount": 1 });
+    let answer = programs
+        .rest("n1")
+        .post("/v1/accounts/a/deposits", &paid)
+        .await;
+    assert_eq!(answer.status, 200);
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
 }

@@ -185,7 +185,7 @@ impl Shipper {
             let read = worker.spawn(move |store| read_turns(store, before, bytes_max));
             let turns = read.await.map_err(|_| End::Stopping)?;
             let turns = turns.map_err(End::Unreadable)?;
-            let is_full = turns.after.position < end;
+            let is_full = turns.body.len() >= bytes_max || turns.after.position < end;
             if lingers && !is_full {
                 self.gathered = now;
                 return Ok(Some(due));

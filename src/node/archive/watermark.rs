@@ -111,6 +111,11 @@ mod tests {
         watermark.archived(Lsn(2));
         assert_eq!(watermark.lag(), Duration::ZERO);
         assert!(watermark.wait_for(Lsn(2)));
+        assert!(!watermark.holds_much());
+        watermark.holds(HELD_MAX + 1);
+        assert!(watermark.holds_much());
+        watermark.releases(1);
+        assert!(!watermark.holds_much());
         watermark.close();
         assert!(!watermark.wait_for(Lsn(3)), "the node stops");
     }
