@@ -20,6 +20,7 @@
 //! - [`archive`]: the client of the object storage that keeps journals.
 //! - [`tls`]: certificates, and the configurations made of them.
 //! - [`otel`]: traces for a collector, with the feature `otel`.
+//! - [`offsite`]: what goes from a store to the archive, and back into a new store.
 //! - [`store`]: journal, recorded states, chunks and history in sled; recovery, retention and backup.
 //! - [`proto`]: the wire types, generated from `proto/`.
 //! - [`transport`]: executes `channel` over gRPC streams.
@@ -42,6 +43,7 @@ pub mod cluster;
 pub mod config;
 pub mod history;
 pub mod node;
+pub mod offsite;
 pub mod otel;
 pub mod picture;
 pub mod process;

@@ -1,5 +1,7 @@
 //! The claim of an epoch: one start of a process, one number.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ArchiveError, Creation, Objects};
@@ -15,14 +17,33 @@ struct Claim {
     store: String,
     boot: u64,
     run: u64,
+    /// Absent in claims of older programs.
+    #[serde(default)]
+    salts: Option<ClaimedSalts>,
+}
+
+/// What a store needs to make the same chunks again as the one that claimed the epoch.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimedSalts {
+    /// The secret from which salts are derived, in hexadecimal.
+    pub secret: String,
+    /// The cut from which states are salted; `None` if none is yet.
+    pub from: Option<u64>,
+}
+
+impl fmt::Debug for ClaimedSalts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClaimedSalts").finish_non_exhaustive()
+    }
 }
 
 impl Claim {
-    fn of(identity: Identity) -> Self {
+    fn of(identity: Identity, salts: Option<ClaimedSalts>) -> Self {
         Self {
             store: identity.store_in_hexadecimal().into(),
             boot: identity.boot,
             run: identity.run,
+            salts,
         }
     }
 
@@ -42,6 +63,23 @@ impl Claim {
 /// # Errors
 /// [`ArchiveError`].
 pub async fn newest(process: &Objects) -> Result<Option<WriterId>, ArchiveError> {
+    Ok(newest_claim(process).await?.map(|claimed| claimed.writer))
+}
+
+/// A claimed epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// Who has claimed it.
+    pub writer: WriterId,
+    /// What a store needs to make the same chunks again.
+    pub salts: Option<ClaimedSalts>,
+}
+
+/// The newest claim of a process with what else it says; `None` if it has no archive yet.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub async fn newest_claim(process: &Objects) -> Result<Option<Claimed>, ArchiveError> {
     let names = process.list(FOLDER).await?;
     let Some(name) = names.last() else {
         return Ok(None);
@@ -52,16 +90,24 @@ pub async fn newest(process: &Objects) -> Result<Option<WriterId>, ArchiveError>
     let claim: Claim = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
     let epoch = name.parse().map(Epoch).map_err(|_| damaged())?;
     let identity = claim.identity().ok_or_else(damaged)?;
-    Ok(Some(WriterId { epoch, identity }))
+    Ok(Some(Claimed {
+        writer: WriterId { epoch, identity },
+        salts: claim.salts,
+    }))
 }
 
 /// Creates a claim, unless its epoch has one. Returns whether it did.
 ///
 /// # Errors
 /// [`ArchiveError`].
-pub async fn create(process: &Objects, claim: WriterId) -> Result<bool, ArchiveError> {
+pub async fn create(
+    process: &Objects,
+    claim: WriterId,
+    salts: Option<ClaimedSalts>,
+) -> Result<bool, ArchiveError> {
     let WriterId { epoch, identity } = claim;
-    let claim = serde_json::to_vec(&Claim::of(identity)).expect("a plain structure always encodes");
+    let claim = Claim::of(identity, salts);
+    let claim = serde_json::to_vec(&claim).expect("a plain structure always encodes");
     let key = format!("{FOLDER}/{:010}", epoch.0);
     Ok(process.create(&key, claim).await? == Creation::Created)
 }
@@ -70,7 +116,11 @@ pub async fn create(process: &Objects, claim: WriterId) -> Result<bool, ArchiveE
 ///
 /// # Errors
 /// [`ArchiveError`].
-pub async fn claim(process: &Objects, identity: Identity) -> Result<Epoch, ArchiveError> {
+pub async fn claim(
+    process: &Objects,
+    identity: Identity,
+    salts: Option<ClaimedSalts>,
+) -> Result<Epoch, ArchiveError> {
     loop {
         let newest = newest(process).await?;
         // The claim of an earlier attempt whose answer was lost.
@@ -78,7 +128,7 @@ pub async fn claim(process: &Objects, identity: Identity) -> Result<Epoch, Archi
             return Ok(newest.epoch);
         }
         let epoch = Epoch(newest.map_or(0, |newest| newest.epoch.0) + 1);
-        if create(process, WriterId { epoch, identity }).await? {
+        if create(process, WriterId { epoch, identity }, salts.clone()).await? {
             return Ok(epoch);
         }
     }

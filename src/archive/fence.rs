@@ -3,7 +3,7 @@
 use super::{ArchiveError, Objects, journal};
 use crate::shipping::chain::{Broken, Link};
 use crate::shipping::segment::{Owner, WriterId};
-use crate::shipping::writer::{Action, Event, Superseded, Writer};
+use crate::shipping::writer::{Action, Event, Superseded, Walked, Writer};
 
 /// A writer whose fence is set.
 pub struct Fenced {
@@ -73,9 +73,9 @@ pub async fn fence(
     owner: Owner,
     id: WriterId,
     window: usize,
-    known: Link,
+    walked: Walked,
 ) -> Result<Fenced, NotFenced> {
-    let (mut writer, mut action) = Writer::open(owner, id, window, known);
+    let (mut writer, mut action) = Writer::continuing(owner, id, window, walked);
     loop {
         let event = match &action {
             Action::Stop(superseded) => {

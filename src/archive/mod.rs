@@ -2,6 +2,7 @@
 //!
 //! [`Objects`] is the client: create if absent, read, list, delete. [`probe`] checks at start that the storage keeps the one
 //! guarantee that [`crate::shipping`] rests on. [`epochs`] claims a writer's epoch. [`journal`] reads the segments that count.
+//! [`kept`] reads and writes what is kept beside the journal; [`crate::shipping::object`] has its keys.
 //!
 //! | key | what |
 //! |---|---|
@@ -15,6 +16,7 @@ pub mod epochs;
 mod error;
 mod fence;
 pub mod journal;
+pub mod kept;
 mod objects;
 pub mod probe;
 

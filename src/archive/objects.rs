@@ -14,6 +14,7 @@ use object_store::{
     ObjectStoreScheme, PutMode, PutPayload, RetryConfig,
 };
 use percent_encoding::percent_decode_str;
+use tokio::time::{Instant, sleep};
 use tokio_stream::StreamExt as _;
 use url::Url;
 
@@ -22,6 +23,11 @@ use super::ArchiveError;
 /// The time limit of one request.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// The pauses before a failed request is repeated.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The largest object that is read: a segment of one turn of the greatest length.
+const READ_BYTES_MAX: u64 = 320 << 20;
 
 /// The objects below one prefix of a storage.
 #[derive(Clone)]
@@ -29,6 +35,8 @@ pub struct Objects {
     storage: Arc<dyn ObjectStore>,
     prefix: Path,
     url: Arc<str>,
+    /// How long a request that fails is repeated.
+    patience: Duration,
 }
 
 /// Whether an object was created.
@@ -116,6 +124,16 @@ impl Objects {
             storage,
             prefix,
             url: url.into(),
+            patience: Duration::ZERO,
+        }
+    }
+
+    /// The same objects, with requests that are repeated for so long if they fail and may succeed.
+    #[must_use]
+    pub fn patient(&self, patience: Duration) -> Self {
+        Self {
+            patience,
+            ..self.clone()
         }
     }
 
@@ -132,6 +150,7 @@ impl Objects {
             storage: Arc::clone(&self.storage),
             prefix: self.prefix.clone().join(folder),
             url: Arc::clone(&self.url),
+            patience: self.patience,
         }
     }
 
@@ -141,15 +160,16 @@ impl Objects {
     /// [`ArchiveError::Failed`]: whether it was created is not known.
     pub async fn create(&self, key: &str, bytes: Vec<u8>) -> Result<Creation, ArchiveError> {
         let payload = PutPayload::from(bytes);
-        let created = self
-            .storage
-            .put_opts(&self.at(key), payload, PutMode::Create.into())
-            .await;
-        match created {
-            Ok(_) => Ok(Creation::Created),
-            Err(error) if is_conflict(&error) => Err(self.failed("create", key, &error)),
-            Err(Error::AlreadyExists { .. }) => Ok(Creation::Exists),
-            Err(error) => Err(self.failed("create", key, &error)),
+        let mut attempts = Attempts::within(self.patience);
+        loop {
+            let (at, options) = (self.at(key), PutMode::Create.into());
+            match self.storage.put_opts(&at, payload.clone(), options).await {
+                Ok(_) => return Ok(Creation::Created),
+                Err(error @ Error::AlreadyExists { .. }) if !is_conflict(&error) => {
+                    return Ok(Creation::Exists);
+                }
+                Err(error) => attempts.next(self.failed("create", key, &error)).await?,
+            }
         }
     }
 
@@ -174,34 +194,85 @@ impl Objects {
     }
 
     async fn get(&self, key: &str, options: GetOptions) -> Result<Option<Vec<u8>>, ArchiveError> {
-        let found = async {
-            self.storage
-                .get_opts(&self.at(key), options)
-                .await?
-                .bytes()
-                .await
+        let mut attempts = Attempts::within(self.patience);
+        loop {
+            match self.get_once(key, options.clone()).await {
+                Err(error) => attempts.next(error).await?,
+                got => return got,
+            }
+        }
+    }
+
+    async fn get_once(
+        &self,
+        key: &str,
+        options: GetOptions,
+    ) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let found = match self.storage.get_opts(&self.at(key), options).await {
+            Ok(found) => found,
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(self.failed("read", key, &error)),
         };
-        match found.await {
+        let bytes = found.range.end.saturating_sub(found.range.start);
+        if bytes > READ_BYTES_MAX {
+            let sentence = format!("it has {bytes} bytes; no object here has that many");
+            return Err(self.damaged(key, sentence));
+        }
+        match found.bytes().await {
             Ok(bytes) => Ok(Some(bytes.into())),
-            Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed("read", key, &error)),
         }
     }
 
-    /// The names of the objects in a folder, sorted.
+    /// The names of the objects below a folder, relative to it, sorted.
     ///
     /// # Errors
     /// [`ArchiveError::Failed`].
     pub async fn list(&self, folder: &str) -> Result<Vec<String>, ArchiveError> {
+        let mut attempts = Attempts::within(self.patience);
+        loop {
+            match self.names(folder).await {
+                Err(error) => attempts.next(error).await?,
+                listed => return listed,
+            }
+        }
+    }
+
+    async fn names(&self, folder: &str) -> Result<Vec<String>, ArchiveError> {
         let at = self.at(folder);
         let mut listed = self.storage.list(Some(&at));
         let mut names = Vec::new();
         while let Some(entry) = listed.next().await {
             let entry = entry.map_err(|error| self.failed("list", folder, &error))?;
-            names.extend(entry.location.filename().map(str::to_owned));
+            let below = entry.location.prefix_match(&at).into_iter().flatten();
+            let below: Vec<String> = below.map(|part| part.as_ref().to_owned()).collect();
+            names.push(below.join("/"));
         }
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// The names of the objects directly in a folder that sort behind a name, in any order.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`].
+    pub async fn list_behind(&self, folder: &str, name: &str) -> Result<Vec<String>, ArchiveError> {
+        let (at, offset) = (self.at(folder), self.at(folder).join(name));
+        let mut attempts = Attempts::within(self.patience);
+        'again: loop {
+            let mut listed = self.storage.list_with_offset(Some(&at), &offset);
+            let mut names = Vec::new();
+            while let Some(entry) = listed.next().await {
+                match entry {
+                    Ok(entry) => names.extend(entry.location.filename().map(str::to_owned)),
+                    Err(error) => {
+                        attempts.next(self.failed("list", folder, &error)).await?;
+                        continue 'again;
+                    }
+                }
+            }
+            return Ok(names);
+        }
     }
 
     /// The names of the folders below these objects, sorted.
@@ -226,9 +297,12 @@ impl Objects {
     /// # Errors
     /// [`ArchiveError::Failed`].
     pub async fn delete(&self, key: &str) -> Result<(), ArchiveError> {
-        match self.storage.delete(&self.at(key)).await {
-            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.failed("delete", key, &error)),
+        let mut attempts = Attempts::within(self.patience);
+        loop {
+            match self.storage.delete(&self.at(key)).await {
+                Ok(()) | Err(Error::NotFound { .. }) => return Ok(()),
+                Err(error) => attempts.next(self.failed("delete", key, &error)).await?,
+            }
         }
     }
 
@@ -342,7 +416,33 @@ impl Diagnosis {
     }
 }
 
-// Attempts are repeated and counted by the caller.
+/// The attempts of one request.
+struct Attempts {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Attempts {
+    fn within(patience: Duration) -> Self {
+        Self {
+            until: Instant::now() + patience,
+            pause: PAUSE_FIRST,
+        }
+    }
+
+    // Waits for the next attempt, or gives up.
+    async fn next(&mut self, error: ArchiveError) -> Result<(), ArchiveError> {
+        if !error.may_pass() || Instant::now() >= self.until {
+            return Err(error);
+        }
+        tracing::warn!(%error, "the archive does not answer; trying again");
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        Ok(())
+    }
+}
+
+// The library itself repeats nothing: attempts are counted and reported here.
 fn once() -> RetryConfig {
     RetryConfig {
         max_retries: 0,

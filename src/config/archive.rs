@@ -15,6 +15,9 @@ const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// The most puts in flight.
 const WINDOW_MAX: u16 = 64;
 
+/// The archive has no limit.
+const FOREVER: &str = "forever";
+
 /// What waits until the archive has a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -46,6 +49,8 @@ pub struct ArchiveSettings {
     pub linger: Duration,
     /// The lag behind which new work is refused, if anything waits for the archive.
     pub lag_max: Duration,
+    /// The age up to which the archive is kept; `None`: for ever.
+    pub keep: Option<Duration>,
 }
 
 impl Shipping {
@@ -75,6 +80,7 @@ impl ArchiveSettings {
             segment_max: 8 << 20,
             linger: Duration::ZERO,
             lag_max: Duration::from_secs(30),
+            keep: None,
         }
     }
 }
@@ -101,6 +107,9 @@ pub struct ArchiveBlock {
     /// A duration; see [`ArchiveSettings::lag_max`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_max: Option<Spanned<String>>,
+    /// A duration or `forever`; see [`ArchiveSettings::keep`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Spanned<String>>,
 }
 
 /// Options for the archive.
@@ -129,6 +138,10 @@ pub struct ArchiveOptions {
     /// Lag behind which new work is refused, unless nothing waits for the archive [default: 30s].
     #[arg(long, env = "SNAPLEDGER_ARCHIVE_LAG_MAX", value_name = "DURATION")]
     pub archive_lag_max: Option<String>,
+
+    /// Age up to which the archive is kept: 30d, 365d, … [default: forever].
+    #[arg(long, env = "SNAPLEDGER_ARCHIVE_KEEP", value_name = "DURATION|forever")]
+    pub archive_keep: Option<String>,
 }
 
 /// What the table or the options say; each with the fault's place.
@@ -139,6 +152,7 @@ struct Said<'a, P> {
     segment_max: Option<(&'a str, P)>,
     linger: Option<(&'a str, P)>,
     lag_max: Option<(&'a str, P)>,
+    keep: Option<(&'a str, P)>,
 }
 
 impl<P: Clone> Said<'_, P> {
@@ -158,6 +172,7 @@ impl<P: Clone> Said<'_, P> {
                 self.segment_max.map(|(_, place)| place),
                 self.linger.map(|(_, place)| place),
                 self.lag_max.map(|(_, place)| place),
+                self.keep.map(|(_, place)| place),
             ];
             let place = places.into_iter().flatten().next();
             return place.map_or(Ok(()), |place| Err((Fault::NoArchive, place)));
@@ -196,6 +211,12 @@ impl<P: Clone> Said<'_, P> {
         {
             return Err((Fault::ArchiveLinger(text.to_owned()), place));
         }
+        if let Some((text, place)) = self.keep {
+            settings.keep = match text {
+                FOREVER => None,
+                text => Some(parse_duration(text).map_err(|fault| (fault, place))?),
+            };
+        }
         Ok(())
     }
 }
@@ -232,6 +253,7 @@ impl ArchiveBlock {
             segment_max: text(&self.segment_max),
             linger: text(&self.linger),
             lag_max: text(&self.lag_max),
+            keep: text(&self.keep),
         };
         let mut archive = None;
         said.replace_in(&mut archive)
@@ -269,6 +291,10 @@ impl ArchiveOptions {
                 .archive_lag_max
                 .as_deref()
                 .map(|lag_max| (lag_max, "--archive-lag-max")),
+            keep: self
+                .archive_keep
+                .as_deref()
+                .map(|keep| (keep, "--archive-keep")),
         };
         said.replace_in(archive)
             .map_err(|(fault, option)| fault.of(option))
@@ -308,6 +334,10 @@ mod tests {
         assert_eq!(replaced.journal, Shipping::Sync);
         assert_eq!(replaced.lag_max, Duration::from_secs(2));
         assert_eq!(replaced.window, 2);
+        assert_eq!(replaced.keep, None);
+        let kept = parsed("url = \"file:///a\"\nkeep = \"30d\"").expect("it is valid");
+        let age = kept.expect("it has a URL").keep;
+        assert_eq!(age, Some(Duration::from_secs(30 * 24 * 3600)));
     }
 
     #[test]
@@ -321,6 +351,7 @@ mod tests {
             ("url = \"file:///a\"\nlinger = \"x\"", "duration"),
             ("url = \"file:///a\"\nlinger = \"30s\"", "lag_max"),
             ("url = \"file:///a\"\nlag_max = \"0s\"", "0s"),
+            ("url = \"file:///a\"\nkeep = \"always\"", "duration"),
             ("url = \"file:///a\"\njournal = \"often\"", "async"),
         ] {
             let refused = parsed(table).expect_err(table);

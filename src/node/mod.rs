@@ -51,6 +51,8 @@ pub use turn::share::QueueShare;
 
 use archive::RunningArchive;
 use archive::figures::ArchiveFigures;
+use archive::keeper;
+use archive::keeper::KeeperContext;
 use archive::shipper::Surroundings;
 use background::indexer;
 use health::admission::Admission;
@@ -99,7 +101,7 @@ impl Node {
             store,
             process,
             committed,
-            attached,
+            mut attached,
         } = Recovered::from_store(&config).await?;
         let membership = membership(&config);
         let unfinished = unfinished(&store, &process, &membership)?;
@@ -151,6 +153,16 @@ impl Node {
             admission: admissions.clone(),
             failures: failures.clone(),
         };
+        let kept_there = attached.as_mut().and_then(|attached| {
+            let beginning = attached.beginning.take()?;
+            let keep = config.archive.as_ref().and_then(|archive| archive.keep);
+            Some(KeeperContext {
+                beginning,
+                keep,
+                watermark: Arc::clone(&around.watermark),
+                figures: around.figures.clone(),
+            })
+        });
         let attached = attached.zip(config.archive.clone());
         let (release, archive) = archive::start(attached, releaser, around)?;
         let committer = Committer {
@@ -188,6 +200,9 @@ impl Node {
         retention::spawn(&mut tasks, &handle);
         decisions::spawn(&mut tasks, &handle);
         tasks.spawn(feed::follow(handle.clone()));
+        if let Some(context) = kept_there {
+            keeper::spawn(&mut tasks, &handle, context);
+        }
         snapshots::tasks::spawn(&mut tasks, &handle, unfinished, started);
         #[cfg(feature = "otel")]
         if let Some(tracer) = handle.tracer() {

@@ -63,6 +63,7 @@ impl Recovered {
                 process = %config.me,
                 boot,
                 position = position.0,
+                replayed = position.0 - store.archived().newest_state().unwrap_or_default().0,
                 accounts = process.bank().len(),
                 took_ms = millis(started.elapsed()),
                 "recovered"

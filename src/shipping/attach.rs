@@ -117,6 +117,8 @@ pub struct Starting {
     pub window: usize,
     /// What will wait for the archive.
     pub waits: Waits,
+    /// The point before the first turn of the journal here: an archive without a journal begins there.
+    pub begins: JournalPoint,
     /// The newest turn of the journal here.
     pub end: Lsn,
 }
@@ -170,6 +172,12 @@ impl Attaching {
             was_behind: false,
         };
         (new, Action::ReadClaim)
+    }
+
+    /// The walk along the chain, as far as it is.
+    #[must_use]
+    pub fn walked(&self) -> &Chain {
+        &self.chain
     }
 
     /// Takes an event; returns the actions to execute.
@@ -285,6 +293,13 @@ impl Attaching {
 
     fn found(&mut self, found: Option<Box<SegmentHead>>) -> Result<Vec<Action>, Unfit> {
         let Some(head) = found else {
+            if self.fence.is_none() && self.chain.last() == Link::default() {
+                let journal = self.starting.begins;
+                self.chain = Chain::behind(Link {
+                    journal,
+                    ..Link::default()
+                });
+            }
             return Ok(match self.fence {
                 None => self.end_walk(),
                 // Before the own fence: what was there is deleted.

@@ -26,6 +26,7 @@ fn starting(identity: Identity, waits: Waits, here: &[Hash]) -> Starting {
         identity,
         window: 2,
         waits,
+        begins: JournalPoint::default(),
         end: Lsn(here.len() as u64),
     }
 }

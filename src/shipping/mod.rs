@@ -1,6 +1,7 @@
 //! Shipping of a journal into an archive, without I/O: segments of turns ([`segment`]), the chain that makes them count
 //! ([`chain`]), the writer that extends it and is fenced off by a later one ([`writer`]), the start of a process on it
-//! ([`attach`]), what waits for it ([`hold`]), and how far it is behind ([`lag`]).
+//! ([`attach`]), what waits for it ([`hold`]), and how far it is behind ([`lag`]). What is
+//! kept there beside the journal is in [`object`].
 //!
 //! The archive gives one guarantee: of several writers that create an object under one key, one succeeds. Everything else
 //! follows from these rules:
@@ -18,6 +19,8 @@ pub mod attach;
 pub mod chain;
 pub mod hold;
 pub mod lag;
+pub mod object;
+mod sealed;
 pub mod segment;
 pub mod writer;
 

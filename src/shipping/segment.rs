@@ -15,17 +15,18 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::sealed::Unreadable;
+use super::sealed::{self, Seal};
 use super::{Epoch, JournalPoint, SegmentIndex};
 use crate::process::identity::Identity;
 use crate::process::ids::{Hash, Lsn};
 
-const MAGIC: &[u8; 18] = b"snapledger segment";
-const FORMAT: u32 = 1;
-const PREFIX_BYTES: usize = MAGIC.len() + 4 + 4;
-const HASH_BYTES: usize = 32;
 /// The most bytes before the body.
 pub const HEAD_BYTES_MAX: usize = 1024;
-const LENGTH_BYTES: usize = 4;
+const SEAL: Seal<HEAD_BYTES_MAX> = Seal {
+    magic: b"snapledger segment",
+    other: "it is not a segment of a journal",
+};
 
 /// Turns of a journal, as a segment carries them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -50,13 +51,8 @@ impl Turns {
     }
 
     /// Appends a framed entry to a body.
-    ///
-    /// # Panics
-    /// If the entry is 4 GiB or longer; stored values are limited to 255 MiB.
     pub fn push(body: &mut Vec<u8>, framed: &[u8]) {
-        let length = u32::try_from(framed.len()).expect("stored values are shorter than 4 GiB");
-        body.extend_from_slice(&length.to_le_bytes());
-        body.extend_from_slice(framed);
+        sealed::push(body, framed);
     }
 }
 
@@ -157,19 +153,7 @@ impl SegmentHead {
     /// The hash that the next segment names.
     #[must_use]
     pub fn hash(&self) -> Hash {
-        let mut bytes = Vec::new();
-        self.encode(&mut bytes);
-        Hash(*blake3::hash(&bytes).as_bytes())
-    }
-
-    fn encode(&self, bytes: &mut Vec<u8>) {
-        let head = bincode::serde::encode_to_vec(self, configuration())
-            .expect("a plain structure always encodes");
-        let length = u32::try_from(head.len()).expect("names are bounded");
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&FORMAT.to_le_bytes());
-        bytes.extend_from_slice(&length.to_le_bytes());
-        bytes.extend_from_slice(&head);
+        Hash(*blake3::hash(&SEAL.begin(self)).as_bytes())
     }
 
     /// Reads a head from the beginning of an object, and the length of what precedes the body.
@@ -177,35 +161,7 @@ impl SegmentHead {
     /// # Errors
     /// [`Unreadable`].
     pub fn decode(object: &[u8]) -> Result<(Self, usize), Unreadable> {
-        let prefix = object.get(..PREFIX_BYTES).ok_or(Unreadable::CutOff)?;
-        let (magic, rest) = prefix.split_at(MAGIC.len());
-        if magic != MAGIC {
-            return Err(Unreadable::NoSegment);
-        }
-        let (format, length) = (number(rest), number(&rest[4..]) as usize);
-        if format != FORMAT {
-            return Err(Unreadable::Format(format));
-        }
-        if length > HEAD_BYTES_MAX - PREFIX_BYTES - HASH_BYTES {
-            return Err(Unreadable::Damaged(
-                "the length of its head is out of range",
-            ));
-        }
-        let end = PREFIX_BYTES + length;
-        let signed = object.get(..end).ok_or(Unreadable::CutOff)?;
-        let hash = object
-            .get(end..end + HASH_BYTES)
-            .ok_or(Unreadable::CutOff)?;
-        if blake3::hash(signed).as_bytes() != hash {
-            return Err(Unreadable::Damaged("its head does not match its hash"));
-        }
-        let (head, used) =
-            bincode::serde::decode_from_slice::<Self, _>(&signed[PREFIX_BYTES..], configuration())
-                .map_err(|_| Unreadable::Damaged("its head cannot be decoded"))?;
-        if used != length {
-            return Err(Unreadable::Damaged("its head has bytes too many"));
-        }
-        Ok((head, end + HASH_BYTES))
+        SEAL.open(object)
     }
 }
 
@@ -214,19 +170,6 @@ fn point(position: u64, hash: [u8; 32]) -> JournalPoint {
         position: Lsn(position),
         hash: Hash(hash),
     }
-}
-
-fn configuration() -> impl bincode::config::Config {
-    bincode::config::standard()
-        .with_little_endian()
-        .with_fixed_int_encoding()
-        .with_limit::<HEAD_BYTES_MAX>()
-}
-
-fn number(bytes: &[u8]) -> u32 {
-    bytes
-        .first_chunk()
-        .map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
 /// A segment.
@@ -271,12 +214,7 @@ impl Segment {
     /// The bytes of the object.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEAD_BYTES_MAX + self.body.len());
-        self.head.encode(&mut bytes);
-        let hash = blake3::hash(&bytes);
-        bytes.extend_from_slice(hash.as_bytes());
-        bytes.extend_from_slice(&self.body);
-        bytes
+        SEAL.seal(&self.head, &self.body)
     }
 
     /// Reads an object and verifies all of it but the entries.
@@ -285,13 +223,8 @@ impl Segment {
     /// [`Unreadable`].
     pub fn decode(object: &[u8]) -> Result<Self, Unreadable> {
         let (head, body) = SegmentHead::decode(object)?;
-        let body = object.get(body..).unwrap_or_default();
-        if (body.len() as u64) < head.body_bytes {
-            return Err(Unreadable::CutOff);
-        }
-        if blake3::hash(body).as_bytes() != &head.body_hash {
-            return Err(Unreadable::Damaged("its turns do not match their hash"));
-        }
+        let (bytes, hash) = (head.body_bytes, head.body_hash);
+        let body = sealed::body(object, body, bytes, hash)?;
         Ok(Self {
             head,
             body: body.into(),
@@ -300,44 +233,8 @@ impl Segment {
 
     /// The framed entries, in order.
     pub fn entries(&self) -> impl Iterator<Item = Result<&[u8], Unreadable>> {
-        let mut rest = &self.body[..];
-        std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            let Some((length, behind)) = rest.split_first_chunk::<LENGTH_BYTES>() else {
-                rest = &[];
-                return Some(Err(Unreadable::CutOff));
-            };
-            let split = behind.split_at_checked(u32::from_le_bytes(*length) as usize);
-            let (entry, behind) = match split {
-                Some(split) => split,
-                None => {
-                    rest = &[];
-                    return Some(Err(Unreadable::CutOff));
-                }
-            };
-            rest = behind;
-            Some(Ok(entry))
-        })
+        sealed::pieces(&self.body)
     }
-}
-
-/// Why an object is no segment that this program can read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
-    /// It ends too early.
-    #[error("it is cut off")]
-    CutOff,
-    /// It begins differently.
-    #[error("it is not a segment of a journal")]
-    NoSegment,
-    /// A newer program wrote it.
-    #[error("its format is {0}; this program reads {FORMAT}: use a newer program")]
-    Format(u32),
-    /// It was changed.
-    #[error("{0}")]
-    Damaged(&'static str),
 }
 
 #[cfg(test)]
@@ -383,7 +280,7 @@ mod tests {
         let (head, body) = SegmentHead::decode(&object[..HEAD_BYTES_MAX.min(object.len())])
             .expect("it has a head");
         assert_eq!(head, segment.head);
-        assert_eq!(&object[body - HASH_BYTES..body], head.hash().0);
+        assert_eq!(&object[body - 32..body], head.hash().0);
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct Superseded {
 }
 
 /// A walk along a chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Walked {
     /// The boundary behind which it began.
     pub boundary: Link,
@@ -148,6 +148,12 @@ impl Writer {
     #[must_use]
     pub fn boundary(&self) -> Link {
         self.boundary
+    }
+
+    /// The epoch in which it ships.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.writer.epoch
     }
 
     /// Whose journal it ships.

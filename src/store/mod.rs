@@ -14,9 +14,11 @@
 //! 6. [`Past`]: balances, totals and statements at any position of the journal; [`AccountIndex`] makes them fast.
 //! 7. [`Gaps`]: what the journal cannot know because the store is an older copy of itself.
 //! 8. [`Retention`]: what is pinned, due and deleted.
+//! 9. [`Archived`]: what goes to an archive beside the journal, and comes back.
 
 mod account_index;
 mod archive;
+mod archived;
 mod backup;
 mod check;
 mod chunks;
@@ -38,6 +40,10 @@ mod stored;
 pub use crate::history::pin::Pin;
 pub use account_index::AccountIndex;
 pub use archive::Archive;
+pub use archived::{
+    Archived, Arrived, ChunkGroup, GroupReader, Incoming, Outgoing, Salts, groups_of_stored_part,
+    groups_of_stored_state,
+};
 pub use backup::BackedUp;
 pub use check::verify_revision::{GlobalStateAudit, Wrong};
 pub use check::{Bytes, CheckProgress, DecisionLine, Examination, Report, Stats};

@@ -16,16 +16,21 @@ use crate::snapshots::assert_proven;
 
 /// Runs `restore --archive` for a process, into the directory of its store.
 pub(crate) fn restored(programs: &Programs, place: &Place, id: &str) -> Output {
+    restored_into(programs, place, id, &programs.path(id))
+}
+
+/// Runs `restore --archive` for a process of these programs.
+pub(crate) fn restored_into(_: &Programs, place: &Place, id: &str, into: &str) -> Output {
     Command::new(cargo_bin!("snapledger"))
         .args(["restore", "--archive", &place.url(), "--cluster", "killed"])
-        .args(["--process", id, "--into", &programs.path(id)])
+        .args(["--process", id, "--into", into])
         .envs(place.environment())
         .output()
         .expect("the program runs")
 }
 
-/// Restores the store of a process. What has failed for a moment may be repeated.
-pub(crate) fn restore(programs: &Programs, place: &Place, id: &str) {
+/// Restores the store of a process, and returns what was said. What has failed for a moment may be repeated.
+pub(crate) fn restore(programs: &Programs, place: &Place, id: &str) -> String {
     let mut output = restored(programs, place, id);
     for _ in 0..20 {
         if output.status.success() {
@@ -35,6 +40,7 @@ pub(crate) fn restore(programs: &Programs, place: &Place, id: &str) {
     }
     let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
     assert!(output.status.success(), "{said}");
+    said
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

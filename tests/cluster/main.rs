@@ -9,6 +9,7 @@ mod archive_faults;
 mod archive_moto;
 mod archive_place;
 mod archive_refused;
+mod archive_states;
 mod archived_past;
 mod asked_from_terminal;
 mod asking;

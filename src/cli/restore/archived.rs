@@ -1,18 +1,27 @@
-//! `restore --archive`: makes the store of a process again from its archived journal, and fences the lost one off.
+//! `restore --archive`: makes the store of a process again from the archive, and fences the lost one off.
 
 use std::path::Path;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
 
 use super::super::destination::Destination;
 use super::super::output::Report;
+use super::super::progress::{STEPS, bar};
 use super::super::{CliError, runtime};
 use super::Args;
-use crate::archive::{ArchiveError, NotFenced, Objects, epochs, fence, journal, probe};
+use crate::archive::{ArchiveError, NotFenced, Objects};
 use crate::config::CLUSTER_DEFAULT;
-use crate::process::identity::Identity;
-use crate::process::ids::{Lsn, ProcessId};
-use crate::shipping::chain::{Chain, Link};
-use crate::shipping::segment::{Owner, WriterId};
-use crate::store::{Store, StoreError};
+use crate::offsite::refill::{Filled, NotFilled, Phase, Progress, Successor, Wanted};
+use crate::offsite::{Source, refill};
+use crate::process::ids::ProcessId;
+use crate::shipping::segment::Owner;
+use crate::store::StoreError;
+
+/// How long a request to the archive is repeated.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// The most lines about what is left out.
+const LEFT_OUT_MAX: usize = 100;
 
 /// Why a store is not restored.
 #[derive(Debug, thiserror::Error)]
@@ -23,14 +32,13 @@ enum NotRestored {
     NotFenced(#[from] NotFenced),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    NotFilled(#[from] NotFilled),
     #[error(
-        "the archive {url} has no journal of process {process} of cluster {cluster}; check --archive, --cluster and --process"
+        "process {0} still ships its journal. Stop it; or, if it is out of reach, repeat the command with --take-over: it then \
+         stops by itself as soon as it reaches the archive"
     )]
-    NoJournal {
-        url: String,
-        process: ProcessId,
-        cluster: String,
-    },
+    Runs(String),
 }
 
 impl From<NotRestored> for CliError {
@@ -44,75 +52,95 @@ pub(super) fn run(args: &Args, url: &str, process: &ProcessId) -> Result<(), Cli
     let destination = Destination::check(&args.into)?;
     let cluster = args.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT);
     let objects = Objects::open(url).map_err(NotRestored::from)?;
-    let lost = Lost {
-        objects: objects.below(cluster).below(process.as_str()),
-        owner: Owner {
-            cluster: cluster.to_owned(),
-            process: process.to_string(),
-        },
+    let owner = Owner {
+        cluster: cluster.to_owned(),
+        process: process.to_string(),
     };
+    let source = Source::new(&objects.patient(PATIENCE), owner);
     let staged = destination.stage()?;
-    let (identity, end) = runtime()?.block_on(lost.restore(process, staged.dir()))?;
+    let shown = bar(0, STEPS);
+    let restored = runtime()?.block_on(restore(&source, staged.dir(), args.take_over, &shown));
+    shown.finish_and_clear();
+    let (boot, filled) = restored?;
     staged.move_into_place()?;
+    report(args, url, process, boot, &filled).print()
+}
+
+// Reads and checks everything before it takes the process over: a restore that fails leaves the process alone. What was shipped
+// meanwhile is read behind the fence. Returns the boot of the new store.
+async fn restore(
+    source: &Source,
+    dir: &Path,
+    takes_over: bool,
+    shown: &ProgressBar,
+) -> Result<(u64, Filled), NotRestored> {
+    let successor = Successor::of(source).await?;
+    let told = |progress| show(shown, progress);
+    let made = refill::make(dir, source, &successor, Wanted::ALL, &told).await?;
+    let (store, mut filled) = made;
+    if !takes_over && refill::has_gone_on(source, &filled).await? {
+        return Err(NotRestored::Runs(source.owner().process.clone()));
+    }
+    successor.take_over(source, filled.walked).await?;
+    filled.end = refill::finish(&store, source, &filled).await?;
+    store.note_gap_at_end()?;
+    Ok((successor.identity.boot, filled))
+}
+
+fn show(shown: &ProgressBar, progress: Progress) {
+    shown.set_message(phase(progress));
+    shown.set_length(progress.total);
+    shown.set_position(progress.done);
+}
+
+/// What is being done.
+pub(super) fn phase(progress: Progress) -> &'static str {
+    match progress.phase {
+        Phase::Journal => "journal",
+        Phase::States => "states",
+        Phase::Parts => "parts",
+        Phase::History => "history",
+    }
+}
+
+fn report(args: &Args, url: &str, process: &ProcessId, boot: u64, filled: &Filled) -> Report {
     let into = args.into.display();
     let mut report = Report::default();
+    let Filled { first, end, .. } = filled;
     report.line(&format!(
         "process {process} is restored into {into} up to turn {end}; its next start is start {}",
-        identity.boot + 1
+        boot + 1
     ));
+    if first.0 > 1 {
+        report.line(&format!("its journal begins with turn {first}"));
+    }
+    let Filled {
+        states,
+        parts,
+        revisions,
+        left_out,
+        ..
+    } = filled;
+    report.line(&format!(
+        "with it {states} recorded states, {parts} own parts of snapshots, and {revisions} published revisions"
+    ));
+    say_left_out(&mut report, left_out);
     report.line(
         "a process that still runs on the lost store stops as soon as it reaches the archive",
     );
     report.line(&format!(
         "start the process with the same archive and this directory: --dir {into} --archive-url {url}"
     ));
-    report.print()
+    report
 }
 
-/// The archive of a process whose store is lost.
-struct Lost {
-    objects: Objects,
-    owner: Owner,
-}
-
-impl Lost {
-    // Sets a fence first, so that nothing is acknowledged behind what the new store has.
-    async fn restore(
-        &self,
-        process: &ProcessId,
-        dir: &Path,
-    ) -> Result<(Identity, Lsn), NotRestored> {
-        let newest = epochs::newest(&self.objects).await?;
-        let newest = newest.ok_or_else(|| NotRestored::NoJournal {
-            url: self.objects.url().to_owned(),
-            process: process.clone(),
-            cluster: self.owner.cluster.clone(),
-        })?;
-        let store = Store::create_archived(dir, &self.owner.cluster, process, newest.identity)?;
-        let identity = store.identity();
-        probe::probe(&self.objects, identity.run).await?;
-        let epoch = epochs::claim(&self.objects, identity).await?;
-        let id = WriterId { epoch, identity };
-        let begin = journal::boundary(&self.objects).await?;
-        fence(&self.objects, self.owner.clone(), id, 1, begin).await?;
-        let end = self.fill(&store, begin).await?;
-        store.note_gap_at_end()?;
-        Ok((identity, end))
+// Names what is damaged or missing in the archive.
+fn say_left_out(report: &mut Report, left_out: &[String]) {
+    for why in left_out.iter().take(LEFT_OUT_MAX) {
+        report.line(&format!("left out: {why}"));
     }
-
-    async fn fill(&self, store: &Store, begin: Link) -> Result<Lsn, NotRestored> {
-        let mut chain = Chain::behind(begin);
-        while let Some(head) = journal::next_head(&self.objects, &mut chain).await? {
-            if head.is_fence() {
-                continue;
-            }
-            let segment = journal::counted(&self.objects, &head).await?;
-            for framed in segment.entries() {
-                let framed = framed.map_err(|error| self.objects.damaged("journal", error))?;
-                store.append_archived(framed)?;
-            }
-        }
-        store.sync_journal()?;
-        Ok(chain.last().journal.position)
+    let more = left_out.len().saturating_sub(LEFT_OUT_MAX);
+    if more > 0 {
+        report.line(&format!("and {more} more"));
     }
 }

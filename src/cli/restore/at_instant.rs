@@ -15,13 +15,17 @@ use super::super::destination::Destination;
 use super::super::output::Report;
 use super::super::progress::{BYTES, bar};
 use super::super::{CliError, runtime};
+use super::archived::{PATIENCE, phase};
 use super::{Args, cluster_file, named_as_directories, say_how_to_start};
 use crate::api::time::rfc3339;
-use crate::archive::{ArchiveError, Objects, epochs};
+use crate::archive::{ArchiveError, Objects};
 use crate::config::CLUSTER_DEFAULT;
 use crate::history::audit::Audit;
+use crate::offsite::refill::{NotFilled, Successor};
+use crate::offsite::{Source, refill};
 use crate::process::clock::Hlc;
 use crate::process::ids::ProcessId;
+use crate::shipping::segment::Owner;
 use crate::store::codec::Entry;
 use crate::store::{Store, StoreError};
 
@@ -32,6 +36,8 @@ enum NotRestored {
     NotArchived(#[from] NotArchived),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    NotFilled(#[from] NotFilled),
     #[error(
         "the archived journal of {process} ends before that instant. If the process may have gone on since, restore to the newest \
          instant to which all reach, --at {}; if it ended then, add --short to take it as it was",
@@ -78,6 +84,7 @@ pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
         takes_short: args.short,
     };
     let objects = Objects::open(url).map_err(NotRestored::from)?;
+    let objects = objects.patient(PATIENCE);
     let staged = destination.stage()?;
     let shown = bar(0, BYTES);
     let restored = restore(&objects, &wanted, staged.dir(), &shown);
@@ -120,7 +127,7 @@ async fn restore(
     let mut shares = BTreeMap::new();
     for journal in &journals {
         let into = dir.join(journal.process.as_str());
-        let mut share = one(journal, wanted, &into, shown).await?;
+        let mut share = one(objects, journal, wanted, &into, shown).await?;
         share.doubt = share.doubt.filter(|_| !(takes_short && journal.ends < at));
         shares.insert(journal.process.clone(), share);
     }
@@ -152,21 +159,28 @@ async fn restore(
 }
 
 async fn one(
+    archive: &Objects,
     archived: &ArchivedJournal,
     wanted: &Wanted<'_>,
     into: &Path,
     shown: &ProgressBar,
 ) -> Result<Share, NotRestored> {
-    let (objects, process) = (&archived.objects, &archived.process);
-    let newest = epochs::newest(objects).await?;
-    let newest = newest.ok_or_else(|| objects.damaged("epochs", "nobody has claimed an epoch"))?;
-    let store = Store::create_archived(into, wanted.cluster, process, newest.identity)?;
+    let process = &archived.process;
+    let owner = Owner {
+        cluster: wanted.cluster.to_owned(),
+        process: process.to_string(),
+    };
+    let source = Source::new(archive, owner);
+    let Successor { identity, salts } = Successor::of(&source).await?;
+    let store = Store::create_archived(into, wanted.cluster, process, identity, salts)?;
     let append = |framed: &[u8], _: &Entry| {
         store.append_archived(framed)?;
         Ok::<_, NotRestored>(())
     };
     let share = archived.until(wanted.at, shown, append).await?;
     store.sync_journal()?;
+    let told = |progress| shown.set_message(format!("{process} {}", phase(progress)));
+    refill::load(&store, &source, Some(wanted.at), &told).await?;
     store.end_here()?;
     Ok(share)
 }

@@ -67,6 +67,9 @@ pub struct Args {
     /// Take a process whose archived journal ends before --at as it was at its end: one that had stopped for good by then.
     #[arg(long, requires = "at")]
     short: bool,
+    /// With --archive and --process: take the process over although it still ships its journal; it then stops by itself.
+    #[arg(long, requires = "archive", conflicts_with = "at")]
+    take_over: bool,
     /// The name of the cluster in the archive [default: demo].
     #[arg(long, value_name = "NAME", requires = "archive")]
     cluster: Option<String>,

@@ -3,22 +3,22 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
-use tokio::time::{Duration, Instant, sleep};
-
 use super::turns::read_turns;
-use crate::archive::{ArchiveError, NotFenced, Objects, ask, epochs, journal, probe};
+use crate::archive::{ArchiveError, NotFenced, Objects, ask, epochs, journal, kept, probe};
 use crate::config::{ArchiveSettings, NodeConfig};
+use crate::offsite::Source;
+use crate::offsite::outbound::{NotShipped, Outbound, StoreReader};
+use crate::offsite::refill::claimed_salts;
 use crate::process::identity::Identity;
 use crate::process::ids::Lsn;
 use crate::shipping;
 use crate::shipping::attach::{Action, Attaching, Event, Here, Starting, Unfit};
 use crate::shipping::chain::Chain;
+use crate::shipping::object::StateKey;
 use crate::shipping::segment::{Owner, Segment};
 use crate::shipping::writer::Writer;
+use crate::shipping::{Epoch, JournalPoint};
 use crate::store::{Store, StoreError};
-
-/// The pause between attempts to reach the archive.
-const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Why a process cannot start on its archive.
 #[derive(Debug, thiserror::Error)]
@@ -144,18 +144,30 @@ impl NotAttached {
     }
 }
 
+/// What is known of the archive when the node starts.
+pub(in crate::node) struct Beginning {
+    pub(super) source: Source,
+    pub(super) epoch: Epoch,
+    /// If something was shipped already.
+    pub(super) outbound: Option<Outbound>,
+}
+
 /// A fenced archive, behind or equal to the journal here.
 pub(in crate::node) struct Attached {
     pub(super) writer: Writer,
     /// The newest archived turn.
     pub(super) archived: Lsn,
     pub(super) objects: Objects,
+    /// For what is kept beside the journal.
+    pub(in crate::node) beginning: Option<Beginning>,
 }
 
 /// The archive of a process, before its store is open.
 pub(in crate::node) struct Archive {
     settings: ArchiveSettings,
+    /// Those of the process; a request is repeated as long as a node may lag.
     objects: Objects,
+    source: Source,
     owner: Owner,
 }
 
@@ -170,10 +182,11 @@ impl Archive {
             cluster: config.cluster.clone(),
             process: config.me.to_string(),
         };
-        let objects = Objects::open(&settings.url)?;
+        let source = Source::new(&Objects::open(&settings.url)?, owner.clone());
         Ok(Some(Self {
             settings: settings.clone(),
-            objects: objects.below(&owner.cluster).below(&owner.process),
+            objects: source.process().patient(settings.lag_max),
+            source,
             owner,
         }))
     }
@@ -181,12 +194,7 @@ impl Archive {
     /// Refuses a directory without a store if the archive has the journal of the process. Waits for an archive that does not
     /// answer as long as a node may lag.
     pub(in crate::node) async fn check_directory(&self, dir: &Path) -> Result<(), NotAttached> {
-        if Store::exists(dir)
-            || self
-                .patiently(|| epochs::newest(&self.objects))
-                .await?
-                .is_none()
-        {
+        if Store::exists(dir) || epochs::newest(&self.objects).await?.is_none() {
             return Ok(());
         }
         let mut chain = Chain::behind(journal::boundary(&self.objects).await?);
@@ -207,14 +215,14 @@ impl Archive {
     /// store is open and not running.
     pub(in crate::node) async fn attach(self, store: &Store) -> Result<Attached, NotAttached> {
         let identity = store.identity();
-        self.patiently(|| probe::probe(&self.objects, identity.run))
-            .await?;
+        probe::probe(&self.objects, identity.run).await?;
         self.check_restored(store).await?;
         let (mut attaching, first) = Attaching::begin(Starting {
             owner: self.owner.clone(),
             identity,
             window: self.settings.window,
             waits: self.settings.waits(),
+            begins: begins_behind(store)?,
             end: store.journal().end().0,
         });
         let mut actions = VecDeque::from([first]);
@@ -230,13 +238,26 @@ impl Archive {
                         // The older copy ends elsewhere now.
                         store.note_gap_at_end()?;
                     }
+                    let epoch = writer.epoch();
+                    let outbound = self.ship_beginning(store, epoch).await?;
                     return Ok(Attached {
                         writer,
                         archived: archived.journal.position,
-                        objects: self.objects,
+                        objects: self.source.process().clone(),
+                        beginning: Some(Beginning {
+                            source: self.source,
+                            epoch,
+                            outbound,
+                        }),
                     });
                 }
-                action => self.execute(store, &action).await?,
+                action => {
+                    if matches!(action, Action::Claim(_)) {
+                        // A fence in a hole would make everything behind it void.
+                        journal::check_end(&self.objects, attaching.walked()).await?;
+                    }
+                    self.execute(store, &action).await?
+                }
             };
             let next = attaching.on(event);
             actions.extend(next.map_err(|unfit| self.refused(unfit, identity))?);
@@ -249,14 +270,15 @@ impl Archive {
     async fn execute(&self, store: &Store, action: &Action) -> Result<Event, NotAttached> {
         let objects = &self.objects;
         Ok(match action {
-            Action::ReadClaim => Event::Newest(self.patiently(|| epochs::newest(objects)).await?),
+            Action::ReadClaim => Event::Newest(epochs::newest(objects).await?),
             Action::Claim(claim) => {
-                Event::Claimed(self.patiently(|| epochs::create(objects, *claim)).await?)
+                let salts = store.salts()?.as_ref().map(claimed_salts);
+                Event::Claimed(epochs::create(objects, *claim, salts).await?)
             }
-            Action::Ask(request) => Event::Told(self.patiently(|| ask(objects, request)).await?),
+            Action::Ask(request) => Event::Told(ask(objects, request).await?),
             Action::Read(head) => {
-                let segment = self.patiently(|| journal::counted(objects, head)).await?;
-                Event::Read(Box::new(segment))
+                journal::check_owner(objects, head, &self.owner)?;
+                Event::Read(Box::new(journal::counted(objects, head).await?))
             }
             Action::Append(segment) => {
                 self.append(store, segment)?;
@@ -363,21 +385,50 @@ impl Archive {
         }
     }
 
-    // Repeats a request as long as a node may lag.
-    async fn patiently<T, F>(&self, ask: impl Fn() -> F) -> Result<T, NotAttached>
-    where
-        F: Future<Output = Result<T, ArchiveError>>,
-    {
-        let until = Instant::now() + self.settings.lag_max;
-        loop {
-            match ask().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) if error.may_pass() && Instant::now() < until => {
-                    tracing::warn!(%error, "the archive does not answer; trying again");
-                }
-                Err(error) => return Err(error.into()),
-            }
-            sleep(AGAIN_AFTER).await;
+    // A journal that does not begin with turn 1 needs a state in the archive before anything waits for it.
+    async fn ship_beginning(
+        &self,
+        store: &Store,
+        epoch: Epoch,
+    ) -> Result<Option<Outbound>, NotAttached> {
+        let behind = journal::begins_behind(&self.objects).await?.position;
+        let cut = Lsn(store.journal().begins_at().0 - 1);
+        if behind == Lsn(0) || cut < behind {
+            return Ok(None);
         }
+        let states = kept::list::<StateKey>(&self.objects).await?;
+        if states.iter().any(|key| key.cut >= behind) {
+            return Ok(None);
+        }
+        let patient = self.source.patient(self.settings.lag_max);
+        let mut outbound = Outbound::open(patient, epoch).await?;
+        let shipped = outbound.ship_first(&Opened(store), cut).await;
+        shipped.map_err(|error| match error {
+            NotShipped::Archive(error) => NotAttached::Archive(error),
+            NotShipped::Damaged(error) => NotAttached::Store(error),
+            NotShipped::Stopping => unreachable!("the store is open"),
+        })?;
+        outbound.set_source(self.source.clone());
+        tracing::info!(%cut, "the archive begins with the state from which the journal here begins");
+        Ok(Some(outbound))
+    }
+}
+
+// The point before the first turn of the journal here.
+fn begins_behind(store: &Store) -> Result<JournalPoint, StoreError> {
+    let position = Lsn(store.journal().begins_at().0 - 1);
+    let hash = store.journal().hash_of(position)?.unwrap_or_default();
+    Ok(JournalPoint { position, hash })
+}
+
+/// A store that is open and not running; this thread may block.
+struct Opened<'a>(&'a Store);
+
+impl StoreReader for Opened<'_> {
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, NotShipped> {
+        work(self.0).map_err(NotShipped::Damaged)
     }
 }

@@ -8,6 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::offsite::outbound::Shipped;
+
 /// How far the archive is, and how it answers. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::node) struct ArchiveFigures {
@@ -18,6 +20,11 @@ pub(in crate::node) struct ArchiveFigures {
     in_flight: Gauge,
     put_seconds: Histogram,
     retries: Counter,
+    states: Counter,
+    parts: Counter,
+    revisions: Counter,
+    kept_bytes: Counter,
+    deleted: Counter,
 }
 
 impl Default for ArchiveFigures {
@@ -30,6 +37,11 @@ impl Default for ArchiveFigures {
             in_flight: Gauge::default(),
             put_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
             retries: Counter::default(),
+            states: Counter::default(),
+            parts: Counter::default(),
+            revisions: Counter::default(),
+            kept_bytes: Counter::default(),
+            deleted: Counter::default(),
         }
     }
 }
@@ -74,6 +86,49 @@ impl ArchiveFigures {
             "Requests to the archive that were repeated",
             self.retries.clone(),
         );
+        registry.register(
+            "archive_states",
+            "Recorded states shipped",
+            self.states.clone(),
+        );
+        registry.register(
+            "archive_parts",
+            "Parts of snapshots shipped",
+            self.parts.clone(),
+        );
+        registry.register(
+            "archive_revisions",
+            "Published revisions shipped",
+            self.revisions.clone(),
+        );
+        registry.register_with_unit(
+            "archive_kept",
+            "States, parts and revisions shipped, with their chunks",
+            Unit::Bytes,
+            self.kept_bytes.clone(),
+        );
+        registry.register(
+            "archive_deleted",
+            "Objects deleted in the archive because of archive.keep",
+            self.deleted.clone(),
+        );
+    }
+
+    pub(super) fn kept(&self, shipped: Shipped) {
+        let Shipped {
+            states,
+            parts,
+            revisions,
+            bytes,
+        } = shipped;
+        self.states.inc_by(states);
+        self.parts.inc_by(parts);
+        self.revisions.inc_by(revisions);
+        self.kept_bytes.inc_by(bytes);
+    }
+
+    pub(super) fn deleted(&self, objects: u64) {
+        self.deleted.inc_by(objects);
     }
 
     pub(super) fn lags(&self, lag: Duration, position: u64, in_flight: usize) {

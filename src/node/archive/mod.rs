@@ -1,9 +1,11 @@
 //! The shipping of the journal into the archive: the start ([`attach`]), the task that ships ([`shipper`]), how far the archive
-//! is ([`watermark`]), and what waits for it ([`held`]).
+//! is ([`watermark`]), what waits for it ([`held`]), and what is kept
+//! there beside the journal ([`keeper`]).
 
 pub(super) mod attach;
 pub(super) mod figures;
 pub(super) mod held;
+pub(super) mod keeper;
 pub(super) mod shipper;
 mod turns;
 pub(super) mod watermark;

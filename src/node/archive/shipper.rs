@@ -86,6 +86,7 @@ impl RunningShipper {
             writer,
             archived,
             objects,
+            beginning: _,
         } = attached;
         around.worker.store().journal().note_shipped(archived);
         watermark.archived(archived);

@@ -248,6 +248,13 @@ impl AccountIndex {
             .try_for_each(|last| self.shelf.remove(last))
     }
 
+    /// Begins behind a position, in a store without turns.
+    pub(super) fn begin_behind(&self, position: Lsn) {
+        let mut cover = self.cover();
+        cover.horizon = position.next();
+        cover.open = OpenSegment::new(position.next());
+    }
+
     /// The turns of a range that may touch a name; a superset of those that do.
     pub(super) fn candidates(&self, wanted: MatchQuery) -> Matches<'_> {
         let segments = self.cover().segments(&wanted);

@@ -29,6 +29,8 @@ pub(super) struct Recordings {
     open: BTreeMap<SnapshotId, MessageCount>,
     /// Ended recordings without a part; the journal must not report them as stored.
     unstored: BTreeSet<SnapshotId>,
+    /// Before this turn parts may be missing.
+    parts_from: Lsn,
     /// Finished recordings that were compared with their part.
     compared: BTreeSet<SnapshotId>,
     /// The number of messages compared.
@@ -56,9 +58,10 @@ struct Heard {
 }
 
 impl Recordings {
-    /// Empty, for a journal that begins with this turn.
-    pub(super) fn since(first: Lsn) -> Self {
+    /// Empty, for a journal that begins with this turn, and parts that are all there from another one on.
+    pub(super) fn since(first: Lsn, parts_from: Lsn) -> Self {
         Self {
+            parts_from,
             first,
             open: BTreeMap::new(),
             unstored: BTreeSet::new(),
@@ -99,7 +102,7 @@ impl Recordings {
                     lost.for_each(|heard| heard.is_lost = heard.closed.is_none());
                 }
                 Record::PartStored { snapshot } => {
-                    if self.unstored.remove(snapshot) {
+                    if self.unstored.remove(snapshot) && turn.position >= self.parts_from {
                         let problem = format!(
                             "it is missing, although journal entry {} states that it is stored",
                             turn.position

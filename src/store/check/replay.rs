@@ -24,7 +24,9 @@ use crate::process::record::{Record, Turn};
 use crate::process::registers::{Registers, Sealed};
 use crate::process::topology::Topology;
 use crate::store::engine::schema;
-use crate::store::engine::schema::{STATES_FROM, position_key, position_of, snapshot_key};
+use crate::store::engine::schema::{
+    PARTS_FROM, STATES_FROM, position_key, position_of, snapshot_key,
+};
 use crate::store::error::StoreError;
 use crate::store::journal::Horizon;
 use crate::store::states::merge::Cells;
@@ -81,13 +83,13 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
         position: Lsn(first.0.saturating_sub(1)),
         hash: Some(Hash::default()),
         cuts: cuts(examiner)?,
-        states_from: states_from(examiner),
+        states_from: noted(examiner, STATES_FROM),
         kept: None,
         recorded: BTreeMap::new(),
         first,
         leftovers: 0,
         ledger: Ledger::default(),
-        recordings: Recordings::since(first),
+        recordings: Recordings::since(first, noted(examiner, PARTS_FROM)),
         indexed: Indexed::read(examiner, first)?,
     };
     if first > Lsn(1) {
@@ -107,9 +109,10 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
     replay.end(examiner)
 }
 
-fn states_from(examiner: &mut Examiner) -> Lsn {
+// A position among the numbers of the store; 0 if it has none.
+fn noted(examiner: &mut Examiner, key: &[u8]) -> Lsn {
     let meta = &examiner.opened.trees.meta;
-    let from = schema::get::<u64>(meta, STATES_FROM, Kind::Number);
+    let from = schema::get::<u64>(meta, key, Kind::Number);
     Lsn(examiner.findings.take(from).flatten().unwrap_or(0))
 }
 

@@ -140,7 +140,7 @@ impl Chunks {
         Ok(frame::is_of(Kind::SaltedChunk, &framed))
     }
 
-    fn stored(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn stored(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
         let problem = || Damage::Contradiction("it is missing".to_owned());
         frame::get(&self.tree, &hash.0)?
             .ok_or_else(|| StoreError::damaged(name(Kind::Chunk, &hash.0), problem()))
@@ -240,12 +240,17 @@ impl Chunks {
 /// The framed value of a stored chunk, decompressed but unchecked.
 pub(super) fn unpack(hash: &Hash, stored: Vec<u8>) -> Result<Vec<u8>, StoreError> {
     let unpacked = compression::unpack(Kind::PackedChunk, stored);
-    unpacked.map_err(|damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage))
+    unpacked.map_err(|damage| damaged(hash, damage))
+}
+
+/// The error for damage of a chunk.
+pub(super) fn damaged(hash: &Hash, damage: Damage) -> StoreError {
+    StoreError::damaged(name(Kind::Chunk, &hash.0), damage)
 }
 
 pub(super) fn other_content(hash: &Hash) -> StoreError {
     let problem = "its contents do not match its position".to_owned();
-    StoreError::damaged(name(Kind::Chunk, &hash.0), Damage::Contradiction(problem))
+    damaged(hash, Damage::Contradiction(problem))
 }
 
 #[cfg(test)]

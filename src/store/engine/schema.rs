@@ -13,7 +13,7 @@
 //! | index | number of a block, 8 bytes big-endian | [`crate::store::stored::v5::HeadV5`], compressed |
 //! | blocks | the same | revisions in their frames, compressed together |
 //! | retention | snapshot id, a zero byte | [`crate::store::stored::v7::KeptV7`]; before format 7 [`crate::store::stored::v3::KeptV3`] |
-//! | meta | `format`, `boot`, `run`, `states-from`, `journal-from`, `journal-since`, `turns-packed` | a number each |
+//! | meta | `format`, `boot`, `run`, `states-from`, `parts-from`, `journal-from`, `journal-since`, `turns-packed` | a number each |
 //! | meta | `created-dir`, `created-log` | the creation times of these files ([`crate::store::opening::birth`]) |
 //! | meta | `unbooked` | an amount, 16 bytes, if the store was made from a snapshot and not all could be booked |
 //! | meta | `booked` | the amount that was booked, as the number with the same 64 bits |
@@ -60,6 +60,8 @@ pub(in crate::store) struct Trees {
 const FORMAT: &[u8] = b"format";
 pub(in crate::store) const BOOT: &[u8] = b"boot";
 pub(in crate::store) const RUN: &[u8] = b"run";
+/// Before this turn own parts may be missing: the store was restored from an archive, which may have lacked them.
+pub(in crate::store) const PARTS_FROM: &[u8] = b"parts-from";
 /// Recorded states before this cut were deleted.
 pub(in crate::store) const STATES_FROM: &[u8] = b"states-from";
 /// The first turn kept, if older ones were deleted.

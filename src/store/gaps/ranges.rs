@@ -78,9 +78,17 @@ pub(in crate::store) fn note(
     meta: &sled::Tree,
     turns: &RangeInclusive<Lsn>,
 ) -> Result<(), StoreError> {
-    if *turns.end() == Lsn(0) {
-        return Ok(());
+    match *turns.end() == Lsn(0) {
+        true => Ok(()),
+        false => note_from(meta, turns),
     }
+}
+
+/// As [`note`], also if turns may be missing before the first one.
+pub(in crate::store) fn note_from(
+    meta: &sled::Tree,
+    turns: &RangeInclusive<Lsn>,
+) -> Result<(), StoreError> {
     let key = format!("{PREFIX}{}", turns.start());
     let known = schema::get::<u64>(meta, key.as_bytes(), Kind::Number)?;
     let last = known.unwrap_or_default().max(turns.end().0);

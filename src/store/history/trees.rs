@@ -23,7 +23,7 @@ use crate::store::stored::v1::global::GlobalStateV1;
 /// The history of a store as it is stored, with its index in memory.
 pub(in crate::store) struct HistoryTrees {
     /// The process that owns the store.
-    pub(super) me: ProcessId,
+    pub(in crate::store) me: ProcessId,
     /// Revisions stored individually.
     pub(super) globals: sled::Tree,
     /// Revisions packed into blocks.
@@ -261,6 +261,15 @@ impl HistoryTrees {
     /// The newest complete snapshot.
     pub(in crate::store) fn newest_complete(&self) -> Option<SnapshotId> {
         self.index().newest_complete().cloned()
+    }
+
+    /// All listed snapshots.
+    pub(in crate::store) fn snapshots(&self) -> Vec<SnapshotId> {
+        let index = self.index();
+        index
+            .places()
+            .map(|(_, snapshot)| snapshot.clone())
+            .collect()
     }
 
     /// Whether a revision of the snapshot is listed.

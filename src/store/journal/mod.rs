@@ -16,13 +16,14 @@ use std::sync::{Mutex, PoisonError};
 
 use super::engine::schema;
 use super::engine::schema::{
-    JOURNAL_FROM, JOURNAL_SINCE, TURNS_PACKED, Trees, position_key, position_of,
+    JOURNAL_FROM, JOURNAL_SINCE, STATES_FROM, TURNS_PACKED, Trees, position_key, position_of,
 };
 use super::error::StoreError;
 use super::stored::codec::Entry;
 use super::stored::frame;
 use super::stored::frame::Damage;
 use super::stored::frame::Kind;
+use super::stored::state::StoredState;
 use crate::history::part::RecordedState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn};
@@ -63,6 +64,24 @@ impl Horizon {
             first: Lsn(number(JOURNAL_FROM)?.unwrap_or(1)),
             since: Hlc(number(JOURNAL_SINCE)?.unwrap_or(0)),
         })
+    }
+
+    /// The horizon of a journal that a state takes the place of.
+    pub(super) fn behind(state: &StoredState) -> Self {
+        Self {
+            first: state.recorded.position.next(),
+            since: state.registers.time,
+        }
+    }
+
+    /// Stores the horizon. The caller makes it durable.
+    pub(super) fn write(self, meta: &sled::Tree) -> Result<(), StoreError> {
+        let numbers = [
+            (STATES_FROM, self.first.0 - 1),
+            (JOURNAL_FROM, self.first.0),
+            (JOURNAL_SINCE, self.since.0),
+        ];
+        schema::put_numbers(meta, numbers)
     }
 
     /// The error for a position before the horizon.
@@ -250,6 +269,12 @@ impl Journal {
     /// Moves the beginning of the journal. The horizon is already durable, and older entries may be deleted.
     pub(super) fn begin_at(&self, horizon: Horizon) {
         *self.horizon.lock().unwrap_or_else(PoisonError::into_inner) = horizon;
+    }
+
+    /// Lets an empty journal begin behind an entry that it does not have. The horizon is already stored.
+    pub(super) fn begin_behind(&self, head: JournalHead, horizon: Horizon) {
+        self.begin_at(horizon);
+        self.set_head(head);
     }
 
     /// The oldest position kept; 1 if all are.

@@ -11,6 +11,7 @@ use crate::store::engine::schema::position_key;
 use crate::store::error::StoreError;
 use crate::store::stored::codec::Entry;
 use crate::store::stored::frame;
+use crate::store::stored::frame::Damage;
 
 /// A durable turn as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +96,61 @@ impl Journal {
     }
 }
 
+/// The bytes of turns that are appended together: the engine takes a batch at about the cost of a turn.
+const APPEND_BYTES: usize = 64 * 1024;
+
+/// Turns that are appended together.
+struct AppendBatch<'a> {
+    store: &'a Store,
+    head: JournalHead,
+    values: Vec<([u8; 8], &'a [u8])>,
+    entries: Vec<Entry>,
+    bytes: usize,
+}
+
+impl<'a> AppendBatch<'a> {
+    fn of(store: &'a Store) -> Self {
+        Self {
+            head: store.journal.head(),
+            store,
+            values: Vec::new(),
+            entries: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    fn next(&self, framed: &[u8]) -> Result<Entry, StoreError> {
+        let position = self.head.position.next();
+        Entry::decode(position, framed)?.chained(position, Some(self.head.hash))
+    }
+
+    fn push(&mut self, entry: Entry, framed: &'a [u8]) -> Result<(), StoreError> {
+        self.head = JournalHead {
+            position: entry.turn.position,
+            hash: entry.hash,
+        };
+        self.bytes += framed.len();
+        self.values
+            .push((position_key(entry.turn.position), framed));
+        self.entries.push(entry);
+        match self.bytes < APPEND_BYTES {
+            true => Ok(()),
+            false => self.write(),
+        }
+    }
+
+    fn write(&mut self) -> Result<(), StoreError> {
+        frame::put_all(&self.store.journal.tree, &self.values)?;
+        self.store.journal.set_head(self.head);
+        for entry in self.entries.drain(..) {
+            self.store.account_index.note(&entry.turn, entry.hash);
+        }
+        self.values.clear();
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
 impl Store {
     /// Appends a turn of this journal that the archive has and this store lacks. It is durable after [`Store::sync_journal`].
     /// The store must not be running yet.
@@ -112,6 +168,55 @@ impl Store {
         });
         self.account_index.note(&entry.turn, entry.hash);
         Ok(entry.turn)
+    }
+
+    /// As [`Store::append_archived`] for consecutive turns, of which those from the first that is not wanted on are left out.
+    /// Returns whether all were wanted.
+    ///
+    /// # Errors
+    /// As [`Store::append_archived`]; those before the damaged one are appended.
+    pub fn append_archived_while<'a>(
+        &'a self,
+        turns: impl IntoIterator<Item = &'a [u8]>,
+        is_wanted: impl Fn(&Turn) -> bool,
+    ) -> Result<bool, StoreError> {
+        let mut batch = AppendBatch::of(self);
+        for framed in turns {
+            let entry = match batch.next(framed) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    batch.write()?;
+                    return Err(error);
+                }
+            };
+            if !is_wanted(&entry.turn) {
+                batch.write()?;
+                return Ok(false);
+            }
+            batch.push(entry, framed)?;
+        }
+        batch.write()?;
+        Ok(true)
+    }
+
+    /// The hash of an archived turn, which must follow the entry with hash `previous` at the position before it.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn link_of_archived(
+        position: Lsn,
+        previous: Hash,
+        framed: &[u8],
+    ) -> Result<Hash, StoreError> {
+        let (follows, hash) = Entry::links(position, framed)?;
+        match follows == previous {
+            true => Ok(hash),
+            false => {
+                let problem = "it does not continue the entry before it".to_owned();
+                let what = format!("journal entry {position}");
+                Err(StoreError::damaged(what, Damage::Contradiction(problem)))
+            }
+        }
     }
 
     /// Makes appended turns durable.

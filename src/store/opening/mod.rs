@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::Store;
 use super::account_index::AccountIndex;
+use super::archived::Salts;
 use super::backup::Standstill;
 use super::chunks::Chunks;
 use super::chunks::salting::Salting;
@@ -174,11 +175,23 @@ pub(super) fn check_end(
 
 /// Creates a store with an owner and an identity drawn before. Its first start is its first boot.
 pub(super) fn create(dir: &Path, owner: &OwnerV1) -> Result<Store, StoreError> {
+    create_with(dir, owner, None)
+}
+
+/// As [`create`], with the salts of the store that it replaces.
+pub(super) fn create_with(
+    dir: &Path,
+    owner: &OwnerV1,
+    salts: Option<Salts>,
+) -> Result<Store, StoreError> {
     let engine = Engine::open(dir, Box::new(Disk))?;
     let trees = Trees::open(&engine.db)?;
     let format = migrate::known_format(&trees)?;
     migrate::migrate(&engine.db, &trees, format, || engine.make_durable())?;
     schema::put(&trees.meta, OWNER, Kind::Owner, owner)?;
+    if let Some(salts) = salts {
+        salts.write(&trees.meta)?;
+    }
     engine.make_durable()?;
     let journal = Journal::open(&trees)?;
     let identity = identity(&trees, owner.store)?;

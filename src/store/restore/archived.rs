@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::process::identity::{BOOTS_AHEAD, Identity};
 use crate::process::ids::{Lsn, ProcessId};
 use crate::store::Store;
+use crate::store::archived::Salts;
 use crate::store::engine::schema;
 use crate::store::engine::schema::{BOOT, RESTORED_TO, RUN};
 use crate::store::error::StoreError;
@@ -14,8 +15,18 @@ use crate::store::stored::frame::Kind;
 use crate::store::stored::v1::state::OwnerV1;
 
 impl Store {
-    /// Creates the store of a lost one, to be filled by [`Store::append_archived`]. It has the id of the lost store; its boot is
-    /// higher than any copy of that will have had.
+    /// The identity of the store that replaces a lost one: its boot is higher than any copy of that will have had.
+    #[must_use]
+    pub fn successor_of(lost: Identity) -> Identity {
+        Identity {
+            boot: lost.boot.saturating_add(BOOTS_AHEAD),
+            run: uuid::Uuid::new_v4().as_u64_pair().1,
+            ..lost
+        }
+    }
+
+    /// Creates the store of a lost one, to be filled by [`Store::append_archived`] and [`Store::archived`]. It makes the
+    /// same chunks as the lost one.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -23,20 +34,16 @@ impl Store {
         dir: &Path,
         cluster: &str,
         process: &ProcessId,
-        lost: Identity,
+        identity: Identity,
+        salts: Option<Salts>,
     ) -> Result<Self, StoreError> {
         let owner = OwnerV1 {
             cluster: cluster.to_owned(),
             process: process.clone(),
-            store: lost.store,
+            store: identity.store,
         };
-        let mut store = opening::create(dir, &owner)?;
-        store.identity = Identity {
-            boot: lost.boot + BOOTS_AHEAD,
-            run: uuid::Uuid::new_v4().as_u64_pair().1,
-            ..lost
-        };
-        let identity = store.identity;
+        let mut store = opening::create_with(dir, &owner, salts)?;
+        store.identity = identity;
         schema::put_numbers(&store.meta, [(BOOT, identity.boot), (RUN, identity.run)])?;
         store.sync()?;
         Ok(store)
@@ -67,11 +74,9 @@ impl Store {
     /// [`StoreError`].
     pub fn note_gap_at_end(&self) -> Result<(), StoreError> {
         let end = self.journal.head().position;
-        ranges::note(&self.meta, &(end..=end))?;
+        ranges::note_from(&self.meta, &(end..=end))?;
         self.sync()?;
-        if end > Lsn(0) {
-            self.gaps.add(&(end..=end));
-        }
+        self.gaps.add(&(end..=end));
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::process::cell::Cell;
 use crate::process::clock::Hlc;
 use crate::process::ids::Lsn;
 use crate::store::engine::schema;
-use crate::store::engine::schema::{JOURNAL_FROM, JOURNAL_SINCE, STATES_FROM, position_key};
+use crate::store::engine::schema::position_key;
 use crate::store::error::StoreError;
 use crate::store::journal::Horizon;
 use crate::store::states::merge::Cells;
@@ -94,17 +94,8 @@ impl Retention<'_> {
 
     fn begin_at(self, state: &StoredState) -> Result<(), StoreError> {
         self.read_back(state)?;
-        let cut = state.recorded.position;
-        let horizon = Horizon {
-            first: cut.next(),
-            since: state.registers.time,
-        };
-        let numbers = [
-            (STATES_FROM, cut.0),
-            (JOURNAL_FROM, horizon.first.0),
-            (JOURNAL_SINCE, horizon.since.0),
-        ];
-        schema::put_numbers(&self.store.meta, numbers)?;
+        let horizon = Horizon::behind(state);
+        horizon.write(&self.store.meta)?;
         self.store.sync()?;
         self.store
             .account_index

@@ -52,12 +52,16 @@ pub(super) fn decode(stored: Vec<u8>) -> Result<StoredState, Damage> {
 
 /// The state recorded at this cut, from a tree of states.
 pub(super) fn read(tree: &sled::Tree, cut: Lsn) -> Result<Option<StoredState>, StoreError> {
-    let key = position_key(cut);
-    let Some(stored) = frame::get(tree, &key)? else {
+    let Some(stored) = frame::get(tree, &position_key(cut))? else {
         return Ok(None);
     };
-    let damaged = |damage| StoreError::damaged(schema::name(Kind::State, &key), damage);
-    decode(stored).map(Some).map_err(damaged)
+    let state = decode(stored).map_err(|damage| damaged(cut, damage))?;
+    Ok(Some(state))
+}
+
+/// The error for damage of the state at this cut.
+pub(super) fn damaged(cut: Lsn, damage: Damage) -> StoreError {
+    StoreError::damaged(schema::name(Kind::State, &position_key(cut)), damage)
 }
 
 /// The recorded states of this process.
@@ -176,6 +180,30 @@ impl StateTree {
             end = cut.0.checked_sub(1).map(Lsn);
             Some(Ok(cut))
         })
+    }
+
+    /// The cut of the first written state behind a cut.
+    pub(super) fn next_after(&self, cut: Option<Lsn>) -> Result<Option<Lsn>, StoreError> {
+        let Some(newest) = self.newest_cut() else {
+            return Ok(None);
+        };
+        let from = position_key(cut.map_or(Lsn(0), Lsn::next));
+        let next = self.tree.range(from..).keys().next().transpose()?;
+        let next = next.and_then(|key| position_of(frame::split_key(&key)?.0));
+        Ok(next.filter(|next| *next <= newest))
+    }
+
+    /// The stored form of the state at a cut.
+    pub(super) fn stored(&self, cut: Lsn) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(frame::get(&self.tree, &position_key(cut))?)
+    }
+
+    /// Stores the stored form of a state. It counts as written from the next recovery on.
+    pub(super) fn put_stored(&self, cut: Lsn, stored: &[u8]) -> Result<(), StoreError> {
+        Ok(frame::replace_all(
+            &self.tree,
+            &[(position_key(cut), stored)],
+        )?)
     }
 
     /// The cuts of stored states before a position, oldest first.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use snapledger::shipping::JournalPoint;
 use snapledger::shipping::attach::{Action, Attaching, Event as Answer, Here, Starting, Unfit};
 use snapledger::shipping::hold::Waits;
 use snapledger::shipping::segment::Owner;
@@ -67,6 +68,7 @@ impl World {
                 true => Waits::Nothing,
                 false => plan.waits,
             },
+            begins: JournalPoint::default(),
             end: node.disk.head().0,
         };
         self.trace

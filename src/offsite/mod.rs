@@ -1,0 +1,63 @@
+//! Between a store and the archive: [`outbound`] ships what is kept there beside the journal, [`retention`] deletes what is too
+//! old, [`refill`] fills a new store with everything.
+
+pub mod outbound;
+pub mod refill;
+pub mod retention;
+
+use std::time::Duration;
+
+use crate::archive::Objects;
+use crate::shipping::object::{ObjectKey, SNAPSHOTS};
+use crate::shipping::segment::Owner;
+
+/// The archive of one process.
+#[derive(Debug, Clone)]
+pub struct Source {
+    cluster: Objects,
+    process: Objects,
+    owner: Owner,
+}
+
+impl Source {
+    /// The archive of a process.
+    #[must_use]
+    pub fn new(archive: &Objects, owner: Owner) -> Self {
+        let cluster = archive.below(&owner.cluster);
+        let process = cluster.below(&owner.process);
+        Self {
+            cluster,
+            process,
+            owner,
+        }
+    }
+
+    /// The objects of the process.
+    #[must_use]
+    pub fn process(&self) -> &Objects {
+        &self.process
+    }
+
+    /// The same, with requests that are repeated for so long.
+    #[must_use]
+    pub fn patient(&self, patience: Duration) -> Self {
+        Self {
+            cluster: self.cluster.patient(patience),
+            process: self.process.patient(patience),
+            owner: self.owner.clone(),
+        }
+    }
+
+    /// Whose archive it is.
+    #[must_use]
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    fn folder_of<K: ObjectKey>(&self, _: &K) -> &Objects {
+        match K::FOLDER == SNAPSHOTS {
+            true => &self.cluster,
+            false => &self.process,
+        }
+    }
+}

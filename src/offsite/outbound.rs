@@ -1,0 +1,399 @@
+//! What goes to the archive beside the journal: recorded states, own parts and published revisions, once each, with their
+//! chunks. A state or part names only chunks that its writer has put itself in its own epoch, so nothing that an earlier writer
+//! deletes is missing to it ([decision 0047](../../docs/decisions/0047-states-share-within-an-epoch.md)).
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::Source;
+use super::retention::Limit;
+use crate::archive::{ArchiveError, journal, kept};
+use crate::process::clock::Hlc;
+use crate::process::ids::{Hash, Lsn, SnapshotId};
+use crate::shipping::Epoch;
+use crate::shipping::object::{
+    ArchivedObject, GroupRef, ObjectKey, PIECE_BYTES, PartKey, PieceKey, RevisionKey, SnapshotName,
+    StateKey,
+};
+use crate::store::{ChunkGroup, GroupReader, Outgoing, Store, StoreError};
+
+/// The revisions that are looked at together.
+const REVISIONS_TOGETHER: usize = 64;
+/// The parts beyond which those of deleted snapshots are forgotten.
+const PARTS_MIN: usize = 1024;
+/// The groups of chunks beyond which those that the newest state does not need are forgotten. One that is needed again is put
+/// again under the same keys.
+const GROUPS_MAX: usize = 65_536;
+
+/// The way to a store that may be in use.
+pub trait StoreReader: Sync {
+    /// Executes work on the store where it may block.
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, NotShipped>> + Send;
+}
+
+/// Why something is not shipped.
+#[derive(Debug, thiserror::Error)]
+pub enum NotShipped {
+    /// The archive cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// What should be shipped is damaged, or was deleted meanwhile.
+    #[error(transparent)]
+    Damaged(StoreError),
+    /// The store does not answer any more.
+    #[error("the store does not answer")]
+    Stopping,
+}
+
+/// What was shipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shipped {
+    /// Recorded states.
+    pub states: u64,
+    /// Parts of this process.
+    pub parts: u64,
+    /// Published revisions.
+    pub revisions: u64,
+    /// The bytes of all these with their chunks.
+    pub bytes: u64,
+}
+
+/// What this writer has put into the archive.
+pub struct Outbound {
+    source: Source,
+    epoch: Epoch,
+    /// The number of pieces of each group of chunks in the own epoch.
+    groups: HashMap<Hash, u32>,
+    /// The newest state that was looked at.
+    state: Option<Lsn>,
+    /// The cuts of states that earlier writers have put.
+    states_before: BTreeSet<Lsn>,
+    /// The snapshots whose part is in the archive.
+    parts: HashSet<SnapshotName>,
+    parts_max: usize,
+    /// The revisions that were in the archive at the start, until all that are here were looked at.
+    revisions_before: HashSet<RevisionKey>,
+    /// The number of revisions that were looked at, in the order of their arrival.
+    revisions: u64,
+    /// The turn behind which the archived journal begins: states before it are of no use there.
+    begins: Lsn,
+    /// What is too old for the archive.
+    limit: Option<Limit>,
+    shipped: Shipped,
+}
+
+impl Outbound {
+    /// Learns what is in the archive.
+    ///
+    /// # Errors
+    /// [`ArchiveError`].
+    pub async fn open(source: Source, epoch: Epoch) -> Result<Self, ArchiveError> {
+        let states = kept::list::<StateKey>(&source.process).await?;
+        let parts = kept::list::<PartKey>(&source.process).await?;
+        let revisions = kept::list::<RevisionKey>(&source.cluster).await?;
+        let begins = journal::begins_behind(&source.process).await?.position;
+        Ok(Self {
+            source,
+            epoch,
+            groups: HashMap::new(),
+            state: None,
+            states_before: states.into_iter().map(|key| key.cut).collect(),
+            parts: parts.into_iter().map(|key| key.snapshot).collect(),
+            parts_max: PARTS_MIN,
+            revisions_before: revisions.into_iter().collect(),
+            revisions: 0,
+            begins,
+            limit: None,
+            shipped: Shipped::default(),
+        })
+    }
+
+    /// What was shipped since the last call.
+    pub fn take_shipped(&mut self) -> Shipped {
+        std::mem::take(&mut self.shipped)
+    }
+
+    /// Ships the oldest state that is not in the archive, if the archive has the turn that recorded it. Returns whether there may
+    /// be more.
+    ///
+    /// # Errors
+    /// [`NotShipped`]; after [`NotShipped::Damaged`] the next call goes on behind it.
+    pub async fn ship_state(
+        &mut self,
+        store: &impl StoreReader,
+        archived: Lsn,
+    ) -> Result<bool, NotShipped> {
+        let after = self.state;
+        let next = store
+            .read(move |store| store.archived().state_after(after))
+            .await?;
+        let Some(cut) = next else {
+            self.states_before = BTreeSet::new();
+            return Ok(false);
+        };
+        if cut >= archived {
+            return Ok(false);
+        }
+        if cut < self.begins || self.states_before.contains(&cut) {
+            self.state = Some(cut);
+            return Ok(true);
+        }
+        let shipped = self.ship_state_at(store, cut).await;
+        if !matches!(shipped, Err(NotShipped::Archive(_))) {
+            self.state = Some(cut);
+        }
+        shipped.map(|()| true)
+    }
+
+    async fn ship_state_at(
+        &mut self,
+        store: &impl StoreReader,
+        cut: Lsn,
+    ) -> Result<(), NotShipped> {
+        let state = || store.read(move |store| store.archived().state(cut));
+        let Some(outgoing) = state().await? else {
+            return Ok(());
+        };
+        match self.put_state(store, cut, outgoing).await {
+            // Its chunks may be deleted after it.
+            Err(NotShipped::Damaged(_)) if state().await?.is_none() => Ok(()),
+            shipped => shipped,
+        }
+    }
+
+    async fn put_state(
+        &mut self,
+        store: &impl StoreReader,
+        cut: Lsn,
+        state: Outgoing,
+    ) -> Result<(), NotShipped> {
+        let (time, epoch) = (state.time, self.epoch);
+        let key = StateKey { cut, time, epoch };
+        let needed: HashSet<Hash> = state.groups.iter().map(ChunkGroup::id).collect();
+        self.put(store, &key, state).await?;
+        self.shipped.states += 1;
+        if self.groups.len() > GROUPS_MAX {
+            self.groups.retain(|group, _| needed.contains(group));
+        }
+        Ok(())
+    }
+
+    /// Sets what is too old to be shipped: retention would delete it again.
+    pub fn set_limit(&mut self, limit: Limit) {
+        self.limit = Some(limit);
+    }
+
+    fn is_too_old(&self, snapshot: &SnapshotName, time: Hlc) -> bool {
+        let limit = self.limit.as_ref();
+        limit.is_some_and(|limit| time < limit.since && !limit.kept.contains(snapshot))
+    }
+
+    /// The epoch in which it ships.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The archive to which it ships.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Goes on with other requests to the same archive.
+    pub fn set_source(&mut self, source: Source) {
+        self.source = source;
+    }
+
+    /// Forgets groups of chunks that were deleted in the archive: if one is needed again it is put again.
+    pub fn forget_groups(&mut self, deleted: &[Hash]) {
+        for group in deleted {
+            self.groups.remove(group);
+        }
+    }
+
+    /// Ships the state at a cut before anything else: the journal in the archive begins behind it.
+    ///
+    /// # Errors
+    /// [`NotShipped`].
+    pub async fn ship_first(
+        &mut self,
+        store: &impl StoreReader,
+        cut: Lsn,
+    ) -> Result<(), NotShipped> {
+        self.ship_state_at(store, cut).await
+    }
+
+    /// Ships the parts of this process that are stored individually and not in the archive.
+    ///
+    /// # Errors
+    /// [`NotShipped`].
+    pub async fn ship_parts(&mut self, store: &impl StoreReader) -> Result<(), NotShipped> {
+        let lone = store.read(|store| store.archived().lone_parts()).await?;
+        let mut damaged = Ok(());
+        for snapshot in &lone {
+            match self.ship_part(store, snapshot).await {
+                Err(error @ NotShipped::Damaged(_)) => damaged = Err(error),
+                shipped => shipped?,
+            }
+        }
+        self.forget_parts(store, &lone).await?;
+        damaged
+    }
+
+    // Those of snapshots that are not known here any more.
+    async fn forget_parts(
+        &mut self,
+        store: &impl StoreReader,
+        lone: &BTreeSet<SnapshotId>,
+    ) -> Result<(), NotShipped> {
+        if self.parts.len() <= self.parts_max {
+            return Ok(());
+        }
+        let known = store.read(|store| Ok(store.archived().snapshots())).await?;
+        let known = known.iter().chain(lone).map(SnapshotName::of);
+        let known: HashSet<SnapshotName> = known.collect();
+        self.parts.retain(|name| known.contains(name));
+        self.parts_max = PARTS_MIN.max(self.parts.len() * 2);
+        Ok(())
+    }
+
+    async fn ship_part(
+        &mut self,
+        store: &impl StoreReader,
+        snapshot: &SnapshotId,
+    ) -> Result<(), NotShipped> {
+        let name = SnapshotName::of(snapshot);
+        if self.parts.contains(&name) {
+            return Ok(());
+        }
+        let wanted = snapshot.clone();
+        let part = store
+            .read(move |store| store.archived().part(&wanted))
+            .await?;
+        let Some(part) = part.filter(|part| !self.is_too_old(&name, part.time)) else {
+            return Ok(());
+        };
+        let key = PartKey {
+            time: part.time,
+            epoch: self.epoch,
+            snapshot: name.clone(),
+        };
+        self.put(store, &key, part).await?;
+        self.shipped.parts += 1;
+        self.parts.insert(name);
+        Ok(())
+    }
+
+    /// Ships some of the revisions that have arrived in the history, each behind the own part in it. Returns whether there may be
+    /// more.
+    ///
+    /// # Errors
+    /// [`NotShipped`]; after [`NotShipped::Damaged`] the next call goes on behind it.
+    pub async fn ship_revisions(&mut self, store: &impl StoreReader) -> Result<bool, NotShipped> {
+        let seen = self.revisions;
+        let arrived =
+            store.read(move |store| Ok(store.history().revisions_after(seen, REVISIONS_TOGETHER)));
+        let arrived = arrived.await?;
+        if arrived.is_empty() {
+            self.revisions_before = HashSet::new();
+            return Ok(false);
+        }
+        for one in arrived {
+            let shipped = self.ship_revision(store, &one.snapshot, one.revision).await;
+            if let Err(error @ NotShipped::Archive(_)) = shipped {
+                return Err(error);
+            }
+            self.revisions += 1;
+            shipped?;
+        }
+        Ok(true)
+    }
+
+    async fn ship_revision(
+        &mut self,
+        store: &impl StoreReader,
+        snapshot: &SnapshotId,
+        revision: u32,
+    ) -> Result<(), NotShipped> {
+        self.ship_part(store, snapshot).await?;
+        let wanted = snapshot.clone();
+        let read = store.read(move |store| store.archived().revision(&wanted, revision));
+        let Some(outgoing) = read.await? else {
+            return Ok(());
+        };
+        let key = RevisionKey {
+            began: outgoing.time,
+            revision,
+            root: outgoing.root,
+            snapshot: SnapshotName::of(snapshot),
+        };
+        if !self.is_too_old(&key.snapshot, key.began) && !self.revisions_before.contains(&key) {
+            self.put(store, &key, outgoing).await?;
+            self.shipped.revisions += 1;
+        }
+        Ok(())
+    }
+
+    // Chunks first: an object in the archive is whole.
+    async fn put(
+        &mut self,
+        store: &impl StoreReader,
+        key: &impl ObjectKey,
+        outgoing: Outgoing,
+    ) -> Result<(), NotShipped> {
+        let mut groups = Vec::new();
+        for group in &outgoing.groups {
+            groups.push(self.put_group(store, group).await?);
+        }
+        let bytes = outgoing.stored.len() as u64;
+        let owner = self.source.owner.clone();
+        let count = groups.len();
+        let object = ArchivedObject::new(&owner, key, groups, outgoing.stored);
+        let Some(object) = object else {
+            tracing::error!(%key, count, "it names too many groups of chunks to be archived");
+            return Ok(());
+        };
+        kept::put(self.source.folder_of(key), key, &object).await?;
+        self.shipped.bytes += bytes;
+        Ok(())
+    }
+
+    async fn put_group(
+        &mut self,
+        store: &impl StoreReader,
+        group: &ChunkGroup,
+    ) -> Result<GroupRef, NotShipped> {
+        let id = group.id();
+        if let Some(pieces) = self.groups.get(&id) {
+            let pieces = *pieces;
+            return Ok(GroupRef { group: id, pieces });
+        }
+        let mut reader = GroupReader::new(group);
+        let mut piece = 0;
+        while !reader.is_done() {
+            let read = store.read(move |store| {
+                let chunks = store.archived().read(&mut reader, PIECE_BYTES)?;
+                Ok((reader, chunks))
+            });
+            let (rest, chunks) = read.await?;
+            reader = rest;
+            let key = PieceKey {
+                epoch: self.epoch,
+                group: id,
+                piece,
+            };
+            let object = ArchivedObject::piece(&self.source.owner, &key, &chunks);
+            kept::put(&self.source.process, &key, &object).await?;
+            self.shipped.bytes += object.body.len() as u64;
+            piece += 1;
+        }
+        self.groups.insert(id, piece);
+        Ok(GroupRef {
+            group: id,
+            pieces: piece,
+        })
+    }
+}

@@ -1,0 +1,436 @@
+//! Recorded states, own parts and revisions from the archive, with their chunks.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::read_ahead::ReadAhead;
+use super::{Filled, NotFilled, Phase, Progress};
+use crate::archive::{ArchiveError, Objects, kept};
+use crate::history::global::GlobalState;
+use crate::offsite::Source;
+use crate::process::clock::Hlc;
+use crate::process::ids::{Lsn, ProcessId};
+use crate::shipping::Epoch;
+use crate::shipping::object::{
+    ArchivedObject, GroupRef, ObjectKey, PartKey, PieceKey, RevisionKey, SnapshotName, StateKey,
+};
+use crate::shipping::segment::Owner;
+use crate::store::{
+    Arrived, ChunkGroup, Store, StoreError, groups_of_stored_part, groups_of_stored_state,
+};
+
+type Told<'a> = &'a (dyn Fn(Progress) + Sync);
+/// What is left out is named by a sentence; an error ends the work.
+type Loaded = Result<Result<(), String>, NotFilled>;
+
+/// Loads into a new store what is kept beside the journal.
+pub(super) struct Contents<'a> {
+    store: &'a Store,
+    source: &'a Source,
+    /// The cuts of the states that are stored.
+    states: BTreeSet<Lsn>,
+    /// The parts that each process has in the archive, as far as they were asked for.
+    parts: HashMap<ProcessId, BTreeMap<SnapshotName, Vec<PartKey>>>,
+}
+
+/// Where the chunks of an object are.
+struct Place<'a> {
+    folder: &'a Objects,
+    owner: &'a Owner,
+    epoch: Epoch,
+    groups: &'a [GroupRef],
+}
+
+impl<'a> Contents<'a> {
+    pub(super) fn new(store: &'a Store, source: &'a Source) -> Self {
+        Self {
+            store,
+            source,
+            states: BTreeSet::new(),
+            parts: HashMap::new(),
+        }
+    }
+
+    pub(super) fn store(&self) -> &'a Store {
+        self.store
+    }
+
+    /// Loads one state.
+    pub(super) async fn state(&mut self, key: &StateKey) -> Loaded {
+        let (folder, owner) = (&self.source.process, &self.source.owner);
+        let object = kept::read(folder, owner, key).await;
+        self.take_state(key, object).await
+    }
+
+    async fn take_state(
+        &mut self,
+        key: &StateKey,
+        object: Result<Option<ArchivedObject>, ArchiveError>,
+    ) -> Loaded {
+        let folder = &self.source.process;
+        let object = match there(folder, key, object)? {
+            Ok(object) => object,
+            Err(why) => return Ok(Err(why)),
+        };
+        let groups = match groups_of_stored_state(&object.body) {
+            Ok(groups) => groups,
+            Err(damage) => return Ok(Err(damaged(folder, key, damage))),
+        };
+        let place = self.own(key.epoch, object.head.groups());
+        if let Err(why) = self.chunks(place, groups).await? {
+            return Ok(Err(why));
+        }
+        let arrived = self.store.archived().put_state(key.cut, &object.body)?;
+        let arrived = stored(folder, key, arrived).map(drop);
+        if arrived.is_ok() {
+            self.states.insert(key.cut);
+        }
+        Ok(arrived)
+    }
+
+    /// Loads the states of the journal, newest first.
+    pub(super) async fn states(
+        &mut self,
+        all: &[StateKey],
+        filled: &mut Filled,
+        told: Told<'_>,
+    ) -> Result<(), NotFilled> {
+        let kept = (filled.first, filled.end);
+        let is_within = |key: &&StateKey| key.cut.next() >= kept.0 && key.cut < kept.1;
+        let wanted: Vec<StateKey> = all.iter().rev().filter(is_within).copied().collect();
+        let mut progress = Counter::new(Phase::States, wanted.len(), told);
+        let mut rest = wanted.into_iter();
+        let mut ahead = ReadAhead::new();
+        let mut lost = BTreeSet::new();
+        while let Some((key, object)) = ahead.next(|| self.next(&mut rest)).await? {
+            progress.count();
+            if self.states.contains(&key.cut) {
+                continue;
+            }
+            match self.take_state(&key, object).await? {
+                Ok(()) => {
+                    filled.states += 1;
+                    filled.newest_state = filled.newest_state.max(Some(key.cut));
+                }
+                Err(why) => {
+                    lost.insert(key.cut);
+                    filled.left_out.push(why);
+                }
+            }
+        }
+        // Neighbours of a lost state may have been thinned because of it.
+        let behind = |cut: &Lsn| self.states.range(cut..).next();
+        let next = lost.difference(&self.states).filter_map(behind).max();
+        match next {
+            Some(next) => Ok(self.store.archived().note_states_begin(*next)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Loads the parts of this process, those that were finished by a turn if one is given.
+    pub(super) async fn parts(
+        &mut self,
+        until: Option<Lsn>,
+        filled: &mut Filled,
+        told: Told<'_>,
+    ) -> Result<(), NotFilled> {
+        let folder = &self.source.process;
+        let all = kept::list::<PartKey>(folder).await?;
+        let mut progress = Counter::new(Phase::Parts, all.len(), told);
+        let mut done: BTreeSet<SnapshotName> = BTreeSet::new();
+        let mut rest = all.into_iter().rev();
+        let mut ahead = ReadAhead::new();
+        while let Some((key, object)) = ahead.next(|| self.next(&mut rest)).await? {
+            progress.count();
+            if done.contains(&key.snapshot) {
+                continue;
+            }
+            match self.take_part(&key, object, until).await? {
+                Ok(Arrived::Stored) => {
+                    filled.parts += 1;
+                    done.insert(key.snapshot);
+                }
+                Ok(Arrived::Later | Arrived::Refused(_)) => {}
+                Err(why) => filled.left_out.push(why),
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_part(
+        &self,
+        key: &PartKey,
+        object: Result<Option<ArchivedObject>, ArchiveError>,
+        until: Option<Lsn>,
+    ) -> Result<Result<Arrived, String>, NotFilled> {
+        let folder = &self.source.process;
+        let object = match there(folder, key, object)? {
+            Ok(object) => object,
+            Err(why) => return Ok(Err(why)),
+        };
+        let groups = match groups_of_stored_part(&object.body) {
+            Ok(groups) => groups,
+            Err(damage) => return Ok(Err(damaged(folder, key, damage))),
+        };
+        let place = self.own(key.epoch, object.head.groups());
+        if let Err(why) = self.chunks(place, groups).await? {
+            return Ok(Err(why));
+        }
+        let arrived = self.store.archived().put_part(&object.body, until)?;
+        Ok(stored(folder, key, arrived))
+    }
+
+    /// Loads the published revisions of which all parts are in the archive, those that existed at an instant if one is given.
+    pub(super) async fn revisions(
+        &mut self,
+        until: Option<Hlc>,
+        filled: &mut Filled,
+        told: Told<'_>,
+    ) -> Result<(), NotFilled> {
+        let all = kept::list::<RevisionKey>(&self.source.cluster).await?;
+        let mut progress = Counter::new(Phase::History, all.len(), told);
+        let mut rest = all.into_iter();
+        let mut ahead = ReadAhead::new();
+        while let Some((key, object)) = ahead.next(|| self.next(&mut rest)).await? {
+            progress.count();
+            match self.take_revision(&key, object, until).await? {
+                Ok(true) => filled.revisions += 1,
+                Ok(false) => {}
+                Err(why) => filled.left_out.push(why),
+            }
+        }
+        Ok(())
+    }
+
+    // Whether it was wanted and is stored.
+    async fn take_revision(
+        &mut self,
+        key: &RevisionKey,
+        object: Result<Option<ArchivedObject>, ArchiveError>,
+        until: Option<Hlc>,
+    ) -> Result<Result<bool, String>, NotFilled> {
+        let folder = &self.source.cluster;
+        let object = match there(folder, key, object)? {
+            Ok(object) => object,
+            Err(why) => return Ok(Err(why)),
+        };
+        let incoming = match self.store.archived().incoming(&object.body) {
+            Ok(incoming) => incoming,
+            Err(StoreError::Damaged { damage, .. }) => {
+                return Ok(Err(damaged(folder, key, damage)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let published = &incoming.published;
+        if published.root != key.root {
+            let reason = "its root hash is another one";
+            return Ok(Err(damaged(folder, key, reason)));
+        }
+        if until.is_some_and(|until| !existed(&published.state, until)) {
+            return Ok(Ok(false));
+        }
+        for (process, groups) in incoming.lacking {
+            if let Err(why) = self.foreign(&process, &key.snapshot, groups).await? {
+                let (snapshot, revision) = (&published.state.snapshot, key.revision);
+                return Ok(Err(format!(
+                    "revision {revision} of snapshot {snapshot} is not restored, and comes from a peer that has it: {why}"
+                )));
+            }
+        }
+        let arrived = self.store.archived().put_revision(&object.body)?;
+        Ok(stored(folder, key, arrived).map(|arrived| arrived == Arrived::Stored))
+    }
+
+    // Loads the chunks that a process has recorded for a snapshot.
+    async fn foreign(
+        &mut self,
+        process: &ProcessId,
+        snapshot: &SnapshotName,
+        groups: Vec<ChunkGroup>,
+    ) -> Loaded {
+        let folder = self.source.cluster.below(process.as_str());
+        let owner = Owner {
+            process: process.to_string(),
+            ..self.source.owner.clone()
+        };
+        if !self.parts.contains_key(process) {
+            let mut parts: BTreeMap<SnapshotName, Vec<PartKey>> = BTreeMap::new();
+            for key in kept::list::<PartKey>(&folder).await? {
+                parts.entry(key.snapshot.clone()).or_default().push(key);
+            }
+            self.parts.insert(process.clone(), parts);
+        }
+        let parts = self
+            .parts
+            .get(process)
+            .and_then(|parts| parts.get(snapshot));
+        let mut why = format!("the part of process {process} is not in the archive");
+        for key in parts.into_iter().flatten().rev() {
+            let head = match kept::head(&folder, &owner, key).await {
+                Ok(Some(head)) => head,
+                Ok(None) => continue,
+                Err(error @ ArchiveError::Damaged { .. }) => {
+                    why = error.to_string();
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let place = Place {
+                folder: &folder,
+                owner: &owner,
+                epoch: key.epoch,
+                groups: head.groups(),
+            };
+            match self.chunks(place, groups.clone()).await? {
+                Ok(()) => return Ok(Ok(())),
+                Err(missing) => why = missing,
+            }
+        }
+        Ok(Err(why))
+    }
+
+    fn own<'b>(&'b self, epoch: Epoch, groups: &'b [GroupRef]) -> Place<'b> {
+        Place {
+            folder: &self.source.process,
+            owner: &self.source.owner,
+            epoch,
+            groups,
+        }
+    }
+
+    // Loads the groups of chunks that are not here.
+    async fn chunks(&self, place: Place<'_>, groups: Vec<ChunkGroup>) -> Loaded {
+        for group in self.store.archived().lacking(groups)? {
+            let id = group.id();
+            let first = PieceKey {
+                epoch: place.epoch,
+                group: id,
+                piece: 0,
+            };
+            let Some(found) = place.groups.iter().find(|found| found.group == id) else {
+                let reason = "no object names the number of its pieces";
+                return Ok(Err(damaged(place.folder, &first, reason)));
+            };
+            let pieces = (0..found.pieces).map(|piece| PieceKey { piece, ..first });
+            if let Err(why) = self.pieces(&place, pieces).await? {
+                return Ok(Err(why));
+            }
+            if !self.store.archived().lacking(vec![group])?.is_empty() {
+                let reason = "chunks are missing in it or behind it";
+                return Ok(Err(damaged(place.folder, &first, reason)));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn pieces(&self, place: &Place<'_>, mut keys: impl Iterator<Item = PieceKey>) -> Loaded {
+        let mut ahead = ReadAhead::new();
+        let mut next = || Some(read(place.folder, place.owner, keys.next()?));
+        while let Some((key, object)) = ahead.next(&mut next).await? {
+            let object = match there(place.folder, &key, object)? {
+                Ok(object) => object,
+                Err(why) => return Ok(Err(why)),
+            };
+            let chunks: Result<Vec<_>, _> = object
+                .chunks()
+                .map(|chunk| chunk.map(<[u8]>::to_vec))
+                .collect();
+            let chunks = match chunks {
+                Ok(chunks) => chunks,
+                Err(unreadable) => return Ok(Err(damaged(place.folder, &key, unreadable))),
+            };
+            match self.store.archived().put_chunks(chunks) {
+                Ok(()) => {}
+                Err(StoreError::Damaged { damage, .. }) => {
+                    return Ok(Err(damaged(place.folder, &key, damage)));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn next<K, I>(
+        &self,
+        rest: &mut I,
+    ) -> Option<impl Future<Output = Result<Read<K>, ArchiveError>> + Send + use<K, I>>
+    where
+        K: ObjectKey + Send + Sync + 'static,
+        I: Iterator<Item = K>,
+    {
+        let key = rest.next()?;
+        let folder = self.source.folder_of(&key);
+        Some(read(folder, &self.source.owner, key))
+    }
+}
+
+/// A key with what was read under it.
+type Read<K> = (K, Result<Option<ArchivedObject>, ArchiveError>);
+
+// The error of one object must not end the reading of others.
+fn read<K: ObjectKey + Send + Sync + 'static>(
+    folder: &Objects,
+    owner: &Owner,
+    key: K,
+) -> impl Future<Output = Result<Read<K>, ArchiveError>> + Send + use<K> {
+    let (folder, owner) = (folder.clone(), owner.clone());
+    async move {
+        let object = kept::read(&folder, &owner, &key).await;
+        Ok((key, object))
+    }
+}
+
+// The object, or why it is left out.
+fn there(
+    folder: &Objects,
+    key: &impl ObjectKey,
+    object: Result<Option<ArchivedObject>, ArchiveError>,
+) -> Result<Result<ArchivedObject, String>, ArchiveError> {
+    match object {
+        Ok(Some(object)) => Ok(Ok(object)),
+        Ok(None) => Ok(Err(damaged(folder, key, "it is gone"))),
+        Err(error @ ArchiveError::Damaged { .. }) => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+fn damaged(folder: &Objects, key: &impl ObjectKey, reason: impl std::fmt::Display) -> String {
+    folder.damaged(&key.to_string(), reason).to_string()
+}
+
+fn stored(folder: &Objects, key: &impl ObjectKey, arrived: Arrived) -> Result<Arrived, String> {
+    match arrived {
+        Arrived::Refused(reason) => Err(damaged(folder, key, reason)),
+        Arrived::Stored | Arrived::Later => Ok(arrived),
+    }
+}
+
+// Whether everything that a revision says had happened by an instant.
+fn existed(state: &GlobalState, until: Hlc) -> bool {
+    let recorded = state.parts.values().all(|part| {
+        let mut closings = part.channels.iter().map(|channel| channel.closing);
+        part.state.time <= until
+            && closings.all(|closing| closing.is_none_or(|closing| closing.time <= until))
+    });
+    recorded && state.finished_at <= until
+}
+
+/// Counts what is done of a phase.
+struct Counter<'a> {
+    progress: Progress,
+    told: Told<'a>,
+}
+
+impl<'a> Counter<'a> {
+    fn new(phase: Phase, total: usize, told: Told<'a>) -> Self {
+        let (done, total) = (0, total as u64);
+        Self {
+            progress: Progress { phase, done, total },
+            told,
+        }
+    }
+
+    fn count(&mut self) {
+        self.progress.done += 1;
+        (self.told)(self.progress);
+    }
+}

@@ -1,0 +1,338 @@
+//! Fills a new store from the archive: the journal, and what is kept beside it. Only reads the archive, so it needs no epoch:
+//! whoever takes a process over sets a fence first.
+//!
+//! The journal comes first ([`turns`]), because everything else is compared with it. A journal that does not begin with turn 1
+//! begins behind a recorded state. Then come the other states, so that a start replays little and questions about the past are
+//! answered as before; the own parts; and the revisions of which all parts are in the archive ([`contents`]). What is damaged or
+//! missing there is left out and named, since peers or the journal can supply it again.
+
+mod contents;
+mod read_ahead;
+mod successor;
+mod turns;
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+pub(super) use read_ahead::ReadAhead;
+pub use successor::{Successor, claimed_salts};
+
+use super::Source;
+use crate::archive::{ArchiveError, journal, kept};
+use crate::process::clock::Hlc;
+use crate::process::ids::{Lsn, ProcessId};
+use crate::shipping::JournalPoint;
+use crate::shipping::chain::Chain;
+use crate::shipping::object::StateKey;
+use crate::shipping::writer::Walked;
+use crate::store::{Store, StoreError};
+use contents::Contents;
+use turns::Turns;
+
+/// How much of the journal is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// The journal may begin behind this turn, if a state is kept there: what is before cannot be read.
+    pub behind: Lsn,
+    /// The last turn; `None` for all.
+    pub until: Option<Until>,
+}
+
+impl Wanted {
+    /// Everything.
+    pub const ALL: Self = Self {
+        behind: Lsn(0),
+        until: None,
+    };
+
+    fn reaches(&self, position: Lsn, time: Hlc) -> bool {
+        match self.until {
+            Some(Until::Turn(last)) => position <= last,
+            Some(Until::Instant(last)) => time <= last,
+            None => true,
+        }
+    }
+}
+
+/// Where a journal ends that is not wanted whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// With this turn.
+    Turn(Lsn),
+    /// With the last turn at or before this instant.
+    Instant(Hlc),
+}
+
+/// The work that is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Segments of the journal.
+    Journal,
+    /// Recorded states.
+    States,
+    /// Own parts.
+    Parts,
+    /// Published revisions.
+    History,
+}
+
+/// How far the work is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// What is done of it.
+    pub done: u64,
+    /// All of it.
+    pub total: u64,
+}
+
+/// What a store was filled with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filled {
+    /// The first turn.
+    pub first: Lsn,
+    /// The last turn.
+    pub end: Lsn,
+    /// The boundary behind which the walk began, and the last segment that was read.
+    pub walked: Walked,
+    /// The cut of the newest state, from which a start replays.
+    pub newest_state: Option<Lsn>,
+    /// The number of states.
+    pub states: u64,
+    /// The number of own parts.
+    pub parts: u64,
+    /// The number of published revisions.
+    pub revisions: u64,
+    /// What is damaged or missing in the archive, a sentence for each.
+    pub left_out: Vec<String>,
+}
+
+/// Why a store is not filled.
+#[derive(Debug, thiserror::Error)]
+pub enum NotFilled {
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The archive has nothing of the process.
+    #[error(
+        "the archive {url} has no journal of process {process} of cluster {cluster}; check these three names"
+    )]
+    NoJournal {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The cluster.
+        cluster: String,
+    },
+    /// A segment of the journal is damaged, or the state from which it should begin does not belong to it.
+    #[error("{error}")]
+    Broken {
+        /// Which, and how.
+        error: ArchiveError,
+        /// A new store can be filled from a state behind this turn; `None` if there is none.
+        behind: Option<Lsn>,
+    },
+    /// The journal does not begin with turn 1, and no state is kept where it begins.
+    #[error(
+        "the archive {url} has the journal of {process} behind turn {begin} only, and no complete recorded state from which it \
+         could begin{}", .damaged.as_ref().map(|why| format!(": {why}")).unwrap_or_default()
+    )]
+    NoBeginning {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The turn behind which the journal begins.
+        begin: Lsn,
+        /// The last state that is damaged.
+        damaged: Option<String>,
+    },
+    /// Nothing is kept of the time before the end that is wanted.
+    #[error(
+        "the archive {url} has the journal of {process} from turn {first} on, which is later than what is wanted"
+    )]
+    TooEarly {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The first turn.
+        first: Lsn,
+    },
+    /// Segments were deleted while they were read.
+    #[error(
+        "retention has deleted a part of the journal in {url} while it was read; repeat the command"
+    )]
+    Moved {
+        /// The archive.
+        url: String,
+    },
+    /// The store cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The directory cannot be emptied.
+    #[error("cannot empty the directory of the new store: {0}")]
+    Directory(io::Error),
+}
+
+/// Makes the store of a process in an empty directory. If a part of the journal is damaged and a state behind it is kept, the
+/// journal begins there, and the damage is named among what is left out.
+///
+/// # Errors
+/// [`NotFilled`]; the content of the directory is then useless.
+pub async fn make(
+    dir: &Path,
+    source: &Source,
+    successor: &Successor,
+    mut wanted: Wanted,
+    told: &(dyn Fn(Progress) + Sync),
+) -> Result<(Store, Filled), NotFilled> {
+    let process = ProcessId::parse(&source.owner.process).map_err(|_| NotFilled::NoJournal {
+        url: source.process.url().to_owned(),
+        process: source.owner.process.clone(),
+        cluster: source.owner.cluster.clone(),
+    })?;
+    let mut left_out = Vec::new();
+    loop {
+        let Successor { identity, salts } = *successor;
+        let store = Store::create_archived(dir, &source.owner.cluster, &process, identity, salts)?;
+        match fill(&store, source, wanted, told).await {
+            Ok(mut filled) => {
+                left_out.append(&mut filled.left_out);
+                filled.left_out = left_out;
+                return Ok((store, filled));
+            }
+            Err(NotFilled::Broken {
+                error,
+                behind: Some(behind),
+            }) if behind > wanted.behind => {
+                wanted.behind = behind;
+                left_out.push(format!(
+                    "the turns up to {behind} are not restored: {error}"
+                ));
+            }
+            Err(error) => return Err(error),
+        }
+        drop(store);
+        empty(dir).map_err(NotFilled::Directory)?;
+    }
+}
+
+fn empty(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => fs::remove_dir_all(path)?,
+            false => fs::remove_file(path)?,
+        }
+    }
+    Ok(())
+}
+
+/// Fills a store that was made by [`Store::create_archived`]. `told` learns of progress.
+///
+/// # Errors
+/// [`NotFilled`]; the store is then useless.
+pub async fn fill(
+    store: &Store,
+    source: &Source,
+    wanted: Wanted,
+    told: &(dyn Fn(Progress) + Sync),
+) -> Result<Filled, NotFilled> {
+    let mut filled = Filled::default();
+    let states = kept::list::<StateKey>(&source.process).await?;
+    let mut contents = Contents::new(store, source);
+    let turns = Turns {
+        store,
+        source,
+        wanted,
+        told,
+    };
+    let begun = turns.read(&mut contents, &states, &mut filled).await?;
+    (filled.first, filled.end) = (store.journal().begins_at(), store.journal().end().0);
+    if filled.end < filled.first && begun {
+        return Err(NotFilled::TooEarly {
+            url: source.process.url().to_owned(),
+            process: source.owner.process.clone(),
+            first: filled.first,
+        });
+    }
+    let until = match wanted.until {
+        Some(Until::Instant(instant)) => Some(instant),
+        Some(Until::Turn(_)) => Some(store.archived().ends_at()?),
+        None => None,
+    };
+    load_into(&mut contents, &states, until, &mut filled, told).await?;
+    Ok(filled)
+}
+
+/// Appends what was archived behind the last segment that a store was filled from; returns the last turn.
+///
+/// # Errors
+/// [`NotFilled`]; the store is then useless.
+pub async fn finish(store: &Store, source: &Source, filled: &Filled) -> Result<Lsn, NotFilled> {
+    let turns = Turns {
+        store,
+        source,
+        wanted: Wanted::ALL,
+        told: &|_| {},
+    };
+    let mut chain = Chain::behind(filled.walked.last);
+    turns
+        .append(&mut chain, JournalPoint::default(), &[])
+        .await?;
+    store.archived().note_parts_may_be_missing()?;
+    store.sync_journal()?;
+    Ok(store.journal().end().0)
+}
+
+/// Whether a writer has shipped behind the last segment that a store was filled from.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub async fn has_gone_on(source: &Source, filled: &Filled) -> Result<bool, ArchiveError> {
+    let mut chain = Chain::behind(filled.walked.last);
+    Ok(journal::next_head(&source.process, &mut chain)
+        .await?
+        .is_some())
+}
+
+/// Loads what is kept beside the journal into a store that has its turns up to an instant, or all of them.
+///
+/// # Errors
+/// [`NotFilled`]; the store is then useless.
+pub async fn load(
+    store: &Store,
+    source: &Source,
+    until: Option<Hlc>,
+    told: &(dyn Fn(Progress) + Sync),
+) -> Result<Filled, NotFilled> {
+    let states = kept::list::<StateKey>(&source.process).await?;
+    let mut contents = Contents::new(store, source);
+    let mut filled = Filled {
+        first: store.journal().begins_at(),
+        end: store.journal().end().0,
+        ..Filled::default()
+    };
+    load_into(&mut contents, &states, until, &mut filled, told).await?;
+    Ok(filled)
+}
+
+async fn load_into(
+    contents: &mut Contents<'_>,
+    states: &[StateKey],
+    until: Option<Hlc>,
+    filled: &mut Filled,
+    told: &(dyn Fn(Progress) + Sync),
+) -> Result<(), NotFilled> {
+    contents.states(states, filled, told).await?;
+    let finished_by = until.map(|_| filled.end);
+    contents.parts(finished_by, filled, told).await?;
+    contents.revisions(until, filled, told).await?;
+    let store = contents.store();
+    store.archived().note_parts_may_be_missing()?;
+    Ok(store.sync_journal()?)
+}

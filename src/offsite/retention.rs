@@ -1,0 +1,373 @@
+//! Deletes in the archive what is older than its limit. What remains is consistent wherever it is interrupted:
+//!
+//! 1. The boundary comes first: readers and writers then begin behind it.
+//! 2. Segments with turns before it, newest first, so that what is left of them is the beginning of a chain and is found again.
+//!    Fences and void segments stay ([decision 0046](../../docs/decisions/0046-fences-stay.md)).
+//! 3. States before the one at the boundary, revisions, and parts; each names only what is still there.
+//! 4. Groups of chunks that nothing names any more.
+//!
+//! Never deleted are the newest state at or before the limit, from which the kept journal begins, and what a pinned snapshot or
+//! one within the limit needs. A writer deletes only what epochs up to its own have put
+//! ([decision 0047](../../docs/decisions/0047-states-share-within-an-epoch.md)).
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use super::Source;
+use super::refill::ReadAhead;
+use crate::archive::{ArchiveError, Objects, epochs, journal, kept};
+use crate::process::clock::Hlc;
+use crate::process::ids::Hash;
+use crate::shipping::chain::{Chain, Link};
+use crate::shipping::object::{
+    GroupRef, ObjectHead, ObjectKey, PartKey, PieceKey, RevisionKey, SnapshotName, StateKey,
+};
+use crate::shipping::{Epoch, SegmentIndex};
+
+/// The most segments that one round deletes.
+const SEGMENTS_MAX: usize = 1024;
+
+/// What is kept.
+#[derive(Debug, Clone)]
+pub struct Limit {
+    /// Every instant from here on keeps its answers.
+    pub since: Hlc,
+    /// Snapshots that are kept whatever their age.
+    pub kept: HashSet<SnapshotName>,
+}
+
+/// What one round has deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Deleted {
+    /// Segments of the journal.
+    pub segments: u64,
+    /// Recorded states.
+    pub states: u64,
+    /// Published revisions.
+    pub revisions: u64,
+    /// Parts of this process.
+    pub parts: u64,
+    /// Pieces of groups of chunks.
+    pub pieces: u64,
+    /// The groups of the own epoch among them.
+    pub own_groups: Vec<Hash>,
+    /// Whether there may be more.
+    pub is_more: bool,
+}
+
+impl Deleted {
+    /// The number of objects.
+    #[must_use]
+    pub fn objects(&self) -> u64 {
+        self.segments + self.states + self.revisions + self.parts + self.pieces
+    }
+}
+
+/// Deletes in the archive of one process.
+pub struct Retention<'a> {
+    source: &'a Source,
+    /// The epoch of the writer on whose behalf it deletes.
+    epoch: Epoch,
+    limit: &'a Limit,
+    /// Asked before each change; if it says no, the round ends.
+    goes_on: &'a mut (dyn FnMut() -> bool + Send + Sync),
+    deleted: Deleted,
+}
+
+/// Why a round ended early.
+enum End {
+    Asked,
+    Failed(ArchiveError),
+}
+
+impl From<ArchiveError> for End {
+    fn from(error: ArchiveError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The groups of chunks in the archive, and what names them.
+struct Groups {
+    /// The number of pieces of each.
+    present: BTreeMap<(Epoch, Hash), u32>,
+}
+
+impl Groups {
+    fn has_all(&self, epoch: Epoch, named: &[GroupRef]) -> bool {
+        named.iter().all(|one| {
+            let pieces = self.present.get(&(epoch, one.group));
+            pieces.copied().unwrap_or(0) >= one.pieces
+        })
+    }
+}
+
+impl<'a> Retention<'a> {
+    /// Retention on behalf of a writer.
+    pub fn new(
+        source: &'a Source,
+        epoch: Epoch,
+        limit: &'a Limit,
+        goes_on: &'a mut (dyn FnMut() -> bool + Send + Sync),
+    ) -> Self {
+        Self {
+            source,
+            epoch,
+            limit,
+            goes_on,
+            deleted: Deleted::default(),
+        }
+    }
+
+    /// Deletes what is due, and nothing if a later writer has taken over. Returns what was deleted, also before an error; the next
+    /// round goes on.
+    pub async fn round(mut self) -> (Deleted, Result<(), ArchiveError>) {
+        let ended = match self.delete_all().await {
+            Ok(()) | Err(End::Asked) => Ok(()),
+            Err(End::Failed(error)) => Err(error),
+        };
+        (self.deleted, ended)
+    }
+
+    async fn delete_all(&mut self) -> Result<(), End> {
+        let newest = epochs::newest(&self.source.process).await?;
+        if newest.is_none_or(|newest| newest.epoch != self.epoch) {
+            return Ok(());
+        }
+        let pieces = kept::list::<PieceKey>(&self.source.process).await?;
+        let mut groups = Groups {
+            present: BTreeMap::new(),
+        };
+        for key in &pieces {
+            *groups.present.entry((key.epoch, key.group)).or_default() += 1;
+        }
+        let states = kept::list::<StateKey>(&self.source.process).await?;
+        let begin = self.beginning(&states, &groups).await?;
+        if let Some(begin) = begin {
+            self.move_boundary(begin).await?;
+        }
+        self.finish_segments().await?;
+        let (gone, states): (Vec<_>, Vec<_>) = states.into_iter().partition(|key| {
+            begin.is_some_and(|begin| key.cut < begin.cut) && key.epoch <= self.epoch
+        });
+        for key in gone {
+            self.delete(&key).await?;
+            self.deleted.states += 1;
+        }
+        let parts = self.delete_snapshots().await?;
+        self.delete_groups(&states, &parts, &pieces).await
+    }
+
+    // The newest state at or before the limit of which everything is there.
+    async fn beginning(
+        &self,
+        states: &[StateKey],
+        groups: &Groups,
+    ) -> Result<Option<StateKey>, ArchiveError> {
+        let due = states
+            .iter()
+            .rev()
+            .filter(|key| key.time <= self.limit.since);
+        for key in due {
+            match kept::head(&self.source.process, &self.source.owner, key).await {
+                Ok(Some(head)) if groups.has_all(key.epoch, head.groups()) => {
+                    return Ok(Some(*key));
+                }
+                Ok(_) => {
+                    tracing::warn!(%key, "an archived state lacks chunks; retention keeps what is before it")
+                }
+                Err(error @ ArchiveError::Damaged { .. }) => {
+                    tracing::warn!(%error, "retention keeps what is before it");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    // Moves the boundary behind the last segment that the state replaces.
+    async fn move_boundary(&mut self, begin: StateKey) -> Result<(), End> {
+        let process = &self.source.process;
+        let before = journal::boundary(process).await?;
+        let mut chain = Chain::behind(before);
+        let mut last = before;
+        for _ in 0..SEGMENTS_MAX {
+            let head = journal::next_head(process, &mut chain).await?;
+            if head.is_none_or(|head| head.after().position > begin.cut) {
+                break;
+            }
+            last = chain.last();
+        }
+        self.deleted.is_more = chain.last() == last && last != before;
+        if last == before {
+            return Ok(());
+        }
+        self.ask()?;
+        if before.index == SegmentIndex::default() {
+            // Until the segments behind it are deleted it says where they begin.
+            journal::set_boundary(process, before).await?;
+        }
+        journal::set_boundary(process, last).await?;
+        Ok(())
+    }
+
+    // Deletes the segments before the boundary, behind each earlier one that is still there.
+    async fn finish_segments(&mut self) -> Result<(), End> {
+        let process = &self.source.process;
+        let mut boundaries = journal::boundaries(process).await?;
+        let Some(valid) = boundaries.pop() else {
+            return Ok(());
+        };
+        for earlier in boundaries {
+            let Some(link) = journal::boundary_of(process, earlier).await? else {
+                continue;
+            };
+            let due = due_segments(process, link, valid).await?;
+            for index in due.into_iter().rev() {
+                self.ask()?;
+                journal::delete(process, index).await?;
+                self.deleted.segments += 1;
+            }
+            self.ask()?;
+            journal::delete_boundary(process, earlier).await?;
+        }
+        Ok(())
+    }
+
+    // Deletes revisions and then parts that are due; returns the parts that stay.
+    async fn delete_snapshots(&mut self) -> Result<Vec<PartKey>, End> {
+        let since = self.limit.since;
+        let mut staying = HashSet::new();
+        for key in kept::list::<RevisionKey>(&self.source.cluster).await? {
+            if key.began >= since || self.limit.kept.contains(&key.snapshot) {
+                staying.insert(key.snapshot);
+                continue;
+            }
+            self.delete(&key).await?;
+            self.deleted.revisions += 1;
+        }
+        let mut parts = Vec::new();
+        for key in kept::list::<PartKey>(&self.source.process).await? {
+            let is_kept = key.time >= since
+                || key.epoch > self.epoch
+                || staying.contains(&key.snapshot)
+                || self.limit.kept.contains(&key.snapshot);
+            if is_kept {
+                parts.push(key);
+                continue;
+            }
+            self.delete(&key).await?;
+            self.deleted.parts += 1;
+        }
+        Ok(parts)
+    }
+
+    async fn delete_groups(
+        &mut self,
+        states: &[StateKey],
+        parts: &[PartKey],
+        pieces: &[PieceKey],
+    ) -> Result<(), End> {
+        let mut needed = Needed::default();
+        let states = states.iter().map(|key| (key.epoch, *key));
+        self.mark(&mut needed, states.collect()).await?;
+        let parts = parts.iter().map(|key| (key.epoch, key.clone()));
+        self.mark(&mut needed, parts.collect()).await?;
+        let mut own = BTreeSet::new();
+        for key in pieces.iter().rev() {
+            if key.epoch > self.epoch || needed.needs(key) {
+                continue;
+            }
+            if key.epoch == self.epoch && own.insert(key.group) {
+                // Noted before its first piece goes.
+                self.deleted.own_groups.push(key.group);
+            }
+            self.delete(key).await?;
+            self.deleted.pieces += 1;
+        }
+        Ok(())
+    }
+
+    async fn mark<K: ObjectKey + Clone + Send + Sync + 'static>(
+        &self,
+        needed: &mut Needed,
+        keys: Vec<(Epoch, K)>,
+    ) -> Result<(), ArchiveError> {
+        let (folder, owner) = (&self.source.process, &self.source.owner);
+        let mut rest = keys.into_iter();
+        let mut ahead = ReadAhead::new();
+        let mut next = || {
+            let (folder, owner) = (folder.clone(), owner.clone());
+            let (epoch, key) = rest.next()?;
+            Some(async move { Ok((epoch, kept::head(&folder, &owner, &key).await)) })
+        };
+        while let Some((epoch, head)) = ahead.next(&mut next).await? {
+            needed.take(epoch, head)?;
+        }
+        Ok(())
+    }
+
+    async fn delete<K: ObjectKey>(&mut self, key: &K) -> Result<(), End> {
+        self.ask()?;
+        let folder = self.source.folder_of(key);
+        Ok(folder.delete(&key.to_string()).await?)
+    }
+
+    fn ask(&mut self) -> Result<(), End> {
+        match (self.goes_on)() {
+            true => Ok(()),
+            false => Err(End::Asked),
+        }
+    }
+}
+
+/// The groups that something names.
+#[derive(Default)]
+struct Needed {
+    groups: HashSet<(Epoch, Hash)>,
+    /// Epochs with something unreadable: none of their groups is deleted.
+    unknown: BTreeSet<Epoch>,
+}
+
+impl Needed {
+    fn take(
+        &mut self,
+        epoch: Epoch,
+        head: Result<Option<ObjectHead>, ArchiveError>,
+    ) -> Result<(), ArchiveError> {
+        match head {
+            Ok(Some(head)) => {
+                let named = head.groups().iter().map(|one| (epoch, one.group));
+                self.groups.extend(named);
+            }
+            Ok(None) => {}
+            Err(error @ ArchiveError::Damaged { .. }) => {
+                tracing::warn!(%error, %epoch, "no chunks of its epoch are deleted in the archive");
+                self.unknown.insert(epoch);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn needs(&self, key: &PieceKey) -> bool {
+        self.unknown.contains(&key.epoch) || self.groups.contains(&(key.epoch, key.group))
+    }
+}
+
+// The segments with turns that count, from a boundary to a later one, as far as the first that is gone.
+async fn due_segments(
+    process: &Objects,
+    from: Link,
+    until: SegmentIndex,
+) -> Result<Vec<SegmentIndex>, ArchiveError> {
+    let mut chain = Chain::behind(from);
+    let mut due = Vec::new();
+    while let Some(head) = journal::next_head(process, &mut chain).await? {
+        if head.index() > until {
+            break;
+        }
+        if !head.is_fence() {
+            due.push(head.index());
+        }
+    }
+    Ok(due)
+}

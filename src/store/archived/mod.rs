@@ -1,0 +1,84 @@
+//! What goes from a store to an archive beside the journal, and comes back: recorded states, own parts and revisions in their
+//! stored form, and their chunks in groups. A group is what a run names, or the recorded messages of one channel: states and
+//! parts share runs, and a group is shipped once.
+
+mod incoming;
+mod outgoing;
+
+pub use incoming::{Arrived, Incoming, Salts};
+pub use outgoing::{GroupReader, Outgoing};
+
+use super::Store;
+use super::states;
+use super::stored::frame::Damage;
+use super::stored::v7::part as stored_part;
+use crate::history::part::{Part, Run};
+use crate::process::ids::Hash;
+
+/// The archivable content of a store.
+#[derive(Clone, Copy)]
+pub struct Archived<'a> {
+    pub(super) store: &'a Store,
+}
+
+impl Store {
+    /// What goes to an archive beside the journal, and comes back.
+    #[must_use]
+    pub fn archived(&self) -> Archived<'_> {
+        Archived { store: self }
+    }
+}
+
+/// Chunks that are shipped together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChunkGroup {
+    /// Those of a run: its index chunks, and what they name.
+    Run(Vec<Hash>),
+    /// The recorded messages of a channel.
+    Messages(Vec<Hash>),
+}
+
+impl ChunkGroup {
+    /// What identifies it: it follows from the hashes of its chunks, and so from their contents.
+    #[must_use]
+    pub fn id(&self) -> Hash {
+        let (kind, hashes) = match self {
+            Self::Run(index) => (0, index),
+            Self::Messages(chunks) => (1, chunks),
+        };
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[kind]);
+        for hash in hashes {
+            hasher.update(&hash.0);
+        }
+        Hash(*hasher.finalize().as_bytes())
+    }
+}
+
+fn groups_of_runs(runs: &[Run]) -> impl Iterator<Item = ChunkGroup> + '_ {
+    runs.iter().map(|run| ChunkGroup::Run(run.index.clone()))
+}
+
+fn groups_of_part(part: &Part) -> Vec<ChunkGroup> {
+    let channels = part.channels.iter().map(|channel| &channel.chunks);
+    let messages = channels.filter(|chunks| !chunks.is_empty());
+    let messages = messages.map(|chunks| ChunkGroup::Messages(chunks.clone()));
+    groups_of_runs(&part.state.runs).chain(messages).collect()
+}
+
+/// The groups of chunks that a stored state names.
+///
+/// # Errors
+/// [`Damage`].
+pub fn groups_of_stored_state(stored: &[u8]) -> Result<Vec<ChunkGroup>, Damage> {
+    let state = states::decode(stored.to_vec())?;
+    Ok(groups_of_runs(&state.recorded.runs).collect())
+}
+
+/// The groups of chunks that a stored part names.
+///
+/// # Errors
+/// [`Damage`].
+pub fn groups_of_stored_part(stored: &[u8]) -> Result<Vec<ChunkGroup>, Damage> {
+    stored_part::read_part(stored).map(|part| groups_of_part(&part))
+}

@@ -1,0 +1,199 @@
+//! What goes to the archive. A state, part or chunk that is deleted while it is read is simply gone: what needs it is deleted
+//! with it, and whoever reads goes on with the next.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::{Archived, ChunkGroup, groups_of_part, groups_of_runs};
+use crate::history::part::Chunk;
+use crate::process::clock::Hlc;
+use crate::process::ids::{Hash, Lsn, SnapshotId};
+use crate::store::chunks;
+use crate::store::error::StoreError;
+use crate::store::history::decode;
+use crate::store::states;
+use crate::store::stored::codec::{FramedChunk, decode_chunk};
+use crate::store::stored::v7::part as stored_part;
+
+/// What is shipped: its stored form, and the chunks that it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The clock by which it is kept: at the cut of a state, at the recording of a part, at the start of a snapshot.
+    pub time: Hlc,
+    /// The stored form.
+    pub stored: Vec<u8>,
+    /// The chunks.
+    pub groups: Vec<ChunkGroup>,
+    /// The root hash of a revision.
+    pub root: Hash,
+}
+
+/// Reads the chunks of a group, some at a time.
+#[derive(Debug, Clone)]
+pub struct GroupReader {
+    left: VecDeque<Named>,
+}
+
+/// A chunk, and whether it names others.
+#[derive(Debug, Clone, Copy)]
+struct Named {
+    hash: Hash,
+    is_index: bool,
+}
+
+impl GroupReader {
+    /// A reader before the first chunk.
+    #[must_use]
+    pub fn new(group: &ChunkGroup) -> Self {
+        let (hashes, is_index) = match group {
+            ChunkGroup::Run(index) => (index, true),
+            ChunkGroup::Messages(chunks) => (chunks, false),
+        };
+        let named = |hash: &Hash| Named {
+            hash: *hash,
+            is_index,
+        };
+        Self {
+            left: hashes.iter().map(named).collect(),
+        }
+    }
+
+    /// Whether all chunks were read.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.left.is_empty()
+    }
+}
+
+impl Archived<'_> {
+    /// The cut of the first written state behind a cut.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn state_after(self, cut: Option<Lsn>) -> Result<Option<Lsn>, StoreError> {
+        self.store.states.next_after(cut)
+    }
+
+    /// The cut of the newest written state.
+    #[must_use]
+    pub fn newest_state(self) -> Option<Lsn> {
+        self.store.states.newest_cut()
+    }
+
+    /// The state at a cut, if it is still there.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it is damaged.
+    pub fn state(self, cut: Lsn) -> Result<Option<Outgoing>, StoreError> {
+        let Some(stored) = self.store.states.stored(cut)? else {
+            return Ok(None);
+        };
+        let state =
+            states::decode(stored.clone()).map_err(|damage| states::damaged(cut, damage))?;
+        Ok(Some(Outgoing {
+            time: state.registers.time,
+            stored,
+            groups: groups_of_runs(&state.recorded.runs).collect(),
+            root: Hash::default(),
+        }))
+    }
+
+    /// The snapshots with an individually stored part of this process.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn lone_parts(self) -> Result<BTreeSet<SnapshotId>, StoreError> {
+        self.store.history.lone_parts()
+    }
+
+    /// The part of this process in a snapshot, if it is finished and still there.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it is damaged.
+    pub fn part(self, snapshot: &SnapshotId) -> Result<Option<Outgoing>, StoreError> {
+        let part = self.store.history.part(snapshot)?;
+        Ok(part.map(|part| Outgoing {
+            time: part.state.time,
+            stored: stored_part::write_part(&part),
+            groups: groups_of_part(&part),
+            root: Hash::default(),
+        }))
+    }
+
+    /// A published revision, if it is still there. Its chunks are shipped with the parts of the processes.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it is damaged.
+    pub fn revision(
+        self,
+        snapshot: &SnapshotId,
+        revision: u32,
+    ) -> Result<Option<Outgoing>, StoreError> {
+        let Some(stored) = self.store.history.stored_at(snapshot, revision)? else {
+            return Ok(None);
+        };
+        let Ok(published) = decode(&stored) else {
+            return Ok(None);
+        };
+        Ok(Some(Outgoing {
+            time: published.state.initiated_at,
+            stored,
+            groups: Vec::new(),
+            root: published.root,
+        }))
+    }
+
+    /// The snapshots that are kept whatever their age: the pinned ones, and the newest complete one.
+    #[must_use]
+    pub fn kept_snapshots(self) -> Vec<SnapshotId> {
+        let pinned = self.store.retention().pinned();
+        pinned
+            .into_iter()
+            .chain(self.store.history.newest_complete())
+            .collect()
+    }
+
+    /// The snapshots of the history.
+    #[must_use]
+    pub fn snapshots(self) -> Vec<SnapshotId> {
+        self.store.history.snapshots()
+    }
+
+    /// The next chunks of a group as they are stored, up to some bytes; at least one unless the reader is done. Each is compared
+    /// with its hash.
+    ///
+    /// # Errors
+    /// [`StoreError`]: one is missing or damaged.
+    pub fn read(
+        self,
+        reader: &mut GroupReader,
+        bytes_max: usize,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let (mut read, mut bytes) = (Vec::new(), 0);
+        while let Some(named) = reader.left.pop_front() {
+            let Named { hash, is_index } = named;
+            let stored = self.store.chunks.stored(&hash)?;
+            if bytes > 0 && bytes + stored.len() > bytes_max {
+                reader.left.push_front(named);
+                break;
+            }
+            bytes += stored.len();
+            let framed = chunks::unpack(&hash, stored.clone())?;
+            if is_index {
+                let Chunk::Index(entries) = decode_chunk(&hash, &framed)? else {
+                    return Err(chunks::other_content(&hash));
+                };
+                for entry in entries.into_iter().rev() {
+                    reader.left.push_front(Named {
+                        hash: entry.chunk,
+                        is_index: false,
+                    });
+                }
+            } else {
+                let is = FramedChunk::of(&framed).and_then(|chunk| chunk.addressed(&hash));
+                is.map_err(|damage| chunks::damaged(&hash, damage))?;
+            }
+            read.push(stored);
+        }
+        Ok(read)
+    }
+}

@@ -1,0 +1,206 @@
+//! Damage in the archive is named, and costs nothing else.
+
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
+use snapledger::archive::{Objects, journal, kept};
+use snapledger::offsite::Source;
+use snapledger::offsite::refill::{self, NotFilled, Successor, Wanted};
+use snapledger::process::ids::Lsn;
+use snapledger::shipping::object::{ObjectKey, PartKey, PieceKey, RevisionKey, StateKey};
+use snapledger::shipping::segment::Owner;
+use snapledger::store::Store;
+use std::sync::Arc;
+
+use crate::shipped::{Scene, in_memory, owner, refilled};
+use crate::teller::{CLUSTER, balances, recover};
+
+/// A scene whose objects the test can change.
+struct Spoiled {
+    scene: Scene,
+    storage: Arc<dyn ObjectStore>,
+}
+
+impl Spoiled {
+    async fn new(seed: u64) -> Self {
+        let (archive, storage) = in_memory();
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut scene = Scene::open(archive, dir, seed).await;
+        for _ in 0..2 {
+            scene.live(150);
+            scene.checkpoint();
+            scene.live(2);
+        }
+        scene.ship().await;
+        Self { scene, storage }
+    }
+
+    async fn keys<K: ObjectKey>(&self) -> Vec<String> {
+        let source = Source::new(&self.scene.archive, owner());
+        let is_of_cluster = K::FOLDER == RevisionKey::FOLDER;
+        let folder: Objects = match is_of_cluster {
+            true => self.scene.archive.below(CLUSTER),
+            false => source.process().clone(),
+        };
+        let keys = kept::list::<K>(&folder).await.expect("it is in memory");
+        let prefix = if is_of_cluster { "test" } else { "test/p" };
+        keys.iter().map(|key| format!("{prefix}/{key}")).collect()
+    }
+
+    /// Changes a byte of an object, or removes it.
+    async fn spoil(&self, key: &str, removes: bool) {
+        let path = Path::from(key);
+        if removes {
+            self.storage.delete(&path).await.expect("it is there");
+            return;
+        }
+        let found = self.storage.get(&path).await.expect("it is there");
+        let mut bytes = found.bytes().await.expect("it is there").to_vec();
+        let middle = bytes.len() * 3 / 4;
+        bytes[middle] ^= 1;
+        let put = self.storage.put(&path, PutPayload::from(bytes));
+        put.await.expect("it is in memory");
+    }
+}
+
+#[tokio::test]
+async fn damage_of_each_kind_of_object_is_named_and_nothing_else_is_lost() {
+    for (kind, removes) in [0, 1, 2, 3]
+        .into_iter()
+        .flat_map(|kind| [(kind, false), (kind, true)])
+    {
+        let spoiled = Spoiled::new(11).await;
+        let keys = match kind {
+            0 => spoiled.keys::<StateKey>().await,
+            1 => spoiled.keys::<PartKey>().await,
+            2 => spoiled.keys::<RevisionKey>().await,
+            _ => spoiled.keys::<PieceKey>().await,
+        };
+        let key = &keys[keys.len() / 2];
+        spoiled.spoil(key, removes).await;
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let made = refilled(&spoiled.scene.archive, dir.path(), Wanted::ALL).await;
+        let (made, filled) = made.expect("the journal is whole");
+        // What is not listed is not missed, but for the chunks of something.
+        if !removes || kind == 3 {
+            let named = filled.left_out.iter().any(|why| why.contains(key.as_str()));
+            assert!(named, "{key}: {:?}", filled.left_out);
+        }
+        let process = recover(&made);
+        let teller = &spoiled.scene.teller;
+        assert_eq!(balances(&process), balances(&teller.process), "{key}");
+        drop(made);
+        // A state that was never there is found to be missing, as in any store.
+        if !removes || kind != 0 {
+            Store::check(dir.path()).expect("a good store");
+        }
+    }
+}
+
+#[tokio::test]
+async fn behind_a_damaged_segment_the_journal_begins_at_the_next_state() {
+    let spoiled = Spoiled::new(12).await;
+    let first = format!("test/p/journal/{:020}", 3);
+    spoiled.spoil(&first, false).await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let made = refilled(&spoiled.scene.archive, dir.path(), Wanted::ALL).await;
+    let (made, filled) = made.expect("there are states behind it");
+    assert!(filled.left_out[0].contains(&first), "{:?}", filled.left_out);
+    assert!(filled.first > Lsn(1));
+    let process = recover(&made);
+    let teller = &spoiled.scene.teller;
+    assert_eq!(balances(&process), balances(&teller.process));
+    assert_eq!(process.registers(), teller.process.registers());
+    drop(made);
+    Store::check(dir.path()).expect("a good store");
+}
+
+// Without this a restore ends at the hole, says that all is well, and puts its fence there, which makes the rest void.
+#[tokio::test]
+async fn a_missing_segment_is_named_before_anything_is_claimed() {
+    let mut spoiled = Spoiled::new(14).await;
+    spoiled.scene.pay_in(400);
+    spoiled.scene.ship_journal().await;
+    let hole = format!("test/p/journal/{:020}", 4);
+    spoiled.spoil(&hole, true).await;
+    // So far behind there is no segment in flight.
+    let source = Source::new(&spoiled.scene.archive, owner());
+    let indices = journal::indices(source.process()).await;
+    assert!(indices.expect("it is in memory").len() > 80);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let refused = refilled(&spoiled.scene.archive, dir.path(), Wanted::ALL).await;
+    let refused = refused.map(|_| ()).expect_err("it is not whole");
+    assert!(refused.to_string().contains(&hole), "{refused}");
+}
+
+// Without this the journal of one process is restored as that of another.
+#[tokio::test]
+async fn a_journal_in_the_place_of_another_is_refused() {
+    let spoiled = Spoiled::new(15).await;
+    let archive = &spoiled.scene.archive;
+    let (from, to) = (
+        archive.below("test").below("p"),
+        archive.below("test").below("q"),
+    );
+    for folder in ["epochs", "journal"] {
+        for name in from.list(folder).await.expect("it is in memory") {
+            let key = format!("{folder}/{name}");
+            let bytes = from.read(&key).await.expect("it is in memory");
+            let put = to.create(&key, bytes.expect("it is listed")).await;
+            put.expect("it is in memory");
+        }
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let other = Owner {
+        process: "q".to_owned(),
+        ..owner()
+    };
+    let source = Source::new(archive, other);
+    let successor = Successor::of(&source).await.expect("it has claims");
+    let made = refill::make(dir.path(), &source, &successor, Wanted::ALL, &|_| {}).await;
+    let refused = made.map(|_| ()).expect_err("it is another process");
+    assert!(
+        refused.to_string().contains("process p of cluster test"),
+        "{refused}"
+    );
+}
+
+// Without this, a store that was lost before its first put would say that nothing had happened.
+#[tokio::test]
+async fn a_store_without_a_turn_knows_that_some_may_be_missing() {
+    let scene = Scene::new(16).await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let made = refilled(&scene.archive, dir.path(), Wanted::ALL).await;
+    let (made, filled) = made.expect("there is nothing to be damaged");
+    assert_eq!(filled.end, Lsn(0));
+    made.note_gap_at_end().expect("there is room");
+    drop(made);
+    crate::teller::images::await_release(dir.path());
+    let opened = crate::teller::open(dir.path());
+    assert!(opened.gaps().is_at_end());
+}
+
+// Behind the newest state there is no other way.
+#[tokio::test]
+async fn a_damaged_segment_that_no_state_replaces_is_refused_with_its_key() {
+    let mut spoiled = Spoiled::new(13).await;
+    spoiled.scene.pay_in(40);
+    spoiled.scene.ship_journal().await;
+    let segments = spoiled
+        .scene
+        .archive
+        .below("test")
+        .below("p")
+        .list("journal")
+        .await;
+    let segments = segments.expect("it is in memory");
+    let newest = format!("test/p/journal/{}", segments.last().expect("it has some"));
+    spoiled.spoil(&newest, false).await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let refused = refilled(&spoiled.scene.archive, dir.path(), Wanted::ALL).await;
+    let refused = refused.map(|_| ()).expect_err("it is damaged");
+    assert!(
+        matches!(&refused, NotFilled::Broken { behind: None, .. }),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains(&newest), "{refused}");
+}

@@ -1,0 +1,178 @@
+//! A lost store that is made again.
+
+use snapledger::offsite::refill::{Until, Wanted};
+use snapledger::process::clock::Hlc;
+use snapledger::process::ids::Lsn;
+use snapledger::store::Store;
+
+use crate::shipped::{Scene, refilled, revisions};
+use crate::teller::{account, balances, process_id, recover};
+
+const TURNS: u64 = 200;
+
+#[tokio::test]
+async fn a_lost_store_comes_back_with_its_states_parts_and_revisions() {
+    for seed in 1..4 {
+        let mut scene = Scene::new(seed).await;
+        for _ in 0..3 {
+            scene.live(TURNS);
+            scene.checkpoint();
+            scene.live(3);
+            scene.ship().await;
+        }
+        let newest = scene.store.archived().newest_state();
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (made, filled) = refilled(&scene.archive, dir.path(), Wanted::ALL)
+            .await
+            .expect("the archive is whole");
+        assert_eq!(filled.left_out, Vec::<String>::new(), "seed {seed}");
+        assert_eq!(filled.newest_state, newest);
+        assert_eq!(
+            (filled.first, filled.end),
+            (Lsn(1), scene.store.journal().position())
+        );
+        assert!(filled.parts > 0 && filled.revisions > 0, "{filled:?}");
+        assert_eq!(revisions(&made), revisions(&scene.store));
+        let process = recover(&made);
+        assert_eq!(balances(&process), balances(&scene.teller.process));
+        assert_eq!(process.registers(), scene.teller.process.registers());
+        // Without the states a start would replay the whole journal.
+        assert_eq!(made.archived().newest_state(), newest);
+        for (cut, balances) in &scene.teller.balances_at {
+            for (name, balance) in balances {
+                let found = made
+                    .past()
+                    .balance_at(&process_id("p"), &account(name), *cut);
+                assert_eq!(found.expect("it is whole"), Some(*balance));
+            }
+        }
+        for snapshot in scene.store.archived().snapshots() {
+            let parts = [&made, &scene.store].map(|store| store.parts().get(&snapshot));
+            let [there, here] = parts.map(|part| part.expect("it is readable"));
+            assert_eq!(there, here);
+            let part = there.expect("it is stored");
+            assert_eq!(
+                made.parts().missing_chunks(&part).expect("they are whole"),
+                []
+            );
+        }
+        drop(made);
+        Store::check(dir.path()).expect("a good store");
+    }
+}
+
+// Without this, chunks of a later recording differ from what the lost store has told its peers.
+#[tokio::test]
+async fn states_that_were_not_shipped_come_out_of_the_journal_with_the_same_chunks() {
+    let mut scene = Scene::new(7).await;
+    scene.live(TURNS);
+    scene.ship().await;
+    scene.live(TURNS);
+    scene.checkpoint();
+    scene.live(1);
+    scene.ship_journal().await;
+    let newest = scene
+        .store
+        .archived()
+        .newest_state()
+        .expect("it has states");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (made, filled) = refilled(&scene.archive, dir.path(), Wanted::ALL)
+        .await
+        .expect("the archive is whole");
+    assert!(filled.newest_state < Some(newest));
+    let mut process = recover(&made);
+    for sealed in process.take_sealed() {
+        made.states().write(sealed).expect("there is room");
+    }
+    let [there, here] = [&made, &scene.store].map(|store| store.states().at(newest));
+    let [there, here] = [there, here].map(|state| state.expect("it is readable"));
+    let runs =
+        |state: Option<snapledger::history::part::RecordedState>| state.map(|state| state.runs);
+    assert_eq!(runs(there), runs(here));
+}
+
+pub(crate) fn time_of(store: &Store, position: Lsn) -> Hlc {
+    let turn = store.journal().turns(position).next();
+    turn.expect("it is there").expect("it is whole").time
+}
+
+#[tokio::test]
+async fn a_store_ends_where_it_is_wanted() {
+    let mut scene = Scene::new(5).await;
+    scene.live(TURNS);
+    scene.checkpoint();
+    scene.live(TURNS);
+    scene.ship().await;
+    let middle = Lsn(scene.store.journal().position().0 / 2);
+    for until in [
+        Until::Turn(middle),
+        Until::Instant(time_of(&scene.store, middle)),
+    ] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let wanted = Wanted {
+            until: Some(until),
+            ..Wanted::ALL
+        };
+        let made = refilled(&scene.archive, dir.path(), wanted).await;
+        let (made, filled) = made.expect("the archive is whole");
+        assert_eq!(filled.end, middle);
+        assert_eq!(filled.left_out, Vec::<String>::new());
+        let before = |cut: &Lsn| *cut < middle;
+        let newest = scene
+            .teller
+            .balances_at
+            .keys()
+            .rev()
+            .find(|cut| before(cut));
+        assert_eq!(filled.newest_state.as_ref(), newest);
+        let process = recover(&made);
+        assert_eq!(process.registers().position, middle);
+        assert!(revisions(&made).len() < revisions(&scene.store).len());
+        drop(made);
+        Store::check(dir.path()).expect("a good store");
+    }
+}
+
+// Without this, each start of a process would ship its whole state again with each snapshot.
+#[tokio::test]
+async fn chunks_are_shipped_once_in_an_epoch() {
+    let mut scene = Scene::new(3).await;
+    scene.live(TURNS);
+    scene.checkpoint();
+    scene.live(1);
+    let first = scene.ship().await;
+    scene.live(2);
+    scene.checkpoint();
+    scene.live(1);
+    let second = scene.ship().await;
+    assert!(
+        second.states > 0 && second.bytes * 2 < first.bytes,
+        "{second:?} after {first:?}"
+    );
+    assert_eq!(scene.ship().await, Default::default());
+
+    let Scene {
+        archive,
+        store,
+        dir,
+        ..
+    } = scene;
+    drop(store);
+    crate::teller::images::await_release(dir.path());
+    let mut scene = Scene::open(archive, dir, 4).await;
+    assert_eq!(
+        scene.ship().await,
+        Default::default(),
+        "everything is there"
+    );
+    scene.pay_in(9);
+    scene.checkpoint();
+    scene.pay_in(1);
+    assert!(scene.ship().await.states > 0);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let made = refilled(&scene.archive, dir.path(), Wanted::ALL).await;
+    let (_, filled) = made.expect("the archive is whole");
+    assert_eq!(filled.left_out, Vec::<String>::new());
+    assert_eq!(filled.newest_state, scene.store.archived().newest_state());
+}
