@@ -87,6 +87,7 @@ impl World {
             let ProcessTotals {
                 position, journal, ..
             } = known.share;
+            self.check_told(life, position)?;
             self.checkers.told_others(life.place, position, journal)?;
         }
         if let Some(question) = self.questions.get_mut(&number) {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use snapledger::process::clock::Hlc;
-use snapledger::process::ids::SnapshotId;
+use snapledger::process::ids::{Lsn, SnapshotId};
 use snapledger::process::input::Input;
 use snapledger::shipping::attach::{Action, Attached};
 use snapledger::shipping::hold::Audience;
@@ -216,6 +216,17 @@ impl World {
             self.sometimes.saw("archive that has caught up");
         }
         is_behind
+    }
+
+    /// Checks that the archive has the turn on which an answer about an instant depends: other processes hear it.
+    pub(crate) fn check_told(&mut self, life: Life, position: Lsn) -> Checked {
+        let archived = self.shipper(life).map(|shipper| shipper.lag.position());
+        match archived.is_none_or(|archived| position <= archived) {
+            true => Ok(()),
+            false => Err(format!(
+                "{life:?} tells of turn {position}, and the archive ends at {archived:?}"
+            )),
+        }
     }
 
     /// Looks whether another writer has taken over, if there is no work.
