@@ -1,7 +1,7 @@
 //! The journals of a cluster as its archive has them, read without a node and without claiming anything.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use indicatif::ProgressBar;
 
@@ -17,6 +17,9 @@ use crate::shipping::JournalPoint;
 use crate::shipping::chain::Chain;
 use crate::shipping::segment::Segment;
 use crate::store::codec::Entry;
+
+/// How long a request to the archive is repeated.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why the archive has no cluster to read.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use indicatif::ProgressBar;
 use serde_json::Value;
 
-use super::super::archived::{NotArchived, audit_of, common_end, instant, journals};
+use super::super::archived::{NotArchived, PATIENCE, audit_of, common_end, instant, journals};
 use super::super::progress::{BYTES, bar};
 use super::super::{CliError, runtime};
 use super::Args;
@@ -21,6 +21,7 @@ pub(super) fn run(args: &Args, url: &str) -> Result<Value, CliError> {
     let cluster = args.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT);
     let at = args.at.as_deref().map(instant).transpose()?;
     let objects = Objects::open(url).map_err(NotArchived::from)?;
+    let objects = objects.patient(PATIENCE);
     let shown = bar(0, BYTES);
     let audit = runtime()?.block_on(audit(&objects, cluster, at, &shown))?;
     shown.finish_and_clear();

@@ -1,10 +1,10 @@
 //! `restore --archive`: makes the store of a process again from the archive, and fences the lost one off.
 
 use std::path::Path;
-use std::time::Duration;
 
 use indicatif::ProgressBar;
 
+use super::super::archived::PATIENCE;
 use super::super::destination::Destination;
 use super::super::output::Report;
 use super::super::progress::{STEPS, bar};
@@ -18,8 +18,6 @@ use crate::process::ids::ProcessId;
 use crate::shipping::segment::Owner;
 use crate::store::StoreError;
 
-/// How long a request to the archive is repeated.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// The most lines about what is left out.
 const LEFT_OUT_MAX: usize = 100;
 

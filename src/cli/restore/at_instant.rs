@@ -9,13 +9,13 @@ use std::path::Path;
 use indicatif::ProgressBar;
 
 use super::super::archived::{
-    ArchivedJournal, NotArchived, Share, audit_of, common_end, instant, journals,
+    ArchivedJournal, NotArchived, PATIENCE, Share, audit_of, common_end, instant, journals,
 };
 use super::super::destination::Destination;
 use super::super::output::Report;
 use super::super::progress::{BYTES, bar};
 use super::super::{CliError, runtime};
-use super::archived::{PATIENCE, phase};
+use super::archived::phase;
 use super::{Args, cluster_file, named_as_directories, say_how_to_start};
 use crate::api::time::rfc3339;
 use crate::archive::{ArchiveError, Objects};
