@@ -22,6 +22,7 @@
 //! - [`otel`]: traces for a collector, with the feature `otel`.
 //! - [`offsite`]: what goes from a store to the archive, and back into a new store.
 //! - [`store`]: journal, recorded states, chunks and history in sled; recovery, retention and backup.
+//! - [`tables`]: history as Parquet files with Delta logs, for other engines.
 //! - [`proto`]: the wire types, generated from `proto/`.
 //! - [`transport`]: executes `channel` over gRPC streams.
 //! - [`config`]: all options, validated before a port is bound.
@@ -51,6 +52,7 @@ pub mod proto;
 pub mod shipping;
 pub mod simulate;
 pub mod store;
+pub mod tables;
 pub mod tls;
 pub mod transport;
 #[doc(hidden)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -249,6 +250,23 @@ impl Drop for Children {
             }
         }
     }
+}
+
+/// Runs a command of this program until its end and reads the JSON that it prints.
+pub(super) async fn run_program(arguments: &[String]) -> Result<Value, CliError> {
+    let mut command = program()?;
+    command.args(arguments).stdin(Stdio::null());
+    let output = command.stdout(Stdio::piped()).output().await;
+    let output = output.map_err(CliError::Runtime)?;
+    let said = match output.status.success() {
+        true => serde_json::from_slice(&output.stdout).ok(),
+        false => None,
+    };
+    said.ok_or_else(|| {
+        let command = arguments.join(" ");
+        let why = String::from_utf8_lossy(&output.stderr);
+        CliError::CheckFailed(format!("`snapledger {command}` failed: {why}"))
+    })
 }
 
 /// This program without the environment variables of this command, in its own process group, which Ctrl-C does not

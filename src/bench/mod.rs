@@ -41,6 +41,7 @@ mod space;
 mod stream;
 mod streamed;
 mod subject;
+mod tables;
 mod taken;
 mod transfers;
 mod typed;
@@ -90,6 +91,8 @@ enum Command {
     Console(Measurement<console::Parameters>),
     /// The cost of TLS and tokens: deposits, streams and snapshots with both and without, alternately
     Tls(Measurement<secured::Parameters>),
+    /// History as tables: bytes against full copies of the balances, and the time to write them
+    Tables(Measurement<tables::Parameters>),
     /// Memory of a node with many accounts
     Memory(Measurement<memory::Parameters>),
     /// Snapshots of a large ring in the simulator
@@ -147,6 +150,7 @@ impl Command {
             Self::History(of) => ("history", &of.common),
             Self::Console(of) => ("console", &of.common),
             Self::Tls(of) => ("tls", &of.common),
+            Self::Tables(of) => ("tables", &of.common),
             Self::Memory(of) => ("memory", &of.common),
             Self::Simulate(of) => ("simulate", &of.common),
             Self::Compare(of) => ("compare", &of.common),
@@ -171,6 +175,7 @@ impl Command {
             Self::History(of) => history::measure(bench, &of.parameters).await,
             Self::Console(of) => console::measure(bench, &of.parameters).await,
             Self::Tls(of) => secured::measure(bench, &of.parameters).await,
+            Self::Tables(of) => tables::measure(bench, &of.parameters).await,
             Self::Memory(of) => memory::measure(bench, &of.parameters).await,
             Self::Simulate(of) => simulate::measure(bench, &of.parameters).await,
             Self::Compare(of) => compare::measure(bench, &of.parameters).await,

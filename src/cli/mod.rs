@@ -1,5 +1,5 @@
 //! The command line: one file or folder per command. All commands are clients of the REST or gRPC API, except
-//! `cluster`, `node`, `store`, `restore`, `simulate` and `cert`.
+//! `cluster`, `node`, `store`, `restore`, `tables`, `simulate` and `cert`.
 //!
 //! A command fails with a [`CliError`], which has a sentence and an exit code.
 
@@ -24,11 +24,13 @@ pub mod replay;
 pub mod rest;
 pub mod restore;
 mod runtime;
+mod scratch;
 pub(crate) mod signals;
 pub mod simulate;
 pub mod snapshot;
 pub mod status;
 pub mod store;
+pub mod tables;
 pub mod token;
 
 use std::process::ExitCode;
@@ -92,6 +94,8 @@ enum Command {
     Backup(backup::Args),
     /// Create a new cluster from a complete snapshot
     Restore(restore::Args),
+    /// Write history as tables that other engines query
+    Tables(tables::Args),
     /// Make and show certificates for TLS
     Cert(cert::Args),
     /// Make, list and revoke tokens of clients
@@ -158,6 +162,7 @@ impl Cli {
             Command::Store(args) => store::run(args),
             Command::Backup(args) => backup::run(&args),
             Command::Restore(args) => restore::run(&args),
+            Command::Tables(args) => tables::run(args),
             Command::Cert(args) => cert::run(args),
             Command::Token(args) => token::run(&args),
             Command::Completions(args) => completions::run(&args),

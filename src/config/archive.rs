@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::duration::{parse_duration, parse_span};
+use super::duration::{parse_duration, parse_interval, parse_span};
 use super::fault::{ConfigError, Fault};
 use super::size::parse_size;
 use crate::shipping::hold::Waits;
@@ -51,6 +51,8 @@ pub struct ArchiveSettings {
     pub lag_max: Duration,
     /// The age up to which the archive is kept; `None`: for ever.
     pub keep: Option<Duration>,
+    /// How often history is written as tables; `None`: never.
+    pub tables: Option<Duration>,
 }
 
 impl Shipping {
@@ -81,6 +83,7 @@ impl ArchiveSettings {
             linger: Duration::ZERO,
             lag_max: Duration::from_secs(30),
             keep: None,
+            tables: None,
         }
     }
 }
@@ -110,6 +113,9 @@ pub struct ArchiveBlock {
     /// A duration or `forever`; see [`ArchiveSettings::keep`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<Spanned<String>>,
+    /// A duration or `off`; see [`ArchiveSettings::tables`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Spanned<String>>,
 }
 
 /// Options for the archive.
@@ -142,6 +148,9 @@ pub struct ArchiveOptions {
     /// Age up to which the archive is kept: 30d, 365d, … [default: forever].
     #[arg(long, env = "SNAPLEDGER_ARCHIVE_KEEP", value_name = "DURATION|forever")]
     pub archive_keep: Option<String>,
+    /// How often history is written as tables into the archive: 60s, 10m, …, or off [default: off].
+    #[arg(long, env = "SNAPLEDGER_ARCHIVE_TABLES", value_name = "DURATION|off")]
+    pub archive_tables: Option<String>,
 }
 
 /// What the table or the options say; each with the fault's place.
@@ -153,6 +162,7 @@ struct Said<'a, P> {
     linger: Option<(&'a str, P)>,
     lag_max: Option<(&'a str, P)>,
     keep: Option<(&'a str, P)>,
+    tables: Option<(&'a str, P)>,
 }
 
 impl<P: Clone> Said<'_, P> {
@@ -173,13 +183,12 @@ impl<P: Clone> Said<'_, P> {
                 self.linger.map(|(_, place)| place),
                 self.lag_max.map(|(_, place)| place),
                 self.keep.map(|(_, place)| place),
+                self.tables.map(|(_, place)| place),
             ];
             let place = places.into_iter().flatten().next();
             return place.map_or(Ok(()), |place| Err((Fault::NoArchive, place)));
         };
-        if let Some((journal, _)) = self.journal {
-            settings.journal = journal;
-        }
+        replace_journal(self.journal, self.tables, settings)?;
         if let Some((window, place)) = self.window {
             match window {
                 1..=WINDOW_MAX => settings.window = window.into(),
@@ -221,6 +230,32 @@ impl<P: Clone> Said<'_, P> {
     }
 }
 
+// Tables are made of what is archived.
+fn replace_journal<P>(
+    journal: Option<(Shipping, P)>,
+    tables: Option<(&str, P)>,
+    settings: &mut ArchiveSettings,
+) -> Result<(), (Fault, P)> {
+    let mut changed = None;
+    if let Some((journal, place)) = journal {
+        settings.journal = journal;
+        changed = Some(place);
+    }
+    if let Some((text, place)) = tables {
+        settings.tables = match parse_interval(text) {
+            Ok(tables) => tables,
+            Err(fault) => return Err((fault, place)),
+        };
+        changed = Some(place);
+    }
+    match changed {
+        Some(place) if settings.tables.is_some() && !settings.journal.ships() => {
+            Err((Fault::TablesWithoutJournal, place))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_url(url: &str) -> Result<(), Fault> {
     let schemes = ["s3://", "gs://", "az://", "file:///"];
     match schemes.iter().any(|scheme| url.starts_with(scheme)) {
@@ -254,6 +289,7 @@ impl ArchiveBlock {
             linger: text(&self.linger),
             lag_max: text(&self.lag_max),
             keep: text(&self.keep),
+            tables: text(&self.tables),
         };
         let mut archive = None;
         said.replace_in(&mut archive)
@@ -295,6 +331,10 @@ impl ArchiveOptions {
                 .archive_keep
                 .as_deref()
                 .map(|keep| (keep, "--archive-keep")),
+            tables: self
+                .archive_tables
+                .as_deref()
+                .map(|tables| (tables, "--archive-tables")),
         };
         said.replace_in(archive)
             .map_err(|(fault, option)| fault.of(option))
@@ -327,6 +367,7 @@ mod tests {
         let options = ArchiveOptions {
             archive_journal: Some(Shipping::Sync),
             archive_lag_max: Some("2s".to_owned()),
+            archive_tables: Some("1m".to_owned()),
             ..ArchiveOptions::default()
         };
         options.replace_in(&mut archive).expect("they are valid");
@@ -338,6 +379,7 @@ mod tests {
         let kept = parsed("url = \"file:///a\"\nkeep = \"30d\"").expect("it is valid");
         let age = kept.expect("it has a URL").keep;
         assert_eq!(age, Some(Duration::from_secs(30 * 24 * 3600)));
+        assert_eq!(replaced.tables, Some(Duration::from_secs(60)));
     }
 
     #[test]
@@ -353,6 +395,11 @@ mod tests {
             ("url = \"file:///a\"\nlag_max = \"0s\"", "0s"),
             ("url = \"file:///a\"\nkeep = \"always\"", "duration"),
             ("url = \"file:///a\"\njournal = \"often\"", "async"),
+            ("url = \"file:///a\"\ntables = \"often\"", "off"),
+            (
+                "url = \"file:///a\"\njournal = \"off\"\ntables = \"60s\"",
+                "archive.journal",
+            ),
         ] {
             let refused = parsed(table).expect_err(table);
             assert!(refused.contains(part), "{refused}");

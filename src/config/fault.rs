@@ -144,6 +144,12 @@ pub enum Fault {
     /// The size of a segment is out of range.
     #[error("`{0}` is out of range for a segment; write a size from 1B to 64MiB")]
     ArchiveSegment(String),
+    /// Tables are made of what the archive has.
+    #[error(
+        "tables are made of archived turns, and nothing is archived; set archive.journal to async, peers or sync, or \
+         archive.tables to off"
+    )]
+    TablesWithoutJournal,
     /// A limit of what clients can store is 0.
     #[error("the limit of {0} is 0; give at least 1, or leave it out for the default")]
     NoneAllowed(&'static str),

@@ -17,5 +17,6 @@ pub mod process_totals;
 pub mod reported;
 pub mod series;
 pub mod statement;
+pub mod unattributed;
 pub mod verify;
 pub mod vitals;

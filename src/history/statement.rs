@@ -85,11 +85,27 @@ struct TransferEnd<'a> {
 /// The changes that a turn of the process `me` made to an account, in order.
 #[must_use]
 pub fn entries(me: &ProcessId, turn: &Turn, account: &AccountId) -> Vec<Entry> {
+    let entries = entries_where(me, turn, |changed| changed == account);
+    entries.into_iter().map(|(_, entry)| entry).collect()
+}
+
+/// The changes that a turn of the process `me` made to all accounts, in order, each with its account. The ordinals count all of
+/// them.
+#[must_use]
+pub fn all_entries<'a>(me: &'a ProcessId, turn: &'a Turn) -> Vec<(&'a AccountId, Entry)> {
+    entries_where(me, turn, |_| true)
+}
+
+fn entries_where<'a>(
+    me: &'a ProcessId,
+    turn: &'a Turn,
+    is_wanted: impl Fn(&AccountId) -> bool + Copy,
+) -> Vec<(&'a AccountId, Entry)> {
     let mut entries = Vec::new();
     for (index, record) in turn.records.iter().enumerate() {
-        for end in ends(me, turn.position, index, record, account) {
+        for (account, end) in ends(me, turn.position, index, record, is_wanted) {
             let ordinal = u32::try_from(entries.len());
-            entries.push(Entry {
+            let entry = Entry {
                 place: EntryPlace {
                     position: turn.position,
                     ordinal: ordinal.expect("a turn has far fewer records"),
@@ -101,7 +117,8 @@ pub fn entries(me: &ProcessId, turn: &Turn, account: &AccountId) -> Vec<Entry> {
                 counterparty_process: end.counterparty.map(|(_, process)| process.clone()),
                 transfer_id: end.transfer_id,
                 meant_for: end.meant_for.cloned(),
-            });
+            };
+            entries.push((account, entry));
         }
     }
     entries
@@ -117,39 +134,43 @@ fn plain<'a>(op: Op, amount: Amount) -> TransferEnd<'a> {
     }
 }
 
+/// An end of a transfer, or all of another operation, with the account that it changes.
+type Change<'a> = (&'a AccountId, TransferEnd<'a>);
+
 // A transfer from an account to itself yields both ends.
 fn ends<'a>(
     me: &'a ProcessId,
     position: Lsn,
     index: usize,
     record: &'a Record,
-    account: &AccountId,
-) -> impl Iterator<Item = TransferEnd<'a>> {
+    is_wanted: impl Fn(&AccountId) -> bool,
+) -> impl Iterator<Item = Change<'a>> {
+    let wanted = |account: &'a AccountId| is_wanted(account).then_some(account);
     let (first, second) = match record {
-        Record::Deposited {
-            account: to,
-            amount,
-        } => ((to == account).then(|| plain(Op::Deposit, *amount)), None),
-        Record::Withdrawn {
-            account: from,
-            amount,
-        } => {
-            let end = (from == account).then(|| plain(Op::Withdrawal, *amount));
-            (end, None)
+        Record::Deposited { account, amount } => {
+            let end = |account| (account, plain(Op::Deposit, *amount));
+            (wanted(account).map(end), None)
+        }
+        Record::Withdrawn { account, amount } => {
+            let end = |account| (account, plain(Op::Withdrawal, *amount));
+            (wanted(account).map(end), None)
         }
         Record::Moved { from, to, amount } => {
-            Moved::new(from, to, None, *amount).ends(me, position, index, account)
+            Moved::new(from, to, None, *amount).ends(me, position, index, wanted)
         }
         Record::MovedToSuspense {
             from,
             to,
             suspense,
             amount,
-        } => Moved::new(from, to, Some(suspense), *amount).ends(me, position, index, account),
+        } => Moved::new(from, to, Some(suspense), *amount).ends(me, position, index, wanted),
         Record::Sent { to, message, .. } => {
             let transfer = message.body.transfer();
-            let transfer = transfer.filter(|transfer| transfer.from_account == *account);
-            (transfer.map(|transfer| sent(to, transfer)), None)
+            let end = transfer.and_then(|transfer| {
+                let account = wanted(&transfer.from_account)?;
+                Some((account, sent(to, transfer)))
+            });
+            (end, None)
         }
         Record::Delivered {
             from,
@@ -158,9 +179,12 @@ fn ends<'a>(
             ..
         } => {
             let transfer = message.body.transfer();
-            let end = transfer.map(|transfer| delivered(from, suspense.as_deref(), transfer));
-            let end = end.filter(|(to, _)| *to == account);
-            (end.map(|(_, end)| end), None)
+            let end = transfer.and_then(|transfer| {
+                let suspense = suspense.as_deref();
+                let account = wanted(suspense.unwrap_or(&transfer.to_account))?;
+                Some((account, delivered(from, suspense, transfer)))
+            });
+            (end, None)
         }
         Record::Written(_)
         | Record::Carried { .. }
@@ -213,8 +237,8 @@ impl<'a> Moved<'a> {
         me: &'a ProcessId,
         position: Lsn,
         index: usize,
-        account: &AccountId,
-    ) -> (Option<TransferEnd<'a>>, Option<TransferEnd<'a>>) {
+        wanted: impl Fn(&'a AccountId) -> Option<&'a AccountId>,
+    ) -> (Option<Change<'a>>, Option<Change<'a>>) {
         let end = |op, other, meant_for| TransferEnd {
             op,
             amount: self.amount,
@@ -222,10 +246,11 @@ impl<'a> Moved<'a> {
             transfer_id: Some(local_transfer_id(me, position, index)),
             meant_for,
         };
-        let credited = self.suspense.unwrap_or(self.to);
         let meant_for = self.suspense.map(|_| self.to);
-        let out = (self.from == account).then(|| end(Op::TransferOut, self.to, None));
-        let into = (credited == account).then(|| end(Op::TransferIn, self.from, meant_for));
+        let out = wanted(self.from);
+        let out = out.map(|account| (account, end(Op::TransferOut, self.to, None)));
+        let into = wanted(self.suspense.unwrap_or(self.to));
+        let into = into.map(|account| (account, end(Op::TransferIn, self.from, meant_for)));
         (out, into)
     }
 }
@@ -240,20 +265,18 @@ fn sent<'a>(to: &'a ProcessId, transfer: &'a Transfer) -> TransferEnd<'a> {
     }
 }
 
-// The credited account, and its end of the transfer.
 fn delivered<'a>(
     from: &'a ProcessId,
-    suspense: Option<&'a AccountId>,
+    suspense: Option<&AccountId>,
     transfer: &'a Transfer,
-) -> (&'a AccountId, TransferEnd<'a>) {
-    let end = TransferEnd {
+) -> TransferEnd<'a> {
+    TransferEnd {
         op: Op::TransferIn,
         amount: transfer.amount,
         counterparty: Some((&transfer.from_account, from)),
         transfer_id: Some(transfer.transfer_id.clone()),
         meant_for: suspense.map(|_| &transfer.to_account),
-    };
-    (suspense.unwrap_or(&transfer.to_account), end)
+    }
 }
 
 /// The snapshot for which a turn recorded the state before it.

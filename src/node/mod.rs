@@ -249,8 +249,7 @@ impl Node {
         join(self.threads).await;
         // Nothing is committed any more: what waits for the archive is released, and the background threads end behind it.
         if let Some(archive) = self.archive {
-            let releases = archive.stop().await;
-            join(vec![releases]).await;
+            join(archive.stop().await).await;
         }
         join(background).await;
         #[cfg(feature = "otel")]

@@ -4,6 +4,7 @@
 mod accounts;
 mod alerts;
 mod amounts;
+mod analytics;
 mod archive;
 mod archive_faults;
 mod archive_moto;
@@ -98,6 +99,7 @@ mod statement_tables;
 mod statements;
 mod stores;
 mod streamed;
+mod tables;
 mod terminal;
 mod traffic;
 mod waited;

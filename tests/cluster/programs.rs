@@ -96,6 +96,16 @@ impl Programs {
         self
     }
 
+    /// As [`with_archive`](Self::with_archive), with history as tables in it, written at this interval.
+    pub(crate) fn with_tables(self, journal: &str, every: &str) -> Self {
+        let programs = self.with_archive(journal);
+        let file = programs.dir.path().join("cluster.toml");
+        let mut text = std::fs::read_to_string(&file).expect("it was written");
+        text += &format!("tables = {every:?}\n");
+        std::fs::write(file, text).expect("a file in it");
+        programs
+    }
+
     /// With a unary process that is never started.
     pub(crate) fn with_other_make(self, id: &str) -> Self {
         let nowhere = address(&listen("127.0.0.1:0"));

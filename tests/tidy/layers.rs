@@ -22,6 +22,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("shipping", &["process"]),
     ("simulate", &["history", "picture", "process"]),
     ("store", &["history", "process"]),
+    ("tables", &["archive", "history", "process", "store"]),
     ("otel", &["config", "history", "process"]),
     (
         "transport",
@@ -45,6 +46,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "offsite",
             "shipping",
             "store",
+            "tables",
             "tls",
             "transport",
         ],
@@ -109,6 +111,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "shipping",
             "simulate",
             "store",
+            "tables",
             "tls",
             "transport",
         ],

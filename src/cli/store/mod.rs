@@ -5,18 +5,14 @@ mod check;
 mod decide;
 mod stats;
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use indicatif::ProgressBar;
-use tempfile::TempDir;
 
-use super::OutputFormat;
 use super::progress::{STEPS, bar};
-use super::signals::EndSignals;
-use super::{CliError, runtime};
+use super::scratch::within;
+use super::{CliError, OutputFormat};
 use crate::store::{CheckProgress, StoreError};
 
 /// Examine or repair the store of a stopped node.
@@ -72,29 +68,16 @@ pub fn run(args: Args) -> Result<(), CliError> {
 }
 
 impl Look {
-    // Works on another thread, so that Ctrl-C removes the copy.
     fn look<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Path, &Path, &dyn Fn(CheckProgress)) -> Result<T, StoreError>
         + Send
         + 'static,
     ) -> Result<T, CliError> {
-        let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
-        let scratch_dir = tempfile::Builder::new()
-            .prefix("snapledger-")
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(&scratch);
-        let scratch_dir = scratch_dir.map_err(|error| {
-            let scratch = scratch.display();
-            CliError::Usage(format!(
-                "cannot write to {scratch}: {error}; name another directory with --scratch"
-            ))
-        })?;
         let bar = bar(0, STEPS);
-        let (dir, copy) = (self.dir.clone(), scratch_dir.path().to_path_buf());
-        let shown = bar.clone();
-        let looked = until_asked_to_end(scratch_dir, move || {
-            work(&dir, &copy, &|step| show(&shown, step))
+        let (dir, shown) = (self.dir.clone(), bar.clone());
+        let looked = within(self.scratch.as_deref(), move |copy| {
+            work(&dir, copy, &|step| show(&shown, step))
         })?;
         bar.finish_and_clear();
         looked.map_err(|error| match error {
@@ -105,7 +88,7 @@ impl Look {
 }
 
 // The error for a store in use, with ways to examine it while the node runs.
-fn runs(dir: &Path) -> String {
+pub(super) fn runs(dir: &Path) -> String {
     let dir = dir.display();
     format!(
         "the store {dir} is in use by a running node; `snapledger status` and GET /metrics report its state, and \
@@ -113,31 +96,7 @@ fn runs(dir: &Path) -> String {
     )
 }
 
-fn until_asked_to_end<T: Send + 'static>(
-    scratch_dir: TempDir,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, CliError> {
-    let runtime = runtime()?;
-    let mut signals = runtime.block_on(async { EndSignals::listen() })?;
-    let (done, result) = tokio::sync::oneshot::channel();
-    let thread = std::thread::Builder::new().name("store".to_owned());
-    let thread = thread
-        .spawn(move || _ = done.send(work()))
-        .map_err(CliError::Runtime)?;
-    let ended = runtime.block_on(async {
-        tokio::select! {
-            result = result => result.ok(),
-            () = signals.next() => None,
-        }
-    });
-    if ended.is_some() {
-        _ = thread.join();
-    }
-    drop(scratch_dir);
-    ended.ok_or_else(|| CliError::CheckFailed("stopped early; the copy is removed".to_owned()))
-}
-
-fn show(bar: &ProgressBar, step: CheckProgress) {
+pub(super) fn show(bar: &ProgressBar, step: CheckProgress) {
     if bar.message() != step.what {
         bar.set_message(step.what);
     }

@@ -9,6 +9,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::offsite::outbound::Shipped;
+use crate::process::ids::Lsn;
 
 /// How far the archive is, and how it answers. Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +26,9 @@ pub(in crate::node) struct ArchiveFigures {
     revisions: Counter,
     kept_bytes: Counter,
     deleted: Counter,
+    tables_position: Gauge,
+    tables_bytes: Counter,
+    tables_failures: Counter,
 }
 
 impl Default for ArchiveFigures {
@@ -42,6 +46,9 @@ impl Default for ArchiveFigures {
             revisions: Counter::default(),
             kept_bytes: Counter::default(),
             deleted: Counter::default(),
+            tables_position: Gauge::default(),
+            tables_bytes: Counter::default(),
+            tables_failures: Counter::default(),
         }
     }
 }
@@ -112,6 +119,26 @@ impl ArchiveFigures {
             "Objects deleted in the archive because of archive.keep",
             self.deleted.clone(),
         );
+        self.register_tables(registry);
+    }
+
+    fn register_tables(&self, registry: &mut Registry) {
+        registry.register(
+            "archive_tables_position",
+            "Newest journal position whose entries are in the tables",
+            self.tables_position.clone(),
+        );
+        registry.register_with_unit(
+            "archive_tables_written",
+            "Data files of tables written",
+            Unit::Bytes,
+            self.tables_bytes.clone(),
+        );
+        registry.register(
+            "archive_tables_failures",
+            "Attempts to write tables that failed",
+            self.tables_failures.clone(),
+        );
     }
 
     pub(super) fn kept(&self, shipped: Shipped) {
@@ -147,5 +174,17 @@ impl ArchiveFigures {
 
     pub(super) fn retried(&self) {
         self.retries.inc();
+    }
+
+    pub(super) fn tables_written(&self, bytes: u64, position: Option<Lsn>) {
+        self.tables_bytes.inc_by(bytes);
+        if let Some(position) = position {
+            self.tables_position
+                .set(i64::try_from(position.0).unwrap_or(i64::MAX));
+        }
+    }
+
+    pub(super) fn tables_failed(&self) {
+        self.tables_failures.inc();
     }
 }

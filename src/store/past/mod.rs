@@ -8,6 +8,7 @@ mod excerpt;
 mod page;
 pub(super) mod recent;
 mod recorded;
+mod touched;
 
 pub use page::{Marked, StatementPage, StatementQuery};
 

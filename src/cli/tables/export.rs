@@ -1,0 +1,204 @@
+//! `tables export`: writes the history of stopped nodes as tables. A second run adds what is new and rewrites nothing.
+
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use serde_json::json;
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::watch;
+use url::Url;
+
+use super::super::output::{Report, print};
+use super::super::progress::{STEPS, bar};
+use super::super::scratch::within;
+use super::super::store::{runs, show};
+use super::super::{CliError, OutputFormat, runtime};
+use crate::archive::{ArchiveError, Objects, probe};
+use crate::process::ids::{Lsn, ProcessId};
+use crate::store::{CopiedStore, StoreError};
+use crate::tables::{Destination, Exporter, TablesError, Written};
+
+/// The stores, and where the tables are.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Args {
+    /// The store of a stopped node, for example data/store/n1; it is only read. Repeat it for each process.
+    #[arg(long = "dir", value_name = "DIR", required = true)]
+    dirs: Vec<PathBuf>,
+    /// The directory of the tables, or its URL in object storage: s3://BUCKET/PREFIX, gs://…, az://… or file:///DIRECTORY.
+    #[arg(long, value_name = "DIR|URL")]
+    into: String,
+    /// The directory for the working copy of a store, which needs as much space as the store's files. Default: the system's
+    /// temporary directory.
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// Output format.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    output: OutputFormat,
+}
+
+/// What was written of one process.
+struct Exported {
+    cluster: String,
+    process: ProcessId,
+    position: Lsn,
+    written: Written,
+}
+
+/// Why the tables of one store were not written.
+enum NotExported {
+    Store(PathBuf, StoreError),
+    Tables(PathBuf, TablesError),
+}
+
+impl From<NotExported> for CliError {
+    fn from(error: NotExported) -> Self {
+        match error {
+            NotExported::Store(_, StoreError::InUse(dir)) => Self::Store(runs(&dir)),
+            NotExported::Store(dir, error)
+            | NotExported::Tables(dir, TablesError::Store(error)) => Self::of_store(&dir, &error),
+            NotExported::Tables(dir, error) => Self::Refused(format!("{}: {error}", dir.display())),
+        }
+    }
+}
+
+/// Exports, and prints what was added.
+pub(super) fn run(args: &Args) -> Result<(), CliError> {
+    let url = url_of(&args.into)?;
+    let refused = |error: ArchiveError| match error {
+        ArchiveError::Address { .. } => CliError::Usage(error.to_string()),
+        error => CliError::Refused(error.to_string()),
+    };
+    let objects = Objects::open(&url).map_err(refused)?;
+    let runtime = runtime()?;
+    let run = uuid::Uuid::new_v4().as_u64_pair().1;
+    runtime
+        .block_on(probe::probe(&objects, run))
+        .map_err(refused)?;
+    let bar = bar(0, STEPS);
+    let (export, handle, shown) = (args.clone(), runtime.handle().clone(), bar.clone());
+    let into = objects.clone();
+    let exported = within(args.scratch.as_deref(), move |scratch| {
+        let one = |dir: &PathBuf| one(dir, scratch, &into, &handle, &shown);
+        export.dirs.iter().map(one).collect::<Result<Vec<_>, _>>()
+    })?;
+    bar.finish_and_clear();
+    let exported = exported?;
+    match args.output {
+        OutputFormat::Json => print(&as_json(&url, &exported)),
+        OutputFormat::Table => as_table(&url, &exported).print(),
+    }
+}
+
+// The URL of a storage; a directory is created.
+fn url_of(into: &str) -> Result<String, CliError> {
+    if into.contains("://") {
+        return Ok(into.to_owned());
+    }
+    let refused =
+        |error: std::io::Error| CliError::Usage(format!("cannot use {into} for tables: {error}"));
+    std::fs::create_dir_all(into).map_err(refused)?;
+    let directory = std::fs::canonicalize(into).map_err(refused)?;
+    let url = Url::from_directory_path(&directory).map_err(|()| {
+        CliError::Usage(format!(
+            "{} cannot be written as a URL",
+            directory.display()
+        ))
+    })?;
+    Ok(url.into())
+}
+
+fn one(
+    dir: &Path,
+    scratch: &Path,
+    into: &Objects,
+    runtime: &Runtime,
+    bar: &ProgressBar,
+) -> Result<Exported, NotExported> {
+    let copied = CopiedStore::open(dir, scratch, &|step| show(bar, step))
+        .map_err(|error| NotExported::Store(dir.to_path_buf(), error))?;
+    let destination = Destination {
+        objects: into.clone(),
+        cluster: copied.cluster().to_owned(),
+        process: copied.process().clone(),
+    };
+    // Nothing ends the work but the end of the program, which the tables survive.
+    let (_ending, ends) = watch::channel(false);
+    let mut exporter = Exporter::new(destination, runtime.clone(), ends);
+    let store = copied.store();
+    let end = store.journal().position();
+    bar.set_message("turns");
+    bar.set_length(end.0);
+    exporter
+        .export(store, end, &mut |position| bar.set_position(position.0))
+        .map_err(|error| NotExported::Tables(dir.to_path_buf(), error))?;
+    Ok(Exported {
+        cluster: copied.cluster().to_owned(),
+        process: copied.process().clone(),
+        position: end,
+        written: exporter.written(),
+    })
+}
+
+fn as_json(url: &str, exported: &[Exported]) -> String {
+    let process = |one: &Exported| {
+        let Written {
+            entries,
+            balances,
+            channel_messages,
+            snapshots,
+            files,
+            bytes,
+        } = one.written;
+        json!({
+            "process": one.process.as_str(),
+            "journal_position": one.position.0,
+            "added": {
+                "entries": entries,
+                "balances": balances,
+                "channel_messages": channel_messages,
+                "snapshots": snapshots,
+            },
+            "files": files,
+            "bytes": bytes,
+        })
+    };
+    let cluster = exported.first().map(|one| one.cluster.as_str());
+    let processes: Vec<_> = exported.iter().map(process).collect();
+    let report = json!({"tables": url, "cluster": cluster, "processes": processes});
+    format!("{report:#}")
+}
+
+fn as_table(url: &str, exported: &[Exported]) -> Report {
+    let mut report = Report::default();
+    let row = |one: &Exported| {
+        let written = one.written;
+        let numbers = [
+            one.position.0,
+            written.entries,
+            written.balances,
+            written.channel_messages,
+            written.snapshots,
+            written.files,
+            written.bytes,
+        ];
+        let numbers = numbers.map(|number| number.to_string());
+        std::iter::once(one.process.to_string())
+            .chain(numbers)
+            .collect()
+    };
+    report.line(&format!("rows added to the tables in {url}"));
+    report.table(
+        &[
+            "process",
+            "up to turn",
+            "entries",
+            "balances",
+            "channel_messages",
+            "snapshots",
+            "files",
+            "bytes",
+        ],
+        exported.iter().map(row).collect(),
+    );
+    report
+}

@@ -1,0 +1,93 @@
+//! The thread that writes history as tables into the archive: at an interval, what the tables lack of the turns that the archive
+//! has. It runs at a lower priority than turns, and nothing waits for it.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::figures::ArchiveFigures;
+use super::watermark::Watermark;
+use crate::node::error::NodeError;
+use crate::node::health::failures::Failures;
+use crate::store::{Store, StoreError};
+use crate::tables::{Destination, Exporter, TablesError};
+
+/// The shortest time between two log lines about tables that cannot be written.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+
+/// A running writer of tables.
+pub(super) struct RunningTables {
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+/// What a writer of tables needs of its node.
+pub(super) struct TablesWriter {
+    pub(super) store: Arc<Store>,
+    pub(super) watermark: Arc<Watermark>,
+    pub(super) figures: ArchiveFigures,
+    pub(super) every: Duration,
+}
+
+impl RunningTables {
+    /// Writes at the interval, first after one.
+    pub(super) fn start(
+        writer: TablesWriter,
+        destination: Destination,
+        failures: &Failures,
+    ) -> Result<Self, NodeError> {
+        let (stop, stops) = watch::channel(false);
+        let runtime = Runtime::current();
+        let exporter = Exporter::new(destination, runtime.clone(), stops.clone());
+        let thread =
+            failures.thread_behind("tables", move || writer.run(exporter, &runtime, stops))?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends the work, also in the middle; the next start continues it. Returns the thread that ends.
+    pub(super) fn stop(self) -> JoinHandle<()> {
+        let _ended = self.stop.send(true);
+        self.thread
+    }
+}
+
+impl TablesWriter {
+    fn run(
+        self,
+        mut exporter: Exporter,
+        runtime: &Runtime,
+        mut stops: watch::Receiver<bool>,
+    ) -> Result<(), StoreError> {
+        let mut said: Option<Instant> = None;
+        loop {
+            let stopped = stops.wait_for(|stop| *stop);
+            let waited = runtime.block_on(async { timeout(self.every, stopped).await.is_ok() });
+            if waited {
+                return Ok(());
+            }
+            let until = self.watermark.position();
+            let before = exporter.written();
+            let exported = exporter.export(&self.store, until, &mut |_| {});
+            let written = exporter.written();
+            self.figures
+                .tables_written(written.bytes - before.bytes, exporter.position());
+            let Err(error) = exported else {
+                continue;
+            };
+            let error = match error.into_fatal() {
+                Ok(fatal) => return Err(fatal),
+                Err(TablesError::Stopped) => return Ok(()),
+                Err(error) => error,
+            };
+            self.figures.tables_failed();
+            if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+                said = Some(Instant::now());
+                tracing::warn!(%error, "history is not written as tables; trying again");
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Writes the history of one process as tables, and only what they lack. Runs on a thread that may block; one file is in memory
+//! at a time.
+//!
+//! The order is entries, balances, messages, snapshots: a snapshot is in its table when everything that it refers to is in the
+//! others.
+
+mod balances;
+mod entries;
+mod snapshots;
+
+use std::collections::{BTreeSet, HashMap};
+
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::watch;
+
+use super::error::TablesError;
+use super::log::{Added, Number};
+use super::names::name_of;
+use super::parquet_file::ParquetFile;
+use super::schema::Table;
+use super::table::{Addition, DeltaTable, Place, Wanted};
+use crate::archive::Objects;
+use crate::history::known::RevisionArrival;
+use crate::process::ids::{AccountId, Hash, Lsn, ProcessId};
+use crate::store::Store;
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Rows of operations.
+    pub entries: u64,
+    /// Rows of balances.
+    pub balances: u64,
+    /// Rows of messages in channels.
+    pub channel_messages: u64,
+    /// Rows of snapshots.
+    pub snapshots: u64,
+    /// Data files.
+    pub files: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+}
+
+/// Whose history it is, and where it goes.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// The storage, below which each table has a folder.
+    pub objects: Objects,
+    /// The name of the cluster.
+    pub cluster: String,
+    /// The process.
+    pub process: ProcessId,
+}
+
+/// Writes the history of one process.
+pub struct Exporter {
+    to: Destination,
+    /// The name of the process in paths and numbers.
+    name: String,
+    runtime: Runtime,
+    /// Becomes true when the work has to end.
+    ending: watch::Receiver<bool>,
+    /// The tables, once they are open.
+    tables: Option<Tables>,
+    /// The turns up to here have no further entries to write.
+    scanned: Option<Lsn>,
+    /// The balances of some accounts after the turn at `scanned`.
+    known: HashMap<AccountId, i64>,
+    /// The cuts at which all balances were written since this was made.
+    bases: BTreeSet<i64>,
+    /// The revisions of the history that were looked at.
+    arrived: u64,
+    /// Those whose balances are not written yet.
+    waiting: Vec<RevisionArrival>,
+    written: Written,
+}
+
+/// The open tables.
+struct Tables {
+    entries: DeltaTable,
+    balances: DeltaTable,
+    channel_messages: DeltaTable,
+    snapshots: DeltaTable,
+}
+
+impl Exporter {
+    /// Writes nothing yet. Work ends early when `ending` becomes true.
+    #[must_use]
+    pub fn new(to: Destination, runtime: Runtime, ending: watch::Receiver<bool>) -> Self {
+        Self {
+            name: name_of(to.process.as_str()),
+            to,
+            runtime,
+            ending,
+            tables: None,
+            scanned: None,
+            known: HashMap::new(),
+            bases: BTreeSet::new(),
+            arrived: 0,
+            waiting: Vec::new(),
+            written: Written::default(),
+        }
+    }
+
+    /// What was written since this was made.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        self.written
+    }
+
+    /// The newest turn whose entries are in the tables, if that is known.
+    #[must_use]
+    pub fn position(&self) -> Option<Lsn> {
+        self.scanned
+    }
+
+    /// Writes what the tables lack, from the turns up to a position. `step` is told how far the turns are written.
+    ///
+    /// # Errors
+    /// [`TablesError`]; what is written stays, and the next call continues.
+    pub fn export(
+        &mut self,
+        store: &Store,
+        until: Lsn,
+        step: &mut dyn FnMut(Lsn),
+    ) -> Result<(), TablesError> {
+        let done = self.export_all(store, until, step);
+        if done.is_err() {
+            // Whether the last version was written may not be known: the log is read again.
+            self.tables = None;
+            self.scanned = None;
+            self.known.clear();
+            (self.arrived, self.waiting) = (0, Vec::new());
+        }
+        done
+    }
+
+    fn export_all(
+        &mut self,
+        store: &Store,
+        until: Lsn,
+        step: &mut dyn FnMut(Lsn),
+    ) -> Result<(), TablesError> {
+        if self.tables.is_none() {
+            self.tables = Some(self.open()?);
+        }
+        self.export_entries(store, until, step)?;
+        self.export_balances(store, until)?;
+        self.export_snapshots(store)
+    }
+
+    fn open(&self) -> Result<Tables, TablesError> {
+        let prefix = self.number_name("");
+        let open = |table, count| {
+            let wanted = Wanted {
+                prefix: &prefix,
+                count,
+            };
+            let Destination {
+                objects, cluster, ..
+            } = &self.to;
+            self.wait(DeltaTable::open(objects, table, cluster, wanted))
+        };
+        Ok(Tables {
+            entries: open(Table::Entries, Some(entries::NUMBERS))?,
+            balances: open(Table::Balances, Some(balances::NUMBERS))?,
+            channel_messages: open(Table::ChannelMessages, None)?,
+            snapshots: open(Table::Snapshots, None)?,
+        })
+    }
+
+    // Waits for the storage, unless the work has to end.
+    fn wait<T>(
+        &self,
+        asked: impl Future<Output = Result<T, TablesError>>,
+    ) -> Result<T, TablesError> {
+        let mut ending = self.ending.clone();
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = ending.wait_for(|ending| *ending) => Err(TablesError::Stopped),
+                answer = asked => answer,
+            }
+        })
+    }
+
+    fn number_name(&self, what: &str) -> String {
+        format!("{}:{what}", self.name)
+    }
+
+    fn table(&mut self, table: Table) -> Result<&mut DeltaTable, TablesError> {
+        let tables = self.tables.as_mut().ok_or(TablesError::Stopped)?;
+        Ok(match table {
+            Table::Entries => &mut tables.entries,
+            Table::Balances => &mut tables.balances,
+            Table::ChannelMessages => &mut tables.channel_messages,
+            Table::Snapshots => &mut tables.snapshots,
+        })
+    }
+
+    fn number(&mut self, table: Table, what: &str) -> Result<Option<i64>, TablesError> {
+        let name = self.number_name(what);
+        Ok(self.table(table)?.number(&name))
+    }
+
+    fn set(&self, what: &str, value: i64) -> Number {
+        Number {
+            name: self.number_name(what),
+            value,
+        }
+    }
+
+    // A file without rows is not needed.
+    fn put(
+        &mut self,
+        table: Table,
+        name: &str,
+        file: ParquetFile,
+    ) -> Result<Option<Added>, TablesError> {
+        if file.rows == 0 {
+            return Ok(None);
+        }
+        let (rows, bytes) = (file.rows, file.bytes.len() as u64);
+        let Some(tables) = &self.tables else {
+            return Err(TablesError::Stopped);
+        };
+        let into = match table {
+            Table::Entries => &tables.entries,
+            Table::Balances => &tables.balances,
+            Table::ChannelMessages => &tables.channel_messages,
+            Table::Snapshots => &tables.snapshots,
+        };
+        let place = Place {
+            process: self.to.process.as_str(),
+            folder: &self.name,
+            name,
+        };
+        let added = self.wait(into.put(file, place))?;
+        self.written.files += 1;
+        self.written.bytes += bytes;
+        *match table {
+            Table::Entries => &mut self.written.entries,
+            Table::Balances => &mut self.written.balances,
+            Table::ChannelMessages => &mut self.written.channel_messages,
+            Table::Snapshots => &mut self.written.snapshots,
+        } += rows;
+        Ok(Some(added))
+    }
+
+    fn commit(&mut self, table: Table, addition: Addition) -> Result<(), TablesError> {
+        let mut ending = self.ending.clone();
+        let runtime = self.runtime.clone();
+        let into = self.table(table)?;
+        let committed = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = ending.wait_for(|ending| *ending) => Err(TablesError::Stopped),
+                committed = into.commit(addition) => committed,
+            }
+        })?;
+        match committed {
+            true => Ok(()),
+            false => Err(TablesError::Raced(self.to.process.clone())),
+        }
+    }
+}
+
+// Some bits of a hash as a number of the log.
+fn shortened(hash: Hash) -> i64 {
+    let bits = hash.0.first_chunk().copied().unwrap_or_default();
+    i64::from_le_bytes(bits)
+}

@@ -1,0 +1,158 @@
+"""Runs the queries of docs/analytics.md as they are written there and prints their rows as JSON.
+
+ask.py duckdb|clickhouse|polars DOC TABLES QUESTIONS    answers, by the name of the query
+ask.py same TABLES OTHER                                the rows that are in one of two sets of tables alone, by table
+ask.py iceberg DOC TABLES QUESTIONS WAREHOUSE           the answers from the tables that deploy/iceberg/register.py has made
+"""
+
+import datetime
+import decimal
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+
+def blocks(doc, fence, mark):
+    """The code blocks of a page, each named by its first line."""
+    text = Path(doc).read_text()
+    for code in re.findall(rf"^```{fence}\n(.*?)^```$", text, re.M | re.S):
+        first = code.splitlines()[0]
+        assert first.startswith(mark), f"a block without a name: {first}"
+        yield first[len(mark) :].strip(), code
+
+
+def plain(value):
+    """A value as JSON has it: sums are whole numbers, times microseconds since the epoch."""
+    if isinstance(value, decimal.Decimal):
+        assert value == int(value)
+        return int(value)
+    if isinstance(value, datetime.datetime):
+        epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+        return (value - epoch) // datetime.timedelta(microseconds=1)
+    return value
+
+
+def rows(found):
+    return [[plain(value) for value in row] for row in found]
+
+
+def duckdb_with(tables, load):
+    import duckdb
+    import duckdb_extension_delta
+
+    connection = duckdb.connect()
+    home = Path(duckdb_extension_delta.__file__).parent
+    (extension,) = home.glob("extensions/*/delta.duckdb_extension")
+    connection.execute(f"LOAD '{extension}'")
+    for statement in load.split(";"):
+        if "delta_scan" in statement:
+            connection.execute(statement.replace("'tables/", f"'{tables}/"))
+    return connection
+
+
+def ask_duckdb(doc, tables, questions):
+    named = dict(blocks(doc, "sql", "-- "))
+    connection = duckdb_with(tables, named.pop("tables"))
+    return ask_in(connection, named, questions)
+
+
+def ask_in(connection, named, questions):
+    connection.execute(named.pop("views"))
+    for name in re.findall(r"^SET VARIABLE (\w+)", named.pop("questions"), re.M):
+        connection.execute(f"SET VARIABLE {name} = ?", [questions[name]])
+    connection.execute("SET VARIABLE instant = getvariable('instant')::TIMESTAMPTZ")
+    own = {name: sql for name, sql in named.items() if ":" not in name}
+    return {name: rows(connection.execute(sql).fetchall()) for name, sql in own.items()}
+
+
+def ask_clickhouse(doc, tables, questions):
+    from chdb import session
+
+    # It reads files below its directory only.
+    os.chdir(Path(tables).parent)
+    chdb = session.Session()
+    for name in ("snapshot", "instant"):
+        value = questions[name].replace("\\", "\\\\").replace("'", "\\'")
+        chdb.query(f"SET param_{name} = '{value}'")
+    answers = {}
+    for name, sql in blocks(doc, "sql", "-- "):
+        if name.startswith("clickhouse: "):
+            found = chdb.query(
+                sql.replace("'tables/", f"'{tables}/"), "JSONCompact"
+            )
+            found = json.loads(found.bytes())
+            # Numbers of more than 32 bits come as texts.
+            is_number = ["Int" in column["type"] for column in found["meta"]]
+            answers[name.removeprefix("clickhouse: ")] = [
+                [int(value) if number else value for value, number in zip(row, is_number)]
+                for row in found["data"]
+            ]
+    return answers
+
+
+def ask_polars(doc, tables, questions):
+    scope = {"snapshot": questions["snapshot"]}
+    for name, code in blocks(doc, "python", "# "):
+        if name.startswith("polars: "):
+            exec(code.replace('"tables/', f'"{tables}/'), scope)
+    return {
+        "balances at a snapshot": rows(scope["balances"].select("process", "account", "balance").rows()),
+        "sums per process": rows(scope["sums"].rows()),
+    }
+
+
+def same(tables, other):
+    """`base_cut` is left out: a writer that was started anew names an earlier one for older snapshots."""
+    differences = {}
+    for name in ("entries", "balances", "snapshots", "channel_messages"):
+        load = f"CREATE VIEW a AS FROM delta_scan('{tables}/{name}');"
+        load += f"CREATE VIEW b AS FROM delta_scan('{other}/{name}')"
+        connection = duckdb_with(tables, load)
+        columns = "* EXCLUDE (base_cut)" if name == "snapshots" else "*"
+        a, b = (f"SELECT {columns} FROM {one}" for one in "ab")
+        differences[name] = {
+            "rows": connection.execute("SELECT count(*) FROM a").fetchone()[0],
+            "missing": rows(connection.execute(f"({b}) EXCEPT ALL ({a}) LIMIT 5").fetchall()),
+            "more": rows(connection.execute(f"({a}) EXCEPT ALL ({b}) LIMIT 5").fetchall()),
+        }
+    return differences
+
+
+def ask_iceberg(doc, tables, questions, warehouse):
+    import duckdb
+    from pyiceberg.catalog import load_catalog
+
+    catalog = load_catalog(
+        "tables", type="sql", uri=f"sqlite:///{warehouse}/catalog.db", warehouse=f"file://{warehouse}"
+    )
+    connection = duckdb.connect()
+    for name in ("entries", "balances", "snapshots", "channel_messages"):
+        table = catalog.load_table(f"snapledger.{name}")
+        connection.register(name, table.scan().to_arrow())
+    named = dict(blocks(doc, "sql", "-- "))
+    named.pop("tables")
+    answers = ask_in(connection, named, questions)
+    balances = catalog.load_table("snapledger.balances")
+    answers["tags"] = sorted(name for name, ref in balances.refs().items() if ref.snapshot_ref_type == "tag")
+    return answers
+
+
+def main():
+    how, *rest = sys.argv[1:]
+    if how == "same":
+        answers = same(*rest)
+    else:
+        doc, tables, questions, *more = rest
+        ask = {
+            "duckdb": ask_duckdb,
+            "clickhouse": ask_clickhouse,
+            "polars": ask_polars,
+            "iceberg": ask_iceberg,
+        }[how]
+        answers = ask(doc, tables, json.loads(questions), *more)
+    json.dump(answers, sys.stdout)
+
+
+main()
