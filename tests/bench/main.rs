@@ -145,6 +145,15 @@ fn a_stream_is_measured() {
 }
 
 #[test]
+fn tables_have_what_changed_and_no_full_copies() {
+    let measured = measured("tables --accounts 3000 --snapshots 2");
+    assert_ratios(&measured, 1);
+    // All accounts once, and a hundredth of them for each further snapshot.
+    let rows = &measured["figures"][3]["spread"]["median"];
+    assert_eq!(rows.as_f64(), Some(3060.0), "{measured:#}");
+}
+
+#[test]
 fn snapshots_are_compared_by_accounts() {
     let measured = measured("snapshot --accounts 100,1000 --changed 20 --nodes 2");
     // The growth; for each number of accounts the new bytes and the written bytes; and two ratios of the disk.
