@@ -21,7 +21,7 @@ mod schema;
 mod table;
 
 pub use error::TablesError;
-pub use exporter::{Destination, Exporter, Written};
+pub use exporter::{Destination, Exporter, RecordedParts, Written};
 pub use parquet_file::Unwritable;
 pub use schema::Table;
 

@@ -72,7 +72,7 @@ const BALANCES: &[Column] = &[
 
 const SNAPSHOTS: &[Column] = &[
     column("snapshot_id", Kind::Text),
-    column("revision", Kind::Long),
+    nullable("revision", Kind::Long),
     column("status", Kind::Text),
     column("initiator", Kind::Text),
     column("initiated_at", Kind::Timestamp),
@@ -85,7 +85,7 @@ const SNAPSHOTS: &[Column] = &[
     column("balance_total", Kind::Decimal),
     column("deposits", Kind::Decimal),
     column("withdrawals", Kind::Decimal),
-    column("root", Kind::Text),
+    nullable("root", Kind::Text),
 ];
 
 const CHANNEL_MESSAGES: &[Column] = &[

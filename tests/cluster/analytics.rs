@@ -137,6 +137,10 @@ impl Expected {
         }
     }
 
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
     pub(crate) fn is_answered_by(&self, answers: &Value) {
         assert_eq!(sorted(&answers["balances at a snapshot"]), self.balances);
         let sums = answers["sums per process"].as_array().expect("a list");
@@ -146,7 +150,6 @@ impl Expected {
             .collect();
         assert_eq!(sums, self.sums);
         let changes = sorted(&answers["what changed between two snapshots"]);
-        assert!(!changes.is_empty());
         assert_eq!(changes, self.changes);
         assert!(!self.statement.is_empty());
         assert_eq!(answers["a statement"], json!(self.statement));

@@ -1,4 +1,4 @@
-//! `tables export`: writes the history of stopped nodes as tables. A second run adds what is new and rewrites nothing.
+//! `tables export`: writes the history of stopped nodes, or of an archive, as tables. A second run adds what is new and rewrites nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -13,17 +13,25 @@ use super::super::progress::{STEPS, bar};
 use super::super::scratch::within;
 use super::super::store::{runs, show};
 use super::super::{CliError, OutputFormat, runtime};
+use super::archived::{ArchivedCluster, NotReplayed};
 use crate::archive::{ArchiveError, Objects, probe};
+use crate::config::CLUSTER_DEFAULT;
 use crate::process::ids::{Lsn, ProcessId};
-use crate::store::{CopiedStore, StoreError};
-use crate::tables::{Destination, Exporter, TablesError, Written};
+use crate::store::{CopiedStore, Store, StoreError};
+use crate::tables::{Destination, Exporter, RecordedParts, TablesError, Written};
 
 /// The stores, and where the tables are.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Args {
     /// The store of a stopped node, for example data/store/n1; it is only read. Repeat it for each process.
-    #[arg(long = "dir", value_name = "DIR", required = true)]
+    #[arg(long = "dir", value_name = "DIR", required_unless_present = "archive")]
     dirs: Vec<PathBuf>,
+    /// Replay the journals of all processes in this archive instead; it is only read.
+    #[arg(long, value_name = "URL", conflicts_with = "dirs")]
+    archive: Option<String>,
+    /// The name of the cluster in the archive [default: demo].
+    #[arg(long, value_name = "NAME", requires = "archive")]
+    cluster: Option<String>,
     /// The directory of the tables, or its URL in object storage: s3://BUCKET/PREFIX, gs://…, az://… or file:///DIRECTORY.
     #[arg(long, value_name = "DIR|URL")]
     into: String,
@@ -48,6 +56,7 @@ struct Exported {
 enum NotExported {
     Store(PathBuf, StoreError),
     Tables(PathBuf, TablesError),
+    Archive(NotReplayed),
 }
 
 impl From<NotExported> for CliError {
@@ -56,6 +65,8 @@ impl From<NotExported> for CliError {
             NotExported::Store(_, StoreError::InUse(dir)) => Self::Store(runs(&dir)),
             NotExported::Store(dir, error)
             | NotExported::Tables(dir, TablesError::Store(error)) => Self::of_store(&dir, &error),
+            NotExported::Archive(NotReplayed::Store(error)) => Self::Store(error.to_string()),
+            NotExported::Archive(error) => Self::Refused(error.to_string()),
             NotExported::Tables(dir, error) => Self::Refused(format!("{}: {error}", dir.display())),
         }
     }
@@ -75,11 +86,23 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
         .block_on(probe::probe(&objects, run))
         .map_err(refused)?;
     let bar = bar(0, STEPS);
-    let (export, handle, shown) = (args.clone(), runtime.handle().clone(), bar.clone());
-    let into = objects.clone();
-    let exported = within(args.scratch.as_deref(), move |scratch| {
-        let one = |dir: &PathBuf| one(dir, scratch, &into, &handle, &shown);
-        export.dirs.iter().map(one).collect::<Result<Vec<_>, _>>()
+    let work = Work {
+        into: objects,
+        runtime: runtime.handle().clone(),
+        bar: bar.clone(),
+    };
+    let export = args.clone();
+    let archive = args.archive.as_deref().map(Objects::open).transpose();
+    let archive = archive.map_err(refused)?;
+    let exported = within(args.scratch.as_deref(), move |scratch| match archive {
+        Some(archive) => {
+            let cluster = export.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT);
+            work.archived(&archive, cluster, scratch)
+        }
+        None => {
+            let one = |dir: &PathBuf| work.store_in(dir, scratch);
+            export.dirs.iter().map(one).collect()
+        }
     })?;
     bar.finish_and_clear();
     let exported = exported?;
@@ -107,36 +130,96 @@ fn url_of(into: &str) -> Result<String, CliError> {
     Ok(url.into())
 }
 
-fn one(
-    dir: &Path,
-    scratch: &Path,
-    into: &Objects,
-    runtime: &Runtime,
-    bar: &ProgressBar,
-) -> Result<Exported, NotExported> {
-    let copied = CopiedStore::open(dir, scratch, &|step| show(bar, step))
-        .map_err(|error| NotExported::Store(dir.to_path_buf(), error))?;
-    let destination = Destination {
-        objects: into.clone(),
-        cluster: copied.cluster().to_owned(),
-        process: copied.process().clone(),
-    };
-    // Nothing ends the work but the end of the program, which the tables survive.
-    let (_ending, ends) = watch::channel(false);
-    let mut exporter = Exporter::new(destination, runtime.clone(), ends);
-    let store = copied.store();
-    let end = store.journal().position();
-    bar.set_message("turns");
-    bar.set_length(end.0);
-    exporter
-        .export(store, end, &mut |position| bar.set_position(position.0))
-        .map_err(|error| NotExported::Tables(dir.to_path_buf(), error))?;
-    Ok(Exported {
-        cluster: copied.cluster().to_owned(),
-        process: copied.process().clone(),
-        position: end,
-        written: exporter.written(),
-    })
+/// Where the tables go, and how.
+struct Work {
+    into: Objects,
+    runtime: Runtime,
+    bar: ProgressBar,
+}
+
+impl Work {
+    fn store_in(&self, dir: &Path, scratch: &Path) -> Result<Exported, NotExported> {
+        let copied = CopiedStore::open(dir, scratch, &|step| show(&self.bar, step))
+            .map_err(|error| NotExported::Store(dir.to_path_buf(), error))?;
+        let mut one = self.exporter(copied.cluster(), copied.process());
+        let position = self.export(&mut one, copied.store(), dir)?;
+        Ok(Exported {
+            cluster: copied.cluster().to_owned(),
+            process: copied.process().clone(),
+            position,
+            written: one.exporter.written(),
+        })
+    }
+
+    // Which snapshots are complete is known when the journals of all processes are read.
+    fn archived(
+        &self,
+        archive: &Objects,
+        cluster: &str,
+        scratch: &Path,
+    ) -> Result<Vec<Exported>, NotExported> {
+        let cluster = ArchivedCluster::find(archive, cluster, &self.runtime);
+        let cluster = cluster.map_err(NotExported::Archive)?;
+        let processes = cluster.processes();
+        let (mut parts, mut exporters) = (RecordedParts::default(), Vec::new());
+        for process in &processes {
+            self.bar.set_message("replay");
+            let dir = tempfile::tempdir_in(scratch)
+                .map_err(|error| NotExported::Archive(NotReplayed::Scratch(error)))?;
+            let store = cluster
+                .replay(process, dir.path(), &self.runtime)
+                .map_err(NotExported::Archive)?;
+            let mut one = self.exporter(cluster.cluster(), process);
+            let position = self.export(&mut one, &store, dir.path())?;
+            one.exporter
+                .collect_parts(&store, &mut parts)
+                .map_err(|error| NotExported::Tables(dir.path().to_path_buf(), error))?;
+            exporters.push((process, position, one));
+        }
+        let mut exported = Vec::new();
+        for (process, position, mut one) in exporters {
+            let done = one.exporter.export_parts(&parts, processes.len());
+            done.map_err(|error| NotExported::Tables(process.as_str().into(), error))?;
+            exported.push(Exported {
+                cluster: cluster.cluster().to_owned(),
+                process: process.clone(),
+                position,
+                written: one.exporter.written(),
+            });
+        }
+        Ok(exported)
+    }
+
+    fn exporter(&self, cluster: &str, process: &ProcessId) -> Running {
+        let destination = Destination {
+            objects: self.into.clone(),
+            cluster: cluster.to_owned(),
+            process: process.clone(),
+        };
+        // Nothing ends the work but the end of the program, which the tables survive.
+        let (ending, ends) = watch::channel(false);
+        Running {
+            exporter: Exporter::new(destination, self.runtime.clone(), ends),
+            _ending: ending,
+        }
+    }
+
+    fn export(&self, one: &mut Running, store: &Store, dir: &Path) -> Result<Lsn, NotExported> {
+        let end = store.journal().position();
+        self.bar.set_message("turns");
+        self.bar.set_length(end.0);
+        let mut step = |position: Lsn| self.bar.set_position(position.0);
+        one.exporter
+            .export(store, end, &mut step)
+            .map_err(|error| NotExported::Tables(dir.to_path_buf(), error))?;
+        Ok(end)
+    }
+}
+
+/// An exporter that nothing ends.
+struct Running {
+    exporter: Exporter,
+    _ending: watch::Sender<bool>,
 }
 
 fn as_json(url: &str, exported: &[Exported]) -> String {

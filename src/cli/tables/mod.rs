@@ -1,5 +1,6 @@
-//! `tables`: history as Parquet files with Delta logs, from the stores of stopped nodes.
+//! `tables`: history as Parquet files with Delta logs, from the stores of stopped nodes or an archive.
 
+mod archived;
 mod export;
 
 use clap::Subcommand;
@@ -15,7 +16,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write what the tables lack from the stores of stopped nodes
+    /// Write what the tables lack, from the stores of stopped nodes or from an archive
     Export(export::Args),
 }
 

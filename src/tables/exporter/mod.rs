@@ -6,7 +6,10 @@
 
 mod balances;
 mod entries;
+mod recorded;
 mod snapshots;
+
+pub use recorded::RecordedParts;
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -2,10 +2,10 @@
 //! channels, once they are all closed.
 
 use super::Exporter;
-use crate::history::global::GlobalState;
 use crate::history::known::RevisionArrival;
 use crate::history::part::Part;
-use crate::process::ids::{Lsn, SnapshotId};
+use crate::process::clock::Hlc;
+use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 use crate::store::{Published, Store, StoreError};
 use crate::tables::error::TablesError;
 use crate::tables::log::Number;
@@ -19,10 +19,33 @@ const TOGETHER: usize = 256;
 const FILE_ROWS: u64 = 524_288;
 
 /// The rows of one version.
-struct Rows {
+pub(super) struct Rows {
     file: FileWriter,
     numbers: Vec<Number>,
     newest: Option<SnapshotId>,
+}
+
+impl Rows {
+    pub(super) fn new() -> Result<Self, TablesError> {
+        Ok(Self {
+            file: FileWriter::new(Table::Snapshots)?,
+            numbers: Vec::new(),
+            newest: None,
+        })
+    }
+}
+
+/// A row of the table.
+pub(super) struct SnapshotRow<'a> {
+    /// Of the published revision, if that is known.
+    pub(super) revision: Option<u32>,
+    pub(super) root: Option<Hash>,
+    pub(super) status: &'static str,
+    pub(super) initiator: &'a ProcessId,
+    pub(super) initiated_at: Hlc,
+    /// The rows of the revision.
+    pub(super) parts: usize,
+    pub(super) part: &'a Part,
 }
 
 impl Exporter {
@@ -32,11 +55,7 @@ impl Exporter {
         };
         let mut waiting = std::mem::take(&mut self.waiting);
         loop {
-            let mut rows = Rows {
-                file: FileWriter::new(Table::Snapshots)?,
-                numbers: Vec::new(),
-                newest: None,
-            };
+            let mut rows = Rows::new()?;
             for arrival in std::mem::take(&mut waiting) {
                 if !self.add(store, &arrival, newest, &mut rows)? {
                     self.waiting.push(arrival);
@@ -90,28 +109,39 @@ impl Exporter {
         if part.is_finished() {
             self.export_messages(store, part)?;
         }
-        self.push_row(&state, part, &root.to_string(), &mut rows.file)?;
-        rows.numbers.push(self.set(&name, 0));
-        rows.newest = Some(snapshot.clone());
+        let row = SnapshotRow {
+            revision: Some(*revision),
+            root: Some(root),
+            status: state.status(),
+            initiator: &state.initiator,
+            initiated_at: state.initiated_at,
+            parts: state.parts.len(),
+            part,
+        };
+        self.add_row(&row, &name, rows)?;
         Ok(true)
     }
 
-    fn push_row(
+    /// Adds a row, unless the number with this name says that the table has it.
+    pub(super) fn add_row(
         &mut self,
-        state: &GlobalState,
-        part: &Part,
-        root: &str,
-        file: &mut FileWriter,
+        row: &SnapshotRow<'_>,
+        name: &str,
+        rows: &mut Rows,
     ) -> Result<(), TablesError> {
-        let cut = long(part.state.position.0)?;
-        let recorded = &part.state;
-        file.push(&[
-            Value::Text(state.snapshot.as_str()),
-            Value::Long(state.revision.into()),
-            Value::Text(state.status()),
-            Value::Text(state.initiator.as_str()),
-            Value::Long(long(state.initiated_at.wall_us())?),
-            Value::Int(i32::try_from(state.parts.len()).unwrap_or(i32::MAX)),
+        if self.number(Table::Snapshots, name)?.is_some() {
+            return Ok(());
+        }
+        let (part, recorded) = (row.part, &row.part.state);
+        let cut = long(recorded.position.0)?;
+        let root = row.root.map(|root| root.to_string());
+        rows.file.push(&[
+            Value::Text(part.snapshot.as_str()),
+            Value::long_or_null(row.revision.map(i64::from)),
+            Value::Text(row.status),
+            Value::Text(row.initiator.as_str()),
+            Value::Long(long(row.initiated_at.wall_us())?),
+            Value::Int(i32::try_from(row.parts).unwrap_or(i32::MAX)),
             Value::Text(part.process.as_str()),
             Value::Long(cut),
             Value::Long(self.base_of(cut)?),
@@ -120,12 +150,14 @@ impl Exporter {
             Value::Decimal(recorded.balance_total),
             Value::Decimal(recorded.deposits),
             Value::Decimal(recorded.withdrawals),
-            Value::Text(root),
+            Value::text_or_null(root.as_deref()),
         ])?;
+        rows.numbers.push(self.set(name, 0));
+        rows.newest = Some(part.snapshot.clone());
         Ok(())
     }
 
-    fn commit_rows(&mut self, rows: Rows) -> Result<(), TablesError> {
+    pub(super) fn commit_rows(&mut self, rows: Rows) -> Result<(), TablesError> {
         let Rows {
             file,
             numbers,
@@ -144,7 +176,11 @@ impl Exporter {
         self.commit(Table::Snapshots, addition)
     }
 
-    fn export_messages(&mut self, store: &Store, part: &Part) -> Result<(), TablesError> {
+    pub(super) fn export_messages(
+        &mut self,
+        store: &Store,
+        part: &Part,
+    ) -> Result<(), TablesError> {
         let snapshot = part.snapshot.as_str();
         let name = format!("messages:{}", hex::encode(snapshot));
         if part.channels.iter().all(|channel| channel.messages() == 0)

@@ -1,7 +1,8 @@
 """Runs the queries of docs/analytics.md as they are written there and prints their rows as JSON.
 
 ask.py duckdb|clickhouse|polars DOC TABLES QUESTIONS    answers, by the name of the query
-ask.py same TABLES OTHER                                the rows that are in one of two sets of tables alone, by table
+ask.py same TABLES OTHER COLUMN…                        the rows that are in one of two sets of tables alone, by table; without
+                                                        these columns of snapshots
 ask.py iceberg DOC TABLES QUESTIONS WAREHOUSE           the answers from the tables that deploy/iceberg/register.py has made
 """
 
@@ -103,14 +104,15 @@ def ask_polars(doc, tables, questions):
     }
 
 
-def same(tables, other):
+def same(tables, other, *without):
     """`base_cut` is left out: a writer that was started anew names an earlier one for older snapshots."""
     differences = {}
     for name in ("entries", "balances", "snapshots", "channel_messages"):
         load = f"CREATE VIEW a AS FROM delta_scan('{tables}/{name}');"
         load += f"CREATE VIEW b AS FROM delta_scan('{other}/{name}')"
         connection = duckdb_with(tables, load)
-        columns = "* EXCLUDE (base_cut)" if name == "snapshots" else "*"
+        left_out = ", ".join(["base_cut", *without])
+        columns = f"* EXCLUDE ({left_out})" if name == "snapshots" else "*"
         a, b = (f"SELECT {columns} FROM {one}" for one in "ab")
         differences[name] = {
             "rows": connection.execute("SELECT count(*) FROM a").fetchone()[0],
