@@ -1,4 +1,5 @@
-//! `tables export`: writes the history of stopped nodes, or of an archive, as tables. A second run adds what is new and rewrites nothing.
+//! `tables export`: writes the history of stopped nodes, or of an archive, as tables. A second run adds what is new and rewrites
+//! nothing.
 
 use std::path::{Path, PathBuf};
 
