@@ -313,3 +313,44 @@ fn deposit(
         teller.turn(store, input);
     }
 }
+
+// Without this a snapshot whose part was lost with a disk would stay partial for ever: of neighbouring states only some are kept.
+#[test]
+fn parts_that_only_the_journal_speaks_of_are_made_again() {
+    let (dir, again) = (directory(), directory());
+    let store = open(dir.path());
+    let mut teller = Teller::new(11, recover(&store));
+    for _ in 0..600 {
+        teller.random_turn(&store);
+        teller.work(&store);
+        teller.work(&store);
+    }
+    let restored = open(again.path());
+    for turn in store.journal().stored_turns(Lsn(1)) {
+        let framed = turn.expect("it is whole").framed;
+        let appended = restored.append_archived(&framed);
+        appended.expect("it follows the one before");
+    }
+    restored.sync_journal().expect("the disk has room");
+    let mut process = recover(&restored);
+    let finished = process.take_finished();
+    for sealed in process.take_sealed() {
+        restored.states().write(sealed).expect("the disk has room");
+    }
+    assert!(finished.len() > 2, "{} recordings", finished.len());
+    for recording in &finished {
+        let part = restored.parts().build(process.id(), recording);
+        let part = part.expect("its state is there");
+        let part = part.expect("its state is written");
+        restored.parts().put(&part).expect("the disk has room");
+        let before = store.parts().get(&recording.snapshot);
+        if let Some(before) = before.expect("it is whole") {
+            assert_eq!(before.state.balance_total, part.state.balance_total);
+            assert_eq!(before.channels.len(), part.channels.len());
+        }
+    }
+}
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}

@@ -102,6 +102,7 @@ use crate::process::Process;
 use crate::process::identity::Identity;
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::process::record::Turn;
+use crate::process::recording::Recording;
 use crate::process::registers::Registers;
 use crate::process::topology::Topology;
 
@@ -280,6 +281,8 @@ impl Store {
             }
             process.replay(&turn);
         }
+        let cuts = lacking.iter().map(|recording: &Recording| recording.cut);
+        self.states.await_parts(cuts);
         process.finish_again(lacking);
         // Opening has made durable whatever was found.
         let position = process.registers().position;
