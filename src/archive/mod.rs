@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `CLUSTER/PROCESS/epochs/EPOCH` | who has claimed the epoch |
 //! | `CLUSTER/PROCESS/journal/INDEX` | a segment of the journal |
+//! | `CLUSTER/PROCESS/probe/exclusive` | an object that is created once, and stays |
 //! | `CLUSTER/PROCESS/boundary/INDEX` | the last segment before the kept ones; the greatest index is valid |
 //!
 //! Numbers in keys have leading zeros, so that the order of keys is the order of numbers.

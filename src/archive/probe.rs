@@ -2,23 +2,24 @@
 
 use super::{ArchiveError, Creation, Objects};
 
-/// Creates one object twice, and reads it.
+/// The object stays, so that a node needs no permission to delete.
+const KEY: &str = "probe/exclusive";
+
+/// Creates an object, unless an earlier start has, and tries to create it again with other content. May be repeated.
 ///
 /// # Errors
 /// [`ArchiveError::NotExclusive`] if the second attempt succeeds or replaces the first; [`ArchiveError::Failed`] if the archive
 /// cannot be written or read.
 pub async fn probe(objects: &Objects, run: u64) -> Result<(), ArchiveError> {
-    let key = format!("probe/{run:016x}");
-    let not_exclusive = || ArchiveError::NotExclusive {
-        url: objects.url().to_owned(),
-    };
-    // It may exist: an earlier attempt whose answer was lost has made it.
-    objects.create(&key, b"first".to_vec()).await?;
-    let second = objects.create(&key, b"second".to_vec()).await?;
-    let found = objects.read(&key).await?;
-    objects.delete(&key).await?;
-    match (second, found.as_deref()) {
-        (Creation::Exists, Some(b"first")) => Ok(()),
-        _ => Err(not_exclusive()),
+    let content = |attempt: &str| format!("{attempt} {run:016x}").into_bytes();
+    objects.create(KEY, content("first")).await?;
+    let before = objects.read(KEY).await?;
+    let again = objects.create(KEY, content("second")).await?;
+    let after = objects.read(KEY).await?;
+    match again {
+        Creation::Exists if before.is_some() && before == after => Ok(()),
+        Creation::Exists | Creation::Created => Err(ArchiveError::NotExclusive {
+            url: objects.url().to_owned(),
+        }),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::runtime::Handle as Runtime;
+use tokio::sync::oneshot;
 
 use super::archive::attach::{Archive, Attached};
 use super::error::NodeError;
@@ -23,6 +24,25 @@ pub(super) struct Recovered {
     pub(super) attached: Option<Attached>,
 }
 
+/// The way from a thread that may block to the archive.
+struct Attaching {
+    runtime: Runtime,
+    /// Closed if the start is given up: a runtime that shuts down has no timers for the thread any more.
+    given_up: oneshot::Receiver<()>,
+}
+
+impl Attaching {
+    fn attach(self, archive: Archive, store: &Store) -> Result<Attached, NodeError> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = self.given_up => Err(NodeError::Thread("recovery")),
+                attached = archive.attach(store) => Ok(attached?),
+            }
+        })
+    }
+}
+
 impl Recovered {
     /// Opens the store of the configured process, on a thread that may block.
     pub(super) async fn from_store(config: &Arc<NodeConfig>) -> Result<Self, NodeError> {
@@ -30,20 +50,25 @@ impl Recovered {
         if let Some(archive) = &archive {
             archive.check_directory(&config.dir).await?;
         }
-        let (config, runtime) = (Arc::clone(config), Runtime::current());
-        let opened = tokio::task::spawn_blocking(move || Self::open(&config, archive, &runtime));
+        let (_starting, given_up) = oneshot::channel();
+        let attaching = Attaching {
+            runtime: Runtime::current(),
+            given_up,
+        };
+        let config = Arc::clone(config);
+        let opened = tokio::task::spawn_blocking(move || Self::open(&config, archive, attaching));
         opened.await.map_err(|_| NodeError::Thread("recovery"))?
     }
 
     fn open(
         config: &NodeConfig,
         archive: Option<Archive>,
-        runtime: &Runtime,
+        attaching: Attaching,
     ) -> Result<Self, NodeError> {
         let started = Instant::now();
         let store = Store::open(&config.dir, &config.cluster, &config.me)?;
         let attached = archive
-            .map(|archive| runtime.block_on(archive.attach(&store)))
+            .map(|archive| attaching.attach(archive, &store))
             .transpose()?;
         let open_max = config.snapshot.open_max;
         let (mut process, committed) = store.recover(&config.me, &config.topology, open_max)?;

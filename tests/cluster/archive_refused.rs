@@ -1,7 +1,13 @@
 //! Object storage that cannot be used: the node does not start, and says what is wrong. Without this an operator would look for
 //! a fault of the program, or, worse, the storage would be used.
 
+use std::io::Read as _;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
 use crate::archive_place::Place;
+use crate::await_it::until;
 use crate::programs::Programs;
 use crate::s3::{S3, Way};
 
@@ -87,6 +93,56 @@ fn a_url_of_another_kind_is_refused_with_those_that_are_not() {
         assert!(said.contains(part), "{said}");
         assert!(!said.contains("secret@"), "{said}");
     }
+}
+
+// Without this a node could not use storage that is written once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_permission_to_delete_is_needed() {
+    let server = S3::start().await;
+    server.behave(Way {
+        keeps_all: true,
+        ..Way::default()
+    });
+    let place = Place::S3(server);
+    let mut programs = Programs::planned(&["n1"]).archived_in(&place, "sync", "1s");
+    for _ in 0..2 {
+        programs.start().await;
+        let paid = json!({ "amount": 1 });
+        let rest = programs.rest("n1");
+        let answer = rest.post("/v1/accounts/a/deposits", &paid).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        programs.kill();
+    }
+}
+
+// Without this an orderly stop would look like a crash in the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_waits_for_the_archive_can_be_stopped() {
+    let place = Place::s3().await;
+    let mut programs = Programs::planned(&["n1"]).archived_in(&place, "peers", "30s");
+    // So that it has a store, and the wait is that of a thread.
+    programs.start().await;
+    programs.kill();
+    place.goes_away();
+    let Place::S3(server) = &place else {
+        unreachable!("it is on S3");
+    };
+    let before = server.requests();
+    let mut node = programs.begin("n1");
+    until("a second attempt", async || {
+        (server.requests() > before + 1).then_some(())
+    })
+    .await;
+    kill_process(Pid::from_child(&node), Signal::TERM).expect("it runs");
+    let status = until("the end of the node", async || {
+        node.try_wait().expect("a child")
+    })
+    .await;
+    let mut said = String::new();
+    let stderr = node.stderr.as_mut().expect("it is heard");
+    stderr.read_to_string(&mut said).expect("text");
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
 }
 
 // The URL of a port on which nothing listens.

@@ -179,6 +179,13 @@ impl Programs {
         (output.status.code(), said)
     }
 
+    /// Starts one node and leaves it to the test, which reads its stderr.
+    pub(crate) fn begin(&self, id: &str) -> Child {
+        let mut command = command(self.dir.path(), &self.environment, id);
+        let started = command.stderr(Stdio::piped()).spawn();
+        started.expect("the program runs")
+    }
+
     /// Leaves a running program to the test, so that another can be started in its place.
     pub(crate) fn give_up(&mut self, id: &str) -> Child {
         let seat = self.seats.iter_mut().find(|seat| seat.id == id);

@@ -49,6 +49,8 @@ pub(crate) struct Way {
     pub(crate) conflict_every: u64,
     /// Replaces objects that should be created only once.
     pub(crate) ignores_conditions: bool,
+    /// Does not permit to delete, as storage that is written once.
+    pub(crate) keeps_all: bool,
     /// Answers nothing but 503.
     pub(crate) is_away: bool,
 }
@@ -65,6 +67,7 @@ struct Shared {
     service: S3Service,
     root: PathBuf,
     way: PlainMutex<Way>,
+    requests: AtomicU64,
     puts: AtomicU64,
     lanes: Vec<Mutex<()>>,
 }
@@ -80,6 +83,7 @@ impl S3 {
             service: builder.build(),
             root: root.path().to_owned(),
             way: PlainMutex::default(),
+            requests: AtomicU64::default(),
             puts: AtomicU64::default(),
             lanes: (0..LANES).map(|_| Mutex::default()).collect(),
         });
@@ -101,6 +105,11 @@ impl S3 {
             .way
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = way;
+    }
+
+    /// The requests of all kinds so far.
+    pub(crate) fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
     }
 
     /// The puts that it was asked for.
@@ -165,8 +174,14 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 impl Shared {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
         let way = *self.way.lock().unwrap_or_else(PoisonError::into_inner);
+        self.requests.fetch_add(1, Ordering::Relaxed);
         if way.is_away {
             return Ok(busy());
+        }
+        // Deletions of several objects are posted.
+        let deletes = [Method::DELETE, Method::POST].contains(request.method());
+        if way.keeps_all && deletes {
+            return Ok(refused(StatusCode::FORBIDDEN, "AccessDenied"));
         }
         let is_put = request.method() == Method::PUT;
         let request = request.map(Body::from);
