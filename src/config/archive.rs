@@ -14,6 +14,8 @@ use crate::shipping::hold::Waits;
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// The most puts in flight.
 const WINDOW_MAX: u16 = 64;
+/// The most bytes of all puts in flight.
+const IN_FLIGHT_BYTES_MAX: usize = 512 << 20;
 
 /// The archive has no limit.
 const FOREVER: &str = "forever";
@@ -85,6 +87,10 @@ impl ArchiveSettings {
             keep: None,
             tables: None,
         }
+    }
+
+    fn fits(&self) -> bool {
+        self.window.saturating_mul(self.segment_max) <= IN_FLIGHT_BYTES_MAX
     }
 }
 
@@ -194,12 +200,18 @@ impl<P: Clone> Said<'_, P> {
                 1..=WINDOW_MAX => settings.window = window.into(),
                 _ => return Err((Fault::ArchiveWindow(window), place)),
             }
+            if self.segment_max.is_none() && !settings.fits() {
+                return Err((Fault::ArchiveInFlight, place));
+            }
         }
         if let Some((text, place)) = self.segment_max {
             let size = parse_size(text).map_err(|fault| (fault, &place));
             match size {
                 Ok(size @ 1..=SEGMENT_BYTES_MAX) => {
                     settings.segment_max = usize::try_from(size).unwrap_or(usize::MAX);
+                    if !settings.fits() {
+                        return Err((Fault::ArchiveInFlight, place));
+                    }
                 }
                 Ok(_) => return Err((Fault::ArchiveSegment(text.to_owned()), place)),
                 Err((fault, _)) => return Err((fault, place)),
@@ -390,6 +402,10 @@ mod tests {
             ("url = \"file:///a\"\nwindow = 65", "from 1 to 64"),
             ("url = \"file:///a\"\nsegment_max = \"65MiB\"", "64MiB"),
             ("url = \"file:///a\"\nsegment_max = \"0B\"", "64MiB"),
+            (
+                "url = \"file:///a\"\nwindow = 16\nsegment_max = \"64MiB\"",
+                "512MiB",
+            ),
             ("url = \"file:///a\"\nlinger = \"x\"", "duration"),
             ("url = \"file:///a\"\nlinger = \"30s\"", "lag_max"),
             ("url = \"file:///a\"\nlag_max = \"0s\"", "0s"),

@@ -150,6 +150,11 @@ pub enum Fault {
          archive.tables to off"
     )]
     TablesWithoutJournal,
+    /// Too many bytes of segments are in flight at once.
+    #[error(
+        "archive.window times archive.segment_max is over 512MiB, which is held in memory; give less of one"
+    )]
+    ArchiveInFlight,
     /// A limit of what clients can store is 0.
     #[error("the limit of {0} is 0; give at least 1, or leave it out for the default")]
     NoneAllowed(&'static str),
