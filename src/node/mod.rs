@@ -73,7 +73,7 @@ use turn::committer::Committer;
 use turn::queue::Queue;
 use turn::releaser::Releaser;
 
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, Shipping};
 use crate::transport::link::Links;
 
 /// A running node, without its services.
@@ -125,7 +125,13 @@ impl Node {
         let metrics = Arc::new(metrics);
         let events = Arc::new(events);
         let disk = DiskSpace::measure(&store, &config)?;
-        let (admissions, admission) = watch::channel(Admission::on(disk));
+        let (admissions, admission) = watch::channel(Admission {
+            queries_wait: config
+                .archive
+                .as_ref()
+                .is_some_and(|archive| archive.journal == Shipping::Sync),
+            ..Admission::on(disk)
+        });
         let admissions = Arc::new(admissions);
         let (queue, requests) = Queue::new(
             admission.clone(),

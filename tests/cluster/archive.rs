@@ -162,3 +162,37 @@ async fn archive_behind(place: &Place) {
     .await;
     rest.balance_is("a", paid + 1).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_everything_waits_reads_are_refused_too_and_readiness_says_why() {
+    let place = Place::directory();
+    let mut programs = Programs::planned(&["n1"]).archived_in(&place, "sync", "1s");
+    programs.start().await;
+    let rest = programs.rest("n1");
+    let paid = json!({ "amount": 1 });
+    let path = "/v1/accounts/a/deposits";
+    assert_eq!(rest.post(path, &paid).await.status, 200);
+    place.goes_away();
+    let waiting = tokio::spawn({
+        let (rest, paid) = (rest.clone(), paid.clone());
+        async move { rest.post(path, &paid).await.status }
+    });
+    let unready = until("a node that is not ready", async || {
+        let answer = rest.get("/readyz").await;
+        (answer.status == 503).then(|| answer.json())
+    })
+    .await;
+    let checks = unready["checks"].as_array().expect("a list");
+    let archive = checks.iter().find(|check| check["check"] == "archive");
+    assert_eq!(archive.expect("a check")["ok"], false, "{unready}");
+    let refused = rest.get("/v1/accounts/a").await;
+    assert_eq!(refused.problem(), "archive-behind", "{refused:?}");
+    place.comes_back();
+    assert_eq!(waiting.await.expect("it is answered"), 200);
+    until("an answer", async || {
+        (rest.get("/v1/accounts/a").await.status == 200).then_some(())
+    })
+    .await;
+    rest.balance_is("a", 2).await;
+    assert_eq!(rest.get("/readyz").await.status, 200);
+}

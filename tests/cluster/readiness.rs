@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::await_it::until;
 use crate::nodes::Cluster;
 
-const NAMES: [&str; 4] = ["storage", "clock", "journal", "disk_space"];
+const NAMES: [&str; 5] = ["storage", "clock", "journal", "disk_space", "archive"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_names_the_conditions_that_it_meets_and_the_one_it_does_not() {

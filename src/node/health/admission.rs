@@ -19,6 +19,8 @@ pub(in crate::node) struct Admission {
     pub(in crate::node) disk: DiskSpace,
     /// The lag of the archive if it is over its limit.
     pub(in crate::node) archive_behind: Option<Duration>,
+    /// Whether answers to queries wait for the archive, too.
+    pub(in crate::node) queries_wait: bool,
 }
 
 impl Admission {
@@ -27,6 +29,7 @@ impl Admission {
         Self {
             disk,
             archive_behind: None,
+            queries_wait: false,
         }
     }
 
@@ -34,6 +37,14 @@ impl Admission {
     pub(in crate::node) fn for_clients(self) -> Result<(), Unavailable> {
         self.disk.for_clients()?;
         self.archived()
+    }
+
+    /// Checks that a query of a client will be answered.
+    pub(in crate::node) fn for_queries(self) -> Result<(), Unavailable> {
+        match self.queries_wait {
+            true => self.archived(),
+            false => Ok(()),
+        }
     }
 
     /// Checks that messages of peers are accepted.
@@ -51,7 +62,8 @@ impl Admission {
         }
     }
 
-    fn archived(self) -> Result<(), Unavailable> {
+    /// Checks that the archive is not too far behind.
+    pub(in crate::node) fn archived(self) -> Result<(), Unavailable> {
         match self.archive_behind {
             None => Ok(()),
             Some(lag) => Err(Unavailable::ArchiveBehind(lag.as_secs())),
@@ -73,5 +85,8 @@ mod tests {
         assert!(refused.to_string().contains("31 s behind"), "{refused}");
         assert!(admission.for_peers().is_err());
         assert!(admission.for_input(&Input::Checkpoint).is_ok());
+        assert!(admission.for_queries().is_ok(), "they do not wait");
+        admission.queries_wait = true;
+        assert!(admission.for_queries().is_err());
     }
 }

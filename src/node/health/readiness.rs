@@ -10,16 +10,17 @@ const WRITES_FIRST_TURN: &str = "the first turn of the journal is being written"
 /// One condition of readiness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadyCheck {
-    /// Stable; `storage`, `clock`, `journal`, `disk_space`, or `peers` of a node that waits for the ids of its peers.
+    /// Stable; `storage`, `clock`, `journal`, `disk_space`, `archive`, or `peers` of a node that waits for the ids of its peers.
     pub name: &'static str,
     /// Why it is not met, as a sentence; `None` if it is met.
     pub fault: Option<String>,
 }
 
 impl Handle {
-    /// The conditions of readiness: the disk works, the clock is settled, the journal has begun, and there is space.
+    /// The conditions of readiness: the disk works, the clock is settled, the journal has begun, there is space,
+    /// and the archive keeps up if anything waits for it.
     #[must_use]
-    pub fn ready_checks(&self) -> [ReadyCheck; 4] {
+    pub fn ready_checks(&self) -> [ReadyCheck; 5] {
         let shared = &self.shared;
         let unless = |met: bool, why: &str| (!met).then(|| why.to_owned());
         let is_settled = shared.peers.wall().is_settled();
@@ -37,6 +38,10 @@ impl Handle {
                     .for_clients()
                     .err()
                     .map(|why| why.to_string()),
+            ),
+            (
+                "archive",
+                admission.archived().err().map(|why| why.to_string()),
             ),
         ]
         .map(|(name, fault)| ReadyCheck { name, fault })

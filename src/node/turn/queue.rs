@@ -144,12 +144,14 @@ impl Queue {
         )
     }
 
-    /// Submits a query of a client. Refused at once if too many inputs wait.
+    /// Submits a query of a client. Refused at once if too many inputs wait, or its answer would wait for an archive that is too
+    /// far behind.
     pub(in crate::node) async fn query<Q: Query>(
         &self,
         query: Q,
         share: Option<&QueueShare>,
     ) -> Result<Settled<Q::Answer>, Unavailable> {
+        self.admission.borrow().for_queries()?;
         let room = self.room_at_once(share, 1)?;
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| Unavailable::Full)?;
