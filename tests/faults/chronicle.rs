@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use crate::await_it::until;
 use crate::load::CALL_MAX;
@@ -111,12 +111,7 @@ impl Chronicle {
 
     /// Checks the same for all snapshots, and that none is left incomplete, whichever process started it.
     pub(crate) async fn is_whole(&self, deposits_max: impl Fn() -> i64) {
-        until("every snapshot complete", async || {
-            self.look(&deposits_max).await;
-            let open = self.entries().iter().any(|entry| entry.complete.is_none());
-            (!open).then_some(())
-        })
-        .await;
+        self.completes(deposits_max).await;
         for (id, rest) in &self.rests {
             until(
                 &format!("nothing unfinished in the history of {id}"),
@@ -138,6 +133,28 @@ impl Chronicle {
         for entry in &entries {
             self.is_unchanged(entry).await;
         }
+    }
+
+    // Waits until every snapshot is complete, and shows those that do not end.
+    async fn completes(&self, deposits_max: impl Fn() -> i64) {
+        let mut open = Vec::new();
+        let completed = async {
+            let mut every = interval(BEGIN_EVERY);
+            loop {
+                every.tick().await;
+                self.look(&deposits_max).await;
+                open.clear();
+                let entries = self.entries().clone();
+                for entry in entries.iter().filter(|entry| entry.complete.is_none()) {
+                    open.push(self.read(entry).await.map(|answer| answer.body));
+                }
+                if open.is_empty() {
+                    return;
+                }
+            }
+        };
+        let completed = timeout(COMPLETE_MAX, completed).await;
+        assert!(completed.is_ok(), "snapshots that do not end: {open:#?}");
     }
 
     /// Returns how many snapshots were begun, and how many of them were seen partial first.
@@ -205,6 +222,8 @@ pub(crate) fn prove(snapshot: &Value, (deposits_min, deposits_max): (i64, i64)) 
     );
 }
 
+/// Within this time every snapshot is complete once all nodes are there.
+const COMPLETE_MAX: Duration = Duration::from_secs(120);
 /// The interval between two begins.
 pub(crate) const BEGIN_EVERY: Duration = Duration::from_millis(800);
 

@@ -7,8 +7,13 @@
 //! cargo test --release --test faults -- --kills 500 --nodes 5 [--seed S]
 //! cargo test --release --test faults -- --frozen-s 60
 //! cargo test --release --test faults -- --queued 2000000
+//! cargo test --release --test faults -- --losses 50 --waits sync [--orders FILE] [--s3] [--seed S]
+//! cargo test --release --test faults -- --slow-archive 0,5,20,50 -- archive --runs 1
 //! ```
 
+#[path = "../cluster/archive_place.rs"]
+#[allow(dead_code, reason = "the tests of the cluster use more of it")]
+mod archive_place;
 #[path = "../cluster/await_it.rs"]
 mod await_it;
 mod chronicle;
@@ -20,7 +25,9 @@ mod floods;
 mod idle;
 mod kills;
 mod load;
+mod lost_disks;
 mod namespaces;
+mod orders;
 mod partitions;
 mod pauses;
 mod programs;
@@ -32,11 +39,15 @@ mod required;
 #[path = "../cluster/rest.rs"]
 #[allow(dead_code, reason = "the tests of the cluster use more of it")]
 mod rest;
+#[path = "../s3/mod.rs"]
+mod s3;
 mod scene;
+mod slow_archive;
 mod streams;
 mod view;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -67,6 +78,30 @@ struct Options {
     #[arg(long, value_name = "VALUES", default_value_t = 0)]
     queued_values: usize,
 
+    /// Instead of the tests: lose the disk of a node so many times, restore it from its archive, and show figures.
+    #[arg(long)]
+    losses: Option<usize>,
+
+    /// With `--losses`: what waits for the archive, `peers` or `sync`.
+    #[arg(long, value_name = "WHAT", default_value = "peers")]
+    waits: String,
+
+    /// With `--losses`: the payment orders that are replayed meanwhile, instead of made ones.
+    #[arg(long, value_name = "FILE")]
+    orders: Option<PathBuf>,
+
+    /// With `--losses`: the archive is on S3, not in a directory.
+    #[arg(long)]
+    s3: bool,
+
+    /// Instead of the tests: run a measurement of `snapledger bench` with an archive on S3 whose puts take so much longer.
+    #[arg(long, value_name = "MS,MS…", value_delimiter = ',')]
+    slow_archive: Vec<u64>,
+
+    /// With `--slow-archive`: the measurement and its options.
+    #[arg(last = true, default_value = "archive")]
+    measurement: Vec<String>,
+
     /// What the test with the network namespaces runs inside of them.
     #[arg(long, hide = true)]
     inside_namespaces: bool,
@@ -95,6 +130,20 @@ fn main() -> ExitCode {
             "{}",
             block_on(dead_peer::run((transfers, options.queued_values), says))
         );
+    } else if !options.slow_archive.is_empty() {
+        block_on(slow_archive::run(
+            &options.slow_archive,
+            &options.measurement,
+        ));
+    } else if let Some(losses) = options.losses {
+        let plan = lost_disks::Plan {
+            losses,
+            waits: options.waits,
+            orders: options.orders,
+            on_s3: options.s3,
+            seed,
+        };
+        println!("{}", block_on(lost_disks::run(plan, says)));
     } else if options.inside_namespaces {
         block_on(partitions::inside());
     } else {
@@ -138,6 +187,13 @@ fn trials() -> Vec<Trial> {
             "idle_connections_leave_descriptors_for_the_store_and_for_others",
             idle::idle_connections_leave_descriptors_for_the_store_and_for_others,
         ),
+        trial(
+            "disks_are_lost_where_everything_waits_for_the_archive",
+            || disks_are_lost("sync", true),
+        ),
+        trial("disks_are_lost_where_others_wait_for_the_archive", || {
+            disks_are_lost("peers", false)
+        }),
     ]
 }
 
@@ -152,6 +208,17 @@ async fn killed(nodes: usize) {
         format!("cargo test --test faults -- --kills {kills} --nodes {nodes} --seed {seed}");
     let _said = OnFailure(replay);
     kills::run(plan, |_| {}).await;
+}
+
+async fn disks_are_lost(waits: &str, on_s3: bool) {
+    let plan = lost_disks::Plan {
+        losses: 3,
+        waits: waits.to_owned(),
+        orders: None,
+        on_s3,
+        seed: 5,
+    };
+    lost_disks::run(plan, |_| {}).await;
 }
 
 /// Prints how to replay a failed run.

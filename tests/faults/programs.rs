@@ -16,7 +16,7 @@ use crate::rest::{Rest, asked};
 
 /// The node ids, in the order in which they are used.
 pub(crate) const IDS: [&str; 5] = ["n1", "n2", "n3", "n4", "n5"];
-const PROGRAM: &str = env!("CARGO_BIN_EXE_snapledger");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_snapledger");
 /// The exit code of a node whose port is taken.
 const USAGE_CODE: i32 = 2;
 /// Lines of each log that are shown when a test fails.
@@ -27,6 +27,8 @@ pub(crate) struct Programs {
     seats: BTreeMap<&'static str, Seat>,
     /// The address at which one process reaches another, if not the other's own.
     detours: BTreeMap<(&'static str, &'static str), SocketAddr>,
+    /// Further tables of the cluster file.
+    tables: String,
     dir: TempDir,
 }
 
@@ -34,6 +36,8 @@ pub(crate) struct Programs {
 struct Seat {
     grpc: SocketAddr,
     rest: SocketAddr,
+    /// The name of the directory of its store.
+    store: String,
     /// The command prefix before the program's name.
     inside: Vec<String>,
     environment: Vec<(String, String)>,
@@ -61,9 +65,10 @@ impl Programs {
 
     /// Plans one node per pair of gRPC and REST addresses; none is started yet.
     pub(crate) fn at(addresses: Vec<[SocketAddr; 2]>) -> Self {
-        let seat = |[grpc, rest]: [SocketAddr; 2]| Seat {
+        let seat = |id: &str, [grpc, rest]: [SocketAddr; 2]| Seat {
             grpc,
             rest,
+            store: id.to_owned(),
             inside: Vec::new(),
             environment: Vec::new(),
             child: None,
@@ -71,9 +76,11 @@ impl Programs {
         Self {
             seats: IDS
                 .into_iter()
-                .zip(addresses.into_iter().map(seat))
+                .zip(addresses)
+                .map(|(id, pair)| (id, seat(id, pair)))
                 .collect(),
             detours: BTreeMap::new(),
+            tables: String::new(),
             dir: tempfile::tempdir().expect("a temporary directory"),
         }
     }
@@ -92,6 +99,32 @@ impl Programs {
     /// Sets the address at which `from` reaches `to` from now on.
     pub(crate) fn detour(&mut self, from: &'static str, to: &'static str, address: SocketAddr) {
         self.detours.insert((from, to), address);
+    }
+
+    /// Adds a table to the cluster file of all nodes.
+    pub(crate) fn add_table(&mut self, table: &str) {
+        self.tables += table;
+    }
+
+    /// Gives a node that does not run other ports and another directory, as on another machine.
+    pub(crate) fn move_to(&mut self, id: &str, store: &str) {
+        let seat = self.seat_mut(id);
+        let free = || TcpListener::bind((seat.rest.ip(), 0)).expect("a free port");
+        let held = [free(), free()];
+        let [grpc, rest] = held.each_ref().map(|listener| listener.local_addr());
+        seat.grpc = grpc.expect("it is bound");
+        seat.rest = rest.expect("it is bound");
+        store.clone_into(&mut seat.store);
+    }
+
+    /// Leaves a running program to the test, so that another can be started in its place.
+    pub(crate) fn give_up(&mut self, id: &str) -> Child {
+        self.seat_mut(id).child.take().expect("it runs")
+    }
+
+    /// Returns the directory of a node's store.
+    pub(crate) fn store(&self, id: &str) -> PathBuf {
+        self.file(&self.seat(id).store)
     }
 
     pub(crate) fn ids(&self) -> Vec<&'static str> {
@@ -202,7 +235,7 @@ impl Programs {
         }
         for id in self.ids() {
             let mut check = Command::new(PROGRAM);
-            let checked = check.args(["store", "check"]).arg(self.file(id)).output();
+            let checked = check.args(["store", "check"]).arg(self.store(id)).output();
             let checked = checked.expect("the program runs");
             assert!(checked.status.success(), "{id}: {checked:?}");
         }
@@ -258,12 +291,12 @@ impl Programs {
             "cluster = \"faults\"\n[snapshot]\ninterval = \"off\"\ndeadline = \"2s\"\n".to_owned();
         for (id, seat) in &self.seats {
             let grpc = self.detours.get(&(reader, id)).unwrap_or(&seat.grpc);
-            let (rest, dir) = (seat.rest, self.file(id));
+            let (rest, dir) = (seat.rest, self.file(&seat.store));
             text += &format!(
                 "[[process]]\nid = {id:?}\ngrpc = \"{grpc}\"\nrest = \"{rest}\"\ndir = {dir:?}\n"
             );
         }
-        text
+        text + &self.tables
     }
 
     fn seat(&self, id: &str) -> &Seat {

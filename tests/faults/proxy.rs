@@ -24,6 +24,7 @@ pub(crate) enum Way {
 /// Listens for clients of one server. All connections break on drop.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
+    servers: watch::Sender<SocketAddr>,
     ways: watch::Sender<Way>,
     cuts: watch::Sender<u64>,
     counts: Arc<Counts>,
@@ -42,6 +43,7 @@ impl Proxy {
     pub(crate) async fn before(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
+        let (servers, server) = watch::channel(server);
         let (ways, way) = watch::channel(Way::Open);
         let (cuts, cut) = watch::channel(0);
         let counts = Arc::<Counts>::default();
@@ -52,12 +54,14 @@ impl Proxy {
                 let mut cut = cut.clone();
                 cut.mark_unchanged();
                 let (way, counts) = (way.clone(), Arc::clone(&counted));
+                let server = *server.borrow();
                 tokio::spawn(Line { way, counts }.carry((client, server), cut));
                 counted.connections.fetch_add(1, Ordering::Relaxed);
             }
         });
         Self {
             address,
+            servers,
             ways,
             cuts,
             counts,
@@ -66,6 +70,11 @@ impl Proxy {
 
     pub(crate) fn set(&self, way: Way) {
         self.ways.send_replace(way);
+    }
+
+    /// Forwards new connections to another server; those that there are stay.
+    pub(crate) fn move_to(&self, server: SocketAddr) {
+        self.servers.send_replace(server);
     }
 
     /// Breaks every connection, in the middle of a frame if need be.
