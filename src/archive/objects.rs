@@ -311,8 +311,14 @@ impl Objects {
     /// # Errors
     /// [`ArchiveError::Failed`].
     pub async fn delete_all(&self) -> Result<(), ArchiveError> {
-        let listed = self.storage.list(Some(&self.prefix));
-        let paths = listed.map(|entry| entry.map(|entry| entry.location));
+        let mut listed = self.storage.list(Some(&self.prefix));
+        let mut paths = Vec::new();
+        while let Some(entry) = listed.next().await {
+            let entry = entry.map_err(|error| self.failed("list", "", &error))?;
+            paths.push(Ok(entry.location));
+        }
+        // Not beside the list: a storage may lose its place among what is deleted.
+        let paths = tokio_stream::iter(paths);
         let mut deleted = self.storage.delete_stream(Box::pin(paths));
         while let Some(gone) = deleted.next().await {
             match gone {
