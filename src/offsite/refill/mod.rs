@@ -1,9 +1,9 @@
 //! Fills a new store from the archive: the journal, and what is kept beside it. Only reads the archive, so it needs no epoch:
 //! whoever takes a process over sets a fence first.
 //!
-//! The journal comes first ([`turns`]), because everything else is compared with it. A journal that does not begin with turn 1
+//! The journal comes first (`turns`), because everything else is compared with it. A journal that does not begin with turn 1
 //! begins behind a recorded state. Then come the other states, so that a start replays little and questions about the past are
-//! answered as before; the own parts; and the revisions of which all parts are in the archive ([`contents`]). What is damaged or
+//! answered as before; the own parts; and the revisions of which all parts are in the archive (`contents`). What is damaged or
 //! missing there is left out and named, since peers or the journal can supply it again.
 
 mod contents;
