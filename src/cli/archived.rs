@@ -111,6 +111,7 @@ impl ArchivedJournal {
         while let Some(head) = journal::next_head(&objects, &mut chain).await? {
             newest = Some(head).filter(|head| !head.is_fence()).or(newest);
         }
+        journal::check_end(&objects, &chain).await?;
         let Some(head) = newest else {
             return Ok(None);
         };

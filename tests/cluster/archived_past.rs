@@ -183,3 +183,24 @@ async fn journals_that_contradict_each_other_are_not_restored() {
     let found = audit(&programs, "now");
     assert_eq!(found["verification"]["conserved"], Value::Null, "{found}");
 }
+
+// Without this, an audit would end where a segment was deleted by mistake, and say nothing of the turns behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_that_is_missing_before_later_ones_is_named() {
+    let (programs, _) = audited("sync").await;
+    let journal = format!("{}/killed/n1/journal", programs.path("archive"));
+    let segments = std::fs::read_dir(&journal).expect("it has a journal");
+    let names = segments.map(|entry| entry.expect("a name").file_name());
+    let names = names.map(|name| name.into_string().expect("digits"));
+    let last = names.max().expect("it has segments");
+    let index: u64 = last.parse().expect("an index");
+    // Further behind than any put that was in flight.
+    let later = format!("{journal}/{:020}", index + 100);
+    std::fs::rename(format!("{journal}/{last}"), later).expect("it is there");
+    let (code, _, wrong) = run(&programs, &["audit"]);
+    assert_eq!(code, Some(1), "{wrong}");
+    assert!(
+        wrong.contains(&last) && wrong.contains("missing"),
+        "{wrong}"
+    );
+}

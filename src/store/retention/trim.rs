@@ -31,10 +31,9 @@ pub struct Trimmed {
 }
 
 impl Retention<'_> {
-    /// Deletes everything before the newest state that is at or before `instant` and not needed, unless the archive lacks some of
-    /// it, and what an earlier
-    /// trim has left. There is one trim at a time, and none during a backup. Stops early when `goes_on` returns false,
-    /// and reports what was done.
+    /// Deletes everything before the newest state that is at or before `instant` and not needed, unless the archive lacks some
+    /// of it, and what an earlier trim has left. There is one trim at a time, and none during a backup. Stops early when
+    /// `goes_on` returns false, and reports what was done.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if that state is not whole: the journal before it may be needed and is kept.
