@@ -121,6 +121,13 @@ impl<S: StoreContract> Host<S> {
         }
     }
 
+    /// Writes all sealed states.
+    pub(super) fn write_states(&mut self) {
+        while !self.unwritten.is_empty() {
+            self.write_state();
+        }
+    }
+
     /// Stores the parts of finished recordings whose state is written.
     pub(super) fn store_parts(&mut self) {
         let store = &mut self.store;
@@ -133,9 +140,7 @@ impl<S: StoreContract> Host<S> {
 
     /// Does all pending work.
     pub(super) fn settle(&mut self) {
-        while !self.unwritten.is_empty() {
-            self.write_state();
-        }
+        self.write_states();
         self.store.sync();
         self.store_parts();
         assert!(self.finished.is_empty(), "every state is written");

@@ -39,7 +39,7 @@ use crate::random::Random;
 /// The end of a life of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Crash {
-    /// Nothing that was written is lost.
+    /// Nothing that reached the files is lost; what was not durable may be in the buffers of the process.
     Kill,
     /// What was not durable may be lost.
     PowerCut,

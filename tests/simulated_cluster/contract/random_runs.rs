@@ -174,6 +174,9 @@ impl Run {
         self.note(&format!("{crash:?}"));
         self.model.crash(crash);
         self.real.crash(crash);
+        // Which written states a crash takes depends on when the engine wrote its buffers. The journal produces them again.
+        self.model.write_states();
+        self.real.write_states();
         false
     }
 
