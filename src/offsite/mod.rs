@@ -1,6 +1,7 @@
 //! Between a store and the archive: [`outbound`] ships what is kept there beside the journal, [`retention`] deletes what is too
-//! old, [`refill`] fills a new store with everything.
+//! old, [`refill`] fills a new store with everything, [`memory`] is what a store remembers of its archive.
 
+pub mod memory;
 pub mod outbound;
 pub mod refill;
 pub mod retention;

@@ -1,12 +1,15 @@
 //! The start of a process on its archived journal, without I/O. In this order:
 //!
-//! 1. The newest claim is compared with this start: another store, or an older copy of the directory, is refused.
-//! 2. The turns that only the archive has are appended here, and the journals are compared. All this without a fence: a wrong
+//! 1. The newest claim is compared with this start: another store, or an older copy of the directory, is refused. An archive
+//!    that lacks the segment that the store here remembers is another one, or damaged: it is refused as well.
+//! 2. From that segment on, the turns that only the archive has are appended here, and the journals are compared. All this without a fence: a wrong
 //!    directory must not stop the right process.
 //! 3. The epoch behind the compared claim is claimed. If it is taken, the new claim is compared first.
 //! 4. The writer sets its fence; what earlier writers have shipped before it is appended here.
 //! 5. If other processes may depend only on archived turns, the rest of the journal here is shipped, see
 //!    [`Waits::holds_start`].
+
+use std::cmp::Ordering;
 
 use super::chain::{Broken, Chain, Link};
 use super::hold::Waits;
@@ -104,6 +107,9 @@ pub enum Unfit {
     /// The segments of the archive contradict each other.
     #[error(transparent)]
     Broken(#[from] Broken),
+    /// What was shipped from here is not in the archive.
+    #[error("the archive lacks segment {}, up to turn {}", .0.index, .0.journal.position)]
+    Lacking(Link),
 }
 
 /// A process that starts.
@@ -121,6 +127,8 @@ pub struct Starting {
     pub begins: JournalPoint,
     /// The newest turn of the journal here.
     pub end: Lsn,
+    /// The newest segment that is known here to be archived.
+    pub known: Option<Link>,
 }
 
 /// A start in progress.
@@ -147,6 +155,10 @@ enum Stage {
     Claiming(WriterId),
     /// Reads the boundary.
     Bounding,
+    /// Reads the segment that the store here remembers.
+    Recalling(Link),
+    /// That segment is not there: has the boundary moved behind it?
+    Missing,
     /// Walks along the chain.
     Walking,
     /// Compares the journals at the end of the chain.
@@ -194,8 +206,13 @@ impl Attaching {
                 Ok(vec![Action::ReadClaim])
             }
             (Stage::Claiming(claim), Event::Claimed(true)) => Ok(self.claimed(claim)),
-            (Stage::Bounding, Event::Told(writer::Event::Boundary(boundary))) => {
+            (Stage::Bounding | Stage::Missing, Event::Told(writer::Event::Boundary(boundary))) => {
                 self.bound(boundary)
+            }
+            (Stage::Recalling(known), Event::Told(writer::Event::Found(index, found)))
+                if index == known.index =>
+            {
+                self.recalled(known, found)
             }
             (Stage::Walking, Event::Told(writer::Event::Found(index, found)))
                 if index == self.chain.next() =>
@@ -225,8 +242,10 @@ impl Attaching {
         newest: Option<WriterId>,
     ) -> Result<Vec<Action>, Unfit> {
         let here = self.starting.identity;
-        if let Some(newest) = newest {
-            check(newest.identity, here)?;
+        match (newest, self.starting.known) {
+            (Some(newest), _) => check(newest.identity, here)?,
+            (None, Some(known)) => return Err(Unfit::Lacking(known)),
+            (None, None) => {}
         }
         if !is_compared {
             return Ok(self.read_boundary());
@@ -267,7 +286,40 @@ impl Attaching {
             return Err(Unfit::Differs(last.journal.position));
         }
         self.walk_behind(boundary);
-        Ok(self.walk())
+        let Some(known) = self.starting.known.filter(|_| self.fence.is_none()) else {
+            return Ok(self.walk());
+        };
+        match (boundary.index.cmp(&known.index), self.stage) {
+            // It was deleted.
+            (Ordering::Greater, _) => Ok(self.walk()),
+            (Ordering::Equal, _) if boundary == known => Ok(self.walk()),
+            (Ordering::Equal, _) | (Ordering::Less, Stage::Missing) => Err(Unfit::Lacking(known)),
+            (Ordering::Less, _) => {
+                self.stage = Stage::Recalling(known);
+                Ok(vec![Action::Ask(writer::Action::Look(known.index))])
+            }
+        }
+    }
+
+    // The walk begins behind the segment that is known to count, unless the journal here ends before it.
+    fn recalled(
+        &mut self,
+        known: Link,
+        found: Option<Box<SegmentHead>>,
+    ) -> Result<Vec<Action>, Unfit> {
+        match found.map(|head| Link::of(&head)) {
+            Some(link) if link == known => {
+                if known.journal.position <= self.starting.end {
+                    self.chain = Chain::behind(known);
+                }
+                Ok(self.walk())
+            }
+            Some(_) => Err(Unfit::Lacking(known)),
+            None => {
+                self.stage = Stage::Missing;
+                Ok(vec![Action::Ask(writer::Action::ReadBoundary)])
+            }
+        }
     }
 
     fn walk_behind(&mut self, boundary: Link) {

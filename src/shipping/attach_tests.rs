@@ -10,6 +10,9 @@ struct World {
     claims: BTreeMap<Epoch, WriterId>,
     segments: BTreeMap<SegmentIndex, Segment>,
     here: Vec<Hash>,
+    /// The segments whose heads were read.
+    looked: Vec<u64>,
+    boundary: Link,
 }
 
 fn identity(boot: u64, run: u64) -> Identity {
@@ -28,6 +31,7 @@ fn starting(identity: Identity, waits: Waits, here: &[Hash]) -> Starting {
         waits,
         begins: JournalPoint::default(),
         end: Lsn(here.len() as u64),
+        known: None,
     }
 }
 
@@ -52,6 +56,7 @@ impl World {
     fn ask(&mut self, wanted: &writer::Action) -> writer::Event {
         match wanted {
             writer::Action::Look(index) => {
+                self.looked.push(index.0);
                 let found = self.segments.get(index);
                 writer::Event::Found(*index, found.map(|found| Box::new(found.head.clone())))
             }
@@ -61,7 +66,7 @@ impl World {
                 assert_eq!(before, None, "nobody else puts");
                 writer::Event::Created(index)
             }
-            writer::Action::ReadBoundary => writer::Event::Boundary(Link::default()),
+            writer::Action::ReadBoundary => writer::Event::Boundary(self.boundary),
             other => unreachable!("{other:?} is no request"),
         }
     }
@@ -196,4 +201,90 @@ fn a_claim_that_comes_in_between_is_compared_as_well() {
         }
     });
     assert_eq!(refused.err(), Some(Unfit::OlderCopy(restored.identity)));
+}
+
+// An archive of five segments, and what the store remembers of it.
+fn shipped() -> (World, Link) {
+    let mut world = World::with_turns(4);
+    let first = starting(identity(1, 7), Waits::Everything, &world.here);
+    let attached = world.start(first, |_, _| {}).expect("it is the first");
+    assert_eq!(attached.archived.index, SegmentIndex(5));
+    world.looked.clear();
+    (world, attached.archived)
+}
+
+fn again(world: &World, known: Link) -> Starting {
+    Starting {
+        known: Some(known),
+        ..starting(identity(2, 8), Waits::Everything, &world.here)
+    }
+}
+
+// Without this a start would take as long as the process has shipped.
+#[test]
+fn a_start_reads_the_segment_that_it_remembers_and_what_is_behind() {
+    let (mut world, known) = shipped();
+    let start = again(&world, known);
+    let attached = world.start(start, |_, _| {}).expect("it is the same");
+    assert_eq!(attached.archived.index, SegmentIndex(6));
+    assert_eq!(world.looked, [5, 6, 6, 6], "one to compare, then the end");
+}
+
+// Without this a node would ship its whole journal into a directory that is not mounted, or into a mistyped prefix.
+#[test]
+fn an_archive_that_lacks_what_was_shipped_is_refused_and_left_as_it_is() {
+    let (whole, known) = shipped();
+    let refuses = |mut world: World, why: &str| {
+        let left = (world.claims.len(), world.segments.len());
+        let start = again(&world, known);
+        let refused = world.start(start, |_, _| {});
+        assert_eq!(refused.err(), Some(Unfit::Lacking(known)), "{why}");
+        assert_eq!((world.claims.len(), world.segments.len()), left, "{why}");
+    };
+    let empty = World::with_turns(4);
+    refuses(empty, "an empty archive");
+    let (mut shorter, _) = shipped();
+    shorter.segments.remove(&known.index);
+    refuses(shorter, "the last segment is gone");
+    let mut other = World::with_turns(4);
+    let first = starting(identity(1, 9), Waits::Everything, &other.here);
+    other.start(first, |_, _| {}).expect("it is the first");
+    refuses(other, "another archive of the same store");
+    drop(whole);
+}
+
+#[test]
+fn a_segment_that_is_remembered_and_was_deleted_since_is_not_missed() {
+    let (mut world, newest) = shipped();
+    let known = Link::of(&world.segments[&SegmentIndex(2)].head);
+    world.boundary = Link::of(&world.segments[&SegmentIndex(4)].head);
+    world.segments.retain(|index, _| *index > SegmentIndex(4));
+    let start = again(&world, known);
+    let attached = world.start(start, |_, _| {}).expect("it is the same");
+    assert_eq!(attached.archived.index, newest.index.next());
+
+    // The boundary moves between the two requests.
+    let (mut world, newest) = shipped();
+    let start = again(&world, known);
+    let moved = Link::of(&world.segments[&SegmentIndex(4)].head);
+    let attached = world.start(start, |world, action| {
+        if *action == Action::Ask(writer::Action::Look(known.index)) {
+            world.boundary = moved;
+            world.segments.retain(|index, _| *index > moved.index);
+        }
+    });
+    let attached = attached.expect("it is the same");
+    assert_eq!(attached.archived.index, newest.index.next());
+}
+
+// Without this the turns that an older copy of a store lacks would be left out between its journal and what it appends.
+#[test]
+fn a_journal_that_ends_before_what_it_remembers_takes_all_that_it_lacks() {
+    let (mut world, known) = shipped();
+    let lost = world.here.clone();
+    world.here.truncate(2);
+    let start = again(&world, known);
+    let attached = world.start(start, |_, _| {}).expect("it is the same");
+    assert!(attached.was_behind);
+    assert_eq!(world.here, lost);
 }

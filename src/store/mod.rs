@@ -43,8 +43,8 @@ pub use crate::history::pin::Pin;
 pub use account_index::AccountIndex;
 pub use archive::Archive;
 pub use archived::{
-    Archived, Arrived, ChunkGroup, GroupReader, Incoming, Outgoing, Salts, groups_of_stored_part,
-    groups_of_stored_state,
+    Archived, Arrived, ChunkGroup, GroupReader, Incoming, Outgoing, Salts, ShippedLink,
+    groups_of_stored_part, groups_of_stored_state,
 };
 pub use backup::BackedUp;
 pub use check::verify_revision::{GlobalStateAudit, Wrong};
@@ -223,6 +223,12 @@ impl Store {
         if let Some(salting) = &self.chunks.salting {
             salting.allow();
         }
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn dir(&self) -> &std::path::Path {
+        &self.engine.dir
     }
 
     /// Makes everything else written so far durable.

@@ -2,10 +2,13 @@
 //! a fault of the program, or, worse, the storage would be used.
 
 use std::io::Read as _;
+use std::process::Command;
 
+use assert_cmd::cargo::cargo_bin;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
+use crate::archive::restore;
 use crate::archive_place::Place;
 use crate::await_it::until;
 use crate::programs::Programs;
@@ -143,6 +146,61 @@ async fn a_start_that_waits_for_the_archive_can_be_stopped() {
     stderr.read_to_string(&mut said).expect("text");
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(!said.contains("panicked"), "{said}");
+}
+
+// Without this a node would ship its journal to a directory where nothing is mounted, and what it promises would rest on that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archive_without_what_was_shipped_is_refused_until_a_new_one_is_begun() {
+    let place = Place::directory();
+    let mut programs = Programs::planned(&["n1"]).archived_in(&place, "sync", "30s");
+    let (archive, mounted) = (place.object("killed"), place.object("../mounted"));
+    pay(&mut programs).await;
+    std::fs::rename(&archive, &mounted).expect("it is there");
+    let (code, said) = programs.refused("n1");
+    assert_eq!(code, Some(2), "{said}");
+    let command = format!("store new-archive {}", programs.path("n1"));
+    for part in ["Mount that archive", "correct the URL", &command] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!archive.join("n1/epochs").exists(), "nothing is claimed");
+    std::fs::remove_dir_all(&archive).expect("the probe is there");
+    std::fs::rename(&mounted, &archive).expect("it is there");
+    pay(&mut programs).await;
+
+    // A chain that lost its newest segments: the fence of the second start, and what follows.
+    let journal = archive.join("n1/journal");
+    let segments = std::fs::read_dir(&journal).expect("it has segments");
+    let segments = segments.map(|entry| entry.expect("it can be read").path());
+    let mut segments: Vec<_> = segments.collect();
+    segments.sort_unstable();
+    for lost in segments.iter().rev().take(2) {
+        std::fs::remove_file(lost).expect("it is there");
+    }
+    let (code, said) = programs.refused("n1");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("does not have what n1 has shipped"), "{said}");
+
+    std::fs::remove_dir_all(&archive).expect("it is there");
+    let begun = Command::new(cargo_bin!("snapledger"))
+        .args(["store", "new-archive", &programs.path("n1")])
+        .output()
+        .expect("the program runs");
+    assert!(begun.status.success(), "{begun:?}");
+    pay(&mut programs).await;
+    std::fs::remove_dir_all(programs.path("n1")).expect("it has a store");
+    restore(&programs, &place, "n1");
+    programs.start().await;
+    programs.rest("n1").balance_is("a", 3).await;
+}
+
+// Starts the node, deposits 1, and kills it.
+async fn pay(programs: &mut Programs) {
+    programs.start().await;
+    let rest = programs.rest("n1");
+    let paid = json!({ "amount": 1 });
+    let answer = rest.post("/v1/accounts/a/deposits", &paid).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    programs.kill();
 }
 
 // The URL of a port on which nothing listens.

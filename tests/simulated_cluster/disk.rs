@@ -15,6 +15,7 @@ use snapledger::process::ids::{Hash, Lsn, SnapshotId};
 use snapledger::process::record::Turn;
 use snapledger::process::registers::Registers;
 use snapledger::shipping::JournalPoint;
+use snapledger::shipping::chain::Link;
 use snapledger::shipping::segment::Turns;
 use snapledger::store::codec::Entry;
 
@@ -46,6 +47,8 @@ pub(crate) struct Disk {
     pub(super) newest: Option<(Lsn, Vec<Run>)>,
     /// The positions after which turns are missing, because the disk was put back there.
     gaps: BTreeSet<Lsn>,
+    /// The newest segment of the journal that is known to be archived. An older one may be kept instead: it is not synced.
+    pub(crate) archived: Option<Link>,
     /// Sabotage: omit the last recorded message of a channel.
     pub(crate) leaves_out_messages: bool,
     writes: Stamp,

@@ -19,7 +19,7 @@ use snapledger::process::wall::Wall;
 
 use crate::adoption::Following;
 use crate::archive::shipper::Shipper;
-use crate::archive::starting::{Purpose, Start};
+use crate::archive::starting::Start;
 use crate::assembling::Collection;
 use crate::checkers::Publication;
 use crate::disk::Disk;
@@ -218,7 +218,10 @@ impl World {
         node.run = self.random.next();
         match &self.archive.plan {
             None => self.begin(place, None),
-            Some(_) => self.attach(place, Purpose::Run),
+            Some(_) => {
+                let purpose = self.purpose_of_start(place);
+                self.attach(place, purpose)
+            }
         }
     }
 
@@ -374,7 +377,7 @@ impl World {
     /// Crashes a process at its present step.
     pub(crate) fn crash(&mut self, place: Place) -> Checked {
         let is_start = self.nodes[place].start.is_some();
-        if is_start && self.crash_start(place) {
+        if is_start && self.crash_start(place)? {
             return Ok(());
         }
         let Some(life) = self.nodes[place].life.take() else {

@@ -103,6 +103,7 @@ pub(crate) const WANTED: &[&str] = &[
     "store restored from the archive",
     "answers to clients lost with a disk",
     "start on an older copy refused",
+    "start without what was shipped refused",
     "zombie that goes on",
     "zombie that is frozen",
     "zombie that stopped",

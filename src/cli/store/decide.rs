@@ -1,4 +1,4 @@
-//! `store migrate`, `store forget`, `store vouch`: decisions of an operator that are written to the store of a stopped
+//! `store migrate`, `store forget`, `store vouch`, `store new-archive`: decisions of an operator that are written to the store of a stopped
 //! node. docs/operations.md says when to use them and what they cost.
 
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::cli::output::{Report, print};
 use crate::process::decision::Actor;
 use crate::process::ids::{Lsn, ProcessId};
 use crate::process::reply::Settlement;
-use crate::store::{Forgotten, Migrated, Store};
+use crate::store::{Forgotten, Migrated, ShippedLink, Store};
 
 /// The store to upgrade.
 #[derive(Debug, clap::Args)]
@@ -77,6 +77,17 @@ pub(super) fn vouch(dir: &Path) -> Result<(), CliError> {
         "the next start of this store is boot {}",
         boot + 1
     ))
+}
+
+/// Lets the store forget its archive, and prints what that had.
+pub(super) fn new_archive(dir: &Path) -> Result<(), CliError> {
+    let known = Store::begin_new_archive(dir).map_err(|error| CliError::of_store(dir, &error))?;
+    print(&match known {
+        Some(ShippedLink { position, .. }) => format!(
+            "the next start may begin a new archive; the one before has the journal up to turn {position} or later"
+        ),
+        None => "nothing to do: the store remembers no archive".to_owned(),
+    })
 }
 
 fn settled(peer: &ProcessId, forgotten: &Forgotten, settlement: &Settlement) -> Report {

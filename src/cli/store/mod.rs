@@ -37,6 +37,11 @@ enum Command {
         /// The directory of the store, for example data/store/n1.
         dir: PathBuf,
     },
+    /// Forget the archive of a store: its next start may ship the journal to an empty one
+    NewArchive {
+        /// The directory of the store, for example data/store/n1.
+        dir: PathBuf,
+    },
 }
 
 /// The store to examine.
@@ -64,6 +69,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
         Command::Migrate(args) => decide::migrate(&args),
         Command::Forget(args) => decide::forget(&args),
         Command::Vouch { dir } => decide::vouch(&dir),
+        Command::NewArchive { dir } => decide::new_archive(&dir),
     }
 }
 

@@ -7,17 +7,17 @@ use super::turns::read_turns;
 use crate::archive::{ArchiveError, NotFenced, Objects, ask, epochs, journal, kept, probe};
 use crate::config::{ArchiveSettings, NodeConfig};
 use crate::offsite::Source;
+use crate::offsite::memory;
 use crate::offsite::outbound::{NotShipped, Outbound, StoreReader};
 use crate::offsite::refill::claimed_salts;
-use crate::process::identity::Identity;
 use crate::process::ids::Lsn;
 use crate::shipping;
 use crate::shipping::attach::{Action, Attaching, Event, Here, Starting, Unfit};
-use crate::shipping::chain::Chain;
+use crate::shipping::chain::{Chain, Link};
 use crate::shipping::object::StateKey;
 use crate::shipping::segment::{Owner, Segment};
 use crate::shipping::writer::Writer;
-use crate::shipping::{Epoch, JournalPoint};
+use crate::shipping::{Epoch, JournalPoint, SegmentIndex};
 use crate::store::{Store, StoreError};
 
 /// Why a process cannot start on its archive.
@@ -80,7 +80,8 @@ pub enum NotAttached {
     /// The two journals differ.
     #[error(
         "the journal of {process} here differs from the one in the archive {url} at turn {position}: one of them is not the \
-         journal of this process. Restore from the archive into an empty directory, or give the process another archive URL"
+         journal of this process. Restore from the archive into an empty directory; or begin a new archive with snapledger store \
+         new-archive, and give the process another archive URL"
     )]
     Differs {
         /// The archive.
@@ -93,7 +94,8 @@ pub enum NotAttached {
     /// The archive begins too early for what is kept here.
     #[error(
         "the archive {url} has the journal of {process} up to turn {archived}, but the journal here begins at turn {first}: \
-         the turns between are in neither. Give the process another archive URL"
+         the turns between are in neither. Begin a new archive with snapledger store new-archive, and give the process \
+         another archive URL"
     )]
     Trimmed {
         /// The archive.
@@ -104,6 +106,24 @@ pub enum NotAttached {
         archived: Lsn,
         /// The first turn kept here.
         first: Lsn,
+    },
+    /// The archive lacks what was shipped from here.
+    #[error(
+        "the archive {url} does not have what {process} has shipped: segment {segment} of its journal, up to turn {position}. \
+         Mount that archive, or correct the URL; or, if it is lost or a new one is meant, begin one: snapledger store \
+         new-archive {dir}"
+    )]
+    Lacking {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The segment.
+        segment: SegmentIndex,
+        /// Its last turn.
+        position: Lsn,
+        /// The directory of the store.
+        dir: String,
     },
     /// The store was restored to an instant, and the archive goes on behind it.
     #[error(
@@ -136,6 +156,7 @@ impl NotAttached {
             | Self::Differs { .. }
             | Self::Trimmed { .. }
             | Self::RestoredEarlier { .. }
+            | Self::Lacking { .. }
             | Self::Archive(ArchiveError::Address { .. } | ArchiveError::NotExclusive { .. }) => {
                 true
             }
@@ -155,8 +176,8 @@ pub(in crate::node) struct Beginning {
 /// A fenced archive, behind or equal to the journal here.
 pub(in crate::node) struct Attached {
     pub(super) writer: Writer,
-    /// The newest archived turn.
-    pub(super) archived: Lsn,
+    /// What is archived.
+    pub(super) archived: Link,
     pub(super) objects: Objects,
     /// For what is kept beside the journal.
     pub(in crate::node) beginning: Option<Beginning>,
@@ -224,6 +245,7 @@ impl Archive {
             waits: self.settings.waits(),
             begins: begins_behind(store)?,
             end: store.journal().end().0,
+            known: memory::recall(store)?,
         });
         let mut actions = VecDeque::from([first]);
         while let Some(action) = actions.pop_front() {
@@ -238,11 +260,13 @@ impl Archive {
                         // The older copy ends elsewhere now.
                         store.note_gap_at_end()?;
                     }
+                    memory::remember(store, archived)?;
+                    store.sync()?;
                     let epoch = writer.epoch();
                     let outbound = self.ship_beginning(store, epoch).await?;
                     return Ok(Attached {
                         writer,
-                        archived: archived.journal.position,
+                        archived,
                         objects: self.source.process().clone(),
                         beginning: Some(Beginning {
                             source: self.source,
@@ -260,7 +284,7 @@ impl Archive {
                 }
             };
             let next = attaching.on(event);
-            actions.extend(next.map_err(|unfit| self.refused(unfit, identity))?);
+            actions.extend(next.map_err(|unfit| self.refused(unfit, store))?);
         }
         unreachable!(
             "each action of a start but its last is answered, and each answer has an action"
@@ -356,20 +380,20 @@ impl Archive {
         }
     }
 
-    fn refused(&self, unfit: Unfit, here: Identity) -> NotAttached {
+    fn refused(&self, unfit: Unfit, store: &Store) -> NotAttached {
         let (url, process) = (self.settings.url.clone(), self.owner.process.clone());
         match unfit {
             Unfit::OtherStore(there) => NotAttached::OtherStore {
                 url,
                 process,
                 there: there.store_in_hexadecimal().into(),
-                here: here.store_in_hexadecimal().into(),
+                here: store.identity().store_in_hexadecimal().into(),
             },
             Unfit::OlderCopy(there) => NotAttached::OlderCopy {
                 url,
                 process,
                 there: there.boot,
-                here: here.boot,
+                here: store.identity().boot,
             },
             Unfit::Differs(position) => self.differs(position),
             Unfit::Trimmed { archived, first } => NotAttached::Trimmed {
@@ -377,6 +401,13 @@ impl Archive {
                 process,
                 archived,
                 first,
+            },
+            Unfit::Lacking(link) => NotAttached::Lacking {
+                url,
+                process,
+                segment: link.index,
+                position: link.journal.position,
+                dir: store.dir().display().to_string(),
             },
             Unfit::Superseded(superseded) => {
                 NotFenced::Superseded(superseded, self.owner.clone()).into()

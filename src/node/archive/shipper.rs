@@ -17,8 +17,10 @@ use crate::config::ArchiveSettings;
 use crate::node::health::admission::Admission;
 use crate::node::health::failures::Failures;
 use crate::node::store_worker::StoreWorker;
+use crate::offsite::memory;
 use crate::process::ids::Hash;
 use crate::shipping::SegmentIndex;
+use crate::shipping::chain::Link;
 use crate::shipping::writer::{Action, Event, Writer};
 use crate::store::StoreError;
 
@@ -26,6 +28,8 @@ use crate::store::StoreError;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The interval at which a writer without work looks whether another has taken over.
 const LOOK_AHEAD_EVERY: Duration = Duration::from_secs(5);
+/// The interval at which the store remembers what is archived.
+const REMEMBER_EVERY: Duration = Duration::from_secs(1);
 /// The pauses before a failed request is repeated.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -55,6 +59,10 @@ struct Shipper {
     /// When a segment was last shipped, and when turns were last read that wait for more.
     shipped: Instant,
     gathered: Instant,
+    /// What is archived, when the store last remembered that, and whether it is newer than what it remembers.
+    archived: Link,
+    remembered: Instant,
+    is_newer: bool,
 }
 
 /// A segment that is not archived.
@@ -88,8 +96,9 @@ impl RunningShipper {
             objects,
             beginning: _,
         } = attached;
-        around.worker.store().journal().note_shipped(archived);
-        watermark.archived(archived);
+        let position = archived.journal.position;
+        around.worker.store().journal().note_shipped(position);
+        watermark.archived(position);
         let (end, _) = around.worker.store().journal().end();
         watermark.committed(end);
         let shipper = Shipper {
@@ -101,6 +110,9 @@ impl RunningShipper {
             puts: BTreeMap::new(),
             shipped: Instant::now(),
             gathered: Instant::now(),
+            archived,
+            remembered: Instant::now(),
+            is_newer: false,
         };
         let task = tokio::spawn(shipper.run(stops));
         Self {
@@ -150,6 +162,7 @@ impl Shipper {
                 _ = stops.changed(), if !*stops.borrow() => {}
                 _ = looks.tick() => {
                     self.report();
+                    self.remember().await;
                     if self.requests.is_empty() && looked_ahead.elapsed() >= LOOK_AHEAD_EVERY {
                         looked_ahead = Instant::now();
                         if let Some(look) = self.writer.look_ahead() {
@@ -204,6 +217,7 @@ impl Shipper {
             match action {
                 Action::Look(_) | Action::Put(_) | Action::ReadBoundary => self.request(action),
                 Action::Archived(link) => {
+                    (self.archived, self.is_newer) = (link, true);
                     let position = link.journal.position;
                     self.around.worker.store().journal().note_shipped(position);
                     self.around.watermark.archived(position);
@@ -269,6 +283,18 @@ impl Shipper {
         };
         self.puts.insert(index, put);
         Duration::ZERO
+    }
+
+    // Lets the store remember what is archived, from which its next start walks. It has that segment's turns, so the store never
+    // remembers more than it has.
+    async fn remember(&mut self) {
+        if !self.is_newer || self.remembered.elapsed() < REMEMBER_EVERY {
+            return;
+        }
+        let link = self.archived;
+        let worker = &self.around.worker;
+        let remembered = worker.run(move |store| memory::remember(store, link)).await;
+        (self.remembered, self.is_newer) = (Instant::now(), remembered.is_err());
     }
 
     // Publishes the lag, and refuses new work while it is too great.

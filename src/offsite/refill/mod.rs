@@ -18,7 +18,7 @@ use std::path::Path;
 pub(super) use read_ahead::ReadAhead;
 pub use successor::{Successor, claimed_salts};
 
-use super::Source;
+use super::{Source, memory};
 use crate::archive::{ArchiveError, journal, kept};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
@@ -285,6 +285,7 @@ pub async fn finish(store: &Store, source: &Source, filled: &Filled) -> Result<L
         .append(&mut chain, JournalPoint::default(), &[])
         .await?;
     store.archived().note_parts_may_be_missing()?;
+    memory::remember(store, chain.last())?;
     store.sync_journal()?;
     Ok(store.journal().end().0)
 }

@@ -1,12 +1,14 @@
 //! What goes from a store to an archive beside the journal, and comes back: recorded states, own parts and revisions in their
 //! stored form, and their chunks in groups. A group is what a run names, or the recorded messages of one channel: states and
-//! parts share runs, and a group is shipped once.
+//! parts share runs, and a group is shipped once. Beside it, which segment of the journal is archived (`shipped`).
 
 mod incoming;
 mod outgoing;
+pub(in crate::store) mod shipped;
 
 pub use incoming::{Arrived, Incoming, Salts};
 pub use outgoing::{GroupReader, Outgoing};
+pub use shipped::ShippedLink;
 
 use super::Store;
 use super::states;

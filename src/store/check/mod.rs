@@ -36,10 +36,11 @@ pub use stats::{Bytes, Stats};
 pub(super) use working_copy::LockedDirectory;
 
 use super::Store;
+use super::archived::shipped;
 use super::engine::durable_watermark::StoreFiles;
 use super::engine::files;
 use super::engine::schema;
-use super::engine::schema::{CHUNK_SECRET, OWNER, Trees, UNBOOKED, VOUCHED};
+use super::engine::schema::{ARCHIVED, CHUNK_SECRET, OWNER, Trees, UNBOOKED, VOUCHED};
 use super::error::StoreError;
 use super::journal::Journal;
 use super::opening::migrate;
@@ -302,6 +303,8 @@ impl<'a> Examiner<'a> {
                 self.findings.take(secret);
             } else if stored.key == VOUCHED {
                 self.findings.take(operator::vouched(meta));
+            } else if stored.key == ARCHIVED {
+                self.findings.take(shipped::shipped(meta));
             } else if ![OWNER, UNBOOKED].contains(&&*stored.key) {
                 let number = schema::get::<u64>(meta, &stored.key, Kind::Number);
                 self.findings.take(number);

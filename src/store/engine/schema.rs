@@ -25,6 +25,7 @@
 //! | meta | `salted-from` | the cut from which states are salted; absent until all other processes can read them |
 //! | meta | `limits-age`, `limits-count` | the limits of the history that the journal names: microseconds and a count, 0 for none |
 //! | meta | `restored-to` | the newest turn of a store that was restored to an instant before the end of its archive |
+//! | meta | `archived` | [`crate::store::stored::v7::ShippedLinkV7`]: the newest segment known to be archived |
 //! | meta | `owner` | [`crate::store::stored::v1::state::OwnerV1`] |
 //!
 //! A value is stored under the keys `key ‖ fragment number`, 2 bytes big-endian.
@@ -86,6 +87,8 @@ pub(in crate::store) const LIMITS_COUNT: &[u8] = b"limits-count";
 pub(in crate::store) const VOUCHED: &[u8] = b"vouched";
 /// The newest turn that was restored, if the archive had later ones.
 pub(in crate::store) const RESTORED_TO: &[u8] = b"restored-to";
+/// The newest segment of the journal that is known to be archived.
+pub(in crate::store) const ARCHIVED: &[u8] = b"archived";
 pub(in crate::store) const OWNER: &[u8] = b"owner";
 
 impl Trees {
@@ -334,7 +337,7 @@ pub(in crate::store) fn name(kind: Kind, key: &[u8]) -> String {
             let first = position_of(key).unwrap_or_default();
             format!("block of the journal entries from {first} on")
         }
-        Kind::Owner | Kind::Number | Kind::Secret | Kind::Decision => {
+        Kind::Owner | Kind::Number | Kind::Secret | Kind::Decision | Kind::ShippedLink => {
             format!("meta value {:?}", String::from_utf8_lossy(key))
         }
     }

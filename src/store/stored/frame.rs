@@ -49,6 +49,7 @@ pub(in crate::store) enum Kind {
     Kept7 = 19,
     Decision = 20,
     Part7 = 21,
+    ShippedLink = 22,
 }
 
 /// Damage of a stored value.

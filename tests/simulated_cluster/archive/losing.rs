@@ -26,9 +26,11 @@ impl World {
         };
         let losses = self.archive.losses;
         let is_due = self.operations_done * (times + 1) >= self.plan.operations * (losses + 1);
+        let start = self.nodes[place].start.as_ref();
+        let is_mounted = !start.is_some_and(|start| start.purpose().is_not_mounted());
         let is_free = self.archive.zombie.is_none() && self.archive.restoring.is_none();
         let has_begun = self.archive.folder(place).newest().is_some();
-        if losses < times && is_due && is_free && has_begun {
+        if losses < times && is_due && is_free && is_mounted && has_begun {
             return self.lose_disk(place);
         }
         if touched == Some(place)
@@ -62,8 +64,7 @@ impl World {
     // Ends a program in any state; it is not started again before its store is restored.
     fn end_program(&mut self, place: Place) -> Checked {
         self.crash(place)?;
-        self.nodes[place].start = None;
-        Ok(())
+        self.end_start(place).map(drop)
     }
 
     /// Loses the disk of a process whose turns do not wait for the archive: what was not archived is lost.
@@ -195,13 +196,13 @@ impl World {
     }
 
     /// Handles that a program crashes before its process runs. Returns whether it was a restore.
-    pub(crate) fn crash_start(&mut self, place: Place) -> bool {
-        let Some(start) = self.nodes[place].start.take() else {
-            return false;
+    pub(crate) fn crash_start(&mut self, place: Place) -> Checked<bool> {
+        let Some(purpose) = self.end_start(place)? else {
+            return Ok(false);
         };
         self.trace.say(|| format!("crash of the start of {place}"));
-        match start.purpose() {
-            Purpose::Run => {
+        Ok(match purpose {
+            Purpose::Run | Purpose::NotMounted(_) => {
                 self.sometimes.saw("crash of a start on the archive");
                 false
             }
@@ -216,6 +217,6 @@ impl World {
                 self.put_original_back(place, *original, boot);
                 false
             }
-        }
+        })
     }
 }

@@ -18,7 +18,7 @@ use snapledger::shipping::hold::Waits;
 use crate::disk::Disk;
 use crate::plan::{MS, Odds, Plan, SECOND};
 use crate::random::Random;
-use crate::world::Place;
+use crate::world::{Checked, Place};
 
 use objects::Folder;
 use zombie::Zombie;
@@ -111,6 +111,22 @@ impl Archive {
     pub(crate) fn begin_anew(&mut self, place: Place) {
         self.folder_of[place] = self.folders.len();
         self.folders.push(Folder::default());
+    }
+
+    /// Puts an empty archive in the place of a process's own, as an operator does who forgets to mount it. Returns the own one.
+    fn unmount(&mut self, place: Place) -> usize {
+        let own = self.folder_of[place];
+        self.begin_anew(place);
+        own
+    }
+
+    /// Puts the own archive back. Fails if the empty one was used.
+    fn mount(&mut self, place: Place, own: usize) -> Checked {
+        let empty = std::mem::replace(&mut self.folder_of[place], own);
+        match self.folders[empty].is_empty() {
+            true => Ok(()),
+            false => Err(format!("{place} has used an archive that is not its own")),
+        }
     }
 }
 

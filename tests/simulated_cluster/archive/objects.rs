@@ -31,6 +31,11 @@ impl Folder {
         claims.find(|claim| claim.identity == identity).copied()
     }
 
+    /// Whether nothing was created.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.claims.is_empty() && self.segments.is_empty()
+    }
+
     /// Executes a request.
     pub(crate) fn execute(&mut self, request: &Action) -> Checked<Event> {
         Ok(match request {

@@ -19,6 +19,9 @@ use crate::world::{Checked, Event, Life, World};
 /// The interval at which a writer without work looks whether another has taken over.
 const LOOK_AHEAD_EVERY: u64 = 2 * SECOND;
 
+/// The store remembers one in so many segments.
+const REMEMBERED_ONCE_IN: u64 = 4;
+
 /// The shipper of one life.
 pub(crate) struct Shipper {
     pub(crate) writer: Writer,
@@ -167,6 +170,9 @@ impl World {
                 Wanted::Opened(_) => {}
                 Wanted::Archived(link) => {
                     let position = link.journal.position;
+                    if self.archive.random.below(REMEMBERED_ONCE_IN) == 0 {
+                        self.nodes[life.place].disk.archived = Some(link);
+                    }
                     if let Some(shipper) = self.shipper(life) {
                         shipper.lag.archived(position);
                     }

@@ -13,6 +13,9 @@ use crate::disk::Disk;
 use crate::sabotage::Sabotage;
 use crate::world::{Checked, Life, Place, World};
 
+/// One start in so many finds another archive in the place of its own.
+const NOT_MOUNTED_ONCE_IN: u64 = 12;
+
 /// A program that compares its journal with the archived one, before its process runs.
 pub(crate) struct Start {
     pub(crate) life: Life,
@@ -31,6 +34,8 @@ pub(crate) enum Purpose {
     /// To run the process from a copy of its directory, although it has been started since. The directory itself is kept, with
     /// its number of starts.
     OlderCopy(Box<Disk>, u64),
+    /// To run the process, although another archive has the place of its own. This is the own one.
+    NotMounted(usize),
 }
 
 impl Purpose {
@@ -38,11 +43,16 @@ impl Purpose {
     pub(crate) fn is_restore(&self) -> bool {
         matches!(self, Self::Restore)
     }
+
+    /// Whether a start is on an archive that is not the own one.
+    pub(crate) fn is_not_mounted(&self) -> bool {
+        matches!(self, Self::NotMounted(_))
+    }
 }
 
 impl Start {
-    pub(crate) fn purpose(self) -> Purpose {
-        self.purpose
+    pub(crate) fn purpose(&self) -> &Purpose {
+        &self.purpose
     }
 }
 
@@ -70,6 +80,7 @@ impl World {
             },
             begins: JournalPoint::default(),
             end: node.disk.head().0,
+            known: node.disk.archived,
         };
         self.trace
             .say(|| format!("attach {place} {:?} at {}", starting.identity, starting.end));
@@ -139,6 +150,7 @@ impl World {
                 if attached.was_behind {
                     self.nodes[place].disk.note_gap();
                 }
+                self.nodes[place].disk.archived = Some(attached.archived);
                 let shipper = Shipper::new(*attached);
                 self.attached(place, shipper)?;
                 None
@@ -158,24 +170,52 @@ impl World {
     }
 
     fn attached(&mut self, place: Place, shipper: Shipper) -> Checked {
-        let Some(start) = self.nodes[place].start.take() else {
+        let Some(purpose) = self.end_start(place)? else {
             return Ok(());
         };
         self.trace.say(|| format!("attached {place}"));
-        match start.purpose() {
+        match purpose {
             Purpose::Run => self.begin(place, Some(shipper)),
             Purpose::Restore => self.restored(place),
             Purpose::OlderCopy(..) => Err(format!("{place} runs on an older copy of its store")),
+            Purpose::NotMounted(_) => {
+                Err(format!("{place} runs on an archive that is not its own"))
+            }
         }
     }
 
-    // Only an older copy may be refused.
-    fn refused(&mut self, place: Place, unfit: &Unfit) -> Checked {
+    /// Ends a start. If it was on an archive that is not the own one, the own one is mounted again.
+    pub(crate) fn end_start(&mut self, place: Place) -> Checked<Option<Purpose>> {
         let Some(start) = self.nodes[place].start.take() else {
+            return Ok(None);
+        };
+        if let Purpose::NotMounted(own) = start.purpose {
+            self.archive.mount(place, own)?;
+        }
+        Ok(Some(start.purpose))
+    }
+
+    /// What the next start of a process is for: sometimes an operator has not mounted its archive.
+    pub(crate) fn purpose_of_start(&mut self, place: Place) -> Purpose {
+        let has_shipped = self.nodes[place].disk.archived.is_some();
+        let is_free = self.archive.zombie.is_none() && self.plan.sabotage.is_none();
+        match is_free && has_shipped && self.archive.random.below(NOT_MOUNTED_ONCE_IN) == 0 {
+            true => Purpose::NotMounted(self.archive.unmount(place)),
+            false => Purpose::Run,
+        }
+    }
+
+    // Only an older copy, or an archive that is not the own one, may be refused.
+    fn refused(&mut self, place: Place, unfit: &Unfit) -> Checked {
+        let Some(purpose) = self.end_start(place)? else {
             return Ok(());
         };
         self.trace.say(|| format!("refused {place}: {unfit}"));
-        match (start.purpose(), unfit) {
+        match (purpose, unfit) {
+            (Purpose::NotMounted(_), Unfit::Lacking(_)) => {
+                self.sometimes.saw("start without what was shipped refused");
+                self.restart(place)
+            }
             (Purpose::OlderCopy(original, boot), Unfit::OlderCopy(_)) => {
                 self.sometimes.saw("start on an older copy refused");
                 self.put_original_back(place, *original, boot);
