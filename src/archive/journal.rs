@@ -1,18 +1,16 @@
 //! The segments of a process in the archive.
 
-use serde::{Deserialize, Serialize};
-
-use super::{ArchiveError, Creation, Objects};
-use crate::process::ids::{Hash, Lsn};
+use super::objects::ObjectPart;
+use super::{ArchiveError, Creation, Objects, stored_link};
 use crate::shipping::chain::{Chain, Link};
 use crate::shipping::segment::{HEAD_BYTES_MAX, Owner, Segment, SegmentHead};
 use crate::shipping::writer::Event;
-use crate::shipping::{Epoch, JournalPoint, SegmentIndex};
+use crate::shipping::{JournalPoint, SegmentIndex};
 
 const BOUNDARY: &str = "boundary";
 const JOURNAL: &str = "journal";
-/// The most puts that a writer has in flight: so far behind a free index there may be segments that do not count.
-const IN_FLIGHT_MAX: u64 = 64;
+/// What is read of a segment at first: all of it, if its process was idle.
+const START_BYTES: u64 = 256 << 10;
 
 fn key(index: SegmentIndex) -> String {
     format!("{JOURNAL}/{:020}", index.0)
@@ -53,46 +51,52 @@ pub async fn segment(
     process: &Objects,
     index: SegmentIndex,
 ) -> Result<Option<Segment>, ArchiveError> {
-    let key = key(index);
-    let Some(object) = process.read(&key).await? else {
-        return Ok(None);
-    };
-    let segment = Segment::decode(&object);
-    segment
-        .map(Some)
-        .map_err(|unreadable| process.damaged(&key, unreadable))
+    match process.read(&key(index)).await? {
+        Some(object) => decode(process, index, &object).map(Some),
+        None => Ok(None),
+    }
 }
 
-/// Checks that a walk ended at the end of the journal: where a segment is missing in the middle it ends, too.
+// The beginning of the segment at an index, if there is one: all of a small one.
+pub(super) async fn start(
+    process: &Objects,
+    index: SegmentIndex,
+) -> Result<Option<ObjectPart>, ArchiveError> {
+    process.read_part(&key(index), START_BYTES).await
+}
+
+// The segment of which this is the beginning.
+pub(super) async fn complete(
+    process: &Objects,
+    index: SegmentIndex,
+    start: Option<ObjectPart>,
+) -> Result<Option<Segment>, ArchiveError> {
+    match start {
+        Some(part) if part.is_whole() => decode(process, index, &part.bytes).map(Some),
+        Some(_) => segment(process, index).await,
+        None => Ok(None),
+    }
+}
+
+fn decode(process: &Objects, index: SegmentIndex, object: &[u8]) -> Result<Segment, ArchiveError> {
+    let segment = Segment::decode(object);
+    segment.map_err(|unreadable| process.damaged(&key(index), unreadable))
+}
+
+/// The indices behind a free one, in any order.
 ///
 /// # Errors
-/// [`ArchiveError::Damaged`]: there are segments behind that cannot have been in flight.
-pub async fn check_end(process: &Objects, chain: &Chain) -> Result<(), ArchiveError> {
-    let free = chain.next();
-    let behind = process
+/// [`ArchiveError::Failed`].
+pub(super) async fn indices_behind(
+    process: &Objects,
+    free: SegmentIndex,
+) -> Result<Vec<SegmentIndex>, ArchiveError> {
+    let names = process
         .list_behind(JOURNAL, &format!("{:020}", free.0))
         .await?;
-    let behind = behind
-        .iter()
-        .filter_map(|name| name.parse().ok())
-        .map(SegmentIndex);
-    let mut is_hole = false;
-    for index in behind.filter(|index| *index > free) {
-        // A later writer begins at the first free index.
-        let later = async || {
-            let head = head(process, index).await?;
-            Ok::<_, ArchiveError>(head.is_some_and(|head| head.epoch() > chain.last().epoch))
-        };
-        is_hole = index.0 > free.0 + IN_FLIGHT_MAX || later().await?;
-        if is_hole {
-            break;
-        }
-    }
-    // A writer may have gone on in the meantime.
-    match is_hole && head(process, free).await?.is_none() {
-        true => Err(process.damaged(&key(free), "it is missing, and there are later segments")),
-        false => Ok(()),
-    }
+    let indices = names.iter().filter_map(|name| name.parse().ok());
+    let behind = indices.filter(|index| *index > free.0);
+    Ok(behind.map(SegmentIndex).collect())
 }
 
 /// Checks whose journal a segment belongs to.
@@ -172,32 +176,6 @@ pub async fn next_head(
     }
 }
 
-/// The next segment with turns that counts, from a walk along the archive; `None` at its end.
-///
-/// # Errors
-/// [`ArchiveError`].
-pub async fn next_segment(
-    process: &Objects,
-    chain: &mut Chain,
-) -> Result<Option<Segment>, ArchiveError> {
-    while let Some(head) = next_head(process, chain).await? {
-        if !head.is_fence() {
-            return counted(process, &head).await.map(Some);
-        }
-    }
-    Ok(None)
-}
-
-/// A boundary, as the object says it.
-#[derive(Serialize, Deserialize)]
-struct Boundary {
-    segment: u64,
-    hash: String,
-    epoch: u64,
-    position: u64,
-    journal: String,
-}
-
 /// The last segment before the kept ones; the default if nothing was deleted.
 ///
 /// # Errors
@@ -272,21 +250,7 @@ async fn boundary_at(process: &Objects, name: &str) -> Result<Option<Link>, Arch
         return Ok(None);
     };
     let damaged = || process.damaged(&key, "it is not a boundary");
-    let boundary: Boundary = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
-    let hash = |text: &str| {
-        let mut hash = [0; 32];
-        let decoded = hex::decode_to_slice(text, &mut hash);
-        decoded.map(|()| Hash(hash)).map_err(|_| damaged())
-    };
-    Ok(Some(Link {
-        index: SegmentIndex(boundary.segment),
-        hash: hash(&boundary.hash)?,
-        epoch: Epoch(boundary.epoch),
-        journal: JournalPoint {
-            position: Lsn(boundary.position),
-            hash: hash(&boundary.journal)?,
-        },
-    }))
+    stored_link::decode(&bytes).map(Some).ok_or_else(damaged)
 }
 
 /// Says, durably, that segments up to this one may be gone.
@@ -294,15 +258,10 @@ async fn boundary_at(process: &Objects, name: &str) -> Result<Option<Link>, Arch
 /// # Errors
 /// [`ArchiveError::Failed`].
 pub async fn set_boundary(process: &Objects, link: Link) -> Result<(), ArchiveError> {
-    let boundary = Boundary {
-        segment: link.index.0,
-        hash: link.hash.to_string(),
-        epoch: link.epoch.0,
-        position: link.journal.position.0,
-        journal: link.journal.hash.to_string(),
-    };
-    let bytes = serde_json::to_vec(&boundary).expect("a plain structure always encodes");
     let key = format!("{BOUNDARY}/{:020}", link.index.0);
     // One that exists says the same: a segment has one hash.
-    process.create(&key, bytes).await.map(|_| ())
+    process
+        .create(&key, stored_link::encode(link))
+        .await
+        .map(|_| ())
 }

@@ -1,26 +1,34 @@
 //! The archive: object storage that keeps the journal of each process, so that a lost disk loses nothing.
 //!
 //! [`Objects`] is the client: create if absent, read, list, delete. [`probe`] checks at start that the storage keeps the one
-//! guarantee that [`crate::shipping`] rests on. [`epochs`] claims a writer's epoch. [`journal`] reads the segments that count.
+//! guarantee that [`crate::shipping`] rests on. [`epochs`] claims a writer's epoch. [`journal`] reads and writes segments, and
+//! [`walk`] walks along those that count, from a link of [`links`] where the newest ones suffice.
 //! [`kept`] reads and writes what is kept beside the journal; [`crate::shipping::object`] has its keys.
 //!
 //! | key | what |
 //! |---|---|
 //! | `CLUSTER/PROCESS/epochs/EPOCH` | who has claimed the epoch |
 //! | `CLUSTER/PROCESS/journal/INDEX` | a segment of the journal |
+//! | `CLUSTER/PROCESS/links/INDEX-TURN` | a segment that counts, for every thousand or so: a walk may begin there |
 //! | `CLUSTER/PROCESS/probe/exclusive` | an object that is created once, and stays |
 //! | `CLUSTER/PROCESS/boundary/INDEX` | the last segment before the kept ones; the greatest index is valid |
 //!
 //! Numbers in keys have leading zeros, so that the order of keys is the order of numbers.
 
+mod diagnosis;
 pub mod epochs;
 mod error;
 mod fence;
 pub mod journal;
 pub mod kept;
+pub mod links;
 mod objects;
 pub mod probe;
+mod read_ahead;
+mod stored_link;
+pub mod walk;
 
 pub use error::ArchiveError;
 pub use fence::{Fenced, NotFenced, ask, fence};
 pub use objects::{Creation, Objects};
+pub use read_ahead::{HEADS_AHEAD, OBJECTS_AHEAD, ReadAhead};

@@ -19,6 +19,7 @@ use tokio_stream::StreamExt as _;
 use url::Url;
 
 use super::ArchiveError;
+use super::diagnosis::{Diagnosis, is_conflict};
 
 /// The time limit of one request.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
@@ -37,6 +38,19 @@ pub struct Objects {
     url: Arc<str>,
     /// How long a request that fails is repeated.
     patience: Duration,
+}
+
+/// Bytes of an object.
+pub(super) struct ObjectPart {
+    pub(super) bytes: Vec<u8>,
+    /// The size of the whole object.
+    size: u64,
+}
+
+impl ObjectPart {
+    pub(super) fn is_whole(&self) -> bool {
+        self.bytes.len() as u64 == self.size
+    }
 }
 
 /// Whether an object was created.
@@ -193,7 +207,32 @@ impl Objects {
         self.get(key, options).await
     }
 
+    /// As [`Objects::read_start`], with the size of the whole object.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`].
+    pub(super) async fn read_part(
+        &self,
+        key: &str,
+        bytes: u64,
+    ) -> Result<Option<ObjectPart>, ArchiveError> {
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(0..bytes)),
+            ..GetOptions::default()
+        };
+        self.get_part(key, options).await
+    }
+
     async fn get(&self, key: &str, options: GetOptions) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let part = self.get_part(key, options).await?;
+        Ok(part.map(|part| part.bytes))
+    }
+
+    async fn get_part(
+        &self,
+        key: &str,
+        options: GetOptions,
+    ) -> Result<Option<ObjectPart>, ArchiveError> {
         let mut attempts = Attempts::within(self.patience);
         loop {
             match self.get_once(key, options.clone()).await {
@@ -207,7 +246,7 @@ impl Objects {
         &self,
         key: &str,
         options: GetOptions,
-    ) -> Result<Option<Vec<u8>>, ArchiveError> {
+    ) -> Result<Option<ObjectPart>, ArchiveError> {
         let found = match self.storage.get_opts(&self.at(key), options).await {
             Ok(found) => found,
             Err(Error::NotFound { .. }) => return Ok(None),
@@ -218,8 +257,12 @@ impl Objects {
             let sentence = format!("it has {bytes} bytes; no object here has that many");
             return Err(self.damaged(key, sentence));
         }
+        let size = found.meta.size;
         match found.bytes().await {
-            Ok(bytes) => Ok(Some(bytes.into())),
+            Ok(bytes) => Ok(Some(ObjectPart {
+                bytes: bytes.into(),
+                size,
+            })),
             Err(error) => Err(self.failed("read", key, &error)),
         }
     }
@@ -352,72 +395,6 @@ impl Objects {
             key: self.at(key).to_string(),
             reason: format!("{advice}{error}"),
             again,
-        }
-    }
-}
-
-/// What S3 says if another request for the object is under way: whether there will be one is not known.
-const CONFLICT: &str = "ConditionalRequestConflict";
-
-fn is_conflict(error: &Error) -> bool {
-    matches!(error, Error::AlreadyExists { source, .. } if source.to_string().contains(CONFLICT))
-}
-
-/// What to look at first, before the storage's own words, and whether another attempt may succeed.
-#[derive(Clone, Copy)]
-struct Diagnosis {
-    advice: &'static str,
-    again: bool,
-}
-
-impl Diagnosis {
-    const NO_PLACE: Self = Self {
-        advice: "there is no such bucket, container or directory: ",
-        again: false,
-    };
-    const NOT_PERMITTED: Self = Self {
-        advice: "the storage refuses these credentials, or does not permit them this: ",
-        again: false,
-    };
-    const NO_CREDENTIALS: Self = Self {
-        advice: "there are no credentials in the environment (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, \
-                 AZURE_STORAGE_ACCOUNT_KEY or others of these services), and this machine has no role: ",
-        again: true,
-    };
-
-    fn of(error: &Error) -> Self {
-        match error {
-            // A missing object is no failure, so what is missing is the place for it.
-            Error::NotFound { .. } => Self::NO_PLACE,
-            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Self::NOT_PERMITTED,
-            Error::NotSupported { .. }
-            | Error::NotImplemented { .. }
-            | Error::InvalidPath { .. } => Self {
-                advice: "",
-                again: false,
-            },
-            other => Self::of_text(&other.to_string()),
-        }
-    }
-
-    // Lists and metadata services have no errors of their own kind.
-    fn of_text(text: &str) -> Self {
-        let says = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
-        if says(&["NoSuchBucket", "ContainerNotFound"]) {
-            Self::NO_PLACE
-        } else if says(&["403 Forbidden", "401 Unauthorized"]) {
-            Self::NOT_PERMITTED
-        } else if says(&[
-            "/latest/api/token",
-            "/computeMetadata/",
-            "/metadata/identity/",
-        ]) {
-            Self::NO_CREDENTIALS
-        } else {
-            Self {
-                advice: "",
-                again: true,
-            }
         }
     }
 }

@@ -7,7 +7,8 @@ use indicatif::ProgressBar;
 
 use super::CliError;
 use crate::api::time::{before_now, read};
-use crate::archive::{ArchiveError, Objects, journal};
+use crate::archive::walk::{Heads, Segments, check_end};
+use crate::archive::{ArchiveError, Objects, journal, links};
 use crate::history::audit::{Absence, Absent, Audit};
 use crate::history::process_totals::ProcessTotals;
 use crate::process::clock::Hlc;
@@ -106,14 +107,17 @@ pub(super) struct ArchivedJournal {
 
 impl ArchivedJournal {
     async fn find(objects: Objects, process: ProcessId) -> Result<Option<Self>, ArchiveError> {
-        let mut chain = Chain::behind(journal::boundary(&objects).await?);
-        let mut newest = None;
-        while let Some(head) = journal::next_head(&objects, &mut chain).await? {
-            newest = Some(head).filter(|head| !head.is_fence()).or(newest);
-        }
-        journal::check_end(&objects, &chain).await?;
-        let Some(head) = newest else {
-            return Ok(None);
+        let mut begin = links::nearest(&objects, Lsn(u64::MAX)).await?;
+        let head = loop {
+            let mut heads = Heads::along(&objects, Chain::behind(begin.last));
+            let newest = heads.newest().await?;
+            check_end(&objects, heads.chain()).await?;
+            match newest {
+                Some(head) => break head,
+                // Behind the link there are only fences.
+                None if begin.last != begin.boundary => begin.last = begin.boundary,
+                None => return Ok(None),
+            }
         };
         let segment = journal::counted(&objects, &head).await?;
         let mut journal = Self {
@@ -141,7 +145,7 @@ impl ArchivedJournal {
             let (process, last) = (self.process.clone(), begin.journal.position);
             return Err(NotArchived::Trimmed { process, last }.into());
         }
-        let mut chain = Chain::behind(begin);
+        let mut segments = Segments::along(&self.objects, Chain::behind(begin));
         let mut share = Share {
             totals: ProcessTotals {
                 given_up: Some(BTreeMap::new()),
@@ -151,8 +155,7 @@ impl ArchivedJournal {
         };
         let mut newest: Option<(Hlc, Identity)> = None;
         loop {
-            let segment = journal::next_segment(&self.objects, &mut chain).await;
-            let Some(segment) = segment.map_err(archived)? else {
+            let Some(segment) = segments.next().await.map_err(archived)? else {
                 break;
             };
             let writer = segment.head.writer().identity;

@@ -13,8 +13,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Source;
-use super::refill::ReadAhead;
-use crate::archive::{ArchiveError, Objects, epochs, journal, kept};
+use crate::archive::walk::Heads;
+use crate::archive::{ArchiveError, HEADS_AHEAD, Objects, ReadAhead, epochs, journal, kept, links};
 use crate::process::clock::Hlc;
 use crate::process::ids::Hash;
 use crate::shipping::chain::{Chain, Link};
@@ -40,6 +40,8 @@ pub struct Limit {
 pub struct Deleted {
     /// Segments of the journal.
     pub segments: u64,
+    /// Links to such segments.
+    pub links: u64,
     /// Recorded states.
     pub states: u64,
     /// Published revisions.
@@ -58,7 +60,7 @@ impl Deleted {
     /// The number of objects.
     #[must_use]
     pub fn objects(&self) -> u64 {
-        self.segments + self.states + self.revisions + self.parts + self.pieces
+        self.segments + self.links + self.states + self.revisions + self.parts + self.pieces
     }
 }
 
@@ -187,16 +189,16 @@ impl<'a> Retention<'a> {
     async fn move_boundary(&mut self, begin: StateKey) -> Result<(), End> {
         let process = &self.source.process;
         let before = journal::boundary(process).await?;
-        let mut chain = Chain::behind(before);
+        let mut heads = Heads::along(process, Chain::behind(before));
         let mut last = before;
         for _ in 0..SEGMENTS_MAX {
-            let head = journal::next_head(process, &mut chain).await?;
+            let head = heads.next().await?;
             if head.is_none_or(|head| head.after().position > begin.cut) {
                 break;
             }
-            last = chain.last();
+            last = heads.chain().last();
         }
-        self.deleted.is_more = chain.last() == last && last != before;
+        self.deleted.is_more = heads.chain().last() == last && last != before;
         if last == before {
             return Ok(());
         }
@@ -216,6 +218,11 @@ impl<'a> Retention<'a> {
         let Some(valid) = boundaries.pop() else {
             return Ok(());
         };
+        for key in links::until(process, valid).await? {
+            self.ask()?;
+            links::delete(process, key).await?;
+            self.deleted.links += 1;
+        }
         for earlier in boundaries {
             let Some(link) = journal::boundary_of(process, earlier).await? else {
                 continue;
@@ -293,7 +300,7 @@ impl<'a> Retention<'a> {
     ) -> Result<(), ArchiveError> {
         let (folder, owner) = (&self.source.process, &self.source.owner);
         let mut rest = keys.into_iter();
-        let mut ahead = ReadAhead::new();
+        let mut ahead = ReadAhead::new(HEADS_AHEAD);
         let mut next = || {
             let (folder, owner) = (folder.clone(), owner.clone());
             let (epoch, key) = rest.next()?;
@@ -359,9 +366,9 @@ async fn due_segments(
     from: Link,
     until: SegmentIndex,
 ) -> Result<Vec<SegmentIndex>, ArchiveError> {
-    let mut chain = Chain::behind(from);
+    let mut heads = Heads::along(process, Chain::behind(from));
     let mut due = Vec::new();
-    while let Some(head) = journal::next_head(process, &mut chain).await? {
+    while let Some(head) = heads.next().await? {
         if head.index() > until {
             break;
         }

@@ -26,6 +26,8 @@ pub enum Event {
     Newest(Option<WriterId>),
     /// Whether [`Action::Claim`] has claimed its epoch.
     Claimed(bool),
+    /// The answer to [`Action::ReadLink`].
+    Linked(Option<Link>),
     /// The answer to [`Action::Ask`].
     Told(writer::Event),
     /// The answer to [`Action::Read`].
@@ -58,6 +60,8 @@ pub enum Action {
     Claim(WriterId),
     /// A request of the writer.
     Ask(writer::Action),
+    /// Read the newest link of the archive behind this segment, up to this turn.
+    ReadLink(SegmentIndex, Lsn),
     /// Read the segment with this head.
     Read(Box<SegmentHead>),
     /// Append the turns of a segment that the journal here lacks, durably.
@@ -155,10 +159,12 @@ enum Stage {
     Claiming(WriterId),
     /// Reads the boundary.
     Bounding,
-    /// Reads the segment that the store here remembers.
+    /// Reads the newest link of the archive.
+    Linking,
+    /// Reads the segment that the store here remembers, or that a link names.
     Recalling(Link),
     /// That segment is not there: has the boundary moved behind it?
-    Missing,
+    Missing(Link),
     /// Walks along the chain.
     Walking,
     /// Compares the journals at the end of the chain.
@@ -206,9 +212,14 @@ impl Attaching {
                 Ok(vec![Action::ReadClaim])
             }
             (Stage::Claiming(claim), Event::Claimed(true)) => Ok(self.claimed(claim)),
-            (Stage::Bounding | Stage::Missing, Event::Told(writer::Event::Boundary(boundary))) => {
-                self.bound(boundary)
-            }
+            (
+                Stage::Bounding | Stage::Missing(_),
+                Event::Told(writer::Event::Boundary(boundary)),
+            ) => self.bound(boundary),
+            (Stage::Linking, Event::Linked(link)) => Ok(match link {
+                Some(link) => self.recall(link),
+                None => self.walk(),
+            }),
             (Stage::Recalling(known), Event::Told(writer::Event::Found(index, found)))
                 if index == known.index =>
             {
@@ -286,19 +297,34 @@ impl Attaching {
             return Err(Unfit::Differs(last.journal.position));
         }
         self.walk_behind(boundary);
-        let Some(known) = self.starting.known.filter(|_| self.fence.is_none()) else {
+        if self.fence.is_some() {
             return Ok(self.walk());
-        };
-        match (boundary.index.cmp(&known.index), self.stage) {
-            // It was deleted.
-            (Ordering::Greater, _) => Ok(self.walk()),
-            (Ordering::Equal, _) if boundary == known => Ok(self.walk()),
-            (Ordering::Equal, _) | (Ordering::Less, Stage::Missing) => Err(Unfit::Lacking(known)),
-            (Ordering::Less, _) => {
-                self.stage = Stage::Recalling(known);
-                Ok(vec![Action::Ask(writer::Action::Look(known.index))])
-            }
         }
+        if let Stage::Missing(link) = self.stage
+            && boundary.index < link.index
+        {
+            return Err(Unfit::Lacking(link));
+        }
+        let Some(known) = self.starting.known else {
+            return Ok(self.link());
+        };
+        match boundary.index.cmp(&known.index) {
+            // It was deleted.
+            Ordering::Greater => Ok(self.link()),
+            Ordering::Equal if boundary == known => Ok(self.walk()),
+            Ordering::Equal => Err(Unfit::Lacking(known)),
+            Ordering::Less => Ok(self.recall(known)),
+        }
+    }
+
+    fn link(&mut self) -> Vec<Action> {
+        self.stage = Stage::Linking;
+        vec![Action::ReadLink(self.boundary.index, self.starting.end)]
+    }
+
+    fn recall(&mut self, link: Link) -> Vec<Action> {
+        self.stage = Stage::Recalling(link);
+        vec![Action::Ask(writer::Action::Look(link.index))]
     }
 
     // The walk begins behind the segment that is known to count, unless the journal here ends before it.
@@ -309,14 +335,15 @@ impl Attaching {
     ) -> Result<Vec<Action>, Unfit> {
         match found.map(|head| Link::of(&head)) {
             Some(link) if link == known => {
-                if known.journal.position <= self.starting.end {
-                    self.chain = Chain::behind(known);
+                if known.journal.position > self.starting.end {
+                    return Ok(self.link());
                 }
+                self.chain = Chain::behind(known);
                 Ok(self.walk())
             }
             Some(_) => Err(Unfit::Lacking(known)),
             None => {
-                self.stage = Stage::Missing;
+                self.stage = Stage::Missing(known);
                 Ok(vec![Action::Ask(writer::Action::ReadBoundary)])
             }
         }

@@ -13,6 +13,7 @@ struct World {
     /// The segments whose heads were read.
     looked: Vec<u64>,
     boundary: Link,
+    link: Option<Link>,
 }
 
 fn identity(boot: u64, run: u64) -> Identity {
@@ -82,6 +83,11 @@ impl World {
                     self.claims.insert(claim.epoch, *claim);
                 }
                 Event::Claimed(is_free)
+            }
+            Action::ReadLink(behind, until) => {
+                let link = self.link;
+                let suits = |link: &Link| link.index > *behind && link.journal.position <= *until;
+                Event::Linked(link.filter(suits))
             }
             Action::Ask(wanted) => Event::Told(self.ask(wanted)),
             Action::Read(head) => Event::Read(Box::new(self.segments[&head.index()].clone())),
@@ -275,6 +281,36 @@ fn a_segment_that_is_remembered_and_was_deleted_since_is_not_missed() {
     });
     let attached = attached.expect("it is the same");
     assert_eq!(attached.archived.index, newest.index.next());
+}
+
+// Without this an older copy of a store, or one that remembers nothing, would read all that was ever shipped.
+#[test]
+fn a_link_of_the_archive_takes_the_place_of_what_a_store_does_not_remember() {
+    let (mut world, newest) = shipped();
+    let link = Link::of(&world.segments[&SegmentIndex(3)].head);
+    world.link = Some(link);
+    let start = starting(identity(2, 8), Waits::Everything, &world.here);
+    world.start(start, |_, _| {}).expect("it is the same");
+    assert_eq!(world.looked[..4], [3, 4, 5, 6]);
+
+    // One behind the end of the journal here is of no use.
+    world.looked.clear();
+    world.here.truncate(1);
+    let start = Starting {
+        identity: identity(3, 9),
+        ..again(&world, newest)
+    };
+    let attached = world.start(start, |_, _| {}).expect("it is the same");
+    assert_eq!(world.looked[..4], [5, 1, 2, 3], "one to compare, then all");
+    assert!(attached.was_behind);
+
+    // A link to what is missing.
+    let (mut world, _) = shipped();
+    world.link = Some(link);
+    world.segments.remove(&link.index);
+    let start = starting(identity(2, 8), Waits::Everything, &world.here);
+    let refused = world.start(start, |_, _| {});
+    assert_eq!(refused.err(), Some(Unfit::Lacking(link)));
 }
 
 // Without this the turns that an older copy of a store lacks would be left out between its journal and what it appends.

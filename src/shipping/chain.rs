@@ -17,6 +17,17 @@ pub struct Link {
     pub journal: JournalPoint,
 }
 
+/// The number of segments for which the archive has one link, from which a walk to the newest ones begins.
+pub const LINK_EVERY: u64 = 1_000;
+
+impl Link {
+    /// Whether it is due to become a link of the archive, one for so many segments, behind the one before.
+    #[must_use]
+    pub fn is_due_behind(&self, before: SegmentIndex, every: u64) -> bool {
+        self.index.0 / every > before.0 / every
+    }
+}
+
 /// A walk along increasing indices.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Chain {

@@ -101,12 +101,13 @@ async fn wherever_a_round_ends_everything_within_the_limit_is_restored() {
         *snapshot == pinned || part.expect("it is stored").state.time >= limit.since
     });
     let must: Vec<Revision> = must.collect();
-    let mut deleted = [0; 5];
+    let mut deleted = [0; 6];
     for step in 1.. {
         // Each round goes on where the one before was stopped.
         let (more, is_over) = round(&mut scene, &limit, 1).await;
         let more = [
             more.segments,
+            more.links,
             more.states,
             more.parts,
             more.revisions,

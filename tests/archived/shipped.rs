@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use snapledger::archive::{Fenced, Objects, epochs, fence, journal};
+use snapledger::archive::{Fenced, Objects, epochs, fence, journal, links};
 use snapledger::history::global::{Completeness, GlobalState};
 use snapledger::offsite::Source;
 use snapledger::offsite::outbound::{NotShipped, Outbound, Shipped, StoreReader};
@@ -13,14 +13,16 @@ use snapledger::offsite::refill::{self, Filled, NotFilled, Successor, Wanted, cl
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::ids::{Lsn, SnapshotId};
 use snapledger::process::input::{Input, Operation};
-use snapledger::shipping::JournalPoint;
 use snapledger::shipping::segment::{Owner, Turns, WriterId};
 use snapledger::shipping::writer::{Action, Walked};
+use snapledger::shipping::{JournalPoint, SegmentIndex};
 use snapledger::store::{Store, StoreError};
 use tempfile::TempDir;
 
 use crate::teller::{CLUSTER, Teller, account, open, process_id, recover};
 
+/// The segments for one link.
+const LINK_EVERY: u64 = 4;
 /// The turns of a segment.
 const SEGMENT_TURNS: usize = 5;
 
@@ -44,6 +46,7 @@ pub(crate) struct Scene {
     fenced: Fenced,
     pub(crate) outbound: Outbound,
     archived: Lsn,
+    linked: SegmentIndex,
     pub(crate) dir: TempDir,
 }
 
@@ -87,7 +90,7 @@ impl Scene {
         };
         let fenced = fence(source.process(), owner(), id, 1, walked).await;
         let fenced = fenced.expect("nobody else writes");
-        let archived = fenced.fence.journal.position;
+        let (archived, linked) = (fenced.fence.journal.position, fenced.fence.index);
         let outbound = Outbound::open(source, epoch).await;
         Self {
             archive,
@@ -96,6 +99,7 @@ impl Scene {
             fenced,
             outbound: outbound.expect("it is in memory"),
             archived,
+            linked,
             dir,
         }
     }
@@ -173,6 +177,11 @@ impl Scene {
                 let event = match &action {
                     Action::Put(segment) => journal::put(process.process(), segment).await,
                     Action::Archived(link) => {
+                        if link.is_due_behind(self.linked, LINK_EVERY) {
+                            let put = links::put(process.process(), *link).await;
+                            put.expect("it is in memory");
+                            self.linked = link.index;
+                        }
                         self.archived = link.journal.position;
                         continue;
                     }

@@ -104,6 +104,7 @@ pub(crate) const WANTED: &[&str] = &[
     "answers to clients lost with a disk",
     "start on an older copy refused",
     "start without what was shipped refused",
+    "start from a link of the archive",
     "zombie that goes on",
     "zombie that is frozen",
     "zombie that stopped",

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tokio::runtime::Handle as Runtime;
 
+use crate::archive::walk::Segments;
 use crate::archive::{ArchiveError, Objects, epochs, journal};
 use crate::cli::archived::{ArchivedJournal, NotArchived, journals};
 use crate::process::ids::{Lsn, ProcessId};
@@ -81,8 +82,8 @@ impl ArchivedCluster {
         if begin.journal.position > Lsn(0) {
             return Err(NotReplayed::Shortened(process.clone()));
         }
-        let mut chain = Chain::behind(begin);
-        while let Some(segment) = runtime.block_on(journal::next_segment(objects, &mut chain))? {
+        let mut segments = Segments::along(objects, Chain::behind(begin));
+        while let Some(segment) = runtime.block_on(segments.next())? {
             for framed in segment.entries() {
                 let framed = framed.map_err(|error| objects.damaged("journal", error))?;
                 replayed.push(framed)?;

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use super::turns::read_turns;
-use crate::archive::{ArchiveError, NotFenced, Objects, ask, epochs, journal, kept, probe};
+use crate::archive::walk::{Heads, Looks, check_end};
+use crate::archive::{ArchiveError, NotFenced, Objects, ask, epochs, journal, kept, links, probe};
 use crate::config::{ArchiveSettings, NodeConfig};
 use crate::offsite::Source;
 use crate::offsite::memory;
@@ -16,6 +17,7 @@ use crate::shipping::attach::{Action, Attaching, Event, Here, Starting, Unfit};
 use crate::shipping::chain::{Chain, Link};
 use crate::shipping::object::StateKey;
 use crate::shipping::segment::{Owner, Segment};
+use crate::shipping::writer;
 use crate::shipping::writer::Writer;
 use crate::shipping::{Epoch, JournalPoint, SegmentIndex};
 use crate::store::{Store, StoreError};
@@ -218,18 +220,22 @@ impl Archive {
         if Store::exists(dir) || epochs::newest(&self.objects).await?.is_none() {
             return Ok(());
         }
-        let mut chain = Chain::behind(journal::boundary(&self.objects).await?);
-        while journal::next_head(&self.objects, &mut chain)
-            .await?
-            .is_some()
-        {}
+        let position = self.newest_archived().await?;
         Err(NotAttached::EmptyDirectory {
             dir: dir.display().to_string(),
             url: self.settings.url.clone(),
             cluster: self.owner.cluster.clone(),
             process: self.owner.process.clone(),
-            position: chain.last().journal.position,
+            position,
         })
+    }
+
+    // The newest archived turn.
+    async fn newest_archived(&self) -> Result<Lsn, NotAttached> {
+        let begin = links::nearest(&self.objects, Lsn(u64::MAX)).await?;
+        let mut heads = Heads::along(&self.objects, Chain::behind(begin.last));
+        while heads.next().await?.is_some() {}
+        Ok(heads.chain().last().journal.position)
     }
 
     /// Executes the start ([`Attaching`]): compares, catches up, sets the fence, and ships what must be archived first. The
@@ -247,7 +253,7 @@ impl Archive {
             end: store.journal().end().0,
             known: memory::recall(store)?,
         });
-        let mut actions = VecDeque::from([first]);
+        let (mut actions, mut looks) = (VecDeque::from([first]), Looks::new());
         while let Some(action) = actions.pop_front() {
             let event = match action {
                 Action::Attached(attached) => {
@@ -278,9 +284,9 @@ impl Archive {
                 action => {
                     if matches!(action, Action::Claim(_)) {
                         // A fence in a hole would make everything behind it void.
-                        journal::check_end(&self.objects, attaching.walked()).await?;
+                        check_end(&self.objects, attaching.walked()).await?;
                     }
-                    self.execute(store, &action).await?
+                    self.execute(store, &action, &mut looks).await?
                 }
             };
             let next = attaching.on(event);
@@ -291,13 +297,25 @@ impl Archive {
         )
     }
 
-    async fn execute(&self, store: &Store, action: &Action) -> Result<Event, NotAttached> {
+    async fn execute(
+        &self,
+        store: &Store,
+        action: &Action,
+        looks: &mut Looks,
+    ) -> Result<Event, NotAttached> {
         let objects = &self.objects;
         Ok(match action {
             Action::ReadClaim => Event::Newest(epochs::newest(objects).await?),
             Action::Claim(claim) => {
                 let salts = store.salts()?.as_ref().map(claimed_salts);
                 Event::Claimed(epochs::create(objects, *claim, salts).await?)
+            }
+            Action::ReadLink(behind, until) => {
+                Event::Linked(links::newest(objects, *behind, *until).await?)
+            }
+            Action::Ask(writer::Action::Look(index)) => {
+                let head = looks.look(objects, *index).await?;
+                Event::Told(writer::Event::Found(*index, head.map(Box::new)))
             }
             Action::Ask(request) => Event::Told(ask(objects, request).await?),
             Action::Read(head) => {
@@ -355,12 +373,7 @@ impl Archive {
         let Some(restored) = restored else {
             return Ok(());
         };
-        let mut chain = Chain::behind(journal::boundary(&self.objects).await?);
-        while journal::next_head(&self.objects, &mut chain)
-            .await?
-            .is_some()
-        {}
-        let archived = chain.last().journal.position;
+        let archived = self.newest_archived().await?;
         match archived <= restored {
             true => Ok(()),
             false => Err(NotAttached::RestoredEarlier {

@@ -12,7 +12,7 @@ use super::attach::Attached;
 use super::figures::ArchiveFigures;
 use super::turns::read_turns;
 use super::watermark::Watermark;
-use crate::archive::{ArchiveError, NotFenced, Objects, ask};
+use crate::archive::{ArchiveError, NotFenced, Objects, ask, links};
 use crate::config::ArchiveSettings;
 use crate::node::health::admission::Admission;
 use crate::node::health::failures::Failures;
@@ -20,7 +20,7 @@ use crate::node::store_worker::StoreWorker;
 use crate::offsite::memory;
 use crate::process::ids::Hash;
 use crate::shipping::SegmentIndex;
-use crate::shipping::chain::Link;
+use crate::shipping::chain::{LINK_EVERY, Link};
 use crate::shipping::writer::{Action, Event, Writer};
 use crate::store::StoreError;
 
@@ -30,6 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOK_AHEAD_EVERY: Duration = Duration::from_secs(5);
 /// The interval at which the store remembers what is archived.
 const REMEMBER_EVERY: Duration = Duration::from_secs(1);
+/// How long the put of a link is repeated.
+const LINK_PATIENCE: Duration = Duration::from_secs(600);
 /// The pauses before a failed request is repeated.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -63,6 +65,9 @@ struct Shipper {
     archived: Link,
     remembered: Instant,
     is_newer: bool,
+    /// The newest segment with a link in the archive, and the put of that link.
+    linked: SegmentIndex,
+    link: JoinSet<()>,
 }
 
 /// A segment that is not archived.
@@ -113,6 +118,8 @@ impl RunningShipper {
             archived,
             remembered: Instant::now(),
             is_newer: false,
+            linked: archived.index,
+            link: JoinSet::new(),
         };
         let task = tokio::spawn(shipper.run(stops));
         Self {
@@ -218,6 +225,9 @@ impl Shipper {
                 Action::Look(_) | Action::Put(_) | Action::ReadBoundary => self.request(action),
                 Action::Archived(link) => {
                     (self.archived, self.is_newer) = (link, true);
+                    if link.is_due_behind(self.linked, LINK_EVERY) {
+                        self.link(link);
+                    }
                     let position = link.journal.position;
                     self.around.worker.store().journal().note_shipped(position);
                     self.around.watermark.archived(position);
@@ -258,6 +268,21 @@ impl Shipper {
                 }
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
+            }
+        });
+    }
+
+    // Puts a link to an acknowledged segment. If the one before is not put yet, walks are longer until the next.
+    fn link(&mut self, link: Link) {
+        while self.link.try_join_next().is_some() {}
+        if !self.link.is_empty() {
+            return;
+        }
+        self.linked = link.index;
+        let objects = self.objects.patient(LINK_PATIENCE);
+        self.link.spawn(async move {
+            if let Err(error) = links::put(&objects, link).await {
+                tracing::warn!(%error, "a link to the newest segments is not written; the next one follows");
             }
         });
     }

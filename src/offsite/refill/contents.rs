@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::read_ahead::ReadAhead;
 use super::{Filled, NotFilled, Phase, Progress};
-use crate::archive::{ArchiveError, Objects, kept};
+use crate::archive::{ArchiveError, OBJECTS_AHEAD, Objects, ReadAhead, kept};
 use crate::history::global::GlobalState;
 use crate::offsite::Source;
 use crate::process::clock::Hlc;
@@ -99,7 +98,7 @@ impl<'a> Contents<'a> {
         let wanted: Vec<StateKey> = all.iter().rev().filter(is_within).copied().collect();
         let mut progress = Counter::new(Phase::States, wanted.len(), told);
         let mut rest = wanted.into_iter();
-        let mut ahead = ReadAhead::new();
+        let mut ahead = ReadAhead::new(OBJECTS_AHEAD);
         let mut lost = BTreeSet::new();
         while let Some((key, object)) = ahead.next(|| self.next(&mut rest)).await? {
             progress.count();
@@ -138,7 +137,7 @@ impl<'a> Contents<'a> {
         let mut progress = Counter::new(Phase::Parts, all.len(), told);
         let mut done: BTreeSet<SnapshotName> = BTreeSet::new();
         let mut rest = all.into_iter().rev();
-        let mut ahead = ReadAhead::new();
+        let mut ahead = ReadAhead::new(OBJECTS_AHEAD);
         while let Some((key, object)) = ahead.next(|| self.next(&mut rest)).await? {
             progress.count();
             if done.contains(&key.snapshot) {
@@ -189,7 +188,7 @@ impl<'a> Contents<'a> {
         let all = kept::list::<RevisionKey>(&self.source.cluster).await?;
         let mut progress = Counter::new(Phase::History, all.len(), told);
         let mut rest = all.into_iter();
-        let mut ahead = ReadAhead::new();
+        let mut ahead = ReadAhead::new(OBJECTS_AHEAD);
         while let Some((key, object)) = ahead.next(|| self.next(&mut rest)).await? {
             progress.count();
             match self.take_revision(&key, object, until).await? {
@@ -323,7 +322,7 @@ impl<'a> Contents<'a> {
     }
 
     async fn pieces(&self, place: &Place<'_>, mut keys: impl Iterator<Item = PieceKey>) -> Loaded {
-        let mut ahead = ReadAhead::new();
+        let mut ahead = ReadAhead::new(OBJECTS_AHEAD);
         let mut next = || Some(read(place.folder, place.owner, keys.next()?));
         while let Some((key, object)) = ahead.next(&mut next).await? {
             let object = match there(place.folder, &key, object)? {

@@ -7,7 +7,6 @@
 //! missing there is left out and named, since peers or the journal can supply it again.
 
 mod contents;
-mod read_ahead;
 mod successor;
 mod turns;
 
@@ -15,7 +14,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-pub(super) use read_ahead::ReadAhead;
 pub use successor::{Successor, claimed_salts};
 
 use super::{Source, memory};

@@ -1,9 +1,9 @@
 //! The journal from the archive: the segments that count, from the boundary or from a state behind it.
 
 use super::contents::Contents;
-use super::read_ahead::ReadAhead;
 use super::{Filled, NotFilled, Phase, Progress, Until, Wanted};
-use crate::archive::{ArchiveError, journal};
+use crate::archive::walk::{Heads, Reads, check_end};
+use crate::archive::{ArchiveError, journal, links};
 use crate::offsite::Source;
 use crate::process::ids::{Hash, Lsn};
 use crate::shipping::chain::Chain;
@@ -40,6 +40,11 @@ impl Turns<'_> {
             self.store.archived().begin_at(cut)?;
             let (position, hash) = self.store.journal().end();
             begin = JournalPoint { position, hash };
+            // The segments before it are not needed, even where they are damaged.
+            let near = links::nearest(process, cut).await?;
+            if near.boundary == boundary {
+                chain = Chain::behind(near.last);
+            }
             self.skip(&mut chain, begin).await?;
         }
         self.append(&mut chain, begin, states).await?;
@@ -94,14 +99,13 @@ impl Turns<'_> {
 
     // Passes over the segments before the beginning, of which the heads suffice.
     async fn skip(&self, chain: &mut Chain, begin: JournalPoint) -> Result<(), NotFilled> {
-        loop {
-            let mut ahead = chain.clone();
-            let head = journal::next_head(self.source.process(), &mut ahead).await?;
-            let Some(head) = head.filter(|head| head.after().position <= begin.position) else {
+        let mut heads = Heads::along(self.source.process(), chain.clone());
+        while let Some(head) = heads.next().await? {
+            if head.after().position > begin.position {
                 break;
-            };
+            }
             self.check(head.after(), begin)?;
-            *chain = ahead;
+            *chain = heads.chain().clone();
         }
         self.check(chain.last().journal, begin)
     }
@@ -131,17 +135,11 @@ impl Turns<'_> {
     ) -> Result<(), NotFilled> {
         let process = self.source.process();
         let last = journal::indices(process).await?.pop().unwrap_or_default();
-        let mut next = chain.next();
-        let mut ahead = ReadAhead::new();
+        let mut reads = Reads::from(process, chain.next());
         loop {
-            let read = ahead.next(|| {
-                let (process, index) = (process.clone(), next);
-                next = next.next();
-                Some(async move { journal::segment(&process, index).await })
-            });
-            let segment = match read.await {
-                Ok(Some(Some(segment))) => segment,
-                Ok(Some(None) | None) => break,
+            let segment = match reads.next().await {
+                Ok(Some(segment)) => segment,
+                Ok(None) => break,
                 Err(error) => return Err(self.broken(error, chain, states).await),
             };
             let index = chain.next();
@@ -163,7 +161,7 @@ impl Turns<'_> {
                 url: process.url().to_owned(),
             });
         }
-        Ok(journal::check_end(process, chain).await?)
+        Ok(check_end(process, chain).await?)
     }
 
     // Appends the turns of a segment. Returns whether all were wanted.

@@ -3,12 +3,13 @@
 //! parts share runs, and a group is shipped once. Beside it, which segment of the journal is archived (`shipped`).
 
 mod incoming;
+mod link;
 mod outgoing;
 pub(in crate::store) mod shipped;
 
 pub use incoming::{Arrived, Incoming, Salts};
+pub use link::ShippedLink;
 pub use outgoing::{GroupReader, Outgoing};
-pub use shipped::ShippedLink;
 
 use super::Store;
 use super::states;

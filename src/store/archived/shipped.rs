@@ -3,8 +3,7 @@
 
 use std::path::Path;
 
-use super::Archived;
-use crate::process::ids::{Hash, Lsn};
+use super::{Archived, ShippedLink};
 use crate::store::Store;
 use crate::store::engine::schema;
 use crate::store::engine::schema::ARCHIVED;
@@ -13,22 +12,7 @@ use crate::store::opening;
 use crate::store::opening::Stopped;
 use crate::store::stored::frame::Kind;
 use crate::store::stored::v1::Frozen;
-use crate::store::stored::v7::ShippedLinkV7;
-
-/// An archived segment. Its hash covers all segments before it, so it belongs to one archive alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShippedLink {
-    /// Its index.
-    pub segment: u64,
-    /// Its hash.
-    pub hash: Hash,
-    /// The epoch of its writer.
-    pub epoch: u64,
-    /// Its last turn.
-    pub position: Lsn,
-    /// The hash of that turn.
-    pub journal: Hash,
-}
+use crate::store::stored::v7::link::ShippedLinkV7;
 
 impl Archived<'_> {
     /// The newest segment that is known to be archived; `None` if nothing was shipped from this store.
@@ -72,6 +56,7 @@ pub(in crate::store) fn shipped(meta: &sled::Tree) -> Result<Option<ShippedLink>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::ids::{Hash, Lsn};
     use crate::store::fixture::{open, pass};
 
     // Without this an operator could not begin a new archive, or a start would walk along the whole old one.

@@ -25,7 +25,7 @@
 //! | meta | `salted-from` | the cut from which states are salted; absent until all other processes can read them |
 //! | meta | `limits-age`, `limits-count` | the limits of the history that the journal names: microseconds and a count, 0 for none |
 //! | meta | `restored-to` | the newest turn of a store that was restored to an instant before the end of its archive |
-//! | meta | `archived` | [`crate::store::stored::v7::ShippedLinkV7`]: the newest segment known to be archived |
+//! | meta | `archived` | [`crate::store::stored::v7::link::ShippedLinkV7`]: the newest segment known to be archived |
 //! | meta | `owner` | [`crate::store::stored::v1::state::OwnerV1`] |
 //!
 //! A value is stored under the keys `key ‖ fragment number`, 2 bytes big-endian.

@@ -64,7 +64,7 @@ impl World {
     // Ends a program in any state; it is not started again before its store is restored.
     fn end_program(&mut self, place: Place) -> Checked {
         self.crash(place)?;
-        self.end_start(place).map(drop)
+        self.leave_start(place).map(drop)
     }
 
     /// Loses the disk of a process whose turns do not wait for the archive: what was not archived is lost.
@@ -197,7 +197,7 @@ impl World {
 
     /// Handles that a program crashes before its process runs. Returns whether it was a restore.
     pub(crate) fn crash_start(&mut self, place: Place) -> Checked<bool> {
-        let Some(purpose) = self.end_start(place)? else {
+        let Some(purpose) = self.leave_start(place)? else {
             return Ok(false);
         };
         self.trace.say(|| format!("crash of the start of {place}"));

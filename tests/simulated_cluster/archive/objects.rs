@@ -12,11 +12,15 @@ use snapledger::shipping::{Epoch, SegmentIndex};
 
 use crate::world::Checked;
 
+/// The number of segments for one link.
+const LINK_EVERY: u64 = 8;
+
 /// The folder of one process.
 #[derive(Default)]
 pub(crate) struct Folder {
     claims: BTreeMap<Epoch, WriterId>,
     segments: BTreeMap<SegmentIndex, Vec<u8>>,
+    links: BTreeMap<SegmentIndex, Link>,
 }
 
 impl Folder {
@@ -46,6 +50,11 @@ impl Folder {
                     self.claims.insert(claim.epoch, *claim);
                 }
                 Event::Claimed(is_free)
+            }
+            Action::ReadLink(behind, until) => {
+                let links = self.links.range(behind.next()..).rev();
+                let mut links = links.map(|(_, link)| *link);
+                Event::Linked(links.find(|link| link.journal.position <= *until))
             }
             Action::Read(head) => {
                 let bytes = self.segments.get(&head.index());
@@ -79,6 +88,14 @@ impl Folder {
                 self.segments.insert(index, segment.encode());
                 Told::Created(index)
             }
+        }
+    }
+
+    /// Links an acknowledged segment, if that is due.
+    pub(crate) fn link(&mut self, link: Link) {
+        let before = self.links.last_key_value().map(|(before, _)| *before);
+        if link.is_due_behind(before.unwrap_or_default(), LINK_EVERY) {
+            self.links.insert(link.index, link);
         }
     }
 

@@ -170,6 +170,7 @@ impl World {
                 Wanted::Opened(_) => {}
                 Wanted::Archived(link) => {
                     let position = link.journal.position;
+                    self.archive.folder(life.place).link(link);
                     if self.archive.random.below(REMEMBERED_ONCE_IN) == 0 {
                         self.nodes[life.place].disk.archived = Some(link);
                     }

@@ -156,6 +156,9 @@ impl World {
                 None
             }
             request => {
+                if matches!(request, Action::ReadLink(..)) {
+                    self.sometimes.saw("start from a link of the archive");
+                }
                 let node = &self.nodes[place];
                 let Some(life) = node.start.as_ref().map(|start| start.life) else {
                     return Ok(None);
@@ -170,7 +173,7 @@ impl World {
     }
 
     fn attached(&mut self, place: Place, shipper: Shipper) -> Checked {
-        let Some(purpose) = self.end_start(place)? else {
+        let Some(purpose) = self.leave_start(place)? else {
             return Ok(());
         };
         self.trace.say(|| format!("attached {place}"));
@@ -185,7 +188,7 @@ impl World {
     }
 
     /// Ends a start. If it was on an archive that is not the own one, the own one is mounted again.
-    pub(crate) fn end_start(&mut self, place: Place) -> Checked<Option<Purpose>> {
+    pub(crate) fn leave_start(&mut self, place: Place) -> Checked<Option<Purpose>> {
         let Some(start) = self.nodes[place].start.take() else {
             return Ok(None);
         };
@@ -207,7 +210,7 @@ impl World {
 
     // Only an older copy, or an archive that is not the own one, may be refused.
     fn refused(&mut self, place: Place, unfit: &Unfit) -> Checked {
-        let Some(purpose) = self.end_start(place)? else {
+        let Some(purpose) = self.leave_start(place)? else {
             return Ok(());
         };
         self.trace.say(|| format!("refused {place}: {unfit}"));

@@ -1,6 +1,7 @@
 //! The stored types added in format 7: decisions and who made them, in the journal and beside the pins, the turns that
 //! closed the channels of a part, and the archived segment that a store remembers. Frozen like those of format 1.
 
+pub(in crate::store) mod link;
 pub(in crate::store) mod part;
 pub(in crate::store) mod start;
 
@@ -11,8 +12,7 @@ use super::v3::KeptV3;
 use crate::history::pin::Pin;
 use crate::process::clock::Hlc;
 use crate::process::decision::{Actor, Change, Decision, Name};
-use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
-use crate::store::archived::ShippedLink;
+use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::retention::pin::RetentionEntry;
 
 frozen_struct!(
@@ -56,16 +56,6 @@ frozen_struct!(
         at: Hlc,
         by: ProcessId,
         actor: ActorV7,
-    }
-);
-
-frozen_struct!(
-    ShippedLinkV7 = ShippedLink {
-        segment: u64,
-        hash: Hash,
-        epoch: u64,
-        position: Lsn,
-        journal: Hash,
     }
 );
 

@@ -1,0 +1,90 @@
+//! Reads objects ahead of their use: an archive answers slowly, but many requests at once.
+
+use std::collections::VecDeque;
+
+use tokio::task::JoinHandle;
+
+use super::ArchiveError;
+
+/// The number of requests for whole objects under way. Segments of the usual size then take 32 MiB.
+pub const OBJECTS_AHEAD: usize = 4;
+/// The number of requests for heads under way, or for objects that are not greater.
+pub const HEADS_AHEAD: usize = 32;
+
+pub(super) type Read<T> = JoinHandle<Result<T, ArchiveError>>;
+
+/// Reads of consecutive things, in order. Those that are not used any more are ended when this is dropped.
+pub struct ReadAhead<T> {
+    reads: VecDeque<Read<T>>,
+    /// The number of requests under way.
+    width: usize,
+}
+
+impl<T: Send + 'static> ReadAhead<T> {
+    /// Reads with so many requests at once.
+    #[must_use]
+    pub fn new(width: usize) -> Self {
+        let reads = VecDeque::new();
+        Self { reads, width }
+    }
+
+    /// The result of the oldest read; `None` if there is none. `next` begins another.
+    ///
+    /// # Errors
+    /// That of the read.
+    pub async fn next<F>(
+        &mut self,
+        mut next: impl FnMut() -> Option<F>,
+    ) -> Result<Option<T>, ArchiveError>
+    where
+        F: Future<Output = Result<T, ArchiveError>> + Send + 'static,
+    {
+        while self.reads.len() < self.width {
+            let Some(read) = next() else { break };
+            self.reads.push_back(tokio::spawn(read));
+        }
+        let Some(read) = self.reads.pop_front() else {
+            return Ok(None);
+        };
+        joined(read).await.map(Some)
+    }
+
+    // Takes the oldest read, to be awaited elsewhere.
+    pub(super) fn take<F>(&mut self, mut next: impl FnMut() -> F) -> Read<T>
+    where
+        F: Future<Output = Result<T, ArchiveError>> + Send + 'static,
+    {
+        while self.reads.len() < self.width {
+            self.reads.push_back(tokio::spawn(next()));
+        }
+        let oldest = self.reads.pop_front();
+        oldest.unwrap_or_else(|| tokio::spawn(next()))
+    }
+
+    // The number of reads that were begun and not taken.
+    pub(super) fn under_way(&self) -> u64 {
+        self.reads.len() as u64
+    }
+
+    // From now on with so many requests at once.
+    pub(super) fn widen(&mut self, width: usize) {
+        self.width = width;
+    }
+}
+
+pub(super) async fn joined<T>(read: Read<T>) -> Result<T, ArchiveError> {
+    let ended = |error: tokio::task::JoinError| ArchiveError::Failed {
+        url: String::new(),
+        verb: "read",
+        key: String::new(),
+        reason: error.to_string(),
+        again: false,
+    };
+    read.await.map_err(ended)?
+}
+
+impl<T> Drop for ReadAhead<T> {
+    fn drop(&mut self) {
+        self.reads.iter().for_each(JoinHandle::abort);
+    }
+}

@@ -1,0 +1,379 @@
+//! Walks along the journal in the archive: many requests at once, in order, and in bounded memory.
+
+use super::journal::{damaged, head};
+use super::objects::ObjectPart;
+use super::read_ahead::{HEADS_AHEAD, OBJECTS_AHEAD, joined};
+use super::{ArchiveError, Objects, ReadAhead, journal, links};
+use crate::process::ids::Lsn;
+use crate::shipping::SegmentIndex;
+use crate::shipping::chain::Chain;
+use crate::shipping::segment::{Segment, SegmentHead};
+
+/// The most puts that a writer has in flight: so far behind a free index there may be segments that do not count.
+const IN_FLIGHT_MAX: u64 = 64;
+
+/// Looks at one index after the other. The longer a row of looks is, the more of them are begun ahead.
+pub struct Looks {
+    /// The index that continues the row, and the first one that was not begun.
+    next: SegmentIndex,
+    begun: SegmentIndex,
+    length: usize,
+    reads: ReadAhead<Option<SegmentHead>>,
+}
+
+impl Looks {
+    /// Nothing was looked at yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::from(SegmentIndex::default())
+    }
+
+    fn from(index: SegmentIndex) -> Self {
+        Self {
+            next: index,
+            begun: index,
+            length: 0,
+            reads: ReadAhead::new(1),
+        }
+    }
+
+    /// The head of the segment at an index, if there is one now.
+    ///
+    /// # Errors
+    /// [`ArchiveError`].
+    pub async fn look(
+        &mut self,
+        process: &Objects,
+        index: SegmentIndex,
+    ) -> Result<Option<SegmentHead>, ArchiveError> {
+        if index != self.next {
+            *self = Self::from(index);
+        }
+        let begun = &mut self.begun;
+        let read = self.reads.next(|| {
+            let (process, index) = (process.clone(), *begun);
+            *begun = index.next();
+            Some(async move { head(&process, index).await })
+        });
+        let found = read.await?.flatten();
+        if found.is_none() {
+            // It may have been put since.
+            let was_ahead = self.length > 0;
+            *self = Self::new();
+            return match was_ahead {
+                true => head(process, index).await,
+                false => Ok(None),
+            };
+        }
+        self.next = index.next();
+        self.length += 1;
+        self.reads.widen((1 << self.length.min(5)).min(HEADS_AHEAD));
+        Ok(found)
+    }
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The heads of the segments that count, in order.
+pub struct Heads {
+    process: Objects,
+    chain: Chain,
+    looks: Looks,
+}
+
+impl Heads {
+    /// A walk along a chain.
+    #[must_use]
+    pub fn along(process: &Objects, chain: Chain) -> Self {
+        Self {
+            process: process.clone(),
+            chain,
+            looks: Looks::new(),
+        }
+    }
+
+    /// How far the walk is.
+    #[must_use]
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// The next head that counts; `None` at the end.
+    ///
+    /// # Errors
+    /// [`ArchiveError`].
+    pub async fn next(&mut self) -> Result<Option<SegmentHead>, ArchiveError> {
+        loop {
+            let index = self.chain.next();
+            let Some(head) = self.looks.look(&self.process, index).await? else {
+                return Ok(None);
+            };
+            let counts = self.chain.take(&head);
+            if counts.map_err(|broken| damaged(&self.process, index, broken))? {
+                return Ok(Some(head));
+            }
+        }
+    }
+
+    /// Walks to the end; returns the last head with turns, if there is one.
+    ///
+    /// # Errors
+    /// [`ArchiveError`].
+    pub async fn newest(&mut self) -> Result<Option<SegmentHead>, ArchiveError> {
+        let mut newest = None;
+        while let Some(head) = self.next().await? {
+            newest = Some(head).filter(|head| !head.is_fence()).or(newest);
+        }
+        Ok(newest)
+    }
+}
+
+/// The objects of the journal from an index on, in order, each read once. Whether they count is not judged.
+pub struct Reads {
+    process: Objects,
+    /// The first that was not begun.
+    begun: SegmentIndex,
+    /// Their first bytes, which are all of a small one.
+    starts: ReadAhead<Option<ObjectPart>>,
+    whole: ReadAhead<Option<Segment>>,
+}
+
+impl Reads {
+    /// Reads from an index on.
+    #[must_use]
+    pub fn from(process: &Objects, index: SegmentIndex) -> Self {
+        Self {
+            process: process.clone(),
+            begun: index,
+            starts: ReadAhead::new(HEADS_AHEAD),
+            whole: ReadAhead::new(OBJECTS_AHEAD),
+        }
+    }
+
+    /// The next object; `None` at the first that is missing.
+    ///
+    /// # Errors
+    /// [`ArchiveError`].
+    pub async fn next(&mut self) -> Result<Option<Segment>, ArchiveError> {
+        let Self {
+            process,
+            begun,
+            starts,
+            whole,
+        } = self;
+        let read = whole.next(|| {
+            let index = SegmentIndex(begun.0 - starts.under_way());
+            let start = starts.take(|| {
+                let (process, index) = (process.clone(), *begun);
+                *begun = index.next();
+                async move { journal::start(&process, index).await }
+            });
+            let process = process.clone();
+            Some(async move { journal::complete(&process, index, joined(start).await?).await })
+        });
+        Ok(read.await?.flatten())
+    }
+}
+
+/// The segments with turns that count, in order.
+pub struct Segments {
+    reads: Reads,
+    chain: Chain,
+}
+
+impl Segments {
+    /// A walk along a chain.
+    #[must_use]
+    pub fn along(process: &Objects, chain: Chain) -> Self {
+        let reads = Reads::from(process, chain.next());
+        Self { reads, chain }
+    }
+
+    /// The next one; `None` at the end.
+    ///
+    /// # Errors
+    /// [`ArchiveError`], also if there are segments behind one that is missing.
+    pub async fn next(&mut self) -> Result<Option<Segment>, ArchiveError> {
+        loop {
+            let index = self.chain.next();
+            let Some(segment) = self.reads.next().await? else {
+                check_end(&self.reads.process, &self.chain).await?;
+                return Ok(None);
+            };
+            let counts = self.chain.take(&segment.head);
+            let counts = counts.map_err(|broken| damaged(&self.reads.process, index, broken))?;
+            if counts && !segment.head.is_fence() {
+                return Ok(Some(segment));
+            }
+        }
+    }
+}
+
+/// Checks that a walk ended at the end of the journal: where a segment is missing in the middle it ends, too.
+///
+/// # Errors
+/// [`ArchiveError::Damaged`]: there are segments behind that cannot have been in flight.
+pub async fn check_end(process: &Objects, chain: &Chain) -> Result<(), ArchiveError> {
+    let free = chain.next();
+    let behind = journal::indices_behind(process, free).await?;
+    let (mut is_hole, mut has_behind) = (false, false);
+    for index in behind {
+        has_behind = true;
+        // A later writer begins at the first free index.
+        let later = async || {
+            let head = head(process, index).await?;
+            Ok::<_, ArchiveError>(head.is_some_and(|head| head.epoch() > chain.last().epoch))
+        };
+        is_hole = index.0 > free.0 + IN_FLIGHT_MAX || later().await?;
+        if is_hole {
+            break;
+        }
+    }
+    if !is_hole && has_behind {
+        // A link names what is acknowledged.
+        is_hole = links::newest(process, free, Lsn(u64::MAX)).await?.is_some();
+    }
+    // A writer may have gone on in the meantime.
+    match is_hole && head(process, free).await?.is_none() {
+        true => Err(damaged(
+            process,
+            free,
+            "it is missing, and there are later segments",
+        )),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::process::identity::Identity;
+    use crate::process::ids::Hash;
+    use crate::shipping::chain::Link;
+    use crate::shipping::segment::{Owner, Turns, WriterId};
+    use crate::shipping::{Epoch, JournalPoint};
+
+    const COUNT: u64 = 150;
+
+    // A chain of one turn each; every tenth is large, and every seventh index holds a void segment.
+    async fn archive() -> (Objects, Vec<SegmentHead>) {
+        let objects = Objects::over(Arc::new(InMemory::new()), "".into(), "memory:");
+        let owner = Owner {
+            cluster: "c".to_owned(),
+            process: "p".to_owned(),
+        };
+        let writer = |epoch| WriterId {
+            epoch: Epoch(epoch),
+            identity: Identity {
+                store: [1; 16],
+                boot: epoch,
+                run: 7,
+            },
+        };
+        let (mut last, mut counting) = (Link::default(), Vec::new());
+        for index in (1..=COUNT).map(SegmentIndex) {
+            let is_void = index.0 % 7 == 0;
+            let mut body = Vec::new();
+            let bytes = if index.0 % 10 == 0 { 300_000 } else { 10 };
+            Turns::push(&mut body, &vec![7; bytes]);
+            let turns = Turns {
+                before: last.journal,
+                after: JournalPoint {
+                    position: last.journal.position.next(),
+                    hash: Hash(*blake3::hash(&index.0.to_le_bytes()).as_bytes()),
+                },
+                body: body.into(),
+            };
+            let (by, previous) = match is_void {
+                true => (writer(1), Hash([9; 32])),
+                false => (writer(2), last.hash),
+            };
+            let segment = Segment::new(&owner, by, index, previous, &turns);
+            let put = journal::put(&objects, &segment).await;
+            put.expect("it is in memory");
+            if !is_void {
+                last = Link::of(&segment.head);
+                counting.push(segment.head);
+            }
+        }
+        (objects, counting)
+    }
+
+    // Without this, many requests at once would mix the order, or leave out what is large.
+    #[tokio::test]
+    async fn what_is_read_ahead_comes_in_order_and_whole() {
+        let (objects, counting) = archive().await;
+        let mut heads = Heads::along(&objects, Chain::behind(Link::default()));
+        let mut segments = Segments::along(&objects, Chain::behind(Link::default()));
+        for expected in &counting {
+            let head = heads.next().await.expect("it is whole");
+            assert_eq!(head.as_ref(), Some(expected));
+            let segment = segments.next().await.expect("it is whole");
+            let segment = segment.expect("it is there");
+            assert_eq!(segment.head, *expected);
+            assert_eq!(segment.entries().count(), 1);
+        }
+        assert_eq!(heads.next().await.expect("it is whole"), None);
+        assert_eq!(segments.next().await.expect("it is whole"), None);
+    }
+
+    // Without this a walk that begins at a link would end early, or not see that a segment is missing.
+    #[tokio::test]
+    async fn a_hole_is_found_where_it_is_read_and_a_link_names_what_counts() {
+        let (objects, counting) = archive().await;
+        let end = Lsn(u64::MAX);
+        for linked in [50, 100] {
+            let link = Link::of(&counting[linked]);
+            links::put(&objects, link).await.expect("it is in memory");
+        }
+        let hole = counting[70].index();
+        journal::delete(&objects, hole).await.expect("it is there");
+        let near = links::nearest(&objects, end).await.expect("it is there");
+        assert_eq!(near.last, Link::of(&counting[100]));
+        let before = counting[100].after().position.0 - 1;
+        let near = links::nearest(&objects, Lsn(before)).await;
+        let near = near.expect("it is there");
+        assert_eq!(near.last, Link::of(&counting[50]));
+        let mut segments = Segments::along(&objects, Chain::behind(near.last));
+        let error = loop {
+            match segments.next().await {
+                Ok(Some(segment)) => assert!(segment.head.index() < hole),
+                Ok(None) => unreachable!("there are later segments"),
+                Err(error) => break error.to_string(),
+            }
+        };
+        let expected = format!("{:020}", hole.0);
+        assert!(error.contains(&expected), "{error}");
+        assert!(error.contains("missing"), "{error}");
+
+        // One hole within what may be in flight, before a link.
+        let (objects, counting) = archive().await;
+        let near_end = counting.len() - 5;
+        let hole = counting[near_end].index();
+        journal::delete(&objects, hole).await.expect("it is there");
+        let mut heads = Heads::along(&objects, Chain::behind(Link::default()));
+        heads.newest().await.expect("the rest may be in flight");
+        let ended = check_end(&objects, heads.chain()).await;
+        ended.expect("the rest may be in flight");
+        let link = Link::of(&counting[near_end + 2]);
+        links::put(&objects, link).await.expect("it is in memory");
+        let ended = check_end(&objects, heads.chain()).await;
+        ended.expect_err("the link is acknowledged");
+
+        let linked = link.index;
+        journal::delete(&objects, linked)
+            .await
+            .expect("it is there");
+        let error = links::nearest(&objects, end).await.map(|near| near.last);
+        let error = error.expect_err("it is missing").to_string();
+        assert!(error.contains("a link names it"), "{error}");
+    }
+}
