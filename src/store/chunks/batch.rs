@@ -30,7 +30,8 @@ impl<'a> ChunkBatch<'a> {
         }
     }
 
-    /// Adds a chunk unless the store has it, salted if there is a secret; returns its hash and the number of new bytes.
+    /// Adds a chunk unless the store has it, salted if there is a secret; returns its hash and its size as stored, which does not
+    /// depend on what the store has.
     pub(in crate::store) fn put(
         &mut self,
         chunk: &Chunk,
@@ -39,10 +40,13 @@ impl<'a> ChunkBatch<'a> {
         let (framed, hash) = encode_chunk(chunk, secret);
         self.chunks.leases.touch(&hash);
         let waits = self.waiting.iter().any(|(waiting, _)| *waiting == hash);
-        if waits || self.chunks.has(&hash, &framed)? {
-            return Ok((hash, 0));
+        let is_here = waits || self.chunks.has(&hash, &framed)?;
+        let stored = compression::pack(Kind::PackedChunk, framed);
+        let bytes = stored.len() as u64;
+        if !is_here {
+            self.add(hash, stored)?;
         }
-        Ok((hash, self.add(hash, framed)?))
+        Ok((hash, bytes))
     }
 
     /// Adds a framed chunk of another store after checking it against its hash.
@@ -53,8 +57,7 @@ impl<'a> ChunkBatch<'a> {
     ) -> Result<(), StoreError> {
         check_chunk(hash, &framed)?;
         self.chunks.leases.touch(hash);
-        self.add(*hash, framed)?;
-        Ok(())
+        self.add(*hash, compression::pack(Kind::PackedChunk, framed))
     }
 
     /// Writes the remaining chunks.
@@ -62,16 +65,14 @@ impl<'a> ChunkBatch<'a> {
         self.write()
     }
 
-    // Returns the stored size.
-    fn add(&mut self, hash: Hash, framed: Vec<u8>) -> Result<u64, StoreError> {
-        let stored = compression::pack(Kind::PackedChunk, framed);
+    fn add(&mut self, hash: Hash, stored: Vec<u8>) -> Result<(), StoreError> {
         let bytes = stored.len();
         if self.bytes + bytes > BATCH_BYTES_MAX {
             self.write()?;
         }
         self.bytes += bytes;
         self.waiting.push((hash, stored));
-        Ok(bytes as u64)
+        Ok(())
     }
 
     fn write(&mut self) -> Result<(), StoreError> {
@@ -90,7 +91,7 @@ impl<'a> ChunkBatch<'a> {
 }
 
 impl Chunks {
-    /// Stores a chunk unless it is present, salted if there is a secret; returns its hash and the number of new bytes.
+    /// Stores a chunk unless it is present, salted if there is a secret; returns its hash and its size as stored.
     pub(in crate::store) fn put(
         &self,
         chunk: &Chunk,
@@ -140,21 +141,28 @@ mod tests {
     fn all_are_here_when_it_has_finished_and_none_is_written_twice() {
         let chunks = chunks();
         let secret = Secret::new([7; 32]);
+        let put_all = |batch: &mut ChunkBatch<'_>| -> Vec<_> {
+            let put = |number: i64| batch.put(&cells(number * 100), Some(&secret));
+            (1..40)
+                .map(put)
+                .collect::<Result<_, _>>()
+                .expect("there is room")
+        };
         let mut batch = ChunkBatch::new(&chunks);
-        let many: Vec<_> = (1..40)
-            .chain(1..40)
-            .map(|number| {
-                batch
-                    .put(&cells(number * 100), Some(&secret))
-                    .expect("there is room")
-            })
-            .collect();
+        let first = put_all(&mut batch);
+        let waiting = batch.waiting.len();
+        assert_eq!(
+            batch.put(&cells(3900), Some(&secret)).expect("it waits"),
+            first[38]
+        );
+        assert_eq!(batch.waiting.len(), waiting, "it is written once");
         batch.finish().expect("there is room");
-        let (first, again) = many.split_at(many.len() / 2);
-        for ((hash, new), (same, none)) in first.iter().zip(again) {
-            assert_eq!((hash, *none), (same, 0));
-            assert!(*new > 0);
-            chunks.get(hash).expect("it is here");
+        let mut batch = ChunkBatch::new(&chunks);
+        assert_eq!(put_all(&mut batch), first, "the sizes are the same again");
+        assert_eq!(batch.waiting, [], "all are here");
+        for (hash, bytes) in &first {
+            let stored = chunks.stored(hash).expect("it is here");
+            assert_eq!(stored.len() as u64, *bytes);
         }
     }
 
@@ -164,11 +172,9 @@ mod tests {
         let chunks = chunks();
         let (framed, hash) = encode_chunk(&cells(1000), None);
         frame::put(&chunks.tree, &hash.0, &framed).expect("there is room");
-        assert_eq!(
-            chunks.put(&cells(1000), None).expect("there is room"),
-            (hash, 0)
-        );
-        assert_eq!(chunks.framed(&hash).expect("it is here"), framed);
+        let (same, _) = chunks.put(&cells(1000), None).expect("there is room");
+        assert_eq!(same, hash);
+        assert_eq!(chunks.stored(&hash).expect("it is here"), framed);
     }
 
     // Without this, a peer with one damaged chunk makes the fetch transfer all other chunks again and again.
@@ -196,8 +202,6 @@ mod tests {
         chunks.adopt([(hash, framed)]).expect("there is room");
         chunks.get(&hash).expect("it is whole");
         assert!(keys(&chunks) < before);
-        let (_, written) = chunks.put(&cells(1000), None).expect("there is room");
-        assert_eq!(written, 0);
         let stored = frame::get(&chunks.tree, &hash.0).expect("it is readable");
         assert_eq!(
             keys(&chunks),

@@ -8,6 +8,7 @@ pub(super) mod salting;
 pub(super) mod source;
 pub(super) mod writers;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::engine::schema::name;
@@ -226,6 +227,16 @@ impl Chunks {
             }
         }
         Ok((named, named - missing.len() as u64))
+    }
+
+    /// The chunks of these runs, including their index chunks.
+    pub(super) fn of_runs(&self, runs: &[Run]) -> Result<HashSet<Hash>, StoreError> {
+        let mut all = HashSet::new();
+        for hash in runs.iter().flat_map(|run| &run.index) {
+            all.insert(*hash);
+            all.extend(self.index(hash)?.iter().map(|entry| entry.chunk));
+        }
+        Ok(all)
     }
 
     /// The entries of an index chunk.

@@ -1,5 +1,7 @@
 //! What a store writes as chunks: the cells of a run with their index, and the recorded messages of a channel.
 
+use std::collections::HashSet;
+
 use super::Chunks;
 use super::batch::ChunkBatch;
 use crate::history::part::{Chunk, IndexEntry, RecordedMessage, Run};
@@ -17,13 +19,25 @@ use crate::store::stored::v1::turn::RefusalV1;
 const CHUNK_BYTES_TARGET: usize = 60 * 1024;
 
 impl Chunks {
-    /// Writes sorted cells as a run, salted if there is a secret; returns the number of new bytes.
+    /// Writes sorted cells as a run, salted if there is a secret; returns the size of its chunks as stored.
     pub(in crate::store) fn write_run<'a>(
         &'a self,
         cells: impl Iterator<Item = Result<Cell, StoreError>>,
         secret: Option<&'a Secret>,
     ) -> Result<(Run, u64), StoreError> {
-        let mut writer = RunWriter::new(self, secret);
+        self.write_merged(cells, secret, HashSet::new())
+    }
+
+    /// As [`Self::write_run`], for the cells of runs with these chunks, whose size does not count. The returned size follows
+    /// from the arguments alone: a state that is written again, in a store that may have its chunks, must not differ from the
+    /// published one.
+    pub(in crate::store) fn write_merged<'a>(
+        &'a self,
+        cells: impl Iterator<Item = Result<Cell, StoreError>>,
+        secret: Option<&'a Secret>,
+        merged: HashSet<Hash>,
+    ) -> Result<(Run, u64), StoreError> {
+        let mut writer = RunWriter::new(self, secret, merged);
         for cell in cells {
             writer.push(cell?)?;
         }
@@ -86,6 +100,8 @@ struct RunWriter<'a> {
     batch: ChunkBatch<'a>,
     secret: Option<&'a Secret>,
     run: Run,
+    /// The chunks of the runs that are merged.
+    merged: HashSet<Hash>,
     new_bytes: u64,
     cells: Vec<Cell>,
     cell_bytes: usize,
@@ -94,8 +110,9 @@ struct RunWriter<'a> {
 }
 
 impl<'a> RunWriter<'a> {
-    fn new(chunks: &'a Chunks, secret: Option<&'a Secret>) -> Self {
+    fn new(chunks: &'a Chunks, secret: Option<&'a Secret>, merged: HashSet<Hash>) -> Self {
         Self {
+            merged,
             batch: ChunkBatch::new(chunks),
             secret,
             run: Run::default(),
@@ -126,10 +143,8 @@ impl<'a> RunWriter<'a> {
         let name: Box<str> = name.into();
         self.run.bytes += self.cell_bytes as u64;
         self.cell_bytes = 0;
-        let (chunk, new_bytes) = self
-            .batch
-            .put(&Chunk::Cells(std::mem::take(&mut self.cells)), self.secret)?;
-        self.new_bytes += new_bytes;
+        let cells = Chunk::Cells(std::mem::take(&mut self.cells));
+        let chunk = self.put(&cells)?;
         let entry = IndexEntry { kind, name, chunk };
         let bytes = entry_bytes(&entry);
         if self.index_bytes + bytes > CHUNK_BYTES_TARGET {
@@ -146,12 +161,18 @@ impl<'a> RunWriter<'a> {
         }
         self.run.bytes += self.index_bytes as u64;
         self.index_bytes = 0;
-        let (hash, new_bytes) = self
-            .batch
-            .put(&Chunk::Index(std::mem::take(&mut self.index)), self.secret)?;
-        self.new_bytes += new_bytes;
+        let index = Chunk::Index(std::mem::take(&mut self.index));
+        let hash = self.put(&index)?;
         self.run.index.push(hash);
         Ok(())
+    }
+
+    fn put(&mut self, chunk: &Chunk) -> Result<Hash, StoreError> {
+        let (hash, bytes) = self.batch.put(chunk, self.secret)?;
+        if !self.merged.contains(&hash) {
+            self.new_bytes += bytes;
+        }
+        Ok(hash)
     }
 
     fn finish(mut self) -> Result<(Run, u64), StoreError> {

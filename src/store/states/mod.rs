@@ -376,7 +376,9 @@ fn merge(chunks: &Chunks, runs: &mut Vec<Run>, secret: Option<&Secret>) -> Resul
     }
     let mut new_bytes = 0;
     while let Some(from) = mergeable(runs) {
-        let (merged, bytes) = chunks.write_run(Cells::new(chunks, &runs[from..], None)?, secret)?;
+        let small = &runs[from..];
+        let cells = Cells::new(chunks, small, None)?;
+        let (merged, bytes) = chunks.write_merged(cells, secret, chunks.of_runs(small)?)?;
         runs.truncate(from);
         runs.push(merged);
         new_bytes += bytes;
@@ -392,7 +394,7 @@ fn merge_all(
 ) -> Result<u64, StoreError> {
     let kept = Cells::new(chunks, runs, None)?
         .filter(|cell| !matches!(cell, Ok(cell) if cell.is_forgotten()));
-    let (merged, new_bytes) = chunks.write_run(kept, secret)?;
+    let (merged, new_bytes) = chunks.write_merged(kept, secret, chunks.of_runs(runs)?)?;
     *runs = vec![merged];
     // A base from before format 6 may have contained nothing but snapshots, which are not kept.
     runs.retain(|run| run.cells > 0);
