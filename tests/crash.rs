@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use snapledger::history::global::GlobalState;
+use snapledger::history::global::{Completeness, GlobalState};
 use snapledger::process::Process;
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::ids::{Key, Lsn, SnapshotId};
@@ -191,6 +191,7 @@ fn a_snapshot_that_came_back_survives_a_power_cut() {
     );
     let state = GlobalState {
         revision: 1,
+        completeness: Completeness::Complete,
         ..begun
     };
     store.history().publish(&state).expect("the disk has room");

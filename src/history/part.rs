@@ -119,6 +119,27 @@ impl Part {
         self.channels.iter().any(|channel| channel.from == *from)
     }
 
+    /// This part as it was published before, with what it adds, if both are of the same recording: whatever was published stays
+    /// as it is. A store that was made again may store a state in other runs than the lost one, an older copy may have fewer
+    /// channels closed, and turns from which a part was built may have been deleted since.
+    #[must_use]
+    pub fn as_published(mut self, published: &Self) -> Self {
+        let is_same = self.state.has_journal() && self.state.cut() == published.state.cut();
+        if !is_same || self.process != published.process {
+            return self;
+        }
+        self.state.clone_from(&published.state);
+        self.start = published.start.or(self.start);
+        for channel in &published.channels {
+            self.channels.retain(|own| own.from != channel.from);
+            self.channels.push(channel.clone());
+            self.open.retain(|from| *from != channel.from);
+        }
+        self.channels
+            .sort_by(|one, other| one.from.cmp(&other.from));
+        self
+    }
+
     /// Whether the markers of all incoming channels have arrived.
     #[must_use]
     pub fn is_finished(&self) -> bool {
@@ -198,6 +219,38 @@ pub fn recorded_messages<'a>(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    // Without this, one process would have two parts of one snapshot, and a published part would change.
+    #[test]
+    fn what_was_published_stays_and_what_is_new_is_added() {
+        let [p, q, r] = ["p", "q", "r"].map(|id| ProcessId::parse(id).expect("a valid id"));
+        let snapshot = SnapshotId::parse("s").expect("a valid id");
+        let channel = |from: &ProcessId, amount| RecordedChannel {
+            from: from.clone(),
+            first: Seq(1),
+            last: Seq(1),
+            transfers: 1,
+            amount,
+            chunks: Vec::new(),
+            closing: None,
+        };
+        let part = |new_bytes, channels: Vec<RecordedChannel>, open: &[&ProcessId]| {
+            let mut part = part_of(&snapshot, &p, &p);
+            (part.state.new_bytes, part.state.journal) = (new_bytes, Hash([1; 32]));
+            part.channels = channels;
+            part.open = open.iter().map(|id| (*id).clone()).collect();
+            part
+        };
+        let published = part(1, vec![channel(&r, 1)], &[&q]);
+        let made_again = part(2, vec![channel(&q, 5), channel(&r, 2)], &[]);
+        let both = part(1, vec![channel(&q, 5), channel(&r, 1)], &[]);
+        assert_eq!(made_again.clone().as_published(&published), both);
+        let less = part(2, Vec::new(), &[&q, &r]);
+        assert_eq!(less.as_published(&published), published);
+        let mut other = published.clone();
+        other.state.journal = Hash([2; 32]);
+        assert_eq!(made_again.clone().as_published(&other), made_again);
+    }
 
     /// A finished part without content, recorded for this initiator.
     pub(crate) fn part_of(

@@ -66,14 +66,8 @@ impl Part {
     #[must_use]
     pub fn told_again(mut self, known: &Self) -> Option<Self> {
         if self.state.has_journal() {
-            if self.state.cut() != known.state.cut() {
-                return None;
-            }
-            // An older copy of the store may have the same recording with fewer channels closed.
-            let is_less = self.channels.len() < known.channels.len();
-            // The turn that says so may have been deleted from its journal since.
-            self.start = self.start.or(known.start);
-            return Some(if is_less { known.clone() } else { self });
+            let is_same = self.state.cut() == known.state.cut();
+            return is_same.then(|| self.as_published(known));
         }
         let (time, new_bytes) = (known.state.time, known.state.new_bytes);
         (self.state.time, self.state.new_bytes) = (time, new_bytes);

@@ -191,6 +191,8 @@ impl World {
             self.checkers.contradicted(&state)?;
             return Ok(false);
         }
+        let me = &self.plan.ids[by.place];
+        self.nodes[by.place].disk.keep_own_part(me, &state);
         let stamp = self.nodes[by.place].disk.stamp();
         let delay = 1 + self.random.below(self.plan.record_delay_max);
         self.after(delay, Event::TakenOver(takeover.clone(), stamp));
@@ -214,7 +216,7 @@ impl World {
         // It may have been deleted since.
         if let Some(state) = disk.revision(&snapshot, revision).cloned() {
             disk.list(&snapshot, revision, self.now);
-            disk.come_back(&snapshot);
+            disk.come_back(&state);
             self.trace
                 .say(|| format!("{} takes {snapshot} revision {revision} over", by.place));
             self.sometimes.saw("revision taken over by a peer");

@@ -73,9 +73,31 @@ impl Disk {
         }
     }
 
-    /// Ends the deletion of a snapshot that was replicated again.
-    pub(crate) fn come_back(&mut self, snapshot: &SnapshotId) {
-        self.deleted.remove(snapshot);
+    /// Ends the deletion of a snapshot that was replicated again, once it is whole.
+    pub(crate) fn come_back(&mut self, state: &GlobalState) {
+        if state.is_complete() || self.parts.contains_key(&state.snapshot) {
+            self.deleted.remove(&state.snapshot);
+        }
+    }
+
+    /// Stores the own part as a revision has it that enters the history.
+    pub(crate) fn keep_own_part(&mut self, me: &ProcessId, state: &GlobalState) {
+        let Some(published) = state.parts.get(me) else {
+            return;
+        };
+        let recorded = &published.state;
+        let is_own = || self.hash_at(recorded.position) == Some(recorded.journal);
+        let part = match self.parts.get(&state.snapshot) {
+            Some(alone) => {
+                let part = alone.value.clone().as_published(published);
+                (part != alone.value).then_some(part)
+            }
+            None => (published.is_finished() && is_own()).then(|| published.clone()),
+        };
+        if let Some(part) = part {
+            let part = self.written(part);
+            self.parts.insert(state.snapshot.clone(), part);
+        }
     }
 
     pub(crate) fn is_listed(&self, snapshot: &SnapshotId, revision: u32) -> bool {

@@ -292,15 +292,21 @@ impl World {
             if is_any_lost || self.nodes.iter().any(|node| !node.rotten.is_empty()) {
                 continue;
             }
-            let pinned = node
+            let mut pinned = node
                 .disk
                 .pins()
                 .keys()
                 .filter(|one| node.disk.is_pinned(one));
-            let mut lacking = pinned.filter(|one| !node.disk.has(one));
-            let is_there = |one: &&SnapshotId| alive.iter().any(|of| self.nodes[*of].disk.has(one));
-            if let Some(snapshot) = lacking.find(is_there) {
-                return Some(format!("{place} lacks the pinned {snapshot}"));
+            let revisions = |of: &Place, one: &SnapshotId| -> BTreeSet<u32> {
+                let listed = self.nodes[*of].disk.listed_of(one);
+                listed.map(|listed| listed.revision).collect()
+            };
+            let is_lacking = |one: &&SnapshotId| {
+                let here = revisions(place, one);
+                alive.iter().any(|of| !revisions(of, one).is_subset(&here))
+            };
+            if let Some(snapshot) = pinned.find(is_lacking) {
+                return Some(format!("{place} lacks revisions of the pinned {snapshot}"));
             }
         }
         None

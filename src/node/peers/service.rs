@@ -76,7 +76,7 @@ impl Peering {
     // A lease on a snapshot whose chunks are about to be read.
     fn leased(&self, snapshot: &SnapshotId) -> Result<ReadLease, Status> {
         let reading = self.handle.store().retention().reading(snapshot);
-        match self.handle.store().retention().is_deleted(snapshot) {
+        match self.handle.store().retention().is_away(snapshot) {
             false => Ok(reading),
             true => Err(Status::not_found(deleted(snapshot))),
         }

@@ -307,21 +307,9 @@ impl Replicator {
         for part in state.parts.values() {
             self.parts.fetch_contents(client, part).await?;
         }
-        let me = self.parts.me.clone();
         let adopted = self.parts.worker.run(move |store| {
             // Held until the revision names the chunks, even if the caller has gone.
             let _writing = writing;
-            // Deleting the revision has deleted the own part with it. The part is stored again, unless another store of this
-            // process recorded it.
-            let own = state.parts.get(&me).filter(|part| part.is_finished());
-            if let Some(part) = own
-                && store.retention().is_deleted(&state.snapshot)
-                && store
-                    .past()
-                    .is_recorded_here(&state.snapshot, &part.state)?
-            {
-                store.parts().put(part)?;
-            }
             // Both nodes have used one number. Each keeps its own revision, and this node continues.
             match store.history().adopt_revision(&state, &stored) {
                 Err(error @ StoreError::OtherRevision { .. }) => Ok(Err(error.to_string())),

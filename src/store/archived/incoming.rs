@@ -245,16 +245,10 @@ impl Archived<'_> {
             Ok(published) => published.state,
             Err(damage) => return Ok(Arrived::Refused(damage.to_string())),
         };
-        // The archive may have lost the part itself.
-        let history = &self.store.history;
-        let own = state.parts.get(&history.me);
-        if let Some(part) = own.filter(|part| part.is_finished())
-            && history.part(&part.snapshot)?.is_none()
-            && !self.store.journal.contradicts(&part.state)
-        {
-            history.put_part(part)?;
-        }
-        match history.adopt(&state, stored) {
+        // The archive may have lost the part itself, or have it as it was made again.
+        let own = state.parts.get(&self.store.history.me);
+        let is_own = own.is_some_and(|part| !self.store.journal.contradicts(&part.state));
+        match self.store.history.adopt(&state, stored, is_own) {
             Ok(()) => {
                 self.store.history.note(&state);
                 Ok(Arrived::Stored)

@@ -33,12 +33,13 @@ pub struct Unreadable {
 }
 
 impl HistoryTrees {
-    /// Stores the exact bytes of a revision that another process published, unless it is here and intact. The caller
-    /// makes it durable.
+    /// Stores the exact bytes of a revision that another process published, unless it is here and intact. `is_own`: this store
+    /// has recorded the part of this process in it. The caller makes it durable.
     pub(in crate::store) fn adopt(
         &self,
         state: &GlobalState,
         stored: &[u8],
+        is_own: bool,
     ) -> Result<(), StoreError> {
         let _placing = self.placing();
         match self.stored_at(&state.snapshot, state.revision) {
@@ -54,6 +55,7 @@ impl HistoryTrees {
             Err(error) => return Err(error),
         }
         self.put_own_part_of(state)?;
+        self.keep_own_part(state, is_own)?;
         let key = revision_key(&state.snapshot, state.revision);
         Ok(frame::replace_all(&self.globals, &[(key, stored)])?)
     }

@@ -103,14 +103,30 @@ impl History<'_> {
     /// # Errors
     /// [`StoreError::OtherRevision`] if another revision has its number; nothing is changed then.
     pub fn adopt_revision(self, state: &GlobalState, stored: &[u8]) -> Result<(), StoreError> {
-        self.store.history.adopt(state, stored)?;
+        let is_own = self.has_recorded(state)?;
+        self.store.history.adopt(state, stored, is_own)?;
         self.store.sync()?;
         self.store.history.note(state);
         self.store.history.remove_unlisted()?;
-        // Otherwise the next opening could find the mark and delete the snapshot again.
-        match self.store.retention().is_back(&state.snapshot)? {
+        // Otherwise the next opening could find the mark and delete the snapshot again. Until the own part is back, the mark
+        // says that it cannot be fetched.
+        let own = || self.store.parts().get(&state.snapshot);
+        let is_whole = state.is_complete() || matches!(own(), Ok(Some(_)));
+        match is_whole && self.store.retention().is_back(&state.snapshot)? {
             true => self.store.sync(),
             false => Ok(()),
+        }
+    }
+
+    // Whether this store has recorded the part of its process in a revision, as far as its journal can be read.
+    fn has_recorded(self, state: &GlobalState) -> Result<bool, StoreError> {
+        let Some(own) = state.parts.get(&self.store.history.me) else {
+            return Ok(false);
+        };
+        let past = self.store.past();
+        match past.is_recorded_here(&state.snapshot, &own.state) {
+            Err(error) if !error.is_fatal() => Ok(false),
+            is_here => is_here,
         }
     }
 

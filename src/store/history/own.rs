@@ -43,16 +43,61 @@ impl HistoryTrees {
             Ok(None) | Err(StoreError::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
-        self.put_lone_part(part)
+        match self.published_part(&part.snapshot)? {
+            Some(published) => self.put_lone_part(&part.clone().as_published(&published)),
+            None => self.put_lone_part(part),
+        }
+    }
+
+    // The part of this process in the newest revision that has it and can be read.
+    fn published_part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
+        let revisions = self.index().revisions(snapshot);
+        for revision in revisions.into_iter().rev() {
+            match self.get(snapshot, revision) {
+                Ok(Some(mut published)) => {
+                    if let Some(part) = published.state.parts.remove(&self.me) {
+                        return Ok(Some(part));
+                    }
+                }
+                Ok(None) | Err(StoreError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Stores the part of this process as a revision has it that is about to enter the history. A part that is stored stays as
+    /// far as the revision says nothing of it. One that is not stored was deleted with its snapshot, or lost, and is stored
+    /// again if it is finished and `is_own`: this store has recorded it. The caller makes it durable.
+    pub(super) fn keep_own_part(
+        &self,
+        state: &GlobalState,
+        is_own: bool,
+    ) -> Result<(), StoreError> {
+        let Some(published) = state.parts.get(&self.me) else {
+            return Ok(());
+        };
+        let alone = match self.lone_part(&state.snapshot) {
+            Err(StoreError::Damaged { .. }) => None,
+            alone => alone?,
+        };
+        match alone {
+            Some(alone) => {
+                let part = alone.clone().as_published(published);
+                match part == alone {
+                    true => Ok(()),
+                    false => self.put_lone_part(&part),
+                }
+            }
+            None if is_own && published.is_finished() => self.put_part(published),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn put_lone_part(&self, part: &Part) -> Result<(), StoreError> {
-        let key = snapshot_key(&part.snapshot);
-        Ok(frame::put(
-            &self.parts,
-            &key,
-            &stored_part::write_part(part),
-        )?)
+        // A damaged or replaced value may have more fragments.
+        let value = (snapshot_key(&part.snapshot), stored_part::write_part(part));
+        Ok(frame::replace_all(&self.parts, &[value])?)
     }
 
     /// The part of this process for a snapshot, if it is finished.

@@ -247,7 +247,7 @@ impl Past<'_> {
             let turn = self.store.journal.entry(candidate)?.turn;
             // The journal keeps the record, while the snapshot may have been deleted.
             let Some(snapshot) =
-                recorded_for(&turn).filter(|id| !self.store.retention().is_deleted(id))
+                recorded_for(&turn).filter(|id| !self.store.retention().is_away(id))
             else {
                 continue;
             };

@@ -234,11 +234,18 @@ impl Retention<'_> {
             == Some(true)
     }
 
-    /// Whether a snapshot was deleted from this history and has not come back.
+    /// Whether a snapshot was deleted from this history and is not whole again: if a revision of it has come back, that is
+    /// partial, and the own part is still missing.
     #[must_use]
     pub fn is_deleted(self, snapshot: &SnapshotId) -> bool {
         let is_deleted = |kept: &RetentionEntry| kept.deleted.is_some();
         self.store.retention.get(snapshot, is_deleted) == Some(true)
+    }
+
+    /// Whether a snapshot was deleted from this history and no revision of it has come back.
+    #[must_use]
+    pub fn is_away(self, snapshot: &SnapshotId) -> bool {
+        self.is_deleted(snapshot) && !self.store.history.has(snapshot)
     }
 
     // A pinned snapshot comes back if a peer has it.

@@ -32,6 +32,7 @@ pub(super) fn all<S: StoreContract>() -> Vec<Statement<S>> {
             "a_deleted_snapshot_comes_back_by_adoption",
             adoption_after_deletion,
         ),
+        ("what_was_published_of_the_own_part_stays", own_parts),
         ("the_newest_complete_snapshot_is_never_due", due),
         ("a_pin_outranks_all_known_ones", pins),
         ("a_pin_prevents_deletion_and_revives", pins_and_deletions),
@@ -204,19 +205,56 @@ fn deletions<S: StoreContract>(host: &mut Host<S>) {
     }
 }
 
+// Until the own part is back, others are told that it cannot come.
 fn adoption_after_deletion<S: StoreContract>(host: &mut Host<S>) {
     let s = snapshot("s");
     let state = complete(host, "s", began(1));
+    let own = host.store.part(&s);
     assert!(host.store.delete(&s));
+    let pinned = Pin {
+        pinned: true,
+        at: began(1),
+        by: process_id("q"),
+        actor: Actor::default(),
+    };
+    assert!(host.store.note_pin(&s, pinned), "it is wanted again");
     let peers = ["q", "r"].map(|peer| PeerPart::new(&s, peer, 3));
     adopt_chunks(host, &peers);
     let parts = peers.into_iter().map(|peer| peer.part);
     let partial = revision(&s, 1_000_001, began(1), parts);
     assert_eq!(host.store.adopt(&partial), Ok(()));
     for crash in CRASHES {
-        assert!(!host.store.is_deleted(&s));
+        assert!(host.store.is_deleted(&s), "its own part is");
         assert!(host.store.lacks(&state));
         assert_eq!(host.store.newest(&s).as_ref(), Some(&partial));
+        assert_eq!(host.store.part(&s), None);
+        host.crash(crash);
+    }
+    assert_eq!(host.store.adopt(&state), Ok(()));
+    for crash in CRASHES {
+        assert!(!host.store.is_deleted(&s));
+        assert_eq!(host.store.newest(&s).as_ref(), Some(&state));
+        assert_eq!(host.store.part(&s), own);
+        host.crash(crash);
+    }
+}
+
+// A store that was made again may have made the part in another way.
+fn own_parts<S: StoreContract>(host: &mut Host<S>) {
+    let s = snapshot("s");
+    let peers = record(host, "s");
+    adopt_chunks(host, &peers);
+    let mut published = host.store.part(&s).expect("it is stored");
+    published.state.new_bytes += 1;
+    published.start = None;
+    let parts = peers.into_iter().map(|peer| peer.part);
+    let parts = parts.chain([published.clone()]);
+    let state = revision(&s, 1_000_001, began(1), parts);
+    let start = host.store.part(&s).and_then(|part| part.start);
+    assert_eq!(host.store.adopt(&state), Ok(()));
+    published.start = start;
+    for crash in CRASHES {
+        assert_eq!(host.store.part(&s).as_ref(), Some(&published));
         host.crash(crash);
     }
 }
@@ -315,7 +353,7 @@ fn pins_and_deletions<S: StoreContract>(host: &mut Host<S>) {
         host.crash(crash);
     }
     assert_eq!(host.store.adopt(&state), Ok(()));
-    assert!(!host.store.is_deleted(&s) && !host.store.lacks(&state));
+    assert!(!host.store.lacks(&state));
     assert_eq!(host.store.newest(&s).as_ref(), Some(&state));
 }
 

@@ -140,7 +140,8 @@ impl StoreContract for Model {
 
     fn adopt(&mut self, state: &GlobalState) -> Result<(), OtherRevision> {
         self.store_revision(state)?;
-        self.disk.come_back(&state.snapshot);
+        self.disk.keep_own_part(&me(), state);
+        self.disk.come_back(state);
         Ok(())
     }
 
