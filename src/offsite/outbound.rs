@@ -73,6 +73,8 @@ pub struct Outbound {
     /// The snapshots whose part is in the archive.
     parts: HashSet<SnapshotName>,
     parts_max: usize,
+    /// The parts that were stored before the state at this cut were looked at.
+    parts_until: Option<Lsn>,
     /// The revisions that were in the archive at the start, until all that are here were looked at.
     revisions_before: HashSet<RevisionKey>,
     /// The number of revisions that were looked at, in the order of their arrival.
@@ -102,6 +104,7 @@ impl Outbound {
             states_before: states.into_iter().map(|key| key.cut).collect(),
             parts: parts.into_iter().map(|key| key.snapshot).collect(),
             parts_max: PARTS_MIN,
+            parts_until: None,
             revisions_before: revisions.into_iter().collect(),
             revisions: 0,
             begins,
@@ -116,7 +119,8 @@ impl Outbound {
     }
 
     /// Ships the oldest state that is not in the archive, if the archive has the turn that recorded it. Returns whether there may
-    /// be more.
+    /// be more. The parts that were stored before it go first: a restored store does not know the recordings that ended before
+    /// its newest state.
     ///
     /// # Errors
     /// [`NotShipped`]; after [`NotShipped::Damaged`] the next call goes on behind it.
@@ -139,6 +143,15 @@ impl Outbound {
         if cut < self.begins || self.states_before.contains(&cut) {
             self.state = Some(cut);
             return Ok(true);
+        }
+        if self.parts_until < Some(cut) {
+            let newest = store.read(|store| Ok(store.archived().newest_state()));
+            let newest = newest.await?;
+            let shipped = self.ship_parts(store).await;
+            if !matches!(shipped, Err(NotShipped::Archive(_))) {
+                self.parts_until = newest.max(Some(cut));
+            }
+            shipped?;
         }
         let shipped = self.ship_state_at(store, cut).await;
         if !matches!(shipped, Err(NotShipped::Archive(_))) {

@@ -309,6 +309,13 @@ impl Process {
         std::mem::take(&mut self.sealed)
     }
 
+    /// As [`Self::take_sealed`], up to a cut; the later ones are left.
+    pub fn take_sealed_until(&mut self, cut: Lsn) -> Vec<Sealed> {
+        let is_until = |sealed: &Sealed| sealed.registers.position <= cut;
+        let later = self.sealed.partition_point(is_until);
+        self.sealed.drain(..later).collect()
+    }
+
     /// The recordings that ended since the last call: finished, or waiting only for lost markers. Each is answered by
     /// [`Input::PartStored`].
     pub fn take_finished(&mut self) -> Vec<Recording> {
@@ -323,11 +330,6 @@ impl Process {
             };
             self.registers.recordings.get(snapshot)
         })
-    }
-
-    /// Adds ended recordings whose parts are to be stored again.
-    pub fn finish_again(&mut self, recordings: Vec<Recording>) {
-        self.finished.extend(recordings);
     }
 
     /// The id of the process.

@@ -256,8 +256,9 @@ impl Store {
     }
 
     /// The process as of the newest durable turn: the newest whole recorded state, with the journal applied from there.
-    /// States sealed since, and finished recordings without a stored part, wait in the process to be taken. A store made from an
-    /// archived journal has no parts yet, although the journal says that they were stored.
+    /// States sealed since, and finished recordings without a stored part, wait in the process to be taken. Parts that the
+    /// journal says are stored, and that are not, are stored again here: the archive from which a store was made may have lacked
+    /// them.
     ///
     /// # Errors
     /// [`StoreError`] if the journal is damaged or has a gap.
@@ -278,21 +279,48 @@ impl Store {
         for entry in self.journal.scan(from.next(), recorded) {
             let turn = entry?.turn;
             for recording in process.stored_by(&turn) {
-                // The state of an earlier recording is not written again.
-                let is_written_again = recording.cut >= from;
-                let snapshot = &recording.snapshot;
-                if is_written_again && !self.has_part(snapshot)? {
+                // A state that is not written again may be stored.
+                let has_state = recording.cut >= from
+                    || self
+                        .states
+                        .get(recording.cut)
+                        .is_ok_and(|state| state.is_some());
+                if has_state && !self.has_part(&recording.snapshot)? {
                     lacking.push(recording.clone());
                 }
             }
             process.replay(&turn);
         }
-        let cuts = lacking.iter().map(|recording: &Recording| recording.cut);
-        self.states.await_parts(cuts);
-        process.finish_again(lacking);
+        self.store_again(&mut process, lacking)?;
         // Opening has made durable whatever was found.
         let position = process.registers().position;
         Ok((process, Committed { position }))
+    }
+
+    // Stores the parts of these recordings again, each before any later state: a recovery from that would not know the recording.
+    fn store_again(
+        &self,
+        process: &mut Process,
+        mut lacking: Vec<Recording>,
+    ) -> Result<(), StoreError> {
+        lacking.sort_by_key(|recording| recording.cut);
+        for together in lacking.chunk_by(|one, next| one.cut == next.cut) {
+            for sealed in process.take_sealed_until(together[0].cut) {
+                self.states().write(sealed)?;
+                self.sync()?;
+            }
+            for recording in together {
+                match self.parts().build(process.id(), recording) {
+                    Ok(part) => self.parts().put_all(part.as_slice())?,
+                    Err(error) if error.is_fatal() => return Err(error),
+                    Err(error) => {
+                        let snapshot = &recording.snapshot;
+                        tracing::warn!(%snapshot, %error, "cannot store the part again");
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     // Whether the own part of a snapshot is stored, or deleted. Damage is for `store check`.

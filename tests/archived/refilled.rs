@@ -3,6 +3,7 @@
 use snapledger::offsite::refill::{Until, Wanted};
 use snapledger::process::clock::Hlc;
 use snapledger::process::ids::Lsn;
+use snapledger::process::record::Record;
 use snapledger::store::Store;
 
 use crate::shipped::{Scene, refilled, revisions};
@@ -90,6 +91,33 @@ async fn states_that_were_not_shipped_come_out_of_the_journal_with_the_same_chun
     let runs =
         |state: Option<snapledger::history::part::RecordedState>| state.map(|state| state.runs);
     assert_eq!(runs(there), runs(here));
+}
+
+// Without this, a part that was stored before the newest archived state is lost with the disk: a start does not look for it.
+#[tokio::test]
+async fn parts_are_not_lost_if_the_disk_is_when_only_states_were_shipped() {
+    let mut scene = Scene::new(9).await;
+    scene.live(TURNS);
+    scene.checkpoint();
+    scene.live(TURNS);
+    scene.ship_states().await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let made = refilled(&scene.archive, dir.path(), Wanted::ALL).await;
+    let (made, filled) = made.expect("the archive is whole");
+    assert_eq!(filled.left_out, Vec::<String>::new());
+    drop(recover(&made));
+    let mut reported = 0;
+    for turn in scene.store.journal().turns(Lsn(1)) {
+        for record in turn.expect("it is whole").records {
+            if let Record::PartStored { snapshot } = record {
+                let parts = [&made, &scene.store].map(|store| store.parts().get(&snapshot));
+                let [there, here] = parts.map(|part| part.expect("it is readable"));
+                assert_eq!(there, here);
+                reported += 1;
+            }
+        }
+    }
+    assert!(reported > 2, "{reported} parts");
 }
 
 pub(crate) fn time_of(store: &Store, position: Lsn) -> Hlc {

@@ -192,8 +192,8 @@ impl Scene {
         }
     }
 
-    /// Ships everything.
-    pub(crate) async fn ship(&mut self) -> Shipped {
+    /// Ships the journal and the recorded states.
+    pub(crate) async fn ship_states(&mut self) {
         self.ship_journal().await;
         let store = Direct(&self.store);
         while self
@@ -202,6 +202,12 @@ impl Scene {
             .await
             .expect("it is whole")
         {}
+    }
+
+    /// Ships everything.
+    pub(crate) async fn ship(&mut self) -> Shipped {
+        self.ship_states().await;
+        let store = Direct(&self.store);
         self.outbound
             .ship_parts(&store)
             .await

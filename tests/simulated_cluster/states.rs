@@ -57,21 +57,31 @@ impl Disk {
         Ok((process, passed_over))
     }
 
-    fn replay(&self, process: &mut Process) -> Result<(), String> {
+    fn replay(&mut self, process: &mut Process) -> Result<(), String> {
         let from = process.registers().position;
-        let mut lacking = Vec::new();
+        let mut lacking: Vec<Recording> = Vec::new();
         for turn in self.turns(from.next()) {
             let turn = turn?;
             let stored = process.stored_by(&turn);
             let is_lacking = |one: &&Recording| {
                 let (part, deleted) = (&self.parts, &self.deleted);
                 let is_stored = part.contains_key(&one.snapshot) || deleted.contains(&one.snapshot);
-                one.cut >= from && !is_stored
+                (one.cut >= from || self.states.contains_key(&one.cut)) && !is_stored
             };
             lacking.extend(stored.filter(is_lacking).cloned());
             process.replay(&turn);
         }
-        process.finish_again(lacking);
+        // The recovery stores these parts again, each before any later state.
+        lacking.sort_by_key(|recording| recording.cut);
+        for recording in lacking {
+            for sealed in process.take_sealed_until(recording.cut) {
+                self.write_state(sealed)?;
+            }
+            if let Some(part) = self.build_part(process.id(), &recording)? {
+                self.put_part(part);
+            }
+            self.synced(self.stamp());
+        }
         Ok(())
     }
 

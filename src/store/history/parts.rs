@@ -45,7 +45,6 @@ impl<'a> Parts<'a> {
     pub fn put_all(self, parts: &[Part]) -> Result<(), StoreError> {
         for part in parts {
             self.store.history.put_part(part)?;
-            self.store.states.release(part.state.position);
         }
         self.store.sync()
     }

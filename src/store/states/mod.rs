@@ -5,7 +5,7 @@ pub(super) mod compare;
 pub(super) mod composition;
 pub(super) mod merge;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Store;
@@ -124,8 +124,6 @@ pub(super) struct StateTree {
     tree: sled::Tree,
     /// The cut and the runs of the newest state, which the next one extends.
     newest: Mutex<Option<(Lsn, Vec<Run>)>>,
-    /// The cuts of recordings whose parts are made again: the registers do not know them any more.
-    awaited: Mutex<BTreeSet<Lsn>>,
 }
 
 impl StateTree {
@@ -133,7 +131,6 @@ impl StateTree {
         Self {
             tree,
             newest: Mutex::new(None),
-            awaited: Mutex::default(),
         }
     }
 
@@ -252,20 +249,6 @@ impl StateTree {
         *self.newest() = newest;
     }
 
-    /// Keeps the states at these cuts until [`StateTree::release`].
-    pub(super) fn await_parts(&self, cuts: impl Iterator<Item = Lsn>) {
-        self.awaited().extend(cuts);
-    }
-
-    /// A part of the state at this cut is stored.
-    pub(super) fn release(&self, cut: Lsn) {
-        self.awaited().remove(&cut);
-    }
-
-    fn awaited(&self) -> MutexGuard<'_, BTreeSet<Lsn>> {
-        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn newest(&self) -> MutexGuard<'_, Option<(Lsn, Vec<Run>)>> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -336,7 +319,7 @@ impl StateTree {
         let older = older.collect::<Result<Vec<_>, _>>()?;
         let is_needed = |cut: Lsn| {
             let mut recordings = registers.recordings.values();
-            recordings.any(|recording| recording.cut == cut) || self.awaited().contains(&cut)
+            recordings.any(|recording| recording.cut == cut)
         };
         for pair in older.windows(2) {
             let [cut, before] = [pair[0], pair[1]];
