@@ -55,6 +55,8 @@ use trace::Trace;
 
 /// The number of seeds of the test.
 const SEEDS: u64 = 2000;
+/// Seeds beyond these that failed once.
+const SEEDS_KEPT: [u64; 6] = [2998, 3051, 4215, 4442, 8250, 8785];
 /// The number of seeds that are run twice.
 const SEEDS_TWICE: u64 = 30;
 /// The number of seeds within which a sabotaged world must be detected.
@@ -100,6 +102,7 @@ fn main() -> ExitCode {
         "whatever_fails_nothing_is_lost",
         nothing_is_lost,
     ));
+    trials.push(Trial::test("what_failed_once_passes", kept_seeds_pass));
     trials.push(Trial::test("a_seed_is_a_run", a_seed_is_a_run));
     trials.extend(contract::trials());
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -146,6 +149,16 @@ fn nothing_is_lost() -> Result<(), Failed> {
     let never = total.sometimes.never();
     if !never.is_empty() {
         return Err(format!("{SEEDS} seeds never saw {never:?}:\n{}", total.sometimes).into());
+    }
+    Ok(())
+}
+
+fn kept_seeds_pass() -> Result<(), Failed> {
+    for seed in SEEDS_KEPT {
+        let outcome = seeds::run(seed, None, Trace::default());
+        outcome
+            .result
+            .map_err(|why| format!("{why}\n{}", seeds::command(seed)))?;
     }
     Ok(())
 }

@@ -288,6 +288,9 @@ impl Checkers {
             is_still: true,
             begun: self.truth.begun().clone(),
         });
+        // Others cannot know that these numbers were used.
+        self.revisions
+            .lost_with(self.truth.id(place), &BTreeSet::new());
         self.durability.wiped(place);
         self.archived.put_back(place, happened.position());
         self.requests.put_back(place, happened.position());

@@ -61,8 +61,8 @@ impl Revisions {
         }
     }
 
-    /// A process has lost a store that was an older copy of itself, so its peers had refused its markers. For the snapshots
-    /// started after the copy, the revisions held only by it are gone, and the other processes know nothing of these snapshots.
+    /// A process has lost its store: the revisions held only by it are gone. `begun`: these snapshots are left as they are. If the
+    /// store was an older copy of itself, its peers had refused its markers and know nothing of the snapshots started after it.
     pub(super) fn lost_with(&mut self, process: &ProcessId, begun: &BTreeSet<SnapshotId>) {
         let refused = self
             .holders
