@@ -187,6 +187,13 @@ fn trials() -> Vec<Trial> {
             "idle_connections_leave_descriptors_for_the_store_and_for_others",
             idle::idle_connections_leave_descriptors_for_the_store_and_for_others,
         ),
+        trial(
+            "disks_are_lost_where_everything_waits_for_the_archive",
+            || disks_are_lost("sync", true),
+        ),
+        trial("disks_are_lost_where_others_wait_for_the_archive", || {
+            disks_are_lost("peers", false)
+        }),
     ]
 }
 
@@ -201,6 +208,17 @@ async fn killed(nodes: usize) {
         format!("cargo test --test faults -- --kills {kills} --nodes {nodes} --seed {seed}");
     let _said = OnFailure(replay);
     kills::run(plan, |_| {}).await;
+}
+
+async fn disks_are_lost(waits: &str, on_s3: bool) {
+    let plan = lost_disks::Plan {
+        losses: 3,
+        waits: waits.to_owned(),
+        orders: None,
+        on_s3,
+        seed: 5,
+    };
+    lost_disks::run(plan, |_| {}).await;
 }
 
 /// Prints how to replay a failed run.
