@@ -6,18 +6,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use indicatif::ProgressBar;
 
 use super::CliError;
-use crate::api::time::{before_now, read};
+use crate::api::time::{before_now, read, rfc3339};
 use crate::archive::walk::{Heads, Segments, check_end};
-use crate::archive::{ArchiveError, Objects, journal, links};
+use crate::archive::{ArchiveError, Objects, journal, kept, links};
 use crate::history::audit::{Absence, Absent, Audit};
 use crate::history::process_totals::ProcessTotals;
+use crate::offsite::Source;
+use crate::offsite::refill::Until;
 use crate::process::clock::Hlc;
 use crate::process::identity::Identity;
 use crate::process::ids::{ChannelId, Lsn, ProcessId};
 use crate::shipping::JournalPoint;
 use crate::shipping::chain::Chain;
-use crate::shipping::segment::Segment;
+use crate::shipping::object::{STATES, StateKey};
+use crate::shipping::segment::{Owner, Segment};
 use crate::store::codec::Entry;
+use crate::store::totals_of_stored_state;
 
 /// How long a request to the archive is repeated.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -28,9 +32,14 @@ pub(super) enum NotArchived {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     #[error(
-        "the archived journal of {process} begins after turn {last}: what the process was then is not in it"
+        "the archive knows process {process} only from {} on; older turns were deleted there (archive.keep). Give a later instant",
+        rfc3339(.since.wall_us())
     )]
-    Trimmed { process: ProcessId, last: Lsn },
+    TooEarly { process: ProcessId, since: Hlc },
+    #[error(
+        "the archived journal of {process} begins behind turn {last}, and the state there is missing"
+    )]
+    NoBeginning { process: ProcessId, last: Lsn },
     #[error("the archive {url} has no cluster {cluster}{}", others(.found))]
     NoCluster {
         url: String,
@@ -70,22 +79,26 @@ pub(super) fn instant(text: &str) -> Result<Hlc, CliError> {
 
 /// The journals of the processes that have one in the archive, by id.
 pub(super) async fn journals(
-    objects: &Objects,
+    archive: &Objects,
     cluster: &str,
 ) -> Result<Vec<ArchivedJournal>, NotArchived> {
-    let folder = objects.below(cluster);
     let mut journals = Vec::new();
-    for name in folder.folders().await? {
+    for name in archive.below(cluster).folders().await? {
         if let Ok(process) = ProcessId::parse(&name) {
-            journals.extend(ArchivedJournal::find(folder.below(&name), process).await?);
+            let owner = Owner {
+                cluster: cluster.to_owned(),
+                process: name,
+            };
+            let source = Source::new(archive, owner);
+            journals.extend(ArchivedJournal::find(source, process).await?);
         }
     }
     match journals.is_empty() {
         false => Ok(journals),
         true => Err(NotArchived::NoCluster {
-            url: objects.url().to_owned(),
+            url: archive.url().to_owned(),
             cluster: cluster.to_owned(),
-            found: objects.folders().await?,
+            found: archive.folders().await?,
         }),
     }
 }
@@ -99,19 +112,20 @@ pub(super) fn common_end(journals: &[ArchivedJournal]) -> Hlc {
 
 /// The journal of one process in the archive; it has turns.
 pub(super) struct ArchivedJournal {
-    pub(super) objects: Objects,
+    pub(super) source: Source,
     pub(super) process: ProcessId,
     /// The clock value of the newest turn.
     pub(super) ends: Hlc,
 }
 
 impl ArchivedJournal {
-    async fn find(objects: Objects, process: ProcessId) -> Result<Option<Self>, ArchiveError> {
-        let mut begin = links::nearest(&objects, Lsn(u64::MAX)).await?;
+    async fn find(source: Source, process: ProcessId) -> Result<Option<Self>, ArchiveError> {
+        let objects = source.process();
+        let mut begin = links::nearest(objects, Lsn(u64::MAX)).await?;
         let head = loop {
-            let mut heads = Heads::along(&objects, Chain::behind(begin.last));
+            let mut heads = Heads::along(objects, Chain::behind(begin.last));
             let newest = heads.newest().await?;
-            check_end(&objects, heads.chain()).await?;
+            check_end(objects, heads.chain()).await?;
             match newest {
                 Some(head) => break head,
                 // Behind the link there are only fences.
@@ -119,9 +133,9 @@ impl ArchivedJournal {
                 None => return Ok(None),
             }
         };
-        let segment = journal::counted(&objects, &head).await?;
+        let segment = journal::counted(objects, &head).await?;
         let mut journal = Self {
-            objects,
+            source,
             process,
             ends: Hlc::default(),
         };
@@ -130,54 +144,99 @@ impl ArchivedJournal {
         Ok(Some(journal))
     }
 
-    /// Calls `each` for every turn that is not later than the instant, with the bytes as they are stored. Returns the totals after
-    /// the newest of them, or why they are not those of the process at the instant.
-    pub(super) async fn until<E: From<NotArchived>>(
+    /// What the process was at an end: the totals of the state behind which the journal begins, and of every turn up to the end.
+    pub(super) async fn share(
         &self,
-        at: Hlc,
+        until: Until,
         shown: &ProgressBar,
-        mut each: impl FnMut(&[u8], &Entry) -> Result<(), E>,
-    ) -> Result<Share, E> {
-        let archived = |error| E::from(NotArchived::from(error));
+    ) -> Result<Share, NotArchived> {
         shown.set_message(self.process.to_string());
-        let begin = journal::boundary(&self.objects).await.map_err(archived)?;
-        if begin.journal.position > Lsn(0) {
-            let (process, last) = (self.process.clone(), begin.journal.position);
-            return Err(NotArchived::Trimmed { process, last }.into());
-        }
-        let mut segments = Segments::along(&self.objects, Chain::behind(begin));
-        let mut share = Share {
-            totals: ProcessTotals {
-                given_up: Some(BTreeMap::new()),
-                ..ProcessTotals::default()
-            },
-            doubt: (self.ends < at).then_some(Absence::NotArchived),
+        let objects = self.source.process();
+        let mut totals = self.beginning(until).await?;
+        let begin = JournalPoint {
+            position: totals.position,
+            hash: totals.journal,
         };
-        let mut newest: Option<(Hlc, Identity)> = None;
-        loop {
-            let Some(segment) = segments.next().await.map_err(archived)? else {
-                break;
-            };
+        let from = links::nearest(objects, begin.position).await?.last;
+        self.check(from.journal, begin)?;
+        let mut segments = Segments::along(objects, Chain::behind(from));
+        let mut newest: Option<Identity> = None;
+        while let Some(segment) = segments.next().await? {
             let writer = segment.head.writer().identity;
-            for (framed, entry) in segment.entries().zip(self.entries(&segment)) {
-                let (framed, entry) = (framed.unwrap_or_default(), entry.map_err(archived)?);
-                let time = entry.turn.time;
-                if time > at {
+            self.check(segment.head.after(), begin)?;
+            for entry in self.entries(&segment) {
+                let Entry { turn, hash, .. } = entry?;
+                let position = turn.position;
+                self.check(JournalPoint { position, hash }, begin)?;
+                if !until.reaches(position, turn.time) {
                     // Turns of a store that was lost may be missing before the first one of its successor.
-                    let is_in_gap = newest.is_some_and(|(before, lost)| {
-                        before < at && writer.is_ahead_of_copies_of(lost)
-                    });
-                    share.doubt = is_in_gap.then_some(Absence::OtherJournal).or(share.doubt);
-                    return Ok(share);
+                    let is_in_gap = newest.is_some_and(|lost| writer.is_ahead_of_copies_of(lost));
+                    let doubt = is_in_gap.then_some(Absence::OtherJournal);
+                    return Ok(Share { totals, doubt });
                 }
-                each(framed, &entry)?;
-                share.totals.pass(&entry.turn, entry.hash);
-                share.totals.store = Some(writer.store);
-                newest = Some((time, writer));
+                if position > begin.position {
+                    totals.pass(&turn, hash);
+                }
+                totals.store = Some(writer.store);
+                newest = Some(writer);
             }
             shown.inc(segment.body.len() as u64);
         }
-        Ok(share)
+        let is_short = match until {
+            Until::Instant(at) => self.ends < at,
+            Until::Turn(last) => totals.position < last,
+        };
+        let doubt = is_short.then_some(Absence::NotArchived);
+        Ok(Share { totals, doubt })
+    }
+
+    // Before the first turn, or in the first whole state if the archive has lost the turns before it.
+    async fn beginning(&self, until: Until) -> Result<ProcessTotals, NotArchived> {
+        let (objects, owner) = (self.source.process(), self.source.owner());
+        let behind = journal::begins_behind(objects).await?.position;
+        if behind == Lsn(0) {
+            return Ok(ProcessTotals {
+                given_up: Some(BTreeMap::new()),
+                ..ProcessTotals::default()
+            });
+        }
+        let states = kept::list::<StateKey>(objects).await?;
+        let mut damaged = None;
+        for key in states.into_iter().filter(|key| key.cut >= behind) {
+            if !until.reaches(key.cut, key.time) {
+                return Err(NotArchived::TooEarly {
+                    process: self.process.clone(),
+                    since: key.time,
+                });
+            }
+            let found = match kept::read(objects, owner, &key).await {
+                Ok(found) => found.ok_or_else(|| objects.damaged(&key.to_string(), "it is gone")),
+                Err(error) => Err(error),
+            };
+            let totals = found.and_then(|object| {
+                totals_of_stored_state(&object.body)
+                    .map_err(|damage| objects.damaged(&key.to_string(), damage))
+            });
+            match totals {
+                Ok(totals) => return Ok(totals),
+                Err(error @ ArchiveError::Damaged { .. }) => damaged = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let (process, last) = (self.process.clone(), behind);
+        Err(damaged.map_or_else(|| NotArchived::NoBeginning { process, last }, Into::into))
+    }
+
+    // A state belongs to the journal if the entry at its cut has the hash that it names.
+    fn check(&self, point: JournalPoint, state: JournalPoint) -> Result<(), ArchiveError> {
+        if point.position != state.position || point == state {
+            return Ok(());
+        }
+        let reason = format!(
+            "it names another hash of the journal than turn {} has",
+            state.position
+        );
+        Err(self.source.process().damaged(STATES, reason))
     }
 
     /// The turns of a segment, each checked to continue the one before it.
@@ -187,12 +246,13 @@ impl ArchivedJournal {
     ) -> impl Iterator<Item = Result<Entry, ArchiveError>> {
         let mut before = segment.head.before();
         let key = format!("journal/{:020}", segment.head.index().0);
+        let objects = self.source.process();
         segment.entries().map(move |framed| {
-            let framed = framed.map_err(|error| self.objects.damaged(&key, error))?;
+            let framed = framed.map_err(|error| objects.damaged(&key, error))?;
             let position = before.position.next();
             let entry = Entry::decode(position, framed)
                 .and_then(|entry| entry.chained(position, Some(before.hash)))
-                .map_err(|error| self.objects.damaged(&key, error))?;
+                .map_err(|error| objects.damaged(&key, error))?;
             let hash = entry.hash;
             before = JournalPoint { position, hash };
             Ok(entry)

@@ -39,6 +39,12 @@ impl Source {
         &self.process
     }
 
+    /// The objects of the cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &Objects {
+        &self.cluster
+    }
+
     /// The same, with requests that are repeated for so long.
     #[must_use]
     pub fn patient(&self, patience: Duration) -> Self {

@@ -81,9 +81,12 @@ impl CopiedStore {
 }
 
 impl Store {
-    // Takes the newest recorded state whose chunks are all here for the newest written one, as a recovery does, without restoring
-    // the process from it.
-    fn continue_from_newest(&self) -> Result<(), StoreError> {
+    /// Takes the newest recorded state whose chunks are all here for the newest written one, as a recovery does, without restoring
+    /// the process from it. Questions about the past are answered then.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn continue_from_newest(&self) -> Result<(), StoreError> {
         for cut in self.states.cuts() {
             let cut = cut?;
             if cut > self.journal.position() || cut.next() < self.journal.first() {

@@ -44,7 +44,7 @@ pub use account_index::AccountIndex;
 pub use archive::Archive;
 pub use archived::{
     Archived, Arrived, ChunkGroup, GroupReader, Incoming, Outgoing, Salts, ShippedLink,
-    groups_of_stored_part, groups_of_stored_state,
+    groups_of_stored_part, groups_of_stored_state, totals_of_stored_state,
 };
 pub use backup::BackedUp;
 pub use check::verify_revision::{GlobalStateAudit, Wrong};

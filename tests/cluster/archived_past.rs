@@ -135,6 +135,143 @@ async fn a_cluster_is_restored_to_an_instant_and_goes_on_from_there() {
     programs.rest("n2").balance_is("b", 1 + 2 + 3 + 7).await;
 }
 
+// Without this, a snapshot could only be verified by asking a node for it, and its journals not at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_of_the_archive_is_verified_against_its_journals() {
+    let mut programs = Programs::planned(&IDS).with_archive("peers");
+    programs.start().await;
+    seed(&programs).await;
+    let rest = programs.rest("n1");
+    let paid = json!({
+        "from_account": "cash", "to_process": "n2", "to_account": "b", "amount": 5
+    });
+    assert_eq!(rest.post("/v1/transfers", &paid).await.status, 200);
+    let id = rest.start_snapshot().await;
+    let taken = rest.snapshot(&id, "complete").await;
+    let archive = programs.path("archive");
+    until("the snapshot is archived", async || {
+        let verified = run(&programs, &["snapshot", "verify", &id]);
+        (verified.0 == Some(0)).then_some(())
+    })
+    .await;
+    programs.kill();
+    let verify = ["snapshot", "verify", "--output", "json"];
+    for subject in [&id, "latest"] {
+        let (code, said, wrong) = run(&programs, &[&verify[..], &[subject]].concat());
+        assert_eq!(code, Some(0), "{wrong}");
+        let said: Value = serde_json::from_str(&said).expect("JSON");
+        assert_eq!(said["root"], taken["root"], "{said}");
+        assert_eq!(said["verification"]["conserved"], true, "{said}");
+        assert_eq!(said["verified"], true, "{said}");
+        let unchecked = said["not_checked"].to_string();
+        assert!(!unchecked.contains("journal"), "{unchecked}");
+    }
+    let (code, _, wrong) = run(&programs, &["snapshot", "verify", "unknown"]);
+    assert_eq!(code, Some(1), "{wrong}");
+    assert!(wrong.contains("no snapshot unknown"), "{wrong}");
+    // The journal of n2 is replaced by what another cluster of the same name wrote.
+    std::fs::rename(&archive, programs.path("first")).expect("it is there");
+    std::fs::create_dir(&archive).expect("another archive");
+    let mut other = Programs::planned(&IDS).with_archive("peers");
+    other.start().await;
+    seed(&other).await;
+    for _ in 0..20 {
+        let paid = json!({ "amount": 1 });
+        let rest = other.rest("n2");
+        assert_eq!(
+            rest.post("/v1/accounts/a/deposits", &paid).await.status,
+            200
+        );
+    }
+    other.kill();
+    let journal = |programs: &Programs, of: &str| programs.path(&format!("{of}/killed/n2/journal"));
+    copy_dir(&programs.path("first"), &archive);
+    std::fs::remove_dir_all(journal(&programs, "archive")).expect("it is there");
+    copy_dir(&journal(&other, "archive"), &journal(&programs, "archive"));
+    let (code, _, wrong) = run(&programs, &["snapshot", "verify", &id]);
+    assert_eq!(code, Some(1), "{wrong}");
+    assert!(wrong.contains("n2 in its journal"), "{wrong}");
+}
+
+fn copy_dir(from: &str, to: &str) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("it is there") {
+        let entry = entry.expect("it is readable");
+        let name = entry.file_name();
+        let name = name.to_str().expect("text");
+        let (from, to) = (format!("{from}/{name}"), format!("{to}/{name}"));
+        match entry.file_type().expect("it has a type").is_dir() {
+            true => copy_dir(&from, &to),
+            false => _ = std::fs::copy(from, to).expect("there is room"),
+        }
+    }
+}
+
+// Without this, nothing could be audited, restored to an instant or exported from an archive that deletes old turns.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shortened_archive_is_audited_restored_and_exported() {
+    let mut programs = Programs::planned(&IDS).with_archive_kept("sync", "500ms");
+    programs.start().await;
+    seed(&programs).await;
+    let rest = programs.rest("n1");
+    let began = rest.read("/v1/audit").await;
+    let archive = programs.path("archive");
+    let is_shortened = |id: &&str| {
+        let boundary = std::fs::read_dir(format!("{archive}/killed/{id}/boundary"));
+        boundary.is_ok_and(|mut names| names.next().is_some())
+    };
+    until("turns are deleted in the archive", async || {
+        let paid = json!({
+            "from_account": "cash", "to_process": "n2", "to_account": "b", "amount": 1
+        });
+        assert_eq!(rest.post("/v1/transfers", &paid).await.status, 200);
+        rest.start_snapshot().await;
+        IDS.iter().all(is_shortened).then_some(())
+    })
+    .await;
+    let said = rest.read("/v1/audit").await;
+    programs.kill();
+    let at = said["at"].as_str().expect("an instant");
+    let found = audit(&programs, at);
+    for member in ["complete", "totals", "processes"] {
+        assert_eq!(found[member], said[member], "{member}: {found}");
+    }
+    assert_eq!(found["verification"]["conserved"], true, "{found}");
+    let early = began["at"].as_str().expect("an instant");
+    let into = programs.path("earlier");
+    for refused in [
+        &["audit", "--at", early][..],
+        &["restore", "--at", early, "--into", &into],
+    ] {
+        let (code, _, wrong) = run(&programs, refused);
+        assert_eq!(code, Some(1), "{wrong}");
+        assert!(wrong.contains("later"), "{wrong}");
+    }
+    let (code, report, wrong) = run(&programs, &["restore", "--at", at, "--into", &into]);
+    assert_eq!(code, Some(0), "{wrong}");
+    let total = 3 * SEED;
+    let says = format!("{total} minor units in total");
+    assert!(report.contains(&says), "{report}");
+    assert!(!report.contains("left out"), "{report}");
+    let tables = programs.path("tables");
+    let (code, report, wrong) = run(&programs, &["tables", "export", "--into", &tables]);
+    assert_eq!(code, Some(0), "{wrong}");
+    assert!(report.contains("balances"), "{report}");
+    // The archive goes on behind the instant.
+    std::fs::rename(programs.path("archive"), programs.path("old")).expect("it is there");
+    std::fs::create_dir(programs.path("archive")).expect("a new archive");
+    for id in IDS {
+        std::fs::remove_dir_all(programs.path(id)).expect("it has a store");
+        std::fs::rename(format!("{into}/{id}"), programs.path(id)).expect("it was restored");
+    }
+    programs.start().await;
+    let restored = programs
+        .rest("n1")
+        .read(&format!("/v1/audit?at={at}"))
+        .await;
+    assert_eq!(restored["totals"], said["totals"], "{restored}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_audit_waits_for_what_the_archive_does_not_have() {
     let mut programs = Programs::planned(&["n1"]).with_archive("peers");

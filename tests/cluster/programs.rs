@@ -99,11 +99,22 @@ impl Programs {
     /// As [`with_archive`](Self::with_archive), with history as tables in it, written at this interval.
     pub(crate) fn with_tables(self, journal: &str, every: &str) -> Self {
         let programs = self.with_archive(journal);
-        let file = programs.dir.path().join("cluster.toml");
-        let mut text = std::fs::read_to_string(&file).expect("it was written");
-        text += &format!("tables = {every:?}\n");
-        std::fs::write(file, text).expect("a file in it");
+        programs.add_to_file(&format!("tables = {every:?}\n"));
         programs
+    }
+
+    /// As [`with_archive`](Self::with_archive), which deletes what is older.
+    pub(crate) fn with_archive_kept(self, journal: &str, keep: &str) -> Self {
+        let programs = self.with_archive(journal);
+        programs.add_to_file(&format!("keep = {keep:?}\n"));
+        programs
+    }
+
+    fn add_to_file(&self, lines: &str) {
+        let file = self.dir.path().join("cluster.toml");
+        let mut text = std::fs::read_to_string(&file).expect("it was written");
+        text += lines;
+        std::fs::write(file, text).expect("a file in it");
     }
 
     /// With a unary process that is never started.

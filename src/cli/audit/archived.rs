@@ -14,6 +14,7 @@ use crate::api::rest::audit_document;
 use crate::archive::Objects;
 use crate::config::CLUSTER_DEFAULT;
 use crate::history::audit::Audit;
+use crate::offsite::refill::Until;
 use crate::process::clock::Hlc;
 
 /// The document of the audit, as a node would answer it.
@@ -38,8 +39,8 @@ async fn audit(
     let at = at.unwrap_or_else(|| common_end(&journals));
     let mut shares = BTreeMap::new();
     for journal in &journals {
-        let share = journal.until(at, shown, |_, _| Ok::<_, NotArchived>(()));
-        shares.insert(journal.process.clone(), share.await?);
+        let share = journal.share(Until::Instant(at), shown).await?;
+        shares.insert(journal.process.clone(), share);
     }
     Ok(audit_of(at, shares))
 }

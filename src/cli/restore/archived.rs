@@ -85,7 +85,8 @@ async fn restore(
     Ok((successor.identity.boot, filled))
 }
 
-fn show(shown: &ProgressBar, progress: Progress) {
+/// Shows progress.
+pub(super) fn show(shown: &ProgressBar, progress: Progress) {
     shown.set_message(phase(progress));
     shown.set_length(progress.total);
     shown.set_position(progress.done);
@@ -132,8 +133,8 @@ fn report(args: &Args, url: &str, process: &ProcessId, boot: u64, filled: &Fille
     report
 }
 
-// Names what is damaged or missing in the archive.
-fn say_left_out(report: &mut Report, left_out: &[String]) {
+/// Names what is damaged or missing in the archive.
+pub(super) fn say_left_out(report: &mut Report, left_out: &[String]) {
     for why in left_out.iter().take(LEFT_OUT_MAX) {
         report.line(&format!("left out: {why}"));
     }

@@ -13,21 +13,19 @@ use super::super::archived::{
 };
 use super::super::destination::Destination;
 use super::super::output::Report;
-use super::super::progress::{BYTES, bar};
+use super::super::progress::{STEPS, bar};
 use super::super::{CliError, runtime};
-use super::archived::phase;
+use super::archived::{phase, say_left_out, show};
 use super::{Args, cluster_file, named_as_directories, say_how_to_start};
 use crate::api::time::rfc3339;
 use crate::archive::{ArchiveError, Objects};
 use crate::config::CLUSTER_DEFAULT;
 use crate::history::audit::Audit;
-use crate::offsite::refill::{NotFilled, Successor};
-use crate::offsite::{Source, refill};
+use crate::offsite::refill;
+use crate::offsite::refill::{NotFilled, Progress, Successor, Until, Wanted};
 use crate::process::clock::Hlc;
 use crate::process::ids::ProcessId;
-use crate::shipping::segment::Owner;
-use crate::store::codec::Entry;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// Why the stores are not restored.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +57,8 @@ enum NotRestored {
         subject: String,
         figures: String,
     },
+    #[error("the archived journal of {0} changed while it was read; repeat the command")]
+    Changed(ProcessId),
     #[error("no process had a turn by then; give a later instant")]
     TooEarly,
 }
@@ -78,7 +78,7 @@ impl From<NotRestored> for CliError {
 /// Restores, and prints what was made and how to start it.
 pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
     let destination = Destination::check(&args.into)?;
-    let wanted = Wanted {
+    let wanted = WantedCluster {
         cluster: args.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT),
         at: instant(at)?,
         takes_short: args.short,
@@ -86,19 +86,25 @@ pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
     let objects = Objects::open(url).map_err(NotRestored::from)?;
     let objects = objects.patient(PATIENCE);
     let staged = destination.stage()?;
-    let shown = bar(0, BYTES);
+    let shown = bar(0, STEPS);
     let restored = restore(&objects, &wanted, staged.dir(), &shown);
-    let audit = runtime()?.block_on(restored)?;
+    let (audit, left_out) = runtime()?.block_on(restored)?;
     shown.finish_and_clear();
     let names = named_as_directories(audit.shares.keys().collect())?;
     let file = cluster_file(wanted.cluster, &names, &audit.channels, destination.dir());
     staged.write("cluster.toml", &file)?;
     staged.move_into_place()?;
-    report(&audit, &names, wanted.at, destination.dir()).print()
+    let mut report = report(&audit, wanted.at, destination.dir());
+    say_left_out(&mut report, &left_out);
+    report.line(
+        "stop the cluster that runs, and give this one another archive: the old one goes on behind this instant",
+    );
+    say_how_to_start(&mut report, &names, destination.dir());
+    report.print()
 }
 
 /// What is restored, and how.
-struct Wanted<'a> {
+struct WantedCluster<'a> {
     cluster: &'a str,
     at: Hlc,
     /// Whether a process whose archived journal ends before the instant is taken as it was then.
@@ -107,11 +113,11 @@ struct Wanted<'a> {
 
 async fn restore(
     objects: &Objects,
-    wanted: &Wanted<'_>,
+    wanted: &WantedCluster<'_>,
     dir: &Path,
     shown: &ProgressBar,
-) -> Result<Audit, NotRestored> {
-    let Wanted {
+) -> Result<(Audit, Vec<String>), NotRestored> {
+    let WantedCluster {
         cluster,
         at,
         takes_short,
@@ -124,10 +130,10 @@ async fn restore(
             common: common_end(&journals),
         });
     }
-    let mut shares = BTreeMap::new();
+    let (mut shares, mut left_out) = (BTreeMap::new(), Vec::new());
     for journal in &journals {
         let into = dir.join(journal.process.as_str());
-        let mut share = one(objects, journal, wanted, &into, shown).await?;
+        let mut share = one(journal, at, &into, &mut left_out, shown).await?;
         share.doubt = share.doubt.filter(|_| !(takes_short && journal.ends < at));
         shares.insert(journal.process.clone(), share);
     }
@@ -143,7 +149,7 @@ async fn restore(
     }
     let verification = audit.verify();
     match verification.checks.iter().find(|check| !check.holds) {
-        None => Ok(audit),
+        None => Ok((audit, left_out)),
         Some(wrong) => {
             let figures = wrong.figures.iter();
             let figures: Vec<String> = figures.map(|(name, sum)| format!("{name} {sum}")).collect();
@@ -159,33 +165,34 @@ async fn restore(
 }
 
 async fn one(
-    archive: &Objects,
     archived: &ArchivedJournal,
-    wanted: &Wanted<'_>,
+    at: Hlc,
     into: &Path,
+    left_out: &mut Vec<String>,
     shown: &ProgressBar,
 ) -> Result<Share, NotRestored> {
-    let process = &archived.process;
-    let owner = Owner {
-        cluster: wanted.cluster.to_owned(),
-        process: process.to_string(),
+    let (process, source) = (&archived.process, &archived.source);
+    let until = Until::Instant(at);
+    let share = archived.share(until, shown).await?;
+    let successor = Successor::of(source).await?;
+    let told = |progress: Progress| {
+        show(shown, progress);
+        shown.set_message(format!("{process} {}", phase(progress)));
     };
-    let source = Source::new(archive, owner);
-    let Successor { identity, salts } = Successor::of(&source).await?;
-    let store = Store::create_archived(into, wanted.cluster, process, identity, salts)?;
-    let append = |framed: &[u8], _: &Entry| {
-        store.append_archived(framed)?;
-        Ok::<_, NotRestored>(())
+    let wanted = Wanted {
+        until: Some(until),
+        ..Wanted::ALL
     };
-    let share = archived.until(wanted.at, shown, append).await?;
-    store.sync_journal()?;
-    let told = |progress| shown.set_message(format!("{process} {}", phase(progress)));
-    refill::load(&store, &source, Some(wanted.at), &told).await?;
+    let (store, filled) = refill::make(into, source, &successor, wanted, &told).await?;
+    if filled.end != share.totals.position {
+        return Err(NotRestored::Changed(process.clone()));
+    }
     store.end_here()?;
+    left_out.extend(filled.left_out);
     Ok(share)
 }
 
-fn report(audit: &Audit, names: &[&ProcessId], at: Hlc, dir: &Path) -> Report {
+fn report(audit: &Audit, at: Hlc, dir: &Path) -> Report {
     let mut report = Report::default();
     let shown = dir.display();
     let at = rfc3339(at.wall_us());
@@ -203,9 +210,5 @@ fn report(audit: &Audit, names: &[&ProcessId], at: Hlc, dir: &Path) -> Report {
         "{} minor units in total, {balances} in accounts and {in_flight} in flight, which arrive once the processes run",
         balances + in_flight
     ));
-    report.line(
-        "stop the cluster that runs, and give this one another archive: the old one goes on behind this instant",
-    );
-    say_how_to_start(&mut report, names, dir);
     report
 }

@@ -1,6 +1,7 @@
 //! `snapshot`: takes, lists, shows, compares, watches, exports, proves and pins global snapshots through REST, and
 //! verifies them offline.
 
+mod archived;
 mod balances;
 mod diagram;
 mod export;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::archived::Journals;
 use crate::history::global::GlobalState;
 use crate::history::part::{Part, RecordedChannel};
 use crate::history::verify::Check;
@@ -82,7 +83,12 @@ struct Checked<'a> {
 }
 
 /// The whole document.
-pub(super) fn json(export: &Export, audit: &GlobalStateAudit, expected: Option<Hash>) -> String {
+pub(super) fn json(
+    export: &Export,
+    audit: &GlobalStateAudit,
+    journals: &Journals,
+    expected: Option<Hash>,
+) -> String {
     let state = &audit.recomputed;
     let totals = state.totals();
     let is_stated = state.unstated().next().is_none();
@@ -120,7 +126,7 @@ pub(super) fn json(export: &Export, audit: &GlobalStateAudit, expected: Option<H
             consistent_cut: audit.verification.consistent_cut,
             checks: audit.verification.checks.iter().map(checked).collect(),
         },
-        not_checked: unchecked(state),
+        not_checked: unchecked(state, journals),
     };
     serde_json::to_string_pretty(&verified).expect("names and numbers are always JSON")
 }
@@ -155,27 +161,37 @@ fn checked(check: &Check) -> Checked<'_> {
 }
 
 /// What an export cannot show even if it is whole.
-pub(super) fn unchecked(state: &GlobalState) -> Vec<String> {
-    let mut unchecked: Vec<String> = state
-        .parts
-        .values()
-        .map(|part| {
-            let (process, recorded) = (&part.process, &part.state);
-            let (position, journal) = (recorded.position, recorded.journal);
-            if !recorded.has_journal() {
-                return format!("the figures of {process}: it is hosted by another program and has no journal");
-            }
-            format!(
-                "the journal of {process} up to entry {position} with the hash {journal}: check its store with \
-                 `snapledger store check`"
-            )
-        })
-        .collect();
-    unchecked.push(
-        "the sums of deposits, withdrawals and transfers: they are compared with each other and with the recorded \
-         states, but only the journals prove them"
-            .to_owned(),
-    );
+///
+/// `journals`: for each process, whether it was compared with its archived journal, or why not.
+pub(super) fn unchecked(state: &GlobalState, journals: &Journals) -> Vec<String> {
+    let mut unchecked: Vec<String> = Vec::new();
+    let mut is_proven = true;
+    for part in state.parts.values() {
+        let (process, recorded) = (&part.process, &part.state);
+        let (position, journal) = (recorded.position, recorded.journal);
+        if !recorded.has_journal() {
+            unchecked.push(format!(
+                "the figures of {process}: it is hosted by another program and has no journal"
+            ));
+            continue;
+        }
+        let why = match journals.get(process) {
+            Some(Ok(_)) => continue,
+            Some(Err(why)) => why,
+            None => "check its store with `snapledger store check`",
+        };
+        is_proven = false;
+        unchecked.push(format!(
+            "the journal of {process} up to entry {position} with the hash {journal}: {why}"
+        ));
+    }
+    if !is_proven {
+        unchecked.push(
+            "the sums of deposits, withdrawals and transfers: they are compared with each other and with the recorded \
+             states, but only the journals prove them"
+                .to_owned(),
+        );
+    }
     unchecked.push("when the states were recorded, and the name of the cluster".to_owned());
     for missing in state.missing() {
         let process = &missing.process;

@@ -1,10 +1,11 @@
-//! `snapshot verify`: recomputes everything that a snapshot claims, offline from a file or from the export of a node,
-//! without trusting the node's sums.
+//! `snapshot verify`: recomputes everything that a snapshot claims, offline from a file, from the export of a node, or from the
+//! archive, without trusting the sums that a node has stated.
 
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use super::archived::{ArchiveOptions, Journals};
 use super::export::fetch;
 use super::root::{ROOT_UNCHECKED, check_root, root};
 use super::subject::no_export;
@@ -20,12 +21,14 @@ use crate::store::{Export, ExportError, GlobalStateAudit};
 /// The subject to verify.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli::snapshot) struct VerifyArgs {
-    /// An exported file; or a snapshot (or `latest`), which is fetched from a node.
+    /// An exported file; or a snapshot (or `latest`), which is fetched from a node, or from the archive.
     #[arg(value_name = "FILE|ID", required_unless_present = "proof")]
     subject: Option<String>,
     /// Check the proof of one balance instead, as served under `…/balances/{process}/{account}/proof`.
     #[arg(long, value_name = "FILE", conflicts_with = "subject")]
     proof: Option<PathBuf>,
+    #[command(flatten)]
+    archive: ArchiveOptions,
     #[command(flatten)]
     revision: Revision,
     /// The expected root hash; with it the result does not depend on trusting the source.
@@ -47,7 +50,12 @@ pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
     }
     let subject = args.subject.as_deref().unwrap_or_default();
     let path = Path::new(subject);
-    let (export, _fetched) = if is_file(path) {
+    let mut journals = Journals::new();
+    let (export, _fetched) = if args.archive.is_given() {
+        let found = args.archive.read(subject, &args.revision)?;
+        journals = found.journals;
+        (found.export, None)
+    } else if is_file(path) {
         (open(path)?, None)
     } else {
         SnapshotId::parse(subject)
@@ -57,10 +65,15 @@ pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
         let export = export.map_err(|error| no_file_either(subject, error))?;
         (export, Some(file))
     };
-    let audit = export.audit().map_err(|error| failed(path, &error))?;
+    let mut audit = export.audit().map_err(|error| failed(path, &error))?;
+    for (process, journal) in &journals {
+        if let Ok(totals) = journal {
+            audit.compare_with_journal(process, totals);
+        }
+    }
     match args.rest.output {
-        OutputFormat::Json => print(&verified::json(&export, &audit, args.root))?,
-        OutputFormat::Table => as_table(&export, &audit, args.root).print()?,
+        OutputFormat::Json => print(&verified::json(&export, &audit, &journals, args.root))?,
+        OutputFormat::Table => as_table(&export, &audit, &journals, args.root).print()?,
     }
     match audit.wrong.first() {
         None => check_root(args.root, export.published().root),
@@ -71,6 +84,7 @@ pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
 impl VerifyArgs {
     fn is_of_a_file(&self) -> bool {
         let subject = self.subject.as_deref().map(Path::new);
+        let subject = subject.filter(|_| !self.archive.is_given());
         self.proof.is_some() || subject.is_some_and(is_file)
     }
 }
@@ -119,7 +133,12 @@ fn failed(path: &Path, error: &ExportError) -> CliError {
     CliError::CheckFailed(format!("{}: {error}", path.display()))
 }
 
-fn as_table(export: &Export, audit: &GlobalStateAudit, expected: Option<Hash>) -> Report {
+fn as_table(
+    export: &Export,
+    audit: &GlobalStateAudit,
+    journals: &Journals,
+    expected: Option<Hash>,
+) -> Report {
     let state = &audit.recomputed;
     let mut report = Report::default();
     let how = match audit.wrong.is_empty() {
@@ -163,7 +182,13 @@ fn as_table(export: &Export, audit: &GlobalStateAudit, expected: Option<Hash>) -
             "conservation cannot be checked: processes are missing, or do not state their figures"
         }
     });
-    for what in unchecked(state) {
+    let compared = journals.values().filter(|journal| journal.is_ok()).count();
+    if compared > 0 {
+        report.line(&format!(
+            "compared with the archived journals of {compared} processes up to the cut"
+        ));
+    }
+    for what in unchecked(state, journals) {
         report.line(&format!("not checked: {what}"));
     }
     report

@@ -7,9 +7,12 @@ use tokio::runtime::Handle as Runtime;
 use crate::archive::walk::Segments;
 use crate::archive::{ArchiveError, Objects, epochs, journal};
 use crate::cli::archived::{ArchivedJournal, NotArchived, journals};
-use crate::process::ids::{Lsn, ProcessId};
+use crate::offsite::refill;
+use crate::offsite::refill::{NotFilled, Successor, Wanted};
+use crate::process::ids::ProcessId;
 use crate::process::topology::{Topology, TopologyError};
-use crate::shipping::chain::Chain;
+use crate::shipping::JournalPoint;
+use crate::shipping::chain::{Chain, Link};
 use crate::store::{ReplayedStore, Store, StoreError};
 
 /// Why a journal of the archive cannot be replayed.
@@ -23,11 +26,8 @@ pub(super) enum NotReplayed {
     Store(#[from] StoreError),
     #[error(transparent)]
     Topology(#[from] TopologyError),
-    #[error(
-        "the archive has deleted the first turns of {0} (archive.keep), and a journal is replayed from its beginning; restore the \
-         stores of the processes from the archive and export those"
-    )]
-    Shortened(ProcessId),
+    #[error(transparent)]
+    NotFilled(#[from] NotFilled),
     #[error("a scratch directory cannot be made: {0}; name another one with --scratch")]
     Scratch(std::io::Error),
     #[error("the archive has turns of {0} and no start that wrote them")]
@@ -73,16 +73,19 @@ impl ArchivedCluster {
     ) -> Result<Store, NotReplayed> {
         let no_writer = || NotReplayed::NoWriter(process.clone());
         let found = self.journals.iter().find(|one| one.process == *process);
-        let objects = &found.ok_or_else(no_writer)?.objects;
+        let source = &found.ok_or_else(no_writer)?.source;
+        let objects = source.process();
+        if runtime.block_on(journal::begins_behind(objects))? != JournalPoint::default() {
+            // What was before the first turn is in the states and parts.
+            let successor = runtime.block_on(Successor::of(source))?;
+            let made = refill::make(dir, source, &successor, Wanted::ALL, &|_| {});
+            return Ok(runtime.block_on(made)?.0);
+        }
         let writer = runtime.block_on(epochs::newest(objects))?;
         let identity = writer.ok_or_else(no_writer)?.identity;
         let topology = Topology::full(&self.processes())?;
         let mut replayed = ReplayedStore::create(dir, &self.cluster, process, identity, topology)?;
-        let begin = runtime.block_on(journal::boundary(objects))?;
-        if begin.journal.position > Lsn(0) {
-            return Err(NotReplayed::Shortened(process.clone()));
-        }
-        let mut segments = Segments::along(objects, Chain::behind(begin));
+        let mut segments = Segments::along(objects, Chain::behind(Link::default()));
         while let Some(segment) = runtime.block_on(segments.next())? {
             for framed in segment.entries() {
                 let framed = framed.map_err(|error| objects.damaged("journal", error))?;

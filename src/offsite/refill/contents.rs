@@ -14,7 +14,8 @@ use crate::shipping::object::{
 };
 use crate::shipping::segment::Owner;
 use crate::store::{
-    Arrived, ChunkGroup, Store, StoreError, groups_of_stored_part, groups_of_stored_state,
+    Arrived, ChunkGroup, Incoming, Published, Store, StoreError, groups_of_stored_part,
+    groups_of_stored_state,
 };
 
 type Told<'a> = &'a (dyn Fn(Progress) + Sync);
@@ -186,27 +187,46 @@ impl<'a> Contents<'a> {
         told: Told<'_>,
     ) -> Result<(), NotFilled> {
         let all = kept::list::<RevisionKey>(&self.source.cluster).await?;
+        let is_later = |incoming: &Incoming| {
+            until.is_some_and(|until| !existed(&incoming.published.state, until))
+        };
         let mut progress = Counter::new(Phase::History, all.len(), told);
         let mut rest = all.into_iter();
         let mut ahead = ReadAhead::new(OBJECTS_AHEAD);
         while let Some((key, object)) = ahead.next(|| self.next(&mut rest)).await? {
             progress.count();
-            match self.take_revision(&key, object, until).await? {
-                Ok(true) => filled.revisions += 1,
-                Ok(false) => {}
+            let taken = match self.incoming(&key, object)? {
+                Ok((incoming, _)) if is_later(&incoming) => continue,
+                Ok((incoming, body)) => self.take_revision(&key, incoming, &body).await?,
+                Err(why) => Err(why),
+            };
+            match taken {
+                Ok(_) => filled.revisions += 1,
+                // Peers may have it.
                 Err(why) => filled.left_out.push(why),
             }
         }
         Ok(())
     }
 
-    // Whether it was wanted and is stored.
-    async fn take_revision(
+    /// Loads one published revision.
+    pub(super) async fn revision(
         &mut self,
         key: &RevisionKey,
+    ) -> Result<Result<Published, String>, NotFilled> {
+        let object = kept::read(&self.source.cluster, &self.source.owner, key).await;
+        match self.incoming(key, object)? {
+            Ok((incoming, body)) => self.take_revision(key, incoming, &body).await,
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    // The revision of an object, and its body.
+    fn incoming(
+        &self,
+        key: &RevisionKey,
         object: Result<Option<ArchivedObject>, ArchiveError>,
-        until: Option<Hlc>,
-    ) -> Result<Result<bool, String>, NotFilled> {
+    ) -> Result<Result<(Incoming, Vec<u8>), String>, NotFilled> {
         let folder = &self.source.cluster;
         let object = match there(folder, key, object)? {
             Ok(object) => object,
@@ -219,24 +239,29 @@ impl<'a> Contents<'a> {
             }
             Err(error) => return Err(error.into()),
         };
-        let published = &incoming.published;
-        if published.root != key.root {
-            let reason = "its root hash is another one";
-            return Ok(Err(damaged(folder, key, reason)));
+        match incoming.published.root == key.root {
+            true => Ok(Ok((incoming, object.body))),
+            false => Ok(Err(damaged(folder, key, "its root hash is another one"))),
         }
-        if until.is_some_and(|until| !existed(&published.state, until)) {
-            return Ok(Ok(false));
-        }
+    }
+
+    async fn take_revision(
+        &mut self,
+        key: &RevisionKey,
+        incoming: Incoming,
+        body: &[u8],
+    ) -> Result<Result<Published, String>, NotFilled> {
+        let published = incoming.published;
         for (process, groups) in incoming.lacking {
             if let Err(why) = self.foreign(&process, &key.snapshot, groups).await? {
                 let (snapshot, revision) = (&published.state.snapshot, key.revision);
                 return Ok(Err(format!(
-                    "revision {revision} of snapshot {snapshot} is not restored, and comes from a peer that has it: {why}"
+                    "revision {revision} of snapshot {snapshot}: {why}"
                 )));
             }
         }
-        let arrived = self.store.archived().put_revision(&object.body)?;
-        Ok(stored(folder, key, arrived).map(|arrived| arrived == Arrived::Stored))
+        let arrived = self.store.archived().put_revision(body)?;
+        Ok(stored(&self.source.cluster, key, arrived).map(|_| published))
     }
 
     // Loads the chunks that a process has recorded for a snapshot.

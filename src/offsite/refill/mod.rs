@@ -22,9 +22,9 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
 use crate::shipping::JournalPoint;
 use crate::shipping::chain::Chain;
-use crate::shipping::object::StateKey;
+use crate::shipping::object::{RevisionKey, StateKey};
 use crate::shipping::writer::Walked;
-use crate::store::{Store, StoreError};
+use crate::store::{Published, Store, StoreError};
 use contents::Contents;
 use turns::Turns;
 
@@ -45,11 +45,7 @@ impl Wanted {
     };
 
     fn reaches(&self, position: Lsn, time: Hlc) -> bool {
-        match self.until {
-            Some(Until::Turn(last)) => position <= last,
-            Some(Until::Instant(last)) => time <= last,
-            None => true,
-        }
+        self.until.is_none_or(|until| until.reaches(position, time))
     }
 }
 
@@ -60,6 +56,17 @@ pub enum Until {
     Turn(Lsn),
     /// With the last turn at or before this instant.
     Instant(Hlc),
+}
+
+impl Until {
+    /// Whether a turn, or the state after it, is not behind the end.
+    #[must_use]
+    pub fn reaches(self, position: Lsn, time: Hlc) -> bool {
+        match self {
+            Self::Turn(last) => position <= last,
+            Self::Instant(last) => time <= last,
+        }
+    }
 }
 
 /// The work that is done.
@@ -230,11 +237,8 @@ fn empty(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Fills a store that was made by [`Store::create_archived`]. `told` learns of progress.
-///
-/// # Errors
-/// [`NotFilled`]; the store is then useless.
-pub async fn fill(
+// Fills a store that was made by `Store::create_archived`.
+async fn fill(
     store: &Store,
     source: &Source,
     wanted: Wanted,
@@ -264,6 +268,7 @@ pub async fn fill(
         None => None,
     };
     load_into(&mut contents, &states, until, &mut filled, told).await?;
+    store.continue_from_newest()?;
     Ok(filled)
 }
 
@@ -299,25 +304,19 @@ pub async fn has_gone_on(source: &Source, filled: &Filled) -> Result<bool, Archi
         .is_some())
 }
 
-/// Loads what is kept beside the journal into a store that has its turns up to an instant, or all of them.
+/// Loads one published revision, with the chunks of all of its parts. What is damaged or missing in the archive is named by a
+/// sentence.
 ///
 /// # Errors
-/// [`NotFilled`]; the store is then useless.
-pub async fn load(
+/// [`NotFilled`].
+pub async fn load_revision(
     store: &Store,
     source: &Source,
-    until: Option<Hlc>,
-    told: &(dyn Fn(Progress) + Sync),
-) -> Result<Filled, NotFilled> {
-    let states = kept::list::<StateKey>(&source.process).await?;
-    let mut contents = Contents::new(store, source);
-    let mut filled = Filled {
-        first: store.journal().begins_at(),
-        end: store.journal().end().0,
-        ..Filled::default()
-    };
-    load_into(&mut contents, &states, until, &mut filled, told).await?;
-    Ok(filled)
+    key: &RevisionKey,
+) -> Result<Result<Published, String>, NotFilled> {
+    let loaded = Contents::new(store, source).revision(key).await?;
+    store.sync_journal()?;
+    Ok(loaded)
 }
 
 async fn load_into(

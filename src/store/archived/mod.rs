@@ -16,6 +16,7 @@ use super::states;
 use super::stored::frame::Damage;
 use super::stored::v7::part as stored_part;
 use crate::history::part::{Part, Run};
+use crate::history::process_totals::ProcessTotals;
 use crate::process::ids::Hash;
 
 /// The archivable content of a store.
@@ -76,6 +77,14 @@ fn groups_of_part(part: &Part) -> Vec<ChunkGroup> {
 pub fn groups_of_stored_state(stored: &[u8]) -> Result<Vec<ChunkGroup>, Damage> {
     let state = states::decode(stored.to_vec())?;
     Ok(groups_of_runs(&state.recorded.runs).collect())
+}
+
+/// The totals of a process in a stored state; its store is unknown.
+///
+/// # Errors
+/// [`Damage`].
+pub fn totals_of_stored_state(stored: &[u8]) -> Result<ProcessTotals, Damage> {
+    Ok(states::decode(stored.to_vec())?.totals())
 }
 
 /// The groups of chunks that a stored part names.

@@ -1,10 +1,14 @@
 //! Recomputes everything that a revision states about its contents, and the certificate from the results, without
 //! trusting the publisher.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::history::global::{Completeness, Counted, GlobalState};
 use crate::history::part::{Part, RecordedChannel, Run};
+use crate::history::process_totals::ProcessTotals;
 use crate::history::verify::{Check, Verification, verify};
 use crate::process::cell::Cell;
+use crate::process::channel::Flow;
 use crate::process::ids::ProcessId;
 
 use crate::store::chunks::source;
@@ -80,6 +84,50 @@ impl GlobalStateAudit {
             verification,
             wrong,
         })
+    }
+}
+
+impl GlobalStateAudit {
+    /// Compares the part of a process with what its journal says at the cut.
+    pub fn compare_with_journal(&mut self, process: &ProcessId, journal: &ProcessTotals) {
+        let Some(part) = self.recomputed.parts.get(process) else {
+            return;
+        };
+        let stated = ProcessTotals::from(&part.state);
+        let owner = &format!("{process} in its journal");
+        let mut figures = Figures::default();
+        figures.of(owner, "the cut", stated.position, journal.position);
+        figures.of(owner, "the hash", stated.journal, journal.journal);
+        let sums = |totals: &ProcessTotals| {
+            let ProcessTotals {
+                balance_total,
+                deposits,
+                withdrawals,
+                ..
+            } = totals;
+            format!("{balance_total}, of {deposits} deposited and {withdrawals} withdrawn")
+        };
+        figures.of(owner, "the balances", sums(&stated), sums(journal));
+        for (name, stated, found) in [
+            ("sent", &stated.sent, &journal.sent),
+            ("delivered", &stated.delivered, &journal.delivered),
+        ] {
+            let peers: BTreeSet<_> = stated.keys().chain(found.keys()).collect();
+            for peer in peers {
+                let flow = |flows: &BTreeMap<ProcessId, Flow>| {
+                    let Flow {
+                        sequence,
+                        transfers,
+                        amount,
+                    } = flows.get(peer).copied().unwrap_or_default();
+                    format!("{sequence} messages, {transfers} transfers of {amount}")
+                };
+                let name = format!("{name}, channel with {peer},");
+                figures.of(owner, &name, flow(stated), flow(found));
+            }
+        }
+        self.compared += figures.compared;
+        self.wrong.append(&mut figures.wrong);
     }
 }
 

@@ -250,17 +250,14 @@ impl<'a> Past<'a> {
     // Those in the newest recorded state.
     fn totals_until(self, position: Lsn) -> Result<ProcessTotals, StoreError> {
         let state = self.states_until(position).next().transpose()?;
-        let mut share = match &state {
-            Some(state) => ProcessTotals::from(&state.recorded),
+        let share = match &state {
+            Some(state) => state.totals(),
             None => self.nothing()?,
         };
-        share.store = Some(self.store.identity.store);
-        let peers = state.iter().flat_map(|state| &state.registers.peers);
-        share.peers = peers
-            .map(|(peer, identity)| (peer.clone(), identity.into()))
-            .collect();
-        share.given_up = Some(state.map_or_else(BTreeMap::new, |state| state.registers.forgotten));
-        Ok(share)
+        Ok(ProcessTotals {
+            store: Some(self.store.identity.store),
+            ..share
+        })
     }
 
     /// The totals of this process in a state recorded for a snapshot. If the journal begins later, they come from the own part
@@ -389,7 +386,10 @@ impl<'a> Past<'a> {
     fn nothing(self) -> Result<ProcessTotals, StoreError> {
         let horizon = self.store.journal.horizon();
         match horizon.first {
-            Lsn(1) => Ok(ProcessTotals::default()),
+            Lsn(1) => Ok(ProcessTotals {
+                given_up: Some(BTreeMap::new()),
+                ..ProcessTotals::default()
+            }),
             _ => Err(horizon.refusal()),
         }
     }
