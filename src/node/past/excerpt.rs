@@ -21,8 +21,8 @@ impl Handle {
         let found = self
             .store_worker()
             .look_up(move |store| store.past().excerpt(&query, READING_MAX));
-        found
-            .await?
-            .ok_or_else(|| Unanswered::OtherJournal(cut.unwrap_or_default()))
+        let found = found.await?;
+        self.shown().await?;
+        found.ok_or_else(|| Unanswered::OtherJournal(cut.unwrap_or_default()))
     }
 }

@@ -19,6 +19,7 @@ use crate::process::clock::Hlc;
 use crate::process::command::Advance;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::process::query::ProcessStatus;
+use crate::shipping::hold::Waits;
 use crate::store::{StatementPage, StatementQuery};
 
 /// The time limit for a process to report its newest turn.
@@ -171,9 +172,22 @@ impl Handle {
     /// [`Unanswered`].
     pub async fn statement(&self, query: StatementQuery) -> Result<StatementPage, Unanswered> {
         let me = self.config().me.clone();
-        self.store_worker()
+        let page = self
+            .store_worker()
             .look_up(move |store| store.past().statement(&me, &query))
-            .await
+            .await?;
+        self.shown().await?;
+        Ok(page)
+    }
+
+    // Waits until what was read of the journal may be shown: not before the archive has it, if everything waits for that.
+    pub(super) async fn shown(&self) -> Result<(), Unanswered> {
+        let archive = self.config().archive.as_ref();
+        if archive.is_some_and(|archive| archive.waits() == Waits::Everything) {
+            let time = Hlc::default();
+            self.ask_for_all(Advance { time }).await?;
+        }
+        Ok(())
     }
 
     /// The recorded state of a process in the newest snapshot of the own history that satisfies `is_wanted`. `not_after` is the
