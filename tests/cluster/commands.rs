@@ -20,7 +20,7 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("cargo ", "builds, or runs all tests"),
     (
         "python3 tests/auditor ",
-        "has a cluster of its own; tests/auditor.rs runs it",
+        "has a cluster of its own; tests/interop/auditor.rs runs it",
     ),
     (
         "snapledger account history suspense",

@@ -3,7 +3,9 @@
 
 mod case;
 mod checkers;
+mod diagrams;
 mod reference;
+mod scenarios;
 
 use case::{Case, cases};
 use checkers::{Checked, Observed, conserved, replayed};

@@ -2,18 +2,12 @@
 //! with two of three nodes down and after a restart. Without this a fault common to statements, balances and snapshots
 //! goes unnoticed, since all tests in Rust read the past with the code that wrote it.
 
-#[allow(dead_code, reason = "each test program uses a part of it")]
-#[path = "teller/random.rs"]
-mod random;
-#[path = "required/mod.rs"]
-mod required;
-
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::random::Random;
 use assert_cmd::cargo::cargo_bin;
-use random::Random;
 
 const AUDITOR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/auditor");
 const SEED: u64 = 5;
@@ -54,7 +48,7 @@ fn python() -> Option<String> {
     if runs.is_ok_and(|status| status.success()) {
         return Some(python);
     }
-    required::absent("python");
+    crate::required::absent("python");
     None
 }
 

@@ -2,10 +2,9 @@
 //! forgotten peer. Without this, a store might never open again because the index names deleted turns, or keep its
 //! whole past for a marker that never arrives.
 
-mod teller;
-
 use std::cell::RefCell;
 
+use crate::teller::{CLUSTER, Teller, account, images, open, process_id, recover};
 use snapledger::history::global::{Completeness, GlobalState};
 use snapledger::history::part::{Part, RecordedState};
 use snapledger::process::clock::{Hlc, Lamport};
@@ -13,7 +12,6 @@ use snapledger::process::decision::Actor;
 use snapledger::process::ids::{Hash, Lsn, SnapshotId};
 use snapledger::process::input::{Input, Operation};
 use snapledger::store::{StatementQuery, Store, StoreError};
-use teller::{CLUSTER, Teller, account, images, open, process_id, recover};
 use tempfile::TempDir;
 
 /// Everything recorded so far.

@@ -2,17 +2,15 @@
 //! model that remembers everything. Without this, an index that misses a turn would make a balance wrong years later,
 //! and nothing in the present would show it.
 
-mod teller;
-
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::teller::{Balances, Teller, account, images, open, process_id, recover};
 use proptest::prelude::*;
 use snapledger::history::statement::{Entry, EntryPlace, Op};
 use snapledger::process::clock::Hlc;
 use snapledger::process::ids::{Lsn, ProcessId, SnapshotId};
 use snapledger::store::{Past, StatementPage, StatementQuery, Store, StoreError};
-use teller::{Balances, Teller, account, images, open, process_id, recover};
 use tempfile::TempDir;
 
 const ACCOUNTS: [&str; 4] = ["a0", "a1", "a7", "nobody"];

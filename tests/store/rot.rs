@@ -3,21 +3,19 @@
 //! Without this, a single bit could undo everything that was acknowledged after it: the engine takes a damaged record
 //! for the torn end of its log, and the node would silently continue from an older state.
 
-mod teller;
-
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
+use crate::teller::images;
+use crate::teller::{CLUSTER, Random, Teller, balances, open, process_id, recover, topology};
 use snapledger::history::global::GlobalState;
 use snapledger::history::pin::Pin;
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::decision::Actor;
 use snapledger::process::ids::SnapshotId;
 use snapledger::store::{Report, Store, StoreError};
-use teller::images;
-use teller::{CLUSTER, Random, Teller, balances, open, process_id, recover, topology};
 use tempfile::TempDir;
 
 /// The engine's own files, and the number of flips in each.
@@ -106,8 +104,11 @@ fn pin(store: &Store, teller: &Teller) {
 
 fn restart(dir: &Path, teller: &Teller) -> Result<(), StoreError> {
     let store = Store::open(dir, CLUSTER, &process_id("p"))?;
-    let (recovered, _) =
-        store.recover(&process_id("p"), &topology(), teller::OPEN_SNAPSHOTS_MAX)?;
+    let (recovered, _) = store.recover(
+        &process_id("p"),
+        &topology(),
+        crate::teller::OPEN_SNAPSHOTS_MAX,
+    )?;
     assert_eq!(recovered.registers(), teller.process.registers());
     assert_eq!(balances(&recovered), teller.balances);
     Ok(())

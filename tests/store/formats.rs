@@ -2,15 +2,15 @@
 //! that names it.
 //!
 //! Without this, a change to a stored type would first be noticed by a user who upgrades, and a flipped bit would stay
-//! unnoticed. `SNAPLEDGER_WRITE_FIXTURES=1 cargo test --test formats` writes the fixture of a new format. The fixture of a
+//! unnoticed. `SNAPLEDGER_WRITE_FIXTURES=1 cargo test --test store formats` writes the fixture of a new format. The fixture of a
 //! released format is never rewritten.
-
-mod teller;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use crate::teller::fixtures::{self, CLUSTER, Values, export, fixture_of, import, number};
+use crate::teller::images;
 use snapledger::history::global::{Completeness, GlobalState, Missing, Reason};
 use snapledger::history::part::Part;
 use snapledger::process::Process;
@@ -30,8 +30,6 @@ use snapledger::process::reply::Reply;
 use snapledger::process::start::{Start, StartedBy};
 use snapledger::process::topology::Topology;
 use snapledger::store::{Store, StoreError};
-use teller::fixtures::{self, CLUSTER, Values, export, fixture_of, import, number};
-use teller::images;
 use tempfile::TempDir;
 
 /// The format that this version writes.

@@ -3,8 +3,6 @@
 //! Without this a node could acknowledge turns that a kill or a power failure takes back: sled's own flush does not
 //! reach the medium, and a store without its own sync would look the same until the first power failure.
 
-mod teller;
-
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,14 +10,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::teller::images::{self, Double};
+use crate::teller::{CLUSTER, Teller, account, balances, open, process_id, recover};
 use snapledger::history::global::{Completeness, GlobalState};
 use snapledger::process::Process;
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::ids::{Key, Lsn, SnapshotId};
 use snapledger::process::input::{Input, Operation};
 use snapledger::store::{Disk, Medium, Store, StoreError};
-use teller::images::{self, Double};
-use teller::{CLUSTER, Teller, account, balances, open, process_id, recover};
 
 const TURNS: u64 = 40;
 

@@ -2,14 +2,14 @@
 //! there gives the same result as an undisturbed upgrade. Files of older formats are read as they are. Without this, the
 //! first user who loses power during an upgrade would lose a store.
 
-mod teller;
-
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::teller::fixtures::{CLUSTER, Values, export, fixture_of, import, number};
+use crate::teller::images;
 use assert_cmd::cargo::cargo_bin;
 use snapledger::api::ProofDocument;
 use snapledger::history::part::Run;
@@ -19,8 +19,6 @@ use snapledger::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
 use snapledger::process::input::{Input, Operation};
 use snapledger::process::topology::Topology;
 use snapledger::store::{Disclosure, Export, Store, StoreError};
-use teller::fixtures::{CLUSTER, Values, export, fixture_of, import, number};
-use teller::images;
 use tempfile::TempDir;
 
 /// The format that this version writes.

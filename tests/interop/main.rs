@@ -1,7 +1,12 @@
 //! A client in another language, generated from the published interface, works with a cluster of the real program.
 //! Without this, the wire format could drift away from existing clients while every Rust test still passes.
 
-#[path = "required/mod.rs"]
+mod auditor;
+mod python;
+#[allow(dead_code, reason = "each test program uses a part of it")]
+#[path = "../teller/random.rs"]
+mod random;
+#[path = "../required/mod.rs"]
 mod required;
 
 use std::io::Read as _;
@@ -12,9 +17,6 @@ use std::time::{Duration, Instant};
 use assert_cmd::cargo::cargo_bin;
 use snapledger::bench::ports::free_ports;
 use tempfile::TempDir;
-
-#[path = "interop/python.rs"]
-mod python;
 
 use python::python;
 

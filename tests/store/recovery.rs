@@ -3,11 +3,10 @@
 //! Without this, a restart could lose or duplicate acknowledged operations wherever the background work lagged behind
 //! the journal, and only wrong sums would show it.
 
-mod teller;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::teller::{Teller, account, balances, balances_of, open, process_id, recover};
 use snapledger::process::Process;
 use snapledger::process::cell::CellChanges;
 use snapledger::process::ids::Lsn;
@@ -16,7 +15,6 @@ use snapledger::process::record::Record;
 use snapledger::process::registers::Sealed;
 use snapledger::process::reply::Reply;
 use snapledger::store::{Arrived, GroupReader, Store, StoreError};
-use teller::{Teller, account, balances, balances_of, open, process_id, recover};
 use tempfile::TempDir;
 
 const SEEDS: u64 = 3;
@@ -132,7 +130,7 @@ struct Life {
 impl Life {
     fn new(seed: u64, background: Background) -> Self {
         eprintln!(
-            "seed {seed}, background {background:?}; again: SNAPLEDGER_SEED={seed} cargo test --test recovery"
+            "seed {seed}, background {background:?}; again: SNAPLEDGER_SEED={seed} cargo test --test store recovery"
         );
         Self {
             seed,
@@ -238,7 +236,7 @@ fn by_cut<'a>(sealed: impl IntoIterator<Item = &'a Sealed>) -> BTreeMap<Lsn, Sea
 
 // Removes chunks from a closed store.
 fn chunks(dir: &Path, mut is_lost: impl FnMut(&[u8]) -> bool) {
-    let db = teller::images::engine(dir);
+    let db = crate::teller::images::engine(dir);
     let tree = db.open_tree("chunks").expect("the tree is there");
     for key in tree.iter().keys() {
         let key = key.expect("it is readable");
@@ -346,7 +344,7 @@ fn made_again(seed: u64, restored: Restored) -> usize {
     let identity = Store::successor_of(store.identity());
     let salts = store.salts().expect("they are readable");
     let me = process_id("p");
-    let made = Store::create_archived(again.path(), teller::CLUSTER, &me, identity, salts);
+    let made = Store::create_archived(again.path(), crate::teller::CLUSTER, &me, identity, salts);
     let made = made.expect("the disk has room");
     let mut from = Lsn(0);
     for turn in 0..600 {

@@ -4,8 +4,6 @@
 //! Without this, a crash between the deletes could leave a snapshot that names deleted chunks, or a sweep could delete
 //! a chunk that a writer had just found here and therefore did not write.
 
-mod teller;
-
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -13,17 +11,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::teller::images;
+use crate::teller::{
+    Balances, CLUSTER, OPEN_SNAPSHOTS_MAX, Random, Teller, balances, balances_of, process_id,
+    topology,
+};
 use snapledger::history::global::{Completeness, GlobalState, Missing, Reason};
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::decision::Actor;
 use snapledger::process::ids::{Lsn, ProcessId, SnapshotId};
 use snapledger::process::input::Input;
 use snapledger::store::{Medium, Published, Store, StoreError, Stretch, Trimmed};
-use teller::images;
-use teller::{
-    Balances, CLUSTER, OPEN_SNAPSHOTS_MAX, Random, Teller, balances, balances_of, process_id,
-    topology,
-};
 use tempfile::TempDir;
 
 const ROUNDS: u64 = 100;
@@ -167,7 +165,7 @@ impl Scene {
         let store = store.expect("a new store");
         // The index, too, has many segments to be added and deleted.
         store.account_index().set_touches(STRETCH_TOUCHES);
-        let teller = Teller::new(seed, teller::recover(&store));
+        let teller = Teller::new(seed, crate::teller::recover(&store));
         Self {
             dir,
             crashing,
@@ -409,7 +407,7 @@ fn a_crash_in_any_step_of_retention_leaves_what_is_to_stay_whole() {
     let seed = number("SNAPLEDGER_SEED", SEED);
     let rounds = number("SNAPLEDGER_ROUNDS", ROUNDS);
     println!(
-        "again: SNAPLEDGER_SEED={seed} SNAPLEDGER_ROUNDS={rounds} cargo test --test retention"
+        "again: SNAPLEDGER_SEED={seed} SNAPLEDGER_ROUNDS={rounds} cargo test --test store retention"
     );
     let mut scene = Scene::new(seed);
     let (mut images, mut gone) = (0, 0);

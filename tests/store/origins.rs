@@ -1,13 +1,11 @@
 //! A store knows whether a state was recorded from its journal, even if that journal begins later. Without this, the
 //! state of a process whose store was lost would be compared with the actions of another incarnation.
 
-mod teller;
-
+use crate::teller::{Teller, open, recover};
 use snapledger::history::part::RecordedState;
 use snapledger::process::clock::Hlc;
 use snapledger::process::ids::{Hash, Lsn, SnapshotId};
 use snapledger::store::Store;
-use teller::{Teller, open, recover};
 
 // For every snapshot with a part, checks the state, the same state with other turns before it, and the same state under
 // a snapshot that was never recorded here. Returns how many lie before the beginning of the journal.
