@@ -81,6 +81,10 @@ pub struct Outbound {
     revisions: u64,
     /// The turn behind which the archived journal begins: states before it are of no use there.
     begins: Lsn,
+    /// The last turn that the archive has.
+    archived: Lsn,
+    /// Parts wait for the turns that they were made from.
+    has_waiting: bool,
     /// What is too old for the archive.
     limit: Option<Limit>,
     shipped: Shipped,
@@ -108,6 +112,8 @@ impl Outbound {
             revisions_before: revisions.into_iter().collect(),
             revisions: 0,
             begins,
+            archived: Lsn(0),
+            has_waiting: false,
             limit: None,
             shipped: Shipped::default(),
         })
@@ -129,6 +135,7 @@ impl Outbound {
         store: &impl StoreReader,
         archived: Lsn,
     ) -> Result<bool, NotShipped> {
+        self.archived = archived;
         let after = self.state;
         let next = store
             .read(move |store| store.archived().state_after(after))
@@ -239,11 +246,20 @@ impl Outbound {
         self.ship_state_at(store, cut).await
     }
 
-    /// Ships the parts of this process that are stored individually and not in the archive.
+    /// Whether parts wait until the archive has the turns that they were made from.
+    #[must_use]
+    pub fn has_waiting_parts(&self) -> bool {
+        self.has_waiting
+    }
+
+    /// Ships the parts of this process that are stored individually and not in the archive, if the archive has the turns that they
+    /// were made from. Otherwise these could be lost with the disk, and the next store would record the snapshot in other turns
+    /// and take the part in the archive for its own.
     ///
     /// # Errors
     /// [`NotShipped`].
     pub async fn ship_parts(&mut self, store: &impl StoreReader) -> Result<(), NotShipped> {
+        self.has_waiting = false;
         let lone = store.read(|store| store.archived().lone_parts()).await?;
         let mut damaged = Ok(());
         for snapshot in &lone {
@@ -289,6 +305,10 @@ impl Outbound {
         let Some(part) = part.filter(|part| !self.is_too_old(&name, part.time)) else {
             return Ok(());
         };
+        if part.turn > self.archived {
+            self.has_waiting = true;
+            return Ok(());
+        }
         let key = PartKey {
             time: part.time,
             epoch: self.epoch,

@@ -6,7 +6,7 @@ use snapledger::process::ids::Lsn;
 use snapledger::process::record::Record;
 use snapledger::store::Store;
 
-use crate::shipped::{Scene, refilled, revisions};
+use crate::shipped::{Direct, Scene, refilled, revisions};
 use crate::teller::{account, balances, process_id, recover};
 
 const TURNS: u64 = 200;
@@ -118,6 +118,21 @@ async fn parts_are_not_lost_if_the_disk_is_when_only_states_were_shipped() {
         }
     }
     assert!(reported > 2, "{reported} parts");
+}
+
+// Without this, a part remains in the archive whose turns were lost with the disk. The next store records the snapshot again, and
+// does not ship its own part.
+#[tokio::test]
+async fn a_part_waits_for_the_turns_that_it_was_made_from() {
+    let mut scene = Scene::new(9).await;
+    scene.live(TURNS);
+    let store = Direct(&scene.store);
+    let shipped = scene.outbound.ship_parts(&store).await;
+    shipped.expect("they are whole");
+    assert!(scene.outbound.has_waiting_parts());
+    assert_eq!(scene.outbound.take_shipped().parts, 0);
+    assert!(scene.ship().await.parts > 0);
+    assert!(!scene.outbound.has_waiting_parts());
 }
 
 pub(crate) fn time_of(store: &Store, position: Lsn) -> Hlc {

@@ -142,7 +142,8 @@ impl Keeper {
             if let Some(limit) = &limit {
                 self.outbound.set_limit(limit.clone());
             }
-            let has_parts = written.has_changed().unwrap_or(false);
+            let has_new = written.has_changed().unwrap_or(false);
+            let has_parts = has_new || self.outbound.has_waiting_parts();
             written.mark_unchanged();
             let mut done = self.ship(has_parts).await;
             self.figures.kept(self.outbound.take_shipped());

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::{Archived, ChunkGroup, groups_of_part, groups_of_runs};
-use crate::history::part::Chunk;
+use crate::history::part::{Chunk, Part};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn, SnapshotId};
 use crate::store::chunks;
@@ -25,6 +25,8 @@ pub struct Outgoing {
     pub groups: Vec<ChunkGroup>,
     /// The root hash of a revision.
     pub root: Hash,
+    /// The newest turn that a state or part was made from.
+    pub turn: Lsn,
 }
 
 /// Reads the chunks of a group, some at a time.
@@ -94,6 +96,7 @@ impl Archived<'_> {
             stored,
             groups: groups_of_runs(&state.recorded.runs).collect(),
             root: Hash::default(),
+            turn: cut,
         }))
     }
 
@@ -116,6 +119,7 @@ impl Archived<'_> {
             stored: stored_part::write_part(&part),
             groups: groups_of_part(&part),
             root: Hash::default(),
+            turn: newest_turn(&part),
         }))
     }
 
@@ -139,6 +143,7 @@ impl Archived<'_> {
             stored,
             groups: Vec::new(),
             root: published.root,
+            turn: Lsn(0),
         }))
     }
 
@@ -196,4 +201,11 @@ impl Archived<'_> {
         }
         Ok(read)
     }
+}
+
+// The turn that recorded the state, or the last one that ended a channel.
+fn newest_turn(part: &Part) -> Lsn {
+    let closings = part.channels.iter().filter_map(|channel| channel.closing);
+    let last = closings.map(|closing| closing.position).max();
+    last.unwrap_or_default().max(part.state.position.next())
 }
