@@ -35,6 +35,14 @@ pub enum ArchiveError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Segments were deleted while they were read.
+    #[error(
+        "retention has deleted a part of the journal in {url} while it was read; repeat the command"
+    )]
+    Moved {
+        /// The archive.
+        url: String,
+    },
     /// Several creators of one object succeed.
     #[error(
         "the archive {url} is not safe: it let a second writer replace an object that should be created only once \
@@ -52,7 +60,10 @@ impl ArchiveError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Failed { again, .. } => *again,
-            Self::Address { .. } | Self::Damaged { .. } | Self::NotExclusive { .. } => false,
+            Self::Address { .. }
+            | Self::Damaged { .. }
+            | Self::Moved { .. }
+            | Self::NotExclusive { .. } => false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Walks along the journal in the archive: many requests at once, in order, and in bounded memory.
 
-use super::journal::{damaged, head};
+use super::journal::{boundary, damaged, head};
 use super::objects::ObjectPart;
 use super::read_ahead::{HEADS_AHEAD, OBJECTS_AHEAD, joined};
 use super::{ArchiveError, Objects, ReadAhead, journal, links};
@@ -216,9 +216,14 @@ impl Segments {
 /// Checks that a walk ended at the end of the journal: where a segment is missing in the middle it ends, too.
 ///
 /// # Errors
-/// [`ArchiveError::Damaged`]: there are segments behind that cannot have been in flight.
+/// [`ArchiveError::Damaged`]: there are segments behind that cannot have been in flight. [`ArchiveError::Moved`]: beside a deletion
+/// the walk ended where the first deleted segment was.
 pub async fn check_end(process: &Objects, chain: &Chain) -> Result<(), ArchiveError> {
     let free = chain.next();
+    if boundary(process).await?.index >= free {
+        let url = process.url().to_owned();
+        return Err(ArchiveError::Moved { url });
+    }
     let behind = journal::indices_behind(process, free).await?;
     let (mut is_hole, mut has_behind) = (false, false);
     for index in behind {

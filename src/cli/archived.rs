@@ -32,12 +32,12 @@ pub(super) enum NotArchived {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     #[error(
-        "the archive knows process {process} only from {} on; older turns were deleted there (archive.keep). Give a later instant",
+        "the archive has process {process} only from {} on; give a later instant",
         rfc3339(.since.wall_us())
     )]
     TooEarly { process: ProcessId, since: Hlc },
     #[error(
-        "the archived journal of {process} begins behind turn {last}, and the state there is missing"
+        "the archived journal of {process} begins behind turn {last}, and the recorded state there is missing; ask a node instead"
     )]
     NoBeginning { process: ProcessId, last: Lsn },
     #[error("the archive {url} has no cluster {cluster}{}", others(.found))]
@@ -85,12 +85,7 @@ pub(super) async fn journals(
     let mut journals = Vec::new();
     for name in archive.below(cluster).folders().await? {
         if let Ok(process) = ProcessId::parse(&name) {
-            let owner = Owner {
-                cluster: cluster.to_owned(),
-                process: name,
-            };
-            let source = Source::new(archive, owner);
-            journals.extend(ArchivedJournal::find(source, process).await?);
+            journals.extend(ArchivedJournal::of(archive, cluster, &process).await?);
         }
     }
     match journals.is_empty() {
@@ -116,9 +111,24 @@ pub(super) struct ArchivedJournal {
     pub(super) process: ProcessId,
     /// The clock value of the newest turn.
     pub(super) ends: Hlc,
+    /// The newest turn.
+    end: Lsn,
 }
 
 impl ArchivedJournal {
+    /// The journal of a process; `None` if the archive has no turn of it.
+    pub(super) async fn of(
+        archive: &Objects,
+        cluster: &str,
+        process: &ProcessId,
+    ) -> Result<Option<Self>, ArchiveError> {
+        let owner = Owner {
+            cluster: cluster.to_owned(),
+            process: process.to_string(),
+        };
+        Self::find(Source::new(archive, owner), process.clone()).await
+    }
+
     async fn find(source: Source, process: ProcessId) -> Result<Option<Self>, ArchiveError> {
         let objects = source.process();
         let mut begin = links::nearest(objects, Lsn(u64::MAX)).await?;
@@ -128,16 +138,21 @@ impl ArchivedJournal {
             check_end(objects, heads.chain()).await?;
             match newest {
                 Some(head) => break head,
-                // Behind the link there are only fences.
-                None if begin.last != begin.boundary => begin.last = begin.boundary,
-                None => return Ok(None),
+                None if begin.last == begin.boundary => return Ok(None),
+                // Behind the link there are only fences; it names a segment with turns.
+                None => match journal::head(objects, begin.last.index).await? {
+                    Some(head) => break head,
+                    None => begin = links::nearest(objects, Lsn(u64::MAX)).await?,
+                },
             }
         };
+        journal::check_owner(objects, &head, source.owner())?;
         let segment = journal::counted(objects, &head).await?;
         let mut journal = Self {
             source,
             process,
             ends: Hlc::default(),
+            end: head.after().position,
         };
         let newest = journal.entries(&segment).last().transpose()?;
         journal.ends = newest.map_or(Hlc::default(), |entry| entry.turn.time);
@@ -158,11 +173,18 @@ impl ArchivedJournal {
             hash: totals.journal,
         };
         let from = links::nearest(objects, begin.position).await?.last;
+        let moved = || ArchiveError::Moved {
+            url: objects.url().to_owned(),
+        };
+        if from.journal.position > begin.position {
+            return Err(moved().into());
+        }
         self.check(from.journal, begin)?;
         let mut segments = Segments::along(objects, Chain::behind(from));
         let mut newest: Option<Identity> = None;
         while let Some(segment) = segments.next().await? {
             let writer = segment.head.writer().identity;
+            journal::check_owner(objects, &segment.head, self.source.owner())?;
             self.check(segment.head.after(), begin)?;
             for entry in self.entries(&segment) {
                 let Entry { turn, hash, .. } = entry?;
@@ -172,7 +194,11 @@ impl ArchivedJournal {
                     // Turns of a store that was lost may be missing before the first one of its successor.
                     let is_in_gap = newest.is_some_and(|lost| writer.is_ahead_of_copies_of(lost));
                     let doubt = is_in_gap.then_some(Absence::OtherJournal);
-                    return Ok(Share { totals, doubt });
+                    return Ok(Share {
+                        begins: begin.position,
+                        totals,
+                        doubt,
+                    });
                 }
                 if position > begin.position {
                     totals.pass(&turn, hash);
@@ -182,12 +208,18 @@ impl ArchivedJournal {
             }
             shown.inc(segment.body.len() as u64);
         }
+        if totals.position < self.end {
+            return Err(moved().into());
+        }
         let is_short = match until {
             Until::Instant(at) => self.ends < at,
             Until::Turn(last) => totals.position < last,
         };
-        let doubt = is_short.then_some(Absence::NotArchived);
-        Ok(Share { totals, doubt })
+        Ok(Share {
+            begins: begin.position,
+            totals,
+            doubt: is_short.then_some(Absence::NotArchived),
+        })
     }
 
     // Before the first turn, or in the first whole state if the archive has lost the turns before it.
@@ -262,6 +294,8 @@ impl ArchivedJournal {
 
 /// What the archived journal of a process says of it at an instant.
 pub(super) struct Share {
+    /// The turn behind which the journal begins: the totals up to there are those of a recorded state.
+    pub(super) begins: Lsn,
     /// The totals after its newest turn by then.
     pub(super) totals: ProcessTotals,
     /// Why these may not be all.
@@ -276,7 +310,7 @@ pub(super) fn audit_of(at: Hlc, shares: BTreeMap<ProcessId, Share>) -> Audit {
         shares: BTreeMap::new(),
         missing: BTreeMap::new(),
     };
-    for (process, Share { totals, doubt }) in shares {
+    for (process, Share { totals, doubt, .. }) in shares {
         let not_begun = (!totals.is_known()).then_some(Absence::OtherJournal);
         match doubt.or(not_begun) {
             None => _ = audit.shares.insert(process, totals),

@@ -5,15 +5,19 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use indicatif::ProgressBar;
+
 use super::Revision;
+use crate::api::time::rfc3339;
 use crate::api::{ITS_ID_IS_LATEST, LATEST};
 use crate::archive::{ArchiveError, Objects, kept};
-use crate::cli::archived::{NotArchived, PATIENCE, Share, journals};
+use crate::cli::archived::{ArchivedJournal, NotArchived, PATIENCE, Share};
 use crate::cli::progress::{BYTES, bar};
 use crate::cli::scratch::within;
 use crate::cli::{CliError, runtime};
 use crate::config::CLUSTER_DEFAULT;
-use crate::history::process_totals::ProcessTotals;
+use crate::history::global::GlobalState;
+use crate::history::part::Part;
 use crate::offsite::Source;
 use crate::offsite::refill::{NotFilled, Until, load_revision};
 use crate::process::identity::Identity;
@@ -79,7 +83,18 @@ pub(super) struct ArchivedSnapshot {
 }
 
 /// What the archived journal of each process says at the cut, or why it says nothing.
-pub(super) type Journals = BTreeMap<ProcessId, Result<ProcessTotals, String>>;
+pub(super) type Journals = BTreeMap<ProcessId, Result<Share, NotCompared>>;
+
+/// Why a process was not compared with its archived journal.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotCompared {
+    /// The archive does not have it at the cut.
+    #[error("{0}")]
+    Absent(String),
+    /// It is damaged.
+    #[error("{0}")]
+    Damaged(String),
+}
 
 /// What is looked for.
 struct Wanted {
@@ -129,7 +144,6 @@ impl ArchiveOptions {
 impl Wanted {
     async fn read(&self, scratch: &Path) -> Result<ArchivedSnapshot, NotRead> {
         let archive = Objects::open(&self.url)?.patient(PATIENCE);
-        let journals = journals(&archive, &self.cluster).await?;
         // A store of no process of the cluster: all parts are those of others.
         let me = ProcessId::parse("verifier").expect("a valid id");
         let owner = Owner {
@@ -143,57 +157,80 @@ impl Wanted {
         let published = self.load(&store, &source).await?;
         let export = export(&store, &self.cluster, &published, &scratch.join("export"))?;
         let shown = bar(0, BYTES);
-        let mut found = Journals::new();
-        for part in published
-            .state
-            .parts
-            .values()
-            .filter(|part| part.state.has_journal())
-        {
-            let journal = journals
-                .iter()
-                .find(|journal| journal.process == part.process);
-            let cut = part.state.position;
-            let totals = match journal {
-                None => Err("the archive has none".to_owned()),
-                Some(journal) => match journal.share(Until::Turn(cut), &shown).await {
-                    Ok(Share { totals, .. }) if totals.position < cut => Err(format!(
-                        "the archive has it up to turn {} only",
-                        totals.position
-                    )),
-                    Ok(Share { totals, .. }) => Ok(totals),
-                    Err(
-                        error @ (NotArchived::TooEarly { .. } | NotArchived::NoBeginning { .. }),
-                    ) => Err(error.to_string()),
-                    Err(error) => return Err(error.into()),
-                },
-            };
-            found.insert(part.process.clone(), totals);
+        let mut journals = Journals::new();
+        let with_journal = |part: &&Part| part.state.has_journal();
+        for part in published.state.parts.values().filter(with_journal) {
+            let found = self.journal_at(&archive, part, &shown).await?;
+            journals.insert(part.process.clone(), found);
         }
         shown.finish_and_clear();
-        Ok(ArchivedSnapshot {
-            export,
-            journals: found,
+        Ok(ArchivedSnapshot { export, journals })
+    }
+
+    // What the archived journal of a process says at the cut of its part.
+    async fn journal_at(
+        &self,
+        archive: &Objects,
+        part: &Part,
+        shown: &ProgressBar,
+    ) -> Result<Result<Share, NotCompared>, NotRead> {
+        let cut = part.state.position;
+        let journal = ArchivedJournal::of(archive, &self.cluster, &part.process).await;
+        let share = match journal {
+            Ok(Some(journal)) => journal.share(Until::Turn(cut), shown).await,
+            Ok(None) => return Ok(Err(NotCompared::Absent("the archive has none".to_owned()))),
+            Err(error) => Err(error.into()),
+        };
+        Ok(match share {
+            Ok(Share { totals, .. }) if totals.position < cut => {
+                let last = totals.position;
+                Err(NotCompared::Absent(format!(
+                    "the archive has it up to turn {last} only"
+                )))
+            }
+            Ok(share) => Ok(share),
+            Err(NotArchived::TooEarly { since, .. }) => {
+                let since = rfc3339(since.wall_us());
+                Err(NotCompared::Absent(format!(
+                    "the archive has it from {since} on only"
+                )))
+            }
+            Err(error @ NotArchived::NoBeginning { .. }) => {
+                Err(NotCompared::Absent(error.to_string()))
+            }
+            Err(NotArchived::Archive(error @ ArchiveError::Damaged { .. })) => {
+                Err(NotCompared::Damaged(error.to_string()))
+            }
+            Err(error) => return Err(error.into()),
         })
     }
 
-    // Loads the revision with its chunks.
+    // Loads the revision with its contents. As on a node, a complete revision is preferred to a later partial one.
     async fn load(&self, store: &Store, source: &Source) -> Result<Published, NotRead> {
         let name = self.snapshot.as_ref().map(SnapshotName::of);
         let keys = kept::list::<RevisionKey>(source.cluster()).await?;
-        let is_wanted = |key: &&RevisionKey| {
+        let is_named = |key: &&RevisionKey| {
             name.as_ref().is_none_or(|name| *name == key.snapshot)
                 && self.revision.is_none_or(|wanted| wanted == key.revision)
         };
-        for key in keys.iter().rev().filter(is_wanted) {
-            let published = match load_revision(store, source, key).await? {
-                Ok(published) => published,
-                Err(why) => return Err(NotRead::Incomplete(why)),
-            };
-            // Of a snapshot that is named, the newest revision, complete or not.
-            if name.is_some() || published.state.is_complete() {
-                return Ok(published);
+        let keys: Vec<&RevisionKey> = keys.iter().rev().filter(is_named).collect();
+        let mut incomplete = None;
+        for only_complete in [true, false] {
+            for key in &keys {
+                let is_wanted = |state: &GlobalState| state.is_complete() || !only_complete;
+                match load_revision(store, source, key, is_wanted).await? {
+                    Ok(Some(published)) => return Ok(published),
+                    Ok(None) => {}
+                    // Its parts may be on their way.
+                    Err(why) => _ = incomplete.get_or_insert(why),
+                }
             }
+            if name.is_none() {
+                break;
+            }
+        }
+        if let Some(why) = incomplete {
+            return Err(NotRead::Incomplete(why));
         }
         let revision = self.revision.map(|number| format!("revision {number} of "));
         let revision = revision.unwrap_or_default();

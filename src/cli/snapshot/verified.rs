@@ -8,7 +8,7 @@ use super::archived::Journals;
 use crate::history::global::GlobalState;
 use crate::history::part::{Part, RecordedChannel};
 use crate::history::verify::Check;
-use crate::process::ids::Hash;
+use crate::process::ids::{Hash, Lsn};
 use crate::store::{Export, GlobalStateAudit};
 
 #[derive(Serialize)]
@@ -162,7 +162,7 @@ fn checked(check: &Check) -> Checked<'_> {
 
 /// What an export cannot show even if it is whole.
 ///
-/// `journals`: for each process, whether it was compared with its archived journal, or why not.
+/// `journals`: what the archived journal of each process says, or why it was not compared.
 pub(super) fn unchecked(state: &GlobalState, journals: &Journals) -> Vec<String> {
     let mut unchecked: Vec<String> = Vec::new();
     let mut is_proven = true;
@@ -176,9 +176,17 @@ pub(super) fn unchecked(state: &GlobalState, journals: &Journals) -> Vec<String>
             continue;
         }
         let why = match journals.get(process) {
-            Some(Ok(_)) => continue,
-            Some(Err(why)) => why,
-            None => "check its store with `snapledger store check`",
+            Some(Ok(share)) if share.begins == Lsn(0) => continue,
+            Some(Ok(share)) => {
+                let begins = share.begins;
+                is_proven = false;
+                unchecked.push(format!(
+                    "the journal of {process} up to turn {begins}, with whose recorded state the archived journal begins"
+                ));
+                continue;
+            }
+            Some(Err(why)) => why.to_string(),
+            None => "check its store with `snapledger store check`".to_owned(),
         };
         is_proven = false;
         unchecked.push(format!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::archived::{ArchiveOptions, Journals};
+use super::archived::{ArchiveOptions, Journals, NotCompared};
 use super::export::fetch;
 use super::root::{ROOT_UNCHECKED, check_root, root};
 use super::subject::no_export;
@@ -67,17 +67,21 @@ pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
     };
     let mut audit = export.audit().map_err(|error| failed(path, &error))?;
     for (process, journal) in &journals {
-        if let Ok(totals) = journal {
-            audit.compare_with_journal(process, totals);
+        if let Ok(share) = journal {
+            audit.compare_with_journal(process, &share.totals);
         }
     }
     match args.rest.output {
         OutputFormat::Json => print(&verified::json(&export, &audit, &journals, args.root))?,
         OutputFormat::Table => as_table(&export, &audit, &journals, args.root).print()?,
     }
-    match audit.wrong.first() {
-        None => check_root(args.root, export.published().root),
-        Some(wrong) => Err(CliError::CheckFailed(wrong.to_string())),
+    let is_damaged =
+        |journal: &Result<_, NotCompared>| matches!(journal, Err(NotCompared::Damaged(_)));
+    let damaged = journals.iter().find(|(_, journal)| is_damaged(journal));
+    match (audit.wrong.first(), damaged) {
+        (Some(wrong), _) => Err(CliError::CheckFailed(wrong.to_string())),
+        (None, Some((_, Err(damaged)))) => Err(CliError::CheckFailed(damaged.to_string())),
+        (None, _) => check_root(args.root, export.published().root),
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) enum NotReplayed {
     Topology(#[from] TopologyError),
     #[error(transparent)]
     NotFilled(#[from] NotFilled),
+    #[error("what is left of the archive would be incomplete: {0}")]
+    Incomplete(String),
     #[error("a scratch directory cannot be made: {0}; name another one with --scratch")]
     Scratch(std::io::Error),
     #[error("the archive has turns of {0} and no start that wrote them")]
@@ -78,8 +80,16 @@ impl ArchivedCluster {
         if runtime.block_on(journal::begins_behind(objects))? != JournalPoint::default() {
             // What was before the first turn is in the states and parts.
             let successor = runtime.block_on(Successor::of(source))?;
-            let made = refill::make(dir, source, &successor, Wanted::ALL, &|_| {});
-            return Ok(runtime.block_on(made)?.0);
+            let wanted = Wanted {
+                revisions: false,
+                ..Wanted::ALL
+            };
+            let made = refill::make(dir, source, &successor, wanted, &|_| {});
+            let (store, mut filled) = runtime.block_on(made)?;
+            return match filled.left_out.pop() {
+                None => Ok(store),
+                Some(why) => Err(NotReplayed::Incomplete(why)),
+            };
         }
         let writer = runtime.block_on(epochs::newest(objects))?;
         let identity = writer.ok_or_else(no_writer)?.identity;

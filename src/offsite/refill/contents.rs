@@ -50,10 +50,6 @@ impl<'a> Contents<'a> {
         }
     }
 
-    pub(super) fn store(&self) -> &'a Store {
-        self.store
-    }
-
     /// Loads one state.
     pub(super) async fn state(&mut self, key: &StateKey) -> Loaded {
         let (folder, owner) = (&self.source.process, &self.source.owner);
@@ -209,14 +205,19 @@ impl<'a> Contents<'a> {
         Ok(())
     }
 
-    /// Loads one published revision.
+    /// Loads one published revision if it `is_wanted`; `None` if it is not.
     pub(super) async fn revision(
         &mut self,
         key: &RevisionKey,
-    ) -> Result<Result<Published, String>, NotFilled> {
+        is_wanted: impl Fn(&GlobalState) -> bool,
+    ) -> Result<Result<Option<Published>, String>, NotFilled> {
         let object = kept::read(&self.source.cluster, &self.source.owner, key).await;
         match self.incoming(key, object)? {
-            Ok((incoming, body)) => self.take_revision(key, incoming, &body).await,
+            Ok((incoming, _)) if !is_wanted(&incoming.published.state) => Ok(Ok(None)),
+            Ok((incoming, body)) => {
+                let taken = self.take_revision(key, incoming, &body).await?;
+                Ok(taken.map(Some))
+            }
             Err(why) => Ok(Err(why)),
         }
     }
@@ -239,9 +240,11 @@ impl<'a> Contents<'a> {
             }
             Err(error) => return Err(error.into()),
         };
-        match incoming.published.root == key.root {
+        let Published { state, root, .. } = &incoming.published;
+        let is_named = SnapshotName::of(&state.snapshot) == key.snapshot;
+        match *root == key.root && is_named && state.revision == key.revision {
             true => Ok(Ok((incoming, object.body))),
-            false => Ok(Err(damaged(folder, key, "its root hash is another one"))),
+            false => Ok(Err(damaged(folder, key, "it is another revision"))),
         }
     }
 

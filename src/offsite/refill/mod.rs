@@ -18,6 +18,7 @@ pub use successor::{Successor, claimed_salts};
 
 use super::{Source, memory};
 use crate::archive::{ArchiveError, journal, kept};
+use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
 use crate::shipping::JournalPoint;
@@ -35,6 +36,8 @@ pub struct Wanted {
     pub behind: Lsn,
     /// The last turn; `None` for all.
     pub until: Option<Until>,
+    /// Whether published revisions are wanted, too.
+    pub revisions: bool,
 }
 
 impl Wanted {
@@ -42,6 +45,7 @@ impl Wanted {
     pub const ALL: Self = Self {
         behind: Lsn(0),
         until: None,
+        revisions: true,
     };
 
     fn reaches(&self, position: Lsn, time: Hlc) -> bool {
@@ -167,14 +171,6 @@ pub enum NotFilled {
         /// The first turn.
         first: Lsn,
     },
-    /// Segments were deleted while they were read.
-    #[error(
-        "retention has deleted a part of the journal in {url} while it was read; repeat the command"
-    )]
-    Moved {
-        /// The archive.
-        url: String,
-    },
     /// The store cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -267,7 +263,14 @@ async fn fill(
         Some(Until::Turn(_)) => Some(store.archived().ends_at()?),
         None => None,
     };
-    load_into(&mut contents, &states, until, &mut filled, told).await?;
+    contents.states(&states, &mut filled, told).await?;
+    let finished_by = until.map(|_| filled.end);
+    contents.parts(finished_by, &mut filled, told).await?;
+    if wanted.revisions {
+        contents.revisions(until, &mut filled, told).await?;
+    }
+    store.archived().note_parts_may_be_missing()?;
+    store.sync_journal()?;
     store.continue_from_newest()?;
     Ok(filled)
 }
@@ -304,8 +307,8 @@ pub async fn has_gone_on(source: &Source, filled: &Filled) -> Result<bool, Archi
         .is_some())
 }
 
-/// Loads one published revision, with the chunks of all of its parts. What is damaged or missing in the archive is named by a
-/// sentence.
+/// Loads one published revision, with the chunks of all of its parts, if it `is_wanted`. What is damaged or missing in the archive
+/// is named by a sentence.
 ///
 /// # Errors
 /// [`NotFilled`].
@@ -313,24 +316,10 @@ pub async fn load_revision(
     store: &Store,
     source: &Source,
     key: &RevisionKey,
-) -> Result<Result<Published, String>, NotFilled> {
-    let loaded = Contents::new(store, source).revision(key).await?;
+    is_wanted: impl Fn(&GlobalState) -> bool,
+) -> Result<Result<Option<Published>, String>, NotFilled> {
+    let mut contents = Contents::new(store, source);
+    let loaded = contents.revision(key, is_wanted).await?;
     store.sync_journal()?;
     Ok(loaded)
-}
-
-async fn load_into(
-    contents: &mut Contents<'_>,
-    states: &[StateKey],
-    until: Option<Hlc>,
-    filled: &mut Filled,
-    told: &(dyn Fn(Progress) + Sync),
-) -> Result<(), NotFilled> {
-    contents.states(states, filled, told).await?;
-    let finished_by = until.map(|_| filled.end);
-    contents.parts(finished_by, filled, told).await?;
-    contents.revisions(until, filled, told).await?;
-    let store = contents.store();
-    store.archived().note_parts_may_be_missing()?;
-    Ok(store.sync_journal()?)
 }
