@@ -116,7 +116,7 @@ async fn recorded(
         };
         let reading = handle.store().retention().reading(&snapshot);
         // Retention may have deleted the snapshot before the lease was taken.
-        if !handle.store().retention().is_deleted(&snapshot) {
+        if !handle.store().retention().is_away(&snapshot) {
             break (snapshot, state, reading);
         }
     };

@@ -119,13 +119,12 @@ impl Part {
         self.channels.iter().any(|channel| channel.from == *from)
     }
 
-    /// This part as it was published before, with what it adds, if both are of the same recording: whatever was published stays
-    /// as it is. A store that was made again may store a state in other runs than the lost one, an older copy may have fewer
-    /// channels closed, and turns from which a part was built may have been deleted since.
+    /// This part as it was published before, with what it adds, if both are of the same recording and say the same: whatever was
+    /// published stays as it is. A store that was made again may store a state in other runs than the lost one, an older copy may
+    /// have fewer channels closed, and turns from which a part was built may have been deleted since.
     #[must_use]
     pub fn as_published(mut self, published: &Self) -> Self {
-        let is_same = self.state.has_journal() && self.state.cut() == published.state.cut();
-        if !is_same || self.process != published.process {
+        if self.process != published.process || !self.says_the_same(published) {
             return self;
         }
         self.state.clone_from(&published.state);
@@ -138,6 +137,30 @@ impl Part {
         self.channels
             .sort_by(|one, other| one.from.cmp(&other.from));
         self
+    }
+
+    // Whether both follow from the same journal: they may differ in how the state and messages are stored, and in which channels
+    // are closed.
+    fn says_the_same(&self, other: &Self) -> bool {
+        let mut state = self.state.clone();
+        state.runs.clone_from(&other.state.runs);
+        (state.state_bytes, state.new_bytes) = (other.state.state_bytes, other.state.new_bytes);
+        let figures = |channel: &RecordedChannel| {
+            let RecordedChannel {
+                first,
+                last,
+                transfers,
+                amount,
+                ..
+            } = channel;
+            (*first, *last, *transfers, *amount)
+        };
+        let mut both = self.channels.iter().flat_map(|own| {
+            let others = other.channels.iter();
+            let other = others.filter(|other| other.from == own.from);
+            other.map(move |other| (figures(own), figures(other)))
+        });
+        state.has_journal() && state == other.state && both.all(|(own, other)| own == other)
     }
 
     /// Whether the markers of all incoming channels have arrived.
@@ -225,13 +248,13 @@ pub(crate) mod tests {
     fn what_was_published_stays_and_what_is_new_is_added() {
         let [p, q, r] = ["p", "q", "r"].map(|id| ProcessId::parse(id).expect("a valid id"));
         let snapshot = SnapshotId::parse("s").expect("a valid id");
-        let channel = |from: &ProcessId, amount| RecordedChannel {
+        let channel = |from: &ProcessId, amount, chunk| RecordedChannel {
             from: from.clone(),
             first: Seq(1),
             last: Seq(1),
             transfers: 1,
             amount,
-            chunks: Vec::new(),
+            chunks: vec![Hash([chunk; 32])],
             closing: None,
         };
         let part = |new_bytes, channels: Vec<RecordedChannel>, open: &[&ProcessId]| {
@@ -241,15 +264,18 @@ pub(crate) mod tests {
             part.open = open.iter().map(|id| (*id).clone()).collect();
             part
         };
-        let published = part(1, vec![channel(&r, 1)], &[&q]);
-        let made_again = part(2, vec![channel(&q, 5), channel(&r, 2)], &[]);
-        let both = part(1, vec![channel(&q, 5), channel(&r, 1)], &[]);
+        let published = part(1, vec![channel(&r, 2, 1)], &[&q]);
+        let made_again = part(2, vec![channel(&q, 5, 1), channel(&r, 2, 2)], &[]);
+        let both = part(1, vec![channel(&q, 5, 1), channel(&r, 2, 1)], &[]);
         assert_eq!(made_again.clone().as_published(&published), both);
         let less = part(2, Vec::new(), &[&q, &r]);
         assert_eq!(less.as_published(&published), published);
         let mut other = published.clone();
         other.state.journal = Hash([2; 32]);
         assert_eq!(made_again.clone().as_published(&other), made_again);
+        // What differs in a figure is wrong, whoever published it, and stays to be found.
+        let wrong = part(1, vec![channel(&r, 3, 1)], &[&q]);
+        assert_eq!(made_again.clone().as_published(&wrong), made_again);
     }
 
     /// A finished part without content, recorded for this initiator.
