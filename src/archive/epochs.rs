@@ -20,6 +20,9 @@ struct Claim {
     /// Absent in claims of older programs.
     #[serde(default)]
     salts: Option<ClaimedSalts>,
+    /// Whether the writer notes its gaps ([`super::gaps`]); those of older programs do not.
+    #[serde(default)]
+    gaps: bool,
 }
 
 /// What a store needs to make the same chunks again as the one that claimed the epoch.
@@ -44,6 +47,7 @@ impl Claim {
             boot: identity.boot,
             run: identity.run,
             salts,
+            gaps: true,
         }
     }
 
@@ -96,6 +100,20 @@ pub async fn newest_claim(process: &Objects) -> Result<Option<Claimed>, ArchiveE
     }))
 }
 
+/// Whether the writer of an epoch notes its gaps; otherwise they can only be guessed.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub async fn notes_gaps(process: &Objects, epoch: Epoch) -> Result<bool, ArchiveError> {
+    let claim = process.read(&key(epoch)).await?;
+    let claim = claim.and_then(|claim| serde_json::from_slice::<Claim>(&claim).ok());
+    Ok(claim.is_some_and(|claim| claim.gaps))
+}
+
+fn key(epoch: Epoch) -> String {
+    format!("{FOLDER}/{:010}", epoch.0)
+}
+
 /// Creates a claim, unless its epoch has one. Returns whether it did.
 ///
 /// # Errors
@@ -108,8 +126,7 @@ pub async fn create(
     let WriterId { epoch, identity } = claim;
     let claim = Claim::of(identity, salts);
     let claim = serde_json::to_vec(&claim).expect("a plain structure always encodes");
-    let key = format!("{FOLDER}/{:010}", epoch.0);
-    Ok(process.create(&key, claim).await? == Creation::Created)
+    Ok(process.create(&key(epoch), claim).await? == Creation::Created)
 }
 
 /// Claims the epoch behind all claimed ones for a start of a process.

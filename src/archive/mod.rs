@@ -10,6 +10,7 @@
 //! | `CLUSTER/PROCESS/epochs/EPOCH` | who has claimed the epoch |
 //! | `CLUSTER/PROCESS/journal/INDEX` | a segment of the journal |
 //! | `CLUSTER/PROCESS/links/INDEX-TURN` | a segment that counts, for every thousand or so: a walk may begin there |
+//! | `CLUSTER/PROCESS/gaps/…` | where turns may be missing: the process was lost, or an older copy of its store went on |
 //! | `CLUSTER/PROCESS/probe/exclusive` | an object that is created once, and stays |
 //! | `CLUSTER/PROCESS/boundary/INDEX` | the last segment before the kept ones; the greatest index is valid |
 //!
@@ -19,6 +20,7 @@ mod diagnosis;
 pub mod epochs;
 mod error;
 mod fence;
+pub mod gaps;
 pub mod journal;
 pub mod kept;
 pub mod links;

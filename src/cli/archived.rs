@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use super::CliError;
 use crate::api::time::{before_now, read, rfc3339};
 use crate::archive::walk::{Heads, Segments, check_end};
-use crate::archive::{ArchiveError, Objects, journal, kept, links};
+use crate::archive::{ArchiveError, Objects, epochs, gaps, journal, kept, links};
 use crate::history::audit::{Absence, Absent, Audit};
 use crate::history::process_totals::ProcessTotals;
 use crate::offsite::Source;
@@ -18,6 +18,7 @@ use crate::process::identity::Identity;
 use crate::process::ids::{ChannelId, Lsn, ProcessId};
 use crate::shipping::JournalPoint;
 use crate::shipping::chain::Chain;
+use crate::shipping::gaps::NotedGaps;
 use crate::shipping::object::{STATES, StateKey};
 use crate::shipping::segment::{Owner, Segment};
 use crate::store::codec::Entry;
@@ -113,6 +114,8 @@ pub(super) struct ArchivedJournal {
     pub(super) ends: Hlc,
     /// The newest turn.
     end: Lsn,
+    /// Where turns may be missing.
+    gaps: NotedGaps,
 }
 
 impl ArchivedJournal {
@@ -148,11 +151,13 @@ impl ArchivedJournal {
         };
         journal::check_owner(objects, &head, source.owner())?;
         let segment = journal::counted(objects, &head).await?;
+        let gaps = gaps::read(objects).await?;
         let mut journal = Self {
             source,
             process,
             ends: Hlc::default(),
             end: head.after().position,
+            gaps,
         };
         let newest = journal.entries(&segment).last().transpose()?;
         journal.ends = newest.map_or(Hlc::default(), |entry| entry.turn.time);
@@ -191,9 +196,12 @@ impl ArchivedJournal {
                 let position = turn.position;
                 self.check(JournalPoint { position, hash }, begin)?;
                 if !until.reaches(position, turn.time) {
-                    // Turns of a store that was lost may be missing before the first one of its successor.
-                    let is_in_gap = newest.is_some_and(|lost| writer.is_ahead_of_copies_of(lost));
-                    let doubt = is_in_gap.then_some(Absence::OtherJournal);
+                    // An older program notes no gaps: turns of a lost store may be missing before the first one of its successor.
+                    let is_ahead = newest.is_some_and(|lost| writer.is_ahead_of_copies_of(lost));
+                    let epoch = segment.head.epoch();
+                    let is_guessed = is_ahead && !epochs::notes_gaps(objects, epoch).await?;
+                    let is_known = !is_guessed && self.knows(&totals, until);
+                    let doubt = (!is_known).then_some(Absence::OtherJournal);
                     return Ok(Share {
                         begins: begin.position,
                         totals,
@@ -215,11 +223,22 @@ impl ArchivedJournal {
             Until::Instant(at) => self.ends < at,
             Until::Turn(last) => totals.position < last,
         };
+        let is_unknown = !self.knows(&totals, until);
+        let doubt = is_short.then_some(Absence::NotArchived);
+        let doubt = doubt.or(is_unknown.then_some(Absence::OtherJournal));
         Ok(Share {
             begins: begin.position,
             totals,
-            doubt: is_short.then_some(Absence::NotArchived),
+            doubt,
         })
+    }
+
+    // Whether its process would answer about an instant. A turn is what it is, whatever may be missing behind it.
+    fn knows(&self, totals: &ProcessTotals, until: Until) -> bool {
+        match until {
+            Until::Instant(at) => self.gaps.knows(totals.position, at),
+            Until::Turn(_) => true,
+        }
     }
 
     // Before the first turn, or in the first whole state if the archive has lost the turns before it.

@@ -55,6 +55,8 @@ pub struct ArchiveSettings {
     pub keep: Option<Duration>,
     /// How often history is written as tables; `None`: never.
     pub tables: Option<Duration>,
+    /// The time without a turn after which an idle process journals that its clock has advanced; `None`: never.
+    pub instants: Option<Duration>,
 }
 
 impl Shipping {
@@ -86,6 +88,7 @@ impl ArchiveSettings {
             lag_max: Duration::from_secs(30),
             keep: None,
             tables: None,
+            instants: Some(Duration::from_secs(60)),
         }
     }
 
@@ -122,6 +125,9 @@ pub struct ArchiveBlock {
     /// A duration or `off`; see [`ArchiveSettings::tables`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tables: Option<Spanned<String>>,
+    /// A duration or `off`; see [`ArchiveSettings::instants`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instants: Option<Spanned<String>>,
 }
 
 /// Options for the archive.
@@ -157,6 +163,10 @@ pub struct ArchiveOptions {
     /// How often history is written as tables into the archive: 60s, 10m, …, or off [default: off].
     #[arg(long, env = "SNAPLEDGER_ARCHIVE_TABLES", value_name = "DURATION|off")]
     pub archive_tables: Option<String>,
+
+    /// Time without a turn after which a process journals an instant: 60s, 10m, …, or off [default: 60s].
+    #[arg(long, env = "SNAPLEDGER_ARCHIVE_INSTANTS", value_name = "DURATION|off")]
+    pub archive_instants: Option<String>,
 }
 
 /// What the table or the options say; each with the fault's place.
@@ -169,6 +179,7 @@ struct Said<'a, P> {
     lag_max: Option<(&'a str, P)>,
     keep: Option<(&'a str, P)>,
     tables: Option<(&'a str, P)>,
+    instants: Option<(&'a str, P)>,
 }
 
 impl<P: Clone> Said<'_, P> {
@@ -190,11 +201,13 @@ impl<P: Clone> Said<'_, P> {
                 self.lag_max.map(|(_, place)| place),
                 self.keep.map(|(_, place)| place),
                 self.tables.map(|(_, place)| place),
+                self.instants.map(|(_, place)| place),
             ];
             let place = places.into_iter().flatten().next();
             return place.map_or(Ok(()), |place| Err((Fault::NoArchive, place)));
         };
         replace_journal(self.journal, self.tables, settings)?;
+        replace_instants(self.instants, settings)?;
         if let Some((window, place)) = self.window {
             match window {
                 1..=WINDOW_MAX => settings.window = window.into(),
@@ -268,6 +281,16 @@ fn replace_journal<P>(
     }
 }
 
+fn replace_instants<P>(
+    instants: Option<(&str, P)>,
+    settings: &mut ArchiveSettings,
+) -> Result<(), (Fault, P)> {
+    if let Some((text, place)) = instants {
+        settings.instants = parse_interval(text).map_err(|fault| (fault, place))?;
+    }
+    Ok(())
+}
+
 fn check_url(url: &str) -> Result<(), Fault> {
     let schemes = ["s3://", "gs://", "az://", "file:///"];
     match schemes.iter().any(|scheme| url.starts_with(scheme)) {
@@ -302,6 +325,7 @@ impl ArchiveBlock {
             lag_max: text(&self.lag_max),
             keep: text(&self.keep),
             tables: text(&self.tables),
+            instants: text(&self.instants),
         };
         let mut archive = None;
         said.replace_in(&mut archive)
@@ -347,6 +371,10 @@ impl ArchiveOptions {
                 .archive_tables
                 .as_deref()
                 .map(|tables| (tables, "--archive-tables")),
+            instants: self
+                .archive_instants
+                .as_deref()
+                .map(|instants| (instants, "--archive-instants")),
         };
         said.replace_in(archive)
             .map_err(|(fault, option)| fault.of(option))
@@ -388,6 +416,9 @@ mod tests {
         assert_eq!(replaced.lag_max, Duration::from_secs(2));
         assert_eq!(replaced.window, 2);
         assert_eq!(replaced.keep, None);
+        assert_eq!(replaced.instants, Some(Duration::from_secs(60)));
+        let idle = parsed("url = \"file:///a\"\ninstants = \"off\"").expect("it is valid");
+        assert_eq!(idle.expect("it has a URL").instants, None);
         let kept = parsed("url = \"file:///a\"\nkeep = \"30d\"").expect("it is valid");
         let age = kept.expect("it has a URL").keep;
         assert_eq!(age, Some(Duration::from_secs(30 * 24 * 3600)));
@@ -412,6 +443,7 @@ mod tests {
             ("url = \"file:///a\"\nkeep = \"always\"", "duration"),
             ("url = \"file:///a\"\njournal = \"often\"", "async"),
             ("url = \"file:///a\"\ntables = \"often\"", "off"),
+            ("url = \"file:///a\"\ninstants = \"often\"", "off"),
             (
                 "url = \"file:///a\"\njournal = \"off\"\ntables = \"60s\"",
                 "archive.journal",

@@ -51,6 +51,7 @@ pub use turn::share::QueueShare;
 
 use archive::RunningArchive;
 use archive::figures::ArchiveFigures;
+use archive::instants;
 use archive::keeper;
 use archive::keeper::KeeperContext;
 use archive::shipper::Surroundings;
@@ -170,6 +171,8 @@ impl Node {
             })
         });
         let attached = attached.zip(config.archive.clone());
+        let settings = attached.as_ref().map(|(_, settings)| settings);
+        let instants_every = settings.and_then(|settings| settings.instants);
         let (release, archive) = archive::start(attached, releaser, around)?;
         let committer = Committer {
             store: Arc::clone(&store),
@@ -208,6 +211,9 @@ impl Node {
         tasks.spawn(feed::follow(handle.clone()));
         if let Some(context) = kept_there {
             keeper::spawn(&mut tasks, &handle, context);
+        }
+        if let Some(every) = instants_every {
+            instants::spawn(&mut tasks, &handle, every);
         }
         snapshots::tasks::spawn(&mut tasks, &handle, unfinished, started);
         #[cfg(feature = "otel")]

@@ -1,8 +1,10 @@
-//! The archived segment that a store remembers, as [`crate::shipping`] knows it.
+//! What a store remembers of its journal and its archive, as [`crate::shipping`] knows it: the archived segment, and the gaps.
 
+use crate::archive::{ArchiveError, Objects, gaps};
 use crate::shipping::chain::Link;
+use crate::shipping::gaps::NotedGaps;
 use crate::shipping::{Epoch, JournalPoint, SegmentIndex};
-use crate::store::{ShippedLink, Store, StoreError};
+use crate::store::{KnownGaps, ShippedLink, Store, StoreError};
 
 /// The newest segment that is known to be archived; `None` if nothing was shipped from this store.
 ///
@@ -32,5 +34,43 @@ pub fn remember(store: &Store, link: Link) -> Result<(), StoreError> {
         epoch: link.epoch.0,
         position: link.journal.position,
         journal: link.journal.hash,
+    })
+}
+
+/// The gaps of a journal.
+#[must_use]
+pub fn gaps_of(store: &Store) -> NotedGaps {
+    let KnownGaps { ranges, caught_up } = store.gaps().known();
+    let mut noted = NotedGaps::default();
+    for turns in ranges {
+        noted.note(*turns.start(), *turns.end());
+    }
+    for (gap, since) in caught_up {
+        noted.note_answers(gap, since);
+    }
+    noted
+}
+
+/// Puts what a store knows of its gaps and the archive does not. Before the turns behind a gap are shipped, so that nothing answers
+/// as if there were none.
+///
+/// # Errors
+/// [`ArchiveError::Failed`].
+pub async fn ship_gaps(process: &Objects, store: &Store) -> Result<(), ArchiveError> {
+    let here = gaps_of(store);
+    match here == NotedGaps::default() {
+        true => Ok(()),
+        false => gaps::put(process, &here.without(&gaps::read(process).await?)).await,
+    }
+}
+
+/// Notes the gaps of the journal from which a store was filled.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn take_gaps(store: &Store, noted: &NotedGaps) -> Result<(), StoreError> {
+    store.gaps().take_over(&KnownGaps {
+        ranges: noted.ranges().map(|(first, last)| first..=last).collect(),
+        caught_up: noted.answers().collect(),
     })
 }

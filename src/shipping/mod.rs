@@ -1,6 +1,6 @@
 //! Shipping of a journal into an archive, without I/O: segments of turns ([`segment`]), the chain that makes them count
 //! ([`chain`]), the writer that extends it and is fenced off by a later one ([`writer`]), the start of a process on it
-//! ([`attach`]), what waits for it ([`hold`]), and how far it is behind ([`lag`]). What is
+//! ([`attach`]), what waits for it ([`hold`]), how far it is behind ([`lag`]), and where turns may be missing ([`gaps`]). What is
 //! kept there beside the journal is in [`object`].
 //!
 //! The archive gives one guarantee: of several writers that create an object under one key, one succeeds. Everything else
@@ -17,6 +17,7 @@
 
 pub mod attach;
 pub mod chain;
+pub mod gaps;
 pub mod hold;
 pub mod lag;
 pub mod object;

@@ -7,6 +7,7 @@ mod amounts;
 mod analytics;
 mod archive;
 mod archive_faults;
+mod archive_gaps;
 mod archive_moto;
 mod archive_place;
 mod archive_refused;

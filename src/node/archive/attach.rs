@@ -265,6 +265,7 @@ impl Archive {
                     if was_behind {
                         // The older copy ends elsewhere now.
                         store.note_gap_at_end()?;
+                        memory::ship_gaps(&self.objects, store).await?;
                     }
                     memory::remember(store, archived)?;
                     store.sync()?;
@@ -316,6 +317,11 @@ impl Archive {
             Action::Ask(writer::Action::Look(index)) => {
                 let head = looks.look(objects, *index).await?;
                 Event::Told(writer::Event::Found(*index, head.map(Box::new)))
+            }
+            Action::Ask(request @ writer::Action::Put(_)) => {
+                // Nothing is shipped behind a gap that is not noted.
+                memory::ship_gaps(objects, store).await?;
+                Event::Told(ask(objects, request).await?)
             }
             Action::Ask(request) => Event::Told(ask(objects, request).await?),
             Action::Read(head) => {

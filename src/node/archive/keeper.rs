@@ -11,16 +11,18 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use super::attach::Beginning;
 use super::figures::ArchiveFigures;
 use super::watermark::Watermark;
-use crate::archive::ArchiveError;
+use crate::archive::{ArchiveError, gaps};
 use crate::node::error::Unanswered;
 use crate::node::handle::Handle;
 use crate::node::health::clock_jump::JumpDetector;
 use crate::node::peers::Peers;
 use crate::node::replication::pins::Pins;
 use crate::node::store_worker::StoreWorker;
+use crate::offsite::memory;
 use crate::offsite::outbound::{NotShipped, Outbound, StoreReader};
 use crate::offsite::retention::{Deleted, Limit, Retention};
 use crate::process::clock::Hlc;
+use crate::shipping::gaps::NotedGaps;
 use crate::shipping::object::SnapshotName;
 use crate::store::{Store, StoreError};
 
@@ -54,6 +56,8 @@ struct Keeper {
     peers: Arc<Peers>,
     pins: Arc<Pins>,
     said: Option<Instant>,
+    /// The gaps that are noted in the archive.
+    gaps: NotedGaps,
 }
 
 /// Starts the task.
@@ -81,6 +85,7 @@ pub(in crate::node) fn spawn(tasks: &mut JoinSet<()>, node: &Handle, context: Ke
             peers,
             pins,
             said: None,
+            gaps: NotedGaps::default(),
         };
         keeper.run(written).await;
     });
@@ -169,7 +174,19 @@ impl Keeper {
         }
     }
 
+    // Notes gaps that peers have shown.
+    async fn ship_gaps(&mut self) -> Result<(), NotShipped> {
+        let gaps = memory::gaps_of(self.worker.store());
+        if gaps != self.gaps {
+            let process = self.outbound.source().process();
+            gaps::put(process, &gaps.without(&self.gaps)).await?;
+            self.gaps = gaps;
+        }
+        Ok(())
+    }
+
     async fn ship(&mut self, has_parts: bool) -> Result<(), NotShipped> {
+        self.ship_gaps().await?;
         loop {
             let archived = self.watermark.position();
             match self.outbound.ship_state(&self.worker, archived).await {

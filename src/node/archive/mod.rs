@@ -1,10 +1,11 @@
 //! The shipping of the journal into the archive: the start ([`attach`]), the task that ships ([`shipper`]), how far the archive
-//! is ([`watermark`]), what waits for it ([`held`]), what is kept there beside the journal ([`keeper`]), and history as tables
-//! (`tables`).
+//! is ([`watermark`]), what waits for it ([`held`]), what is kept there beside the journal ([`keeper`]), the instants of an
+//! idle process ([`instants`]), and history as tables (`tables`).
 
 pub(super) mod attach;
 pub(super) mod figures;
 pub(super) mod held;
+pub(super) mod instants;
 pub(super) mod keeper;
 pub(super) mod shipper;
 mod tables;

@@ -17,7 +17,7 @@ use std::path::Path;
 pub use successor::{Successor, claimed_salts};
 
 use super::{Source, memory};
-use crate::archive::{ArchiveError, journal, kept};
+use crate::archive::{ArchiveError, gaps, journal, kept};
 use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
@@ -269,6 +269,7 @@ async fn fill(
     if wanted.revisions {
         contents.revisions(until, &mut filled, told).await?;
     }
+    take_gaps(store, source).await?;
     store.archived().note_parts_may_be_missing()?;
     store.sync_journal()?;
     store.continue_from_newest()?;
@@ -290,10 +291,20 @@ pub async fn finish(store: &Store, source: &Source, filled: &Filled) -> Result<L
     turns
         .append(&mut chain, JournalPoint::default(), &[])
         .await?;
+    take_gaps(store, source).await?;
     store.archived().note_parts_may_be_missing()?;
     memory::remember(store, chain.last())?;
     store.sync_journal()?;
     Ok(store.journal().end().0)
+}
+
+// Notes the gaps of the journal, as far as it was read.
+async fn take_gaps(store: &Store, source: &Source) -> Result<(), NotFilled> {
+    let noted = gaps::read(&source.process).await?;
+    Ok(memory::take_gaps(
+        store,
+        &noted.until(store.journal().end().0),
+    )?)
 }
 
 /// Whether a writer has shipped behind the last segment that a store was filled from.

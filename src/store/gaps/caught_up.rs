@@ -35,6 +35,12 @@ impl CaughtUp {
         })))
     }
 
+    /// All instants that are noted.
+    pub(in crate::store) fn all(&self) -> BTreeMap<Lsn, Hlc> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.since.clone()
+    }
+
     /// The first instant that can be answered after a gap; `None` if it has not caught up yet.
     pub(in crate::store) fn since(&self, gap: Lsn) -> Option<Hlc> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);

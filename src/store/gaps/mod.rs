@@ -7,10 +7,22 @@ pub(super) mod caught_up;
 pub(super) mod ranges;
 pub(super) mod starts;
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
 use super::Store;
 use super::error::StoreError;
 use crate::process::clock::Hlc;
 use crate::process::ids::Lsn;
+
+/// All that is noted about gaps.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KnownGaps {
+    /// The turns of each gap.
+    pub ranges: Vec<RangeInclusive<Lsn>>,
+    /// The last turns of gaps, with the clock values from which answers exist.
+    pub caught_up: BTreeMap<Lsn, Hlc>,
+}
 
 /// The gaps of the journal.
 #[derive(Clone, Copy)]
@@ -23,6 +35,30 @@ impl Gaps<'_> {
     #[must_use]
     pub fn is_at_end(self) -> bool {
         self.store.gaps.is_behind(self.store.journal.position())
+    }
+
+    /// All that is noted.
+    #[must_use]
+    pub fn known(self) -> KnownGaps {
+        KnownGaps {
+            ranges: self.store.gaps.all(),
+            caught_up: self.store.caught_up.all(),
+        }
+    }
+
+    /// Notes, durably, what was noted in a store that this one replaces.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn take_over(self, known: &KnownGaps) -> Result<(), StoreError> {
+        for turns in &known.ranges {
+            ranges::note_from(&self.store.meta, turns)?;
+            self.store.gaps.add(turns);
+        }
+        for (gap, since) in &known.caught_up {
+            self.catch_up(*gap, *since)?;
+        }
+        self.store.sync()
     }
 
     /// The last turn before the newest gap.

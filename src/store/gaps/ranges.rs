@@ -23,6 +23,12 @@ impl GapRanges {
         Ok(Self(RwLock::new(gaps.collect())))
     }
 
+    /// All gaps.
+    pub(in crate::store) fn all(&self) -> Vec<RangeInclusive<Lsn>> {
+        let gaps = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        gaps.iter().map(|(first, last)| *first..=*last).collect()
+    }
+
     /// Whether it is unknown what followed this turn until the next one.
     pub(in crate::store) fn is_behind(&self, position: Lsn) -> bool {
         self.holds(&(position..=position))
