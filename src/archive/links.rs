@@ -68,16 +68,23 @@ pub async fn newest(
 ) -> Result<Option<Link>, ArchiveError> {
     let keys = keys(process).await?.into_iter();
     let suits = |key: &LinkKey| key.index > behind && key.position <= until;
-    let Some(key) = keys.rev().find(suits) else {
-        return Ok(None);
-    };
-    // One that is gone was deleted behind a boundary.
-    let Some(bytes) = process.read(&key.key()).await? else {
-        return Ok(None);
-    };
-    let link = decode(&bytes).filter(|link| LinkKey::of(*link) == key);
-    let damaged = || process.damaged(&key.key(), "it is not a link");
-    link.map(Some).ok_or_else(damaged)
+    for key in keys.rev().filter(suits) {
+        // One that is gone was deleted behind a boundary.
+        let Some(bytes) = process.read(&key.key()).await? else {
+            return Ok(None);
+        };
+        match decode(&bytes).filter(|link| LinkKey::of(*link) == key) {
+            Some(link) => return Ok(Some(link)),
+            None => say_damaged(process, key),
+        }
+    }
+    Ok(None)
+}
+
+// A link only saves requests: the one before it serves as well.
+fn say_damaged(process: &Objects, key: LinkKey) {
+    let error = process.damaged(&key.key(), "it does not name a segment of the journal");
+    tracing::warn!(%error, "an earlier link is used");
 }
 
 /// The links up to a segment.
@@ -98,33 +105,39 @@ pub async fn delete(process: &Objects, key: LinkKey) -> Result<(), ArchiveError>
     process.delete(&key.key()).await
 }
 
-/// Where a walk can begin that is to reach turns behind `until`: the newest link up to there, or the boundary. What the link names
+/// The newest position with a turn up to `until` from which a walk can begin: a link, or the boundary. The segment that the link names
 /// was read.
 ///
 /// # Errors
 /// [`ArchiveError`], also if a link names a segment that is missing.
-pub async fn nearest(process: &Objects, until: Lsn) -> Result<Walked, ArchiveError> {
+pub async fn nearest(process: &Objects, mut until: Lsn) -> Result<Walked, ArchiveError> {
     loop {
         let bound = boundary(process).await?;
+        let mut walked = Walked {
+            boundary: bound,
+            last: bound,
+        };
         let Some(link) = newest(process, bound.index, until).await? else {
-            return Ok(Walked {
-                boundary: bound,
-                last: bound,
-            });
+            return Ok(walked);
         };
-        let reason = match head(process, link.index).await? {
+        match head(process, link.index).await? {
             Some(head) if Link::of(&head) == link => {
-                return Ok(Walked {
-                    boundary: bound,
-                    last: link,
-                });
+                walked.last = link;
+                return Ok(walked);
             }
-            Some(_) => "a link names another segment",
-            None => "it is missing, and a link names it",
-        };
-        // Unless it was deleted meanwhile.
-        if boundary(process).await? == bound {
-            return Err(damaged(process, link.index, reason));
+            Some(_) => {
+                say_damaged(process, LinkKey::of(link));
+                let Some(before) = link.journal.position.0.checked_sub(1) else {
+                    return Ok(walked);
+                };
+                until = Lsn(before);
+            }
+            // Unless it was deleted meanwhile.
+            None if boundary(process).await? == bound => {
+                let reason = "it is missing, and a link names it";
+                return Err(damaged(process, link.index, reason));
+            }
+            None => {}
         }
     }
 }

@@ -27,6 +27,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// The pauses before a failed request is repeated.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The shortest time between two log lines about one request.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 /// The largest object that is read: a segment of one turn of the greatest length.
 const READ_BYTES_MAX: u64 = 320 << 20;
 
@@ -403,6 +405,8 @@ impl Objects {
 struct Attempts {
     until: Instant,
     pause: Duration,
+    /// When the log was told last.
+    said: Option<Instant>,
 }
 
 impl Attempts {
@@ -410,6 +414,7 @@ impl Attempts {
         Self {
             until: Instant::now() + patience,
             pause: PAUSE_FIRST,
+            said: None,
         }
     }
 
@@ -418,7 +423,10 @@ impl Attempts {
         if !error.may_pass() || Instant::now() >= self.until {
             return Err(error);
         }
-        tracing::warn!(%error, "the archive does not answer; trying again");
+        if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+            self.said = Some(Instant::now());
+            tracing::warn!(%error, "the archive does not answer; trying again");
+        }
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         Ok(())

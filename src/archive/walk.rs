@@ -12,17 +12,17 @@ use crate::shipping::segment::{Segment, SegmentHead};
 /// The most puts that a writer has in flight: so far behind a free index there may be segments that do not count.
 const IN_FLIGHT_MAX: u64 = 64;
 
-/// Looks at one index after the other. The longer a row of looks is, the more of them are begun ahead.
-pub struct Looks {
-    /// The index that continues the row, and the first one that was not begun.
+/// Reads heads at consecutive indices. The more it has read in order, the more requests it begins ahead.
+pub struct HeadReader {
+    /// The next index in order, and the first one whose request was not begun.
     next: SegmentIndex,
     begun: SegmentIndex,
     length: usize,
     reads: ReadAhead<Option<SegmentHead>>,
 }
 
-impl Looks {
-    /// Nothing was looked at yet.
+impl HeadReader {
+    /// Nothing was read yet.
     #[must_use]
     pub fn new() -> Self {
         Self::from(SegmentIndex::default())
@@ -41,7 +41,7 @@ impl Looks {
     ///
     /// # Errors
     /// [`ArchiveError`].
-    pub async fn look(
+    pub async fn read(
         &mut self,
         process: &Objects,
         index: SegmentIndex,
@@ -72,7 +72,7 @@ impl Looks {
     }
 }
 
-impl Default for Looks {
+impl Default for HeadReader {
     fn default() -> Self {
         Self::new()
     }
@@ -82,7 +82,7 @@ impl Default for Looks {
 pub struct Heads {
     process: Objects,
     chain: Chain,
-    looks: Looks,
+    reader: HeadReader,
 }
 
 impl Heads {
@@ -92,7 +92,7 @@ impl Heads {
         Self {
             process: process.clone(),
             chain,
-            looks: Looks::new(),
+            reader: HeadReader::new(),
         }
     }
 
@@ -109,7 +109,7 @@ impl Heads {
     pub async fn next(&mut self) -> Result<Option<SegmentHead>, ArchiveError> {
         loop {
             let index = self.chain.next();
-            let Some(head) = self.looks.look(&self.process, index).await? else {
+            let Some(head) = self.reader.read(&self.process, index).await? else {
                 return Ok(None);
             };
             let counts = self.chain.take(&head);

@@ -11,10 +11,12 @@
 
 use std::cmp::Ordering;
 
-use super::chain::{Broken, Chain, Link};
+use super::chain::{Chain, Link};
 use super::hold::Waits;
 use super::segment::{Owner, Segment, SegmentHead, Turns, WriterId};
-use super::writer::{self, Superseded, Walked, Writer};
+pub use super::unfit::Unfit;
+use super::unfit::check;
+use super::writer::{self, Walked, Writer};
 use super::{Epoch, JournalPoint, SegmentIndex};
 use crate::process::identity::Identity;
 use crate::process::ids::{Hash, Lsn};
@@ -83,37 +85,6 @@ pub struct Attached {
     pub archived: Link,
     /// Whether the journal here lacked turns: it may lack others that were never archived.
     pub was_behind: bool,
-}
-
-/// Why a process cannot start on its archive.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
-    /// Another store has written to the archive.
-    #[error("another store has written to the archive")]
-    OtherStore(Identity),
-    /// A later start of the same store has written to the archive.
-    #[error("start {} has written to the archive", .0.boot)]
-    OlderCopy(Identity),
-    /// The journals differ at the end of the archived one.
-    #[error("the journals differ at turn {0}")]
-    Differs(Lsn),
-    /// Turns between the two journals are in neither.
-    #[error("the archive ends at turn {archived}, and the journal here begins at turn {first}")]
-    Trimmed {
-        /// The newest archived turn.
-        archived: Lsn,
-        /// The first turn here.
-        first: Lsn,
-    },
-    /// A later start has fenced this one off.
-    #[error("another start has taken over the journal")]
-    Superseded(Superseded),
-    /// The segments of the archive contradict each other.
-    #[error(transparent)]
-    Broken(#[from] Broken),
-    /// What was shipped from here is not in the archive.
-    #[error("the archive lacks segment {}, up to turn {}", .0.index, .0.journal.position)]
-    Lacking(Link),
 }
 
 /// A process that starts.
@@ -303,7 +274,7 @@ impl Attaching {
         if let Stage::Missing(link) = self.stage
             && boundary.index < link.index
         {
-            return Err(Unfit::Lacking(link));
+            return Err(self.lacking(link));
         }
         let Some(known) = self.starting.known else {
             return Ok(self.link());
@@ -314,6 +285,13 @@ impl Attaching {
             Ordering::Equal if boundary == known => Ok(self.walk()),
             Ordering::Equal => Err(Unfit::Lacking(known)),
             Ordering::Less => Ok(self.recall(known)),
+        }
+    }
+
+    fn lacking(&self, link: Link) -> Unfit {
+        match self.starting.known == Some(link) {
+            true => Unfit::Lacking(link),
+            false => Unfit::Hole(link.index),
         }
     }
 
@@ -341,7 +319,13 @@ impl Attaching {
                 self.chain = Chain::behind(known);
                 Ok(self.walk())
             }
-            Some(_) => Err(Unfit::Lacking(known)),
+            Some(_) if self.starting.known == Some(known) => Err(Unfit::Lacking(known)),
+            // The link is damaged: the one before it serves as well.
+            Some(_) => {
+                let before = Lsn(known.journal.position.0.saturating_sub(1));
+                self.stage = Stage::Linking;
+                Ok(vec![Action::ReadLink(self.boundary.index, before)])
+            }
             None => {
                 self.stage = Stage::Missing(known);
                 Ok(vec![Action::Ask(writer::Action::ReadBoundary)])
@@ -372,6 +356,15 @@ impl Attaching {
 
     fn found(&mut self, found: Option<Box<SegmentHead>>) -> Result<Vec<Action>, Unfit> {
         let Some(head) = found else {
+            let known = self.starting.known.filter(|_| self.fence.is_none());
+            let is_behind = |known: &Link| known.index > self.chain.last().index;
+            if known
+                .filter(is_behind)
+                .is_some_and(|known| known.index > self.boundary.index)
+            {
+                // The known one is there, and the walk does not reach it.
+                return Err(Unfit::Hole(self.chain.next()));
+            }
             if self.fence.is_none() && self.chain.last() == Link::default() {
                 let journal = self.starting.begins;
                 self.chain = Chain::behind(Link {
@@ -468,17 +461,6 @@ impl Attaching {
         });
         attached.into_iter().collect()
     }
-}
-
-// Compares the start that has claimed the journal with this one.
-fn check(there: Identity, here: Identity) -> Result<(), Unfit> {
-    if there.store != here.store {
-        return Err(Unfit::OtherStore(there));
-    }
-    if there.boot > here.boot || (there.boot == here.boot && there.run != here.run) {
-        return Err(Unfit::OlderCopy(there));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -310,7 +310,28 @@ fn a_link_of_the_archive_takes_the_place_of_what_a_store_does_not_remember() {
     world.segments.remove(&link.index);
     let start = starting(identity(2, 8), Waits::Everything, &world.here);
     let refused = world.start(start, |_, _| {});
-    assert_eq!(refused.err(), Some(Unfit::Lacking(link)));
+    assert_eq!(refused.err(), Some(Unfit::Hole(link.index)));
+
+    // A link that names another segment than there is.
+    let (mut world, _) = shipped();
+    world.link = Some(Link {
+        hash: Hash([9; 32]),
+        ..link
+    });
+    let start = starting(identity(2, 8), Waits::Everything, &world.here);
+    world.start(start, |_, _| {}).expect("it is the same");
+    assert_eq!(world.looked[..3], [3, 1, 2], "from the beginning");
+}
+
+// Without this the fence of an older copy would go into the hole, and void what was acknowledged behind it.
+#[test]
+fn a_hole_before_what_a_store_remembers_is_named() {
+    let (mut world, known) = shipped();
+    world.here.truncate(1);
+    world.segments.remove(&SegmentIndex(3));
+    let start = again(&world, known);
+    let refused = world.start(start, |_, _| {});
+    assert_eq!(refused.err(), Some(Unfit::Hole(SegmentIndex(3))));
 }
 
 // Without this the turns that an older copy of a store lacks would be left out between its journal and what it appends.

@@ -23,6 +23,7 @@ pub mod lag;
 pub mod object;
 mod sealed;
 pub mod segment;
+mod unfit;
 pub mod writer;
 
 use std::fmt;

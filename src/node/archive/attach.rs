@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
+pub(in crate::node) use super::not_attached::NotAttached;
 use super::turns::read_turns;
-use crate::archive::walk::{Heads, Looks, check_end};
-use crate::archive::{ArchiveError, NotFenced, Objects, ask, epochs, journal, kept, links, probe};
+use crate::archive::walk::{HeadReader, Heads, check_end};
+use crate::archive::{NotFenced, Objects, ask, epochs, journal, kept, links, probe};
 use crate::config::{ArchiveSettings, NodeConfig};
 use crate::offsite::Source;
 use crate::offsite::memory;
@@ -19,153 +20,8 @@ use crate::shipping::object::StateKey;
 use crate::shipping::segment::{Owner, Segment};
 use crate::shipping::writer;
 use crate::shipping::writer::Writer;
-use crate::shipping::{Epoch, JournalPoint, SegmentIndex};
+use crate::shipping::{Epoch, JournalPoint};
 use crate::store::{Store, StoreError};
-
-/// Why a process cannot start on its archive.
-#[derive(Debug, thiserror::Error)]
-pub enum NotAttached {
-    /// The archive cannot be used.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// The store cannot be read or written.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The directory is empty, and the archive has a journal of the process.
-    #[error(
-        "{dir} has no store, but the archive {url} has the journal of {process} up to turn {position}. Restore it: snapledger \
-         restore --archive {url} --cluster {cluster} --process {process} --into {dir}; or, to begin a new journal, give the \
-         process another archive URL"
-    )]
-    EmptyDirectory {
-        /// The directory.
-        dir: String,
-        /// The archive.
-        url: String,
-        /// The cluster.
-        cluster: String,
-        /// The process.
-        process: String,
-        /// The newest archived turn.
-        position: Lsn,
-    },
-    /// The archive has another store's journal.
-    #[error(
-        "the archive {url} has the journal of {process} written by store {there}; this directory has store {here}. Use the \
-         directory of that store, restore from the archive into an empty directory, or give the process another archive URL"
-    )]
-    OtherStore {
-        /// The archive.
-        url: String,
-        /// The process.
-        process: String,
-        /// The store that has written there.
-        there: String,
-        /// The store of the directory.
-        here: String,
-    },
-    /// The process has been started later from another directory.
-    #[error(
-        "this directory is an older copy of {process}: start {there} has written to the archive {url}, and this is start \
-         {here}. Stop that process first; then restore from the archive into an empty directory"
-    )]
-    OlderCopy {
-        /// The archive.
-        url: String,
-        /// The process.
-        process: String,
-        /// The start that has written there.
-        there: u64,
-        /// This start.
-        here: u64,
-    },
-    /// The two journals differ.
-    #[error(
-        "the journal of {process} here differs from the one in the archive {url} at turn {position}: one of them is not the \
-         journal of this process. Restore from the archive into an empty directory; or begin a new archive with snapledger store \
-         new-archive, and give the process another archive URL"
-    )]
-    Differs {
-        /// The archive.
-        url: String,
-        /// The process.
-        process: String,
-        /// The newest archived turn.
-        position: Lsn,
-    },
-    /// The archive begins too early for what is kept here.
-    #[error(
-        "the archive {url} has the journal of {process} up to turn {archived}, but the journal here begins at turn {first}: \
-         the turns between are in neither. Begin a new archive with snapledger store new-archive, and give the process \
-         another archive URL"
-    )]
-    Trimmed {
-        /// The archive.
-        url: String,
-        /// The process.
-        process: String,
-        /// The newest archived turn.
-        archived: Lsn,
-        /// The first turn kept here.
-        first: Lsn,
-    },
-    /// The archive lacks what was shipped from here.
-    #[error(
-        "the archive {url} does not have what {process} has shipped: segment {segment} of its journal, up to turn {position}. \
-         Mount that archive, or correct the URL; or, if it is lost or a new one is meant, begin one: snapledger store \
-         new-archive {dir}"
-    )]
-    Lacking {
-        /// The archive.
-        url: String,
-        /// The process.
-        process: String,
-        /// The segment.
-        segment: SegmentIndex,
-        /// Its last turn.
-        position: Lsn,
-        /// The directory of the store.
-        dir: String,
-    },
-    /// The store was restored to an instant, and the archive goes on behind it.
-    #[error(
-        "the store of {process} was restored to turn {restored}, and the archive {url} has the journal up to turn {archived}: \
-         the two go on differently. Give all processes another archive URL"
-    )]
-    RestoredEarlier {
-        /// The archive.
-        url: String,
-        /// The process.
-        process: String,
-        /// The newest restored turn.
-        restored: Lsn,
-        /// The newest archived turn.
-        archived: Lsn,
-    },
-    /// The fence is not set.
-    #[error(transparent)]
-    NotFenced(#[from] NotFenced),
-}
-
-impl NotAttached {
-    /// Whether another directory or configuration is meant.
-    #[must_use]
-    pub fn is_wrong_directory(&self) -> bool {
-        match self {
-            Self::EmptyDirectory { .. }
-            | Self::OtherStore { .. }
-            | Self::OlderCopy { .. }
-            | Self::Differs { .. }
-            | Self::Trimmed { .. }
-            | Self::RestoredEarlier { .. }
-            | Self::Lacking { .. }
-            | Self::Archive(ArchiveError::Address { .. } | ArchiveError::NotExclusive { .. }) => {
-                true
-            }
-            Self::Archive(_) | Self::Store(_) | Self::NotFenced(_) => false,
-        }
-    }
-}
 
 /// What is known of the archive when the node starts.
 pub(in crate::node) struct Beginning {
@@ -253,7 +109,7 @@ impl Archive {
             end: store.journal().end().0,
             known: memory::recall(store)?,
         });
-        let (mut actions, mut looks) = (VecDeque::from([first]), Looks::new());
+        let (mut actions, mut reader) = (VecDeque::from([first]), HeadReader::new());
         while let Some(action) = actions.pop_front() {
             let event = match action {
                 Action::Attached(attached) => {
@@ -287,7 +143,7 @@ impl Archive {
                         // A fence in a hole would make everything behind it void.
                         check_end(&self.objects, attaching.walked()).await?;
                     }
-                    self.execute(store, &action, &mut looks).await?
+                    self.execute(store, &action, &mut reader).await?
                 }
             };
             let next = attaching.on(event);
@@ -302,7 +158,7 @@ impl Archive {
         &self,
         store: &Store,
         action: &Action,
-        looks: &mut Looks,
+        reader: &mut HeadReader,
     ) -> Result<Event, NotAttached> {
         let objects = &self.objects;
         Ok(match action {
@@ -315,7 +171,7 @@ impl Archive {
                 Event::Linked(links::newest(objects, *behind, *until).await?)
             }
             Action::Ask(writer::Action::Look(index)) => {
-                let head = looks.look(objects, *index).await?;
+                let head = reader.read(objects, *index).await?;
                 Event::Told(writer::Event::Found(*index, head.map(Box::new)))
             }
             Action::Ask(request @ writer::Action::Put(_)) => {
@@ -420,6 +276,12 @@ impl Archive {
                 process,
                 archived,
                 first,
+            },
+            Unfit::Hole(segment) => NotAttached::Hole {
+                url,
+                process,
+                segment,
+                dir: store.dir().display().to_string(),
             },
             Unfit::Lacking(link) => NotAttached::Lacking {
                 url,

@@ -118,7 +118,7 @@ impl RunningShipper {
             archived,
             remembered: Instant::now(),
             is_newer: false,
-            linked: archived.index,
+            linked: SegmentIndex::default(),
             link: JoinSet::new(),
         };
         let task = tokio::spawn(shipper.run(stops));
@@ -272,7 +272,7 @@ impl Shipper {
         });
     }
 
-    // Puts a link to an acknowledged segment. If the one before is not put yet, walks are longer until the next.
+    // Puts a link to an acknowledged segment, unless the put of the one before is still under way.
     fn link(&mut self, link: Link) {
         while self.link.try_join_next().is_some() {}
         if !self.link.is_empty() {
@@ -310,8 +310,7 @@ impl Shipper {
         Duration::ZERO
     }
 
-    // Lets the store remember what is archived, from which its next start walks. It has that segment's turns, so the store never
-    // remembers more than it has.
+    // Notes in the store what is archived; its next start walks from there. The store has the turns of that segment.
     async fn remember(&mut self) {
         if !self.is_newer || self.remembered.elapsed() < REMEMBER_EVERY {
             return;

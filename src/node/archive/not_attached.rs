@@ -1,0 +1,167 @@
+//! Why a process does not start on its archive, and what to do.
+
+use crate::archive::{ArchiveError, NotFenced};
+use crate::process::ids::Lsn;
+use crate::shipping::SegmentIndex;
+use crate::store::StoreError;
+
+/// Why a process cannot start on its archive.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAttached {
+    /// The archive cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The directory is empty, and the archive has a journal of the process.
+    #[error(
+        "{dir} has no store, but the archive {url} has the journal of {process} up to turn {position}. Restore it: snapledger \
+         restore --archive {url} --cluster {cluster} --process {process} --into {dir}; or, to begin a new journal, give the \
+         process another archive URL"
+    )]
+    EmptyDirectory {
+        /// The directory.
+        dir: String,
+        /// The archive.
+        url: String,
+        /// The cluster.
+        cluster: String,
+        /// The process.
+        process: String,
+        /// The newest archived turn.
+        position: Lsn,
+    },
+    /// The archive has another store's journal.
+    #[error(
+        "the archive {url} has the journal of {process} written by store {there}; this directory has store {here}. Use the \
+         directory of that store, restore from the archive into an empty directory, or give the process another archive URL"
+    )]
+    OtherStore {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The store that has written there.
+        there: String,
+        /// The store of the directory.
+        here: String,
+    },
+    /// The process has been started later from another directory.
+    #[error(
+        "this directory is an older copy of {process}: start {there} has written to the archive {url}, and this is start \
+         {here}. Stop that process first; then restore from the archive into an empty directory"
+    )]
+    OlderCopy {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The start that has written there.
+        there: u64,
+        /// This start.
+        here: u64,
+    },
+    /// The two journals differ.
+    #[error(
+        "the journal of {process} here differs from the one in the archive {url} at turn {position}: one of them is not the \
+         journal of this process. Restore from the archive into an empty directory; or begin a new archive with snapledger store \
+         new-archive, and give the process another archive URL"
+    )]
+    Differs {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The newest archived turn.
+        position: Lsn,
+    },
+    /// The archive begins too early for what is kept here.
+    #[error(
+        "the archive {url} has the journal of {process} up to turn {archived}, but the journal here begins at turn {first}: \
+         the turns between are in neither. Begin a new archive with snapledger store new-archive, and give the process \
+         another archive URL"
+    )]
+    Trimmed {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The newest archived turn.
+        archived: Lsn,
+        /// The first turn kept here.
+        first: Lsn,
+    },
+    /// The archive lacks what was shipped from here.
+    #[error(
+        "the archive {url} does not have what {process} has shipped: segment {segment} of its journal, up to turn {position}. \
+         Mount that archive, or correct the URL; or, if it is lost, begin a new one: snapledger store new-archive {dir}, and \
+         give the process another archive URL"
+    )]
+    Lacking {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The segment.
+        segment: SegmentIndex,
+        /// Its last turn.
+        position: Lsn,
+        /// The directory of the store.
+        dir: String,
+    },
+    /// A segment is missing.
+    #[error(
+        "the archive {url} lacks segment {segment} of the journal of {process}, and has later ones. Put the object back; or begin \
+         a new archive: snapledger store new-archive {dir}, and give the process another archive URL"
+    )]
+    Hole {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The segment.
+        segment: SegmentIndex,
+        /// The directory of the store.
+        dir: String,
+    },
+    /// The store was restored to an instant, and the archive goes on behind it.
+    #[error(
+        "the store of {process} was restored to turn {restored}, and the archive {url} has the journal up to turn {archived}: \
+         the two go on differently. Give all processes another archive URL"
+    )]
+    RestoredEarlier {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The newest restored turn.
+        restored: Lsn,
+        /// The newest archived turn.
+        archived: Lsn,
+    },
+    /// The fence is not set.
+    #[error(transparent)]
+    NotFenced(#[from] NotFenced),
+}
+
+impl NotAttached {
+    /// Whether another directory or configuration is meant.
+    #[must_use]
+    pub fn is_wrong_directory(&self) -> bool {
+        match self {
+            Self::EmptyDirectory { .. }
+            | Self::OtherStore { .. }
+            | Self::OlderCopy { .. }
+            | Self::Differs { .. }
+            | Self::Trimmed { .. }
+            | Self::RestoredEarlier { .. }
+            | Self::Lacking { .. }
+            | Self::Hole { .. }
+            | Self::Archive(ArchiveError::Address { .. } | ArchiveError::NotExclusive { .. }) => {
+                true
+            }
+            Self::Archive(_) | Self::Store(_) | Self::NotFenced(_) => false,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Why a process cannot start on its archive.
+
+use super::SegmentIndex;
+use super::chain::{Broken, Link};
+use super::writer::Superseded;
+use crate::process::identity::Identity;
+use crate::process::ids::Lsn;
+
+/// Why a process cannot start on its archive.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Another store has written to the archive.
+    #[error("another store has written to the archive")]
+    OtherStore(Identity),
+    /// A later start of the same store has written to the archive.
+    #[error("start {} has written to the archive", .0.boot)]
+    OlderCopy(Identity),
+    /// The journals differ at the end of the archived one.
+    #[error("the journals differ at turn {0}")]
+    Differs(Lsn),
+    /// Turns between the two journals are in neither.
+    #[error("the archive ends at turn {archived}, and the journal here begins at turn {first}")]
+    Trimmed {
+        /// The newest archived turn.
+        archived: Lsn,
+        /// The first turn here.
+        first: Lsn,
+    },
+    /// A later start has fenced this one off.
+    #[error("another start has taken over the journal")]
+    Superseded(Superseded),
+    /// The segments of the archive contradict each other.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// What was shipped from here is not in the archive.
+    #[error("the archive lacks segment {}, up to turn {}", .0.index, .0.journal.position)]
+    Lacking(Link),
+    /// The archive has later segments than one that is missing.
+    #[error("segment {0} is missing in the archive, which has later ones")]
+    Hole(SegmentIndex),
+}
+
+// Compares the start that has claimed the journal with this one.
+pub(super) fn check(there: Identity, here: Identity) -> Result<(), Unfit> {
+    if there.store != here.store {
+        return Err(Unfit::OtherStore(there));
+    }
+    if there.boot > here.boot || (there.boot == here.boot && there.run != here.run) {
+        return Err(Unfit::OlderCopy(there));
+    }
+    Ok(())
+}
