@@ -176,6 +176,12 @@ impl World {
             };
             unrest += &format!("{place} is {why}; ");
         }
+        // One that was deleted and is pinned elsewhere comes back as soon as others have it complete.
+        for place in 0..self.nodes.len() {
+            if let Some(snapshot) = self.incomplete(place) {
+                unrest += &format!("{place} has no complete {snapshot}; ");
+            }
+        }
         for (route, channel) in &self.channels {
             if lost.is_some_and(|lost| lost == route.0 || lost == route.1) {
                 continue;

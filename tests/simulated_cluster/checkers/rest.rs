@@ -61,24 +61,27 @@ impl World {
 
     // Checks that every snapshot started by this process has a complete revision.
     fn check_complete(&self, place: Place) -> Checked {
-        let node = &self.nodes[place];
-        let me = self.id(place);
-        let process = &node.life.as_ref().ok_or("it is down at rest")?.process;
-        let mine = process
-            .snapshots()
-            .iter()
-            .filter(|(_, initiator, _)| *initiator == me);
-        for (snapshot, ..) in mine {
-            if self.may_stay_partial(snapshot) {
-                continue;
-            }
-            if !self.is_complete(place, snapshot) {
-                return Err(format!(
-                    "{snapshot} of {me} is not complete, and everyone is back"
-                ));
-            }
+        if self.nodes[place].life.is_none() {
+            return Err("it is down at rest".to_owned());
         }
-        Ok(())
+        let me = self.id(place);
+        self.incomplete(place).map_or(Ok(()), |snapshot| {
+            Err(format!(
+                "{snapshot} of {me} is not complete, and everyone is back"
+            ))
+        })
+    }
+
+    /// A snapshot started by a process that has no complete revision there, and should have.
+    pub(crate) fn incomplete(&self, place: Place) -> Option<SnapshotId> {
+        let process = &self.nodes[place].life.as_ref()?.process;
+        let me = self.id(place);
+        let mut all = process.snapshots().iter();
+        let found = all.find(|(snapshot, initiator, _)| {
+            let is_mine = *initiator == me && !self.may_stay_partial(snapshot);
+            is_mine && !self.is_complete(place, snapshot)
+        });
+        found.map(|(snapshot, ..)| snapshot.clone())
     }
 
     pub(crate) fn is_complete(&self, place: Place, snapshot: &SnapshotId) -> bool {
