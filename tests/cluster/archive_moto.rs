@@ -12,6 +12,14 @@ use crate::await_it::until;
 use crate::python::python_with;
 use crate::s3::BUCKET;
 
+// One request at a time: moto checks a condition and stores the object without a lock between.
+const SERVE: &str = "
+import sys
+from moto.server import DomainDispatcherApplication, create_backend_app, run_simple
+
+run_simple('127.0.0.1', int(sys.argv[1]), DomainDispatcherApplication(create_backend_app))
+";
+
 /// A running moto with a bucket; `None` where it is not installed.
 struct Moto {
     program: Child,
@@ -23,7 +31,7 @@ impl Moto {
         let python = python_with("moto.server")?;
         let port = free_ports(1).expect("a free port")[0].to_string();
         let program = Command::new(python)
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port])
+            .args(["-c", SERVE, &port])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
