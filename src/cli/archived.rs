@@ -190,11 +190,12 @@ impl ArchivedJournal {
         while let Some(segment) = segments.next().await? {
             let writer = segment.head.writer().identity;
             journal::check_owner(objects, &segment.head, self.source.owner())?;
-            self.check(segment.head.after(), begin)?;
+            let mut last = segment.head.before();
             for entry in self.entries(&segment) {
                 let Entry { turn, hash, .. } = entry?;
                 let position = turn.position;
-                self.check(JournalPoint { position, hash }, begin)?;
+                last = JournalPoint { position, hash };
+                self.check(last, begin)?;
                 if !until.reaches(position, turn.time) {
                     // An older program notes no gaps: turns of a lost store may be missing before the first one of its successor.
                     let is_ahead = newest.is_some_and(|lost| writer.is_ahead_of_copies_of(lost));
@@ -214,6 +215,7 @@ impl ArchivedJournal {
                 totals.store = Some(writer.store);
                 newest = Some(writer);
             }
+            self.check_end_of(&segment, last)?;
             shown.inc(segment.body.len() as u64);
         }
         if totals.position < self.end {
@@ -231,6 +233,15 @@ impl ArchivedJournal {
             totals,
             doubt,
         })
+    }
+
+    fn check_end_of(&self, segment: &Segment, last: JournalPoint) -> Result<(), ArchiveError> {
+        if last == segment.head.after() {
+            return Ok(());
+        }
+        let (objects, index) = (self.source.process(), segment.head.index());
+        let reason = "its turns do not end where its head says";
+        Err(journal::damaged(objects, index, reason))
     }
 
     // Whether its process would answer about an instant. A turn is what it is, whatever may be missing behind it.

@@ -173,7 +173,9 @@ async fn one(
 ) -> Result<Share, NotRestored> {
     let (process, source) = (&archived.process, &archived.source);
     let until = Until::Instant(at);
-    let share = archived.share(until, shown).await?;
+    shown.set_message(process.to_string());
+    // It counts bytes; the steps of the restore are shown.
+    let share = archived.share(until, &ProgressBar::hidden()).await?;
     let successor = Successor::of(source).await?;
     let told = |progress: Progress| {
         show(shown, progress);
