@@ -20,9 +20,6 @@ struct Claim {
     /// Absent in claims of older programs.
     #[serde(default)]
     salts: Option<ClaimedSalts>,
-    /// Whether the writer notes its gaps ([`super::gaps`]); those of older programs do not.
-    #[serde(default)]
-    gaps: bool,
 }
 
 /// What a store needs to make the same chunks again as the one that claimed the epoch.
@@ -47,7 +44,6 @@ impl Claim {
             boot: identity.boot,
             run: identity.run,
             salts,
-            gaps: true,
         }
     }
 
@@ -98,16 +94,6 @@ pub async fn newest_claim(process: &Objects) -> Result<Option<Claimed>, ArchiveE
         writer: WriterId { epoch, identity },
         salts: claim.salts,
     }))
-}
-
-/// Whether the writer of an epoch notes its gaps; otherwise they can only be guessed.
-///
-/// # Errors
-/// [`ArchiveError`].
-pub async fn notes_gaps(process: &Objects, epoch: Epoch) -> Result<bool, ArchiveError> {
-    let claim = process.read(&key(epoch)).await?;
-    let claim = claim.and_then(|claim| serde_json::from_slice::<Claim>(&claim).ok());
-    Ok(claim.is_some_and(|claim| claim.gaps))
 }
 
 fn key(epoch: Epoch) -> String {

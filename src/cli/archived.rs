@@ -8,13 +8,12 @@ use indicatif::ProgressBar;
 use super::CliError;
 use crate::api::time::{before_now, read, rfc3339};
 use crate::archive::walk::{Heads, Segments, check_end};
-use crate::archive::{ArchiveError, Objects, epochs, gaps, journal, kept, links};
+use crate::archive::{ArchiveError, Objects, gaps, journal, kept, links};
 use crate::history::audit::{Absence, Absent, Audit};
 use crate::history::process_totals::ProcessTotals;
 use crate::offsite::Source;
 use crate::offsite::refill::Until;
 use crate::process::clock::Hlc;
-use crate::process::identity::Identity;
 use crate::process::ids::{ChannelId, Lsn, ProcessId};
 use crate::shipping::JournalPoint;
 use crate::shipping::chain::Chain;
@@ -99,11 +98,65 @@ pub(super) async fn journals(
     }
 }
 
-/// The newest instant, as people write it, up to which all of these reach: within the last microsecond there may be more turns.
-pub(super) fn common_end(journals: &[ArchivedJournal]) -> Hlc {
-    let ends = journals.iter().map(|journal| journal.ends.wall_us());
+/// The newest instant, as people write it, up to which the journals of all processes reach that had not left the cluster by then.
+pub(super) async fn common_end(journals: &[ArchivedJournal]) -> Result<Hlc, NotArchived> {
+    let mut totals = BTreeMap::new();
+    for journal in journals {
+        let end = Until::Instant(journal.ends);
+        totals.insert(&journal.process, journal.totals(end).await?);
+    }
+    let stays = |journal: &&ArchivedJournal| !has_left(&journal.process, totals.values());
+    let common = end_of(journals.iter().filter(stays));
+    let gone = left_by(journals, common).await?;
+    // It may have left only after that instant.
+    match journals
+        .iter()
+        .all(|one| stays(&one) || gone.contains(&one.process))
+    {
+        true => Ok(common),
+        false => Ok(end_of(journals.iter())),
+    }
+}
+
+// Within the last microsecond of a journal there may be more turns.
+fn end_of<'a>(journals: impl Iterator<Item = &'a ArchivedJournal>) -> Hlc {
+    let ends = journals.map(|journal| journal.ends.wall_us());
     let end = ends.min().unwrap_or_default().saturating_sub(1);
     Hlc::at(end).last_of_label()
+}
+
+/// The processes that had left the cluster by an instant: their journals end before it, and by then the others had given them up.
+pub(super) async fn left_by(
+    journals: &[ArchivedJournal],
+    at: Hlc,
+) -> Result<BTreeSet<ProcessId>, NotArchived> {
+    let (short, long): (Vec<_>, Vec<_>) = journals.iter().partition(|one| one.ends < at);
+    let mut totals = Vec::new();
+    if !short.is_empty() {
+        for journal in long {
+            totals.push(journal.totals(Until::Instant(at)).await?);
+        }
+    }
+    let ended = short.into_iter().map(|journal| journal.process.clone());
+    Ok(ended
+        .filter(|process| has_left(process, totals.iter()))
+        .collect())
+}
+
+// Whether one of the others has given up a process, and none knows it any more.
+fn has_left<'a>(
+    process: &ProcessId,
+    others: impl Iterator<Item = &'a ProcessTotals> + Clone,
+) -> bool {
+    let knows = |totals: &ProcessTotals| {
+        let known = totals.peers.get(process);
+        known.is_some_and(|known| !known.is_given_up)
+    };
+    let has_given_up = |totals: &ProcessTotals| {
+        let given_up = totals.given_up.as_ref();
+        given_up.is_some_and(|given_up| given_up.contains_key(process))
+    };
+    !others.clone().any(knows) && others.clone().any(has_given_up)
 }
 
 /// The journal of one process in the archive; it has turns.
@@ -171,8 +224,36 @@ impl ArchivedJournal {
         shown: &ProgressBar,
     ) -> Result<Share, NotArchived> {
         shown.set_message(self.process.to_string());
+        let beginning = self.beginning(until).await?;
+        let begins = beginning.position;
+        let totals = self.pass_turns(beginning, until, shown).await?;
+        let doubt = self.doubt(&totals, until);
+        Ok(Share {
+            begins,
+            totals,
+            doubt,
+        })
+    }
+
+    // As of `share`, from the newest recorded state: fewer turns are read, and fewer checked.
+    async fn totals(&self, until: Until) -> Result<ProcessTotals, NotArchived> {
+        let newest = self.newest_state(until).await?;
+        let beginning = match newest {
+            Some(newest) => newest,
+            None => self.beginning(until).await?,
+        };
+        self.pass_turns(beginning, until, &ProgressBar::hidden())
+            .await
+    }
+
+    // Adds every turn up to an end. What is before the totals is checked, too, in the segment where they begin.
+    async fn pass_turns(
+        &self,
+        mut totals: ProcessTotals,
+        until: Until,
+        shown: &ProgressBar,
+    ) -> Result<ProcessTotals, NotArchived> {
         let objects = self.source.process();
-        let mut totals = self.beginning(until).await?;
         let begin = JournalPoint {
             position: totals.position,
             hash: totals.journal,
@@ -186,9 +267,7 @@ impl ArchivedJournal {
         }
         self.check(from.journal, begin)?;
         let mut segments = Segments::along(objects, Chain::behind(from));
-        let mut newest: Option<Identity> = None;
         while let Some(segment) = segments.next().await? {
-            let writer = segment.head.writer().identity;
             journal::check_owner(objects, &segment.head, self.source.owner())?;
             let mut last = segment.head.before();
             for entry in self.entries(&segment) {
@@ -197,42 +276,34 @@ impl ArchivedJournal {
                 last = JournalPoint { position, hash };
                 self.check(last, begin)?;
                 if !until.reaches(position, turn.time) {
-                    // An older program notes no gaps: turns of a lost store may be missing before the first one of its successor.
-                    let is_ahead = newest.is_some_and(|lost| writer.is_ahead_of_copies_of(lost));
-                    let epoch = segment.head.epoch();
-                    let is_guessed = is_ahead && !epochs::notes_gaps(objects, epoch).await?;
-                    let is_known = !is_guessed && self.knows(&totals, until);
-                    let doubt = (!is_known).then_some(Absence::OtherJournal);
-                    return Ok(Share {
-                        begins: begin.position,
-                        totals,
-                        doubt,
-                    });
+                    return Ok(totals);
                 }
                 if position > begin.position {
                     totals.pass(&turn, hash);
                 }
-                totals.store = Some(writer.store);
-                newest = Some(writer);
+                totals.store = Some(segment.head.writer().identity.store);
             }
             self.check_end_of(&segment, last)?;
             shown.inc(segment.body.len() as u64);
         }
-        if totals.position < self.end {
-            return Err(moved().into());
+        match totals.position < self.end {
+            true => Err(moved().into()),
+            false => Ok(totals),
         }
+    }
+
+    /// Why the totals at an end may not be all. A turn is what it is, whatever may be missing behind it.
+    pub(super) fn doubt(&self, totals: &ProcessTotals, until: Until) -> Option<Absence> {
         let is_short = match until {
             Until::Instant(at) => self.ends < at,
             Until::Turn(last) => totals.position < last,
         };
-        let is_unknown = !self.knows(&totals, until);
-        let doubt = is_short.then_some(Absence::NotArchived);
-        let doubt = doubt.or(is_unknown.then_some(Absence::OtherJournal));
-        Ok(Share {
-            begins: begin.position,
-            totals,
-            doubt,
-        })
+        let is_known = match until {
+            Until::Instant(at) => self.gaps.knows(totals.position, at),
+            Until::Turn(_) => true,
+        };
+        let unknown = (!is_known).then_some(Absence::OtherJournal);
+        is_short.then_some(Absence::NotArchived).or(unknown)
     }
 
     fn check_end_of(&self, segment: &Segment, last: JournalPoint) -> Result<(), ArchiveError> {
@@ -244,17 +315,9 @@ impl ArchivedJournal {
         Err(journal::damaged(objects, index, reason))
     }
 
-    // Whether its process would answer about an instant. A turn is what it is, whatever may be missing behind it.
-    fn knows(&self, totals: &ProcessTotals, until: Until) -> bool {
-        match until {
-            Until::Instant(at) => self.gaps.knows(totals.position, at),
-            Until::Turn(_) => true,
-        }
-    }
-
     // Before the first turn, or in the first whole state if the archive has lost the turns before it.
     async fn beginning(&self, until: Until) -> Result<ProcessTotals, NotArchived> {
-        let (objects, owner) = (self.source.process(), self.source.owner());
+        let objects = self.source.process();
         let behind = journal::begins_behind(objects).await?.position;
         if behind == Lsn(0) {
             return Ok(ProcessTotals {
@@ -271,14 +334,7 @@ impl ArchivedJournal {
                     since: key.time,
                 });
             }
-            let found = match kept::read(objects, owner, &key).await {
-                Ok(found) => found.ok_or_else(|| objects.damaged(&key.to_string(), "it is gone")),
-                Err(error) => Err(error),
-            };
-            let totals = found.and_then(|object| {
-                totals_of_stored_state(&object.body)
-                    .map_err(|damage| objects.damaged(&key.to_string(), damage))
-            });
+            let totals = self.state(&key).await;
             match totals {
                 Ok(totals) => return Ok(totals),
                 Err(error @ ArchiveError::Damaged { .. }) => damaged = Some(error),
@@ -287,6 +343,28 @@ impl ArchivedJournal {
         }
         let (process, last) = (self.process.clone(), behind);
         Err(damaged.map_or_else(|| NotArchived::NoBeginning { process, last }, Into::into))
+    }
+
+    // The newest whole state up to an end.
+    async fn newest_state(&self, until: Until) -> Result<Option<ProcessTotals>, ArchiveError> {
+        let states = kept::list::<StateKey>(self.source.process()).await?;
+        for key in states.iter().rev() {
+            if until.reaches(key.cut, key.time) {
+                match self.state(key).await {
+                    Err(ArchiveError::Damaged { .. }) => {}
+                    found => return found.map(Some),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn state(&self, key: &StateKey) -> Result<ProcessTotals, ArchiveError> {
+        let (objects, owner) = (self.source.process(), self.source.owner());
+        let found = kept::read(objects, owner, key).await?;
+        let found = found.ok_or_else(|| objects.damaged(&key.to_string(), "it is gone"))?;
+        totals_of_stored_state(&found.body)
+            .map_err(|damage| objects.damaged(&key.to_string(), damage))
     }
 
     // A state belongs to the journal if the entry at its cut has the hash that it names.
@@ -347,7 +425,10 @@ pub(super) fn audit_of(at: Hlc, shares: BTreeMap<ProcessId, Share>) -> Audit {
             Some(absence) => leave_out(&mut audit, process, absence),
         }
     }
-    dismiss(&mut audit);
+    let Audit {
+        shares, missing, ..
+    } = &mut audit;
+    missing.retain(|process, _| !has_left(process, shares.values()));
     connect(&mut audit);
     for process in audit.removed() {
         audit.add_channels_of(&process);
@@ -363,24 +444,6 @@ pub(super) fn audit_of(at: Hlc, shares: BTreeMap<ProcessId, Share>) -> Audit {
 fn leave_out(audit: &mut Audit, process: ProcessId, reason: Absence) {
     let known = None;
     audit.missing.insert(process, Absent { reason, known });
-}
-
-// A process that had left by then: another one had given it up, and none knew it any more.
-fn dismiss(audit: &mut Audit) {
-    let Audit {
-        shares, missing, ..
-    } = audit;
-    missing.retain(|process, _| {
-        let knows = |share: &ProcessTotals| {
-            let known = share.peers.get(process);
-            known.is_some_and(|known| !known.is_given_up)
-        };
-        let has_given_up = |share: &ProcessTotals| {
-            let given_up = share.given_up.as_ref();
-            given_up.is_some_and(|given_up| given_up.contains_key(process))
-        };
-        shares.values().any(knows) || !shares.values().any(has_given_up)
-    });
 }
 
 // There is a channel in both directions between processes of which one knows the other.

@@ -27,7 +27,7 @@ pub struct Args {
 /// # Errors
 /// [`CliError`]: the destination is not empty, the node does not answer, or the received copy is incomplete.
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let destination = Destination::check(&args.into)?;
+    let destination = Destination::check("--into", &args.into)?;
     let client = args.rest.patient_client()?;
     let mut sent = client.file("/v1/backup", &[])?;
     let staged = destination.stage()?;

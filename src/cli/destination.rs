@@ -18,6 +18,8 @@ const STORES: &str = "cluster";
 
 /// A directory that is empty or absent, and the staging directory beside it.
 pub(super) struct Destination {
+    /// How the directory was given.
+    option: &'static str,
     into: PathBuf,
     parent: PathBuf,
     /// `.NAME.restoring`. An interrupted restore leaves it; the next one removes it and starts over.
@@ -33,10 +35,10 @@ pub(super) struct Staged<'a> {
 }
 
 impl Destination {
-    /// Checks the destination; writes nothing.
-    pub(super) fn check(into: &Path) -> Result<Self, CliError> {
+    /// Checks the destination, which was given by an option; writes nothing.
+    pub(super) fn check(option: &'static str, into: &Path) -> Result<Self, CliError> {
         let shown = into.display();
-        let usage = |why: &str| CliError::Usage(format!("--into: {shown} {why}"));
+        let usage = |why: &str| CliError::Usage(format!("{option}: {shown} {why}"));
         let absolute = std::path::absolute(into).map_err(|error| usage(&error.to_string()))?;
         // The final rename cannot replace a symbolic link or a mount point.
         if fs::symlink_metadata(&absolute).is_ok_and(|found| found.is_symlink()) {
@@ -67,6 +69,7 @@ impl Destination {
             }
         }
         Ok(Self {
+            option,
             parent: parent.to_path_buf(),
             aside,
             into: absolute,
@@ -80,10 +83,10 @@ impl Destination {
 
     /// Creates the empty staging directory; removes what an interrupted restore left there.
     pub(super) fn stage(&self) -> Result<Staged<'_>, CliError> {
-        let into = self.into.display();
+        let (option, into) = (self.option, self.into.display());
         let failed = |error| {
             CliError::Usage(format!(
-                "--into: {into} cannot be created: {error}; name a new directory where this user may write"
+                "{option}: {into} cannot be created: {error}; name a new directory where this user may write"
             ))
         };
         fs::create_dir_all(&self.parent).map_err(failed)?;
@@ -201,14 +204,18 @@ mod tests {
         symlink(&real, &link).expect("a link");
         symlink("nowhere", &astray).expect("a link");
         for into in [&link, &astray, Path::new("/proc"), Path::new("/")] {
-            let refused = Destination::check(into)
+            let refused = Destination::check("--into", into)
                 .map(|_| ())
                 .expect_err("it is refused");
             assert_eq!(refused.exit_code(), 2, "{refused}");
         }
-        assert!(Destination::check(&real).is_ok() && Destination::check(&real.join("new")).is_ok());
+        assert!(
+            Destination::check("--into", &real).is_ok()
+                && Destination::check("--into", &real.join("new")).is_ok()
+        );
         // The check passes, but the operating system refuses to create the directory.
-        let nowhere = Destination::check(Path::new("/proc/new")).expect("nothing is there");
+        let nowhere =
+            Destination::check("--into", Path::new("/proc/new")).expect("nothing is there");
         let refused = nowhere.stage().map(|_| ()).expect_err("it is refused");
         assert_eq!(refused.exit_code(), 2, "{refused}");
         assert!(

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 
 use tokio::sync::oneshot;
 
+use super::restore::restore_itself;
 use super::signals::EndSignals;
 use super::{CliError, runtime};
 use crate::api::serve::descriptors;
@@ -57,6 +58,9 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         };
         let addresses = discover::addresses(&learnt);
         let config = plan.settle(learnt)?;
+        let Some(()) = end.or(restore_itself(&config)).await.transpose()? else {
+            return Ok(());
+        };
         host(config, &addresses, sockets, &mut end).await
     });
     if ended.is_err() {

@@ -36,6 +36,17 @@ pub enum Shipping {
     Sync,
 }
 
+/// When a node restores its process from the archive by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SelfRestore {
+    /// Never: it refuses to start on an empty directory if the archive has its journal.
+    #[default]
+    Never,
+    /// If its directory is empty.
+    Empty,
+}
+
 /// The archive of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArchiveSettings {
@@ -57,6 +68,8 @@ pub struct ArchiveSettings {
     pub tables: Option<Duration>,
     /// The time without a turn after which an idle process journals that its clock has advanced; `None`: never.
     pub instants: Option<Duration>,
+    /// When a node restores its process by itself.
+    pub restore: SelfRestore,
 }
 
 impl Shipping {
@@ -89,6 +102,7 @@ impl ArchiveSettings {
             keep: None,
             tables: None,
             instants: Some(Duration::from_secs(60)),
+            restore: SelfRestore::default(),
         }
     }
 
@@ -128,6 +142,9 @@ pub struct ArchiveBlock {
     /// A duration or `off`; see [`ArchiveSettings::instants`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instants: Option<Spanned<String>>,
+    /// See [`ArchiveSettings::restore`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Spanned<SelfRestore>>,
 }
 
 /// Options for the archive.
@@ -160,6 +177,7 @@ pub struct ArchiveOptions {
     /// Age up to which the archive is kept: 30d, 365d, … [default: forever].
     #[arg(long, env = "SNAPLEDGER_ARCHIVE_KEEP", value_name = "DURATION|forever")]
     pub archive_keep: Option<String>,
+
     /// How often history is written as tables into the archive: 60s, 10m, …, or off [default: off].
     #[arg(long, env = "SNAPLEDGER_ARCHIVE_TABLES", value_name = "DURATION|off")]
     pub archive_tables: Option<String>,
@@ -167,6 +185,10 @@ pub struct ArchiveOptions {
     /// Time without a turn after which a process journals an instant: 60s, 10m, …, or off [default: 60s].
     #[arg(long, env = "SNAPLEDGER_ARCHIVE_INSTANTS", value_name = "DURATION|off")]
     pub archive_instants: Option<String>,
+
+    /// When the node restores its process from the archive by itself [default: never].
+    #[arg(long, env = "SNAPLEDGER_ARCHIVE_RESTORE", value_name = "WHEN")]
+    pub archive_restore: Option<SelfRestore>,
 }
 
 /// What the table or the options say; each with the fault's place.
@@ -180,6 +202,7 @@ struct Said<'a, P> {
     keep: Option<(&'a str, P)>,
     tables: Option<(&'a str, P)>,
     instants: Option<(&'a str, P)>,
+    restore: Option<(SelfRestore, P)>,
 }
 
 impl<P: Clone> Said<'_, P> {
@@ -202,34 +225,17 @@ impl<P: Clone> Said<'_, P> {
                 self.keep.map(|(_, place)| place),
                 self.tables.map(|(_, place)| place),
                 self.instants.map(|(_, place)| place),
+                self.restore.map(|(_, place)| place),
             ];
             let place = places.into_iter().flatten().next();
             return place.map_or(Ok(()), |place| Err((Fault::NoArchive, place)));
         };
         replace_journal(self.journal, self.tables, settings)?;
         replace_instants(self.instants, settings)?;
-        if let Some((window, place)) = self.window {
-            match window {
-                1..=WINDOW_MAX => settings.window = window.into(),
-                _ => return Err((Fault::ArchiveWindow(window), place)),
-            }
-            if self.segment_max.is_none() && !settings.fits() {
-                return Err((Fault::ArchiveInFlight, place));
-            }
+        if let Some((restore, _)) = self.restore {
+            settings.restore = restore;
         }
-        if let Some((text, place)) = self.segment_max {
-            let size = parse_size(text).map_err(|fault| (fault, &place));
-            match size {
-                Ok(size @ 1..=SEGMENT_BYTES_MAX) => {
-                    settings.segment_max = usize::try_from(size).unwrap_or(usize::MAX);
-                    if !settings.fits() {
-                        return Err((Fault::ArchiveInFlight, place));
-                    }
-                }
-                Ok(_) => return Err((Fault::ArchiveSegment(text.to_owned()), place)),
-                Err((fault, _)) => return Err((fault, place)),
-            }
-        }
+        replace_in_flight(self.window, self.segment_max, settings)?;
         let mut linger_at = None;
         if let Some((text, place)) = self.linger {
             let linger = parse_span(text).ok_or_else(|| Fault::Duration(text.to_owned()));
@@ -281,6 +287,37 @@ fn replace_journal<P>(
     }
 }
 
+// All puts in flight are in memory.
+fn replace_in_flight<P>(
+    window: Option<(u16, P)>,
+    segment_max: Option<(&str, P)>,
+    settings: &mut ArchiveSettings,
+) -> Result<(), (Fault, P)> {
+    if let Some((count, place)) = window {
+        match count {
+            1..=WINDOW_MAX => settings.window = count.into(),
+            _ => return Err((Fault::ArchiveWindow(count), place)),
+        }
+        if segment_max.is_none() && !settings.fits() {
+            return Err((Fault::ArchiveInFlight, place));
+        }
+    }
+    if let Some((text, place)) = segment_max {
+        let size = parse_size(text).map_err(|fault| (fault, &place));
+        match size {
+            Ok(size @ 1..=SEGMENT_BYTES_MAX) => {
+                settings.segment_max = usize::try_from(size).unwrap_or(usize::MAX);
+                if !settings.fits() {
+                    return Err((Fault::ArchiveInFlight, place));
+                }
+            }
+            Ok(_) => return Err((Fault::ArchiveSegment(text.to_owned()), place)),
+            Err((fault, _)) => return Err((fault, place)),
+        }
+    }
+    Ok(())
+}
+
 fn replace_instants<P>(
     instants: Option<(&str, P)>,
     settings: &mut ArchiveSettings,
@@ -326,6 +363,10 @@ impl ArchiveBlock {
             keep: text(&self.keep),
             tables: text(&self.tables),
             instants: text(&self.instants),
+            restore: self
+                .restore
+                .as_ref()
+                .map(|value| (*value.get_ref(), value.span())),
         };
         let mut archive = None;
         said.replace_in(&mut archive)
@@ -375,6 +416,9 @@ impl ArchiveOptions {
                 .archive_instants
                 .as_deref()
                 .map(|instants| (instants, "--archive-instants")),
+            restore: self
+                .archive_restore
+                .map(|restore| (restore, "--archive-restore")),
         };
         said.replace_in(archive)
             .map_err(|(fault, option)| fault.of(option))
@@ -382,75 +426,5 @@ impl ArchiveOptions {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(table: &str) -> Result<Option<ArchiveSettings>, String> {
-        let block: ArchiveBlock = toml::from_str(table).map_err(|error| error.to_string())?;
-        let settings = block.settings(|_, fault| fault.of("here"));
-        settings.map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn without_a_url_there_is_no_archive() {
-        assert_eq!(parsed(""), Ok(None));
-        let refused = parsed("window = 2").expect_err("there is no archive");
-        assert!(refused.contains("archive.url"), "{refused}");
-    }
-
-    #[test]
-    fn the_table_is_completed_with_defaults_and_options_replace_it() {
-        let mut archive =
-            parsed("url = \"file:///a\"\nlinger = \"0ms\"\nwindow = 2").expect("it is valid");
-        let settings = archive.clone().expect("it has a URL");
-        assert_eq!((settings.journal, settings.window), (Shipping::Peers, 2));
-        let options = ArchiveOptions {
-            archive_journal: Some(Shipping::Sync),
-            archive_lag_max: Some("2s".to_owned()),
-            archive_tables: Some("1m".to_owned()),
-            ..ArchiveOptions::default()
-        };
-        options.replace_in(&mut archive).expect("they are valid");
-        let replaced = archive.expect("it has a URL");
-        assert_eq!(replaced.journal, Shipping::Sync);
-        assert_eq!(replaced.lag_max, Duration::from_secs(2));
-        assert_eq!(replaced.window, 2);
-        assert_eq!(replaced.keep, None);
-        assert_eq!(replaced.instants, Some(Duration::from_secs(60)));
-        let idle = parsed("url = \"file:///a\"\ninstants = \"off\"").expect("it is valid");
-        assert_eq!(idle.expect("it has a URL").instants, None);
-        let kept = parsed("url = \"file:///a\"\nkeep = \"30d\"").expect("it is valid");
-        let age = kept.expect("it has a URL").keep;
-        assert_eq!(age, Some(Duration::from_secs(30 * 24 * 3600)));
-        assert_eq!(replaced.tables, Some(Duration::from_secs(60)));
-    }
-
-    #[test]
-    fn what_is_out_of_range_is_refused_with_what_to_write() {
-        for (table, part) in [
-            ("url = \"ftp://a\"", "s3://"),
-            ("url = \"file:///a\"\nwindow = 0", "from 1 to 64"),
-            ("url = \"file:///a\"\nwindow = 65", "from 1 to 64"),
-            ("url = \"file:///a\"\nsegment_max = \"65MiB\"", "64MiB"),
-            ("url = \"file:///a\"\nsegment_max = \"0B\"", "64MiB"),
-            (
-                "url = \"file:///a\"\nwindow = 16\nsegment_max = \"64MiB\"",
-                "512MiB",
-            ),
-            ("url = \"file:///a\"\nlinger = \"x\"", "duration"),
-            ("url = \"file:///a\"\nlinger = \"30s\"", "lag_max"),
-            ("url = \"file:///a\"\nlag_max = \"0s\"", "0s"),
-            ("url = \"file:///a\"\nkeep = \"always\"", "duration"),
-            ("url = \"file:///a\"\njournal = \"often\"", "async"),
-            ("url = \"file:///a\"\ntables = \"often\"", "off"),
-            ("url = \"file:///a\"\ninstants = \"often\"", "off"),
-            (
-                "url = \"file:///a\"\njournal = \"off\"\ntables = \"60s\"",
-                "archive.journal",
-            ),
-        ] {
-            let refused = parsed(table).expect_err(table);
-            assert!(refused.contains(part), "{refused}");
-        }
-    }
-}
+#[path = "archive_tests.rs"]
+mod tests;

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 pub use self::address::{check_address, reachable};
 pub use self::api::{ApiBlock, ApiSettings};
-pub use self::archive::{ArchiveBlock, ArchiveOptions, ArchiveSettings, Shipping};
+pub use self::archive::{ArchiveBlock, ArchiveOptions, ArchiveSettings, SelfRestore, Shipping};
 pub use self::auth::{AuthBlock, AuthOptions, ClientBlock};
 pub use self::clock::{ClockSettings, WallClock};
 pub use self::currency::{Currency, CurrencyBlock, CurrencyOptions};

@@ -156,6 +156,37 @@ async fn a_journal_that_was_shortened_before_begins_in_the_archive_with_a_state(
     programs.rest("n1").balance_is("a", paid).await;
 }
 
+// Without this, whoever runs processes on machines that come and go would have to run a command for each that is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_may_restores_itself_into_an_empty_directory() {
+    let place = Place::directory();
+    let programs = Programs::planned(&["n1", "n2"]).archived_in(&place, "sync", "30s");
+    let itself = ("SNAPLEDGER_ARCHIVE_RESTORE".to_owned(), "empty".to_owned());
+    let mut programs = programs.with_environment(vec![itself]);
+    // Nothing is archived yet.
+    programs.start().await;
+    let (rest, paid) = (programs.rest("n2"), json!({ "amount": 7 }));
+    let answer = rest.post("/v1/accounts/cash/deposits", &paid).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    programs.kill();
+    let dir = programs.path("n2");
+    std::fs::remove_dir_all(&dir).expect("it has a store");
+    std::fs::create_dir(&dir).expect("a directory");
+    let note = format!("{dir}/note");
+    std::fs::write(&note, "of somebody").expect("a file in it");
+    let (code, wrong) = programs.refused("n2");
+    assert_eq!(code, Some(2), "{wrong}");
+    assert!(
+        wrong.contains("--dir") && wrong.contains("not empty"),
+        "{wrong}"
+    );
+    std::fs::remove_file(&note).expect("it is there");
+    programs.start().await;
+    programs.rest("n2").balance_is("cash", 7).await;
+    let id = programs.rest("n2").start_snapshot().await;
+    assert_proven(&programs.rest("n1").snapshot(&id, "complete").await, 7);
+}
+
 // Without this, a restore that cannot succeed stops a healthy process, whose directory is then refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restore_that_fails_leaves_the_process_alone() {

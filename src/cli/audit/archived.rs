@@ -36,7 +36,10 @@ async fn audit(
     shown: &ProgressBar,
 ) -> Result<Audit, NotArchived> {
     let journals = journals(objects, cluster).await?;
-    let at = at.unwrap_or_else(|| common_end(&journals));
+    let at = match at {
+        Some(at) => at,
+        None => common_end(&journals).await?,
+    };
     let mut shares = BTreeMap::new();
     for journal in &journals {
         let share = journal.share(Until::Instant(at), shown).await?;

@@ -1,4 +1,5 @@
-//! `restore --archive`: makes the store of a process again from the archive, and fences the lost one off.
+//! `restore --archive`: makes the store of a process again from the archive, and fences the lost one off. A node that may does so
+//! itself if its directory is empty.
 
 use std::path::Path;
 
@@ -11,12 +12,12 @@ use super::super::progress::{STEPS, bar};
 use super::super::{CliError, runtime};
 use super::Args;
 use crate::archive::{ArchiveError, NotFenced, Objects};
-use crate::config::CLUSTER_DEFAULT;
+use crate::config::{CLUSTER_DEFAULT, NodeConfig, SelfRestore};
 use crate::offsite::refill::{Filled, NotFilled, Phase, Progress, Successor, Wanted};
 use crate::offsite::{Source, refill};
 use crate::process::ids::ProcessId;
 use crate::shipping::segment::Owner;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// The most lines about what is left out.
 const LEFT_OUT_MAX: usize = 100;
@@ -33,7 +34,7 @@ enum NotRestored {
     #[error(transparent)]
     NotFilled(#[from] NotFilled),
     #[error(
-        "process {0} still ships its journal. Stop it; or, if it is out of reach, repeat the command with --take-over: it then \
+        "process {0} still ships its journal. Stop it; or, if it is out of reach, use snapledger restore with --take-over: it then \
          stops by itself as soon as it reaches the archive"
     )]
     Runs(String),
@@ -47,7 +48,7 @@ impl From<NotRestored> for CliError {
 
 /// Restores, and prints what was made and how to go on.
 pub(super) fn run(args: &Args, url: &str, process: &ProcessId) -> Result<(), CliError> {
-    let destination = Destination::check(&args.into)?;
+    let destination = Destination::check("--into", &args.into)?;
     let cluster = args.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT);
     let objects = Objects::open(url).map_err(NotRestored::from)?;
     let owner = Owner {
@@ -57,7 +58,8 @@ pub(super) fn run(args: &Args, url: &str, process: &ProcessId) -> Result<(), Cli
     let source = Source::new(&objects.patient(PATIENCE), owner);
     let staged = destination.stage()?;
     let shown = bar(0, STEPS);
-    let restored = runtime()?.block_on(restore(&source, staged.dir(), args.take_over, &shown));
+    let told = |progress| show(&shown, progress);
+    let restored = runtime()?.block_on(restore(&source, staged.dir(), args.take_over, &told));
     shown.finish_and_clear();
     let (boot, filled) = restored?;
     staged.move_into_place()?;
@@ -70,11 +72,10 @@ async fn restore(
     source: &Source,
     dir: &Path,
     takes_over: bool,
-    shown: &ProgressBar,
+    told: &(dyn Fn(Progress) + Sync),
 ) -> Result<(u64, Filled), NotRestored> {
     let successor = Successor::of(source).await?;
-    let told = |progress| show(shown, progress);
-    let made = refill::make(dir, source, &successor, Wanted::ALL, &told).await?;
+    let made = refill::make(dir, source, &successor, Wanted::ALL, told).await?;
     let (store, mut filled) = made;
     if !takes_over && refill::has_gone_on(source, &filled).await? {
         return Err(NotRestored::Runs(source.owner().process.clone()));
@@ -83,6 +84,46 @@ async fn restore(
     filled.end = refill::finish(&store, source, &filled).await?;
     store.note_gap_at_end()?;
     Ok((successor.identity.boot, filled))
+}
+
+/// Restores the process of a node whose directory has no store, if it may do so itself and the archive has its journal.
+///
+/// # Errors
+/// [`CliError`]: the directory has other content; the process still ships its journal; the archive cannot be read.
+pub(in crate::cli) async fn restore_itself(config: &NodeConfig) -> Result<(), CliError> {
+    let dir = &config.dir;
+    let settings = config.archive.as_ref().filter(|settings| {
+        settings.restore == SelfRestore::Empty && settings.journal.ships() && !Store::exists(dir)
+    });
+    let Some(settings) = settings else {
+        return Ok(());
+    };
+    let objects = Objects::open(&settings.url).map_err(NotRestored::from)?;
+    let owner = Owner {
+        cluster: config.cluster.clone(),
+        process: config.me.to_string(),
+    };
+    let source = Source::new(&objects.patient(settings.lag_max), owner);
+    if let Err(NotFilled::NoJournal { .. }) = Successor::of(&source).await {
+        return Ok(());
+    }
+    let destination = Destination::check("--dir", dir)?;
+    let staged = destination.stage()?;
+    tracing::warn!("the directory is empty: restoring the process from the archive");
+    let (boot, filled) = restore(&source, staged.dir(), false, &|_| {}).await?;
+    staged.move_into_place()?;
+    for why in filled.left_out.iter().take(LEFT_OUT_MAX) {
+        tracing::warn!("not restored: {why}");
+    }
+    let Filled {
+        end,
+        states,
+        parts,
+        revisions,
+        ..
+    } = filled;
+    tracing::info!(turn = %end, boot, states, parts, revisions, "restored the process from the archive");
+    Ok(())
 }
 
 /// Shows progress.

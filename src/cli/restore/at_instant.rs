@@ -3,13 +3,13 @@
 //! The turns up to one clock value on every process are a consistent cut: no message is received in it that is not sent in it.
 //! What was on its way is in the journals of its senders and arrives once the processes run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use indicatif::ProgressBar;
 
 use super::super::archived::{
-    ArchivedJournal, NotArchived, PATIENCE, Share, audit_of, common_end, instant, journals,
+    ArchivedJournal, NotArchived, PATIENCE, Share, audit_of, common_end, instant, journals, left_by,
 };
 use super::super::destination::Destination;
 use super::super::output::Report;
@@ -24,7 +24,7 @@ use crate::history::audit::Audit;
 use crate::offsite::refill;
 use crate::offsite::refill::{NotFilled, Progress, Successor, Until, Wanted};
 use crate::process::clock::Hlc;
-use crate::process::ids::ProcessId;
+use crate::process::ids::{Lsn, ProcessId};
 use crate::store::StoreError;
 
 /// Why the stores are not restored.
@@ -37,11 +37,16 @@ enum NotRestored {
     #[error(transparent)]
     NotFilled(#[from] NotFilled),
     #[error(
-        "the archived journal of {process} ends before that instant. If the process may have gone on since, restore to the newest \
-         instant to which all reach, --at {}; if it ended then, add --short to take it as it was",
+        "the archived journal of {process} ends at {}, before that instant. If the process may have gone on since, restore to the \
+         newest instant to which all reach, --at {}; if it ended then, add --short to take it as it was",
+        rfc3339(.ends.wall_us()),
         rfc3339(.common.wall_us())
     )]
-    TooLate { process: ProcessId, common: Hlc },
+    TooLate {
+        process: ProcessId,
+        ends: Hlc,
+        common: Hlc,
+    },
     #[error(
         "what process {process} was at that instant is not in the archive: {reason}; give another instant"
     )]
@@ -57,8 +62,6 @@ enum NotRestored {
         subject: String,
         figures: String,
     },
-    #[error("the archived journal of {0} changed while it was read; repeat the command")]
-    Changed(ProcessId),
     #[error("no process had a turn by then; give a later instant")]
     TooEarly,
 }
@@ -77,7 +80,7 @@ impl From<NotRestored> for CliError {
 
 /// Restores, and prints what was made and how to start it.
 pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
-    let destination = Destination::check(&args.into)?;
+    let destination = Destination::check("--into", &args.into)?;
     let wanted = WantedCluster {
         cluster: args.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT),
         at: instant(at)?,
@@ -88,13 +91,22 @@ pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
     let staged = destination.stage()?;
     let shown = bar(0, STEPS);
     let restored = restore(&objects, &wanted, staged.dir(), &shown);
-    let (audit, left_out) = runtime()?.block_on(restored)?;
+    let RestoredCluster {
+        audit,
+        left,
+        left_out,
+    } = runtime()?.block_on(restored)?;
     shown.finish_and_clear();
     let names = named_as_directories(audit.shares.keys().collect())?;
     let file = cluster_file(wanted.cluster, &names, &audit.channels, destination.dir());
     staged.write("cluster.toml", &file)?;
     staged.move_into_place()?;
     let mut report = report(&audit, wanted.at, destination.dir());
+    for process in left {
+        report.line(&format!(
+            "process {process} had left the cluster by then and is not restored"
+        ));
+    }
     say_left_out(&mut report, &left_out);
     report.line(
         "stop the cluster that runs, and give this one another archive: the old one goes on behind this instant",
@@ -111,27 +123,41 @@ struct WantedCluster<'a> {
     takes_short: bool,
 }
 
+struct RestoredCluster {
+    audit: Audit,
+    /// The processes that had left the cluster.
+    left: BTreeSet<ProcessId>,
+    /// What is damaged or missing in the archive.
+    left_out: Vec<String>,
+}
+
 async fn restore(
     objects: &Objects,
     wanted: &WantedCluster<'_>,
     dir: &Path,
     shown: &ProgressBar,
-) -> Result<(Audit, Vec<String>), NotRestored> {
+) -> Result<RestoredCluster, NotRestored> {
     let WantedCluster {
         cluster,
         at,
         takes_short,
     } = *wanted;
     let journals = journals(objects, cluster).await?;
-    let short = journals.iter().find(|journal| journal.ends < at);
+    let left = left_by(&journals, at).await?;
+    let stays = |journal: &&ArchivedJournal| !left.contains(&journal.process);
+    let short = journals
+        .iter()
+        .filter(stays)
+        .find(|journal| journal.ends < at);
     if let Some(short) = short.filter(|_| !takes_short) {
         return Err(NotRestored::TooLate {
             process: short.process.clone(),
-            common: common_end(&journals),
+            ends: short.ends,
+            common: common_end(&journals).await?,
         });
     }
     let (mut shares, mut left_out) = (BTreeMap::new(), Vec::new());
-    for journal in &journals {
+    for journal in journals.iter().filter(stays) {
         let into = dir.join(journal.process.as_str());
         let mut share = one(journal, at, &into, &mut left_out, shown).await?;
         share.doubt = share.doubt.filter(|_| !(takes_short && journal.ends < at));
@@ -149,7 +175,11 @@ async fn restore(
     }
     let verification = audit.verify();
     match verification.checks.iter().find(|check| !check.holds) {
-        None => Ok((audit, left_out)),
+        None => Ok(RestoredCluster {
+            audit,
+            left,
+            left_out,
+        }),
         Some(wrong) => {
             let figures = wrong.figures.iter();
             let figures: Vec<String> = figures.map(|(name, sum)| format!("{name} {sum}")).collect();
@@ -174,8 +204,6 @@ async fn one(
     let (process, source) = (&archived.process, &archived.source);
     let until = Until::Instant(at);
     shown.set_message(process.to_string());
-    // It counts bytes; the steps of the restore are shown.
-    let share = archived.share(until, &ProgressBar::hidden()).await?;
     let successor = Successor::of(source).await?;
     let told = |progress: Progress| {
         show(shown, progress);
@@ -186,12 +214,14 @@ async fn one(
         ..Wanted::ALL
     };
     let (store, filled) = refill::make(into, source, &successor, wanted, &told).await?;
-    if filled.end != share.totals.position {
-        return Err(NotRestored::Changed(process.clone()));
-    }
+    let totals = store.past().recomputed_totals()?;
     store.end_here()?;
     left_out.extend(filled.left_out);
-    Ok(share)
+    Ok(Share {
+        begins: Lsn(filled.first.0 - 1),
+        doubt: archived.doubt(&totals, until),
+        totals,
+    })
 }
 
 fn report(audit: &Audit, at: Hlc, dir: &Path) -> Report {

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
+pub(super) use archived::restore_itself;
+
 use super::CliError;
 use super::destination::Destination;
 use super::instant::{INSTANT, at};
@@ -108,7 +110,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         }
         return rebuilt::run(args, process);
     }
-    let destination = Destination::check(&args.into)?;
+    let destination = Destination::check("--into", &args.into)?;
     let source = Source::open(args)?;
     let state = source.state();
     let names = restorable(state)?;

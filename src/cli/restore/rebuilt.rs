@@ -10,7 +10,7 @@ use crate::store::{Archive, PassedSince, Published, Rebuilt, Untold, unbooked_se
 
 /// Makes the store, and prints what it holds and what to do next.
 pub(super) fn run(args: &Args, lost: &ProcessId) -> Result<(), CliError> {
-    let destination = Destination::check(&args.into)?;
+    let destination = Destination::check("--into", &args.into)?;
     let archives = open(args, lost)?;
     let (archive, published) = newest(args, &archives, lost)?;
     let audit = archive.audit(&published).map_err(|error| bad(&error))?;

@@ -247,6 +247,27 @@ impl<'a> Past<'a> {
         Ok(share)
     }
 
+    /// The totals at the newest turn, added up from every turn of the journal. They must be those from the newest recorded state.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if the journal is, or if the state and the turns differ.
+    pub fn recomputed_totals(self) -> Result<ProcessTotals, StoreError> {
+        let (begin, newest) = (self.store.journal.first(), self.store.journal.position());
+        let mut totals = self.totals_until(Lsn(begin.0 - 1))?;
+        totals.rebuilt = self.store.rebooked()?;
+        for entry in self.entries_behind(totals.position, totals.journal, newest) {
+            let entry = entry?;
+            totals.pass(&entry.turn, entry.hash);
+        }
+        match self.totals_at(newest)? == totals {
+            true => Ok(totals),
+            false => Err(StoreError::damaged(
+                "the newest recorded state",
+                Damage::Contradiction("the turns of the journal add up to other totals".to_owned()),
+            )),
+        }
+    }
+
     // Those in the newest recorded state.
     fn totals_until(self, position: Lsn) -> Result<ProcessTotals, StoreError> {
         let state = self.states_until(position).next().transpose()?;
