@@ -5,14 +5,16 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::Store;
+use super::check::verify_revision::GlobalStateAudit;
 use super::check::{CheckProgress, LockedDirectory, OpenedCopy};
 use super::engine::durable_watermark::StoreFiles;
 use super::error::StoreError;
+use super::history::Published;
 use super::journal::Journal;
 use super::opening;
 use super::opening::Stopped;
 use super::stored::v1::state::OwnerV1;
-use crate::process::ids::ProcessId;
+use crate::process::ids::{ProcessId, SnapshotId};
 
 /// A copy of a store, open.
 pub struct CopiedStore {
@@ -71,6 +73,34 @@ impl CopiedStore {
     #[must_use]
     pub fn process(&self) -> &ProcessId {
         &self.process
+    }
+
+    /// The newest complete snapshot of its history.
+    #[must_use]
+    pub fn newest_complete(&self) -> Option<SnapshotId> {
+        self.store.history().newest_complete()
+    }
+
+    /// The newest revision of a snapshot in its history.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the revision is damaged.
+    pub fn published(&self, snapshot: &SnapshotId) -> Result<Option<Published>, StoreError> {
+        self.store.history().published(snapshot)
+    }
+
+    /// Whether a snapshot was deleted from its history.
+    #[must_use]
+    pub fn is_deleted(&self, snapshot: &SnapshotId) -> bool {
+        self.store.retention().is_deleted(snapshot)
+    }
+
+    /// Recomputes every figure of a revision from the contents.
+    ///
+    /// # Errors
+    /// [`StoreError`]: a chunk is missing or damaged.
+    pub fn audit(&self, published: &Published) -> Result<GlobalStateAudit, StoreError> {
+        GlobalStateAudit::of(&self.store.chunks, &published.state)
     }
 
     /// The copy.

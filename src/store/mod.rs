@@ -17,7 +17,6 @@
 //! 9. [`Archived`]: what goes to an archive beside the journal, and comes back.
 
 mod account_index;
-mod archive;
 mod archived;
 mod backup;
 mod check;
@@ -41,7 +40,6 @@ mod stored;
 
 pub use crate::history::pin::Pin;
 pub use account_index::AccountIndex;
-pub use archive::Archive;
 pub use archived::{
     Archived, Arrived, ChunkGroup, GroupReader, Incoming, Outgoing, Salts, ShippedLink,
     groups_of_stored_part, groups_of_stored_state, totals_of_stored_state,

@@ -27,7 +27,7 @@ use crate::config::cluster_file::{
 use crate::config::{ApiBlock, ArchiveBlock, CurrencyBlock, LimitsBlock};
 use crate::history::global::GlobalState;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
-use crate::store::{Archive, Export, GlobalStateAudit, Restored, StoreError};
+use crate::store::{CopiedStore, Export, GlobalStateAudit, Restored, StoreError};
 
 /// Create a new cluster from a complete snapshot, or a new store for a process whose store is lost.
 #[derive(Debug, clap::Args)]
@@ -132,7 +132,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
 }
 
 enum Source {
-    Archive(Box<Archive>, crate::store::Published),
+    Store(Box<CopiedStore>, crate::store::Published),
     Export(Box<Export>),
 }
 
@@ -148,11 +148,11 @@ impl Source {
         };
         let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
         let of_store = |error| CliError::of_store(dir, &error);
-        let archive = Archive::open(dir, &scratch, &|_| {}).map_err(of_store)?;
-        let snapshot = &named(&archive, snapshot, dir)?;
-        let published = archive.published(snapshot).map_err(of_store)?;
+        let store = CopiedStore::open(dir, &scratch, &|_| {}).map_err(of_store)?;
+        let snapshot = &named(&store, snapshot, dir)?;
+        let published = store.published(snapshot).map_err(of_store)?;
         let published = published.ok_or_else(|| {
-            if archive.is_deleted(snapshot) {
+            if store.is_deleted(snapshot) {
                 return CliError::Refused(format!(
                     "snapshot {snapshot} was deleted from the history of {} by retention (age or count); use a node \
                      where it is pinned, or an export (--file)",
@@ -164,28 +164,26 @@ impl Source {
                 dir.display()
             ))
         })?;
-        Ok(Self::Archive(Box::new(archive), published))
+        Ok(Self::Store(Box::new(store), published))
     }
 
     fn state(&self) -> &GlobalState {
         match self {
-            Self::Archive(_, published) => &published.state,
+            Self::Store(_, published) => &published.state,
             Self::Export(export) => &export.published().state,
         }
     }
 
     fn cluster(&self) -> &str {
         match self {
-            Self::Archive(archive, _) => archive.cluster(),
+            Self::Store(store, _) => store.cluster(),
             Self::Export(export) => export.cluster(),
         }
     }
 
     fn audit(&self) -> Result<GlobalStateAudit, CliError> {
         match self {
-            Self::Archive(archive, published) => {
-                archive.audit(published).map_err(|error| bad(&error))
-            }
+            Self::Store(store, published) => store.audit(published).map_err(|error| bad(&error)),
             Self::Export(export) => {
                 let audit = export.audit();
                 audit.map_err(|error| CliError::CheckFailed(format!("not restored: {error}")))
@@ -195,18 +193,18 @@ impl Source {
 
     fn restore(&self, dir: &Path) -> Result<Vec<Restored>, StoreError> {
         match self {
-            Self::Archive(archive, published) => archive.restore(published, dir),
+            Self::Store(store, published) => store.restore(published, dir),
             Self::Export(export) => export.restore(dir),
         }
     }
 }
 
 // As in other commands, except that `latest` is the newest snapshot that can be restored.
-fn named(archive: &Archive, text: &str, dir: &Path) -> Result<SnapshotId, CliError> {
+fn named(store: &CopiedStore, text: &str, dir: &Path) -> Result<SnapshotId, CliError> {
     let parse =
         |text| SnapshotId::parse(text).map_err(|why| CliError::Usage(format!("--snapshot: {why}")));
     match text {
-        LATEST => archive.newest_complete().ok_or_else(|| {
+        LATEST => store.newest_complete().ok_or_else(|| {
             let dir = dir.display();
             CliError::Refused(format!(
                 "there is no complete snapshot in the history of {dir}"

@@ -6,70 +6,67 @@ use super::super::output::Report;
 use super::{Args, bad, named};
 use crate::api::time::rfc3339;
 use crate::process::ids::ProcessId;
-use crate::store::{Archive, PassedSince, Published, Rebuilt, Untold, unbooked_sentence};
+use crate::store::{CopiedStore, PassedSince, Published, Rebuilt, Untold, unbooked_sentence};
 
 /// Makes the store, and prints what it holds and what to do next.
 pub(super) fn run(args: &Args, lost: &ProcessId) -> Result<(), CliError> {
     let destination = Destination::check("--into", &args.into)?;
-    let archives = open(args, lost)?;
-    let (archive, published) = newest(args, &archives, lost)?;
-    let audit = archive.audit(&published).map_err(|error| bad(&error))?;
+    let stores = open(args, lost)?;
+    let (store, published) = newest(args, &stores, lost)?;
+    let audit = store.audit(&published).map_err(|error| bad(&error))?;
     if let Some(wrong) = audit.wrong.first() {
         return Err(CliError::CheckFailed(format!("not restored: {wrong}")));
     }
-    let since = since(&archives, &published, lost)?;
+    let since = since(&stores, &published, lost)?;
     let difference = since.iter().map(PassedSince::difference).sum();
     let staged = destination.stage()?;
-    let made = archive.rebuild(&published, lost, difference, staged.dir());
+    let made = store.rebuild(&published, lost, difference, staged.dir());
     let made = made.map_err(|error| bad(&error))?;
     staged.move_into_place()?;
     report(args, &published, &made, &since).print()
 }
 
-fn open(args: &Args, lost: &ProcessId) -> Result<Vec<Archive>, CliError> {
+fn open(args: &Args, lost: &ProcessId) -> Result<Vec<CopiedStore>, CliError> {
     let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
-    let mut archives: Vec<Archive> = Vec::new();
+    let mut stores: Vec<CopiedStore> = Vec::new();
     for dir in &args.from {
         let of_store = |error| CliError::of_store(dir, &error);
-        let archive = Archive::open(dir, &scratch, &|_| {}).map_err(of_store)?;
-        let (shown, process) = (dir.display(), archive.process());
+        let store = CopiedStore::open(dir, &scratch, &|_| {}).map_err(of_store)?;
+        let (shown, process) = (dir.display(), store.process());
         let usage = |why: String| CliError::Usage(format!("--from: {shown} {why}"));
         if process == lost {
             return Err(usage(format!(
                 "is the store of process {lost} itself; name the stores of the others"
             )));
         }
-        if archives.iter().any(|other| other.process() == process) {
+        if stores.iter().any(|other| other.process() == process) {
             return Err(usage(format!("is a second store of process {process}")));
         }
-        if let Some(other) = archives
-            .iter()
-            .find(|one| one.cluster() != archive.cluster())
-        {
+        if let Some(other) = stores.iter().find(|one| one.cluster() != store.cluster()) {
             return Err(usage(format!(
                 "belongs to cluster {}, and others to {}",
-                archive.cluster(),
+                store.cluster(),
                 other.cluster()
             )));
         }
-        archives.push(archive);
+        stores.push(store);
     }
-    Ok(archives)
+    Ok(stores)
 }
 
 // The newest complete snapshot in any of the histories, or the one given.
 fn newest<'a>(
     args: &Args,
-    archives: &'a [Archive],
+    stores: &'a [CopiedStore],
     lost: &ProcessId,
-) -> Result<(&'a Archive, Published), CliError> {
-    let mut newest: Option<(&Archive, Published)> = None;
-    for (archive, dir) in archives.iter().zip(&args.from) {
+) -> Result<(&'a CopiedStore, Published), CliError> {
+    let mut newest: Option<(&CopiedStore, Published)> = None;
+    for (store, dir) in stores.iter().zip(&args.from) {
         let snapshot = match &args.snapshot {
-            Some(snapshot) => Some(named(archive, snapshot, dir)?),
-            None => archive.newest_complete(),
+            Some(snapshot) => Some(named(store, snapshot, dir)?),
+            None => store.newest_complete(),
         };
-        let published = snapshot.map_or(Ok(None), |snapshot| archive.published(&snapshot));
+        let published = snapshot.map_or(Ok(None), |snapshot| store.published(&snapshot));
         let published = published.map_err(|error| CliError::of_store(dir, &error))?;
         let is_fit =
             |one: &Published| one.state.is_complete() && one.state.parts.contains_key(lost);
@@ -81,7 +78,7 @@ fn newest<'a>(
             .as_ref()
             .is_none_or(|(_, known)| known.state.initiated_at < began)
         {
-            newest = Some((archive, published));
+            newest = Some((store, published));
         }
     }
     newest.ok_or_else(|| {
@@ -92,15 +89,13 @@ fn newest<'a>(
 }
 
 fn since(
-    archives: &[Archive],
+    stores: &[CopiedStore],
     published: &Published,
     lost: &ProcessId,
 ) -> Result<Vec<PassedSince>, CliError> {
-    let asked = archives.iter().map(|archive| {
-        let since = archive
-            .since(published, lost)
-            .map_err(|error| bad(&error))?;
-        since.map_err(|untold| refusal(untold, archive.process(), lost))
+    let asked = stores.iter().map(|store| {
+        let since = store.since(published, lost).map_err(|error| bad(&error))?;
+        since.map_err(|untold| refusal(untold, store.process(), lost))
     });
     asked.collect()
 }

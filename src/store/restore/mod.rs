@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Store;
-use super::archive::Archive;
 use super::chunks::source;
 use super::chunks::source::ChunkSource;
+use super::copied::CopiedStore;
 use super::engine::files;
 use super::engine::schema;
 use super::engine::schema::{BOOKED, UNBOOKED};
@@ -84,13 +84,13 @@ impl Export {
     }
 }
 
-impl Archive {
+impl CopiedStore {
     /// Creates a store for each process of a snapshot, in `dir/PROCESS`. The snapshot must be complete and audited.
     ///
     /// # Errors
     /// [`StoreError`]; the content of `dir` is then useless.
     pub fn restore(&self, published: &Published, dir: &Path) -> Result<Vec<Restored>, StoreError> {
-        Beginning::new(self, self.cluster(), &published.state).all(dir)
+        Beginning::new(self.store().chunks(), self.cluster(), &published.state).all(dir)
     }
 }
 

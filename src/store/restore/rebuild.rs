@@ -19,12 +19,9 @@ use super::{Beginning, Rebuilt};
 use crate::history::part::RecordedState;
 use crate::process::channel::Flow;
 use crate::process::ids::{Lsn, ProcessId};
-use crate::process::record::Record;
-use crate::store::archive::Archive;
+use crate::store::copied::CopiedStore;
 use crate::store::error::StoreError;
 use crate::store::history::Published;
-use crate::store::journal::Journal;
-use crate::store::states::StateTree;
 use crate::store::stored::frame::Damage;
 
 /// What a peer knows to have passed since a snapshot, in minor units.
@@ -58,7 +55,7 @@ pub enum Untold {
     Trimmed,
 }
 
-impl Archive {
+impl CopiedStore {
     /// What has passed between the owner of the store and another process since a snapshot that both recorded, or why
     /// that is unknown.
     ///
@@ -89,8 +86,7 @@ impl Archive {
 
     // Why the journal is not known to continue a recorded state of its process; `None` if it does.
     fn breaks_off(&self, state: &RecordedState) -> Result<Option<Untold>, StoreError> {
-        let journal = Journal::open(self.trees())?;
-        let cut = state.position;
+        let (journal, cut) = (self.store().journal(), state.position);
         if cut.next() < journal.first() {
             return Ok(Some(Untold::Trimmed));
         }
@@ -99,49 +95,17 @@ impl Archive {
         Ok((!continues).then_some(Untold::Replaced))
     }
 
-    // The amounts sent to a process and received from it after the cut, in minor units; `None` if they were settled
-    // after the cut.
+    // The amounts sent to a process and received from it, in minor units; `None` if they were settled after the cut.
     fn between(&self, lost: &ProcessId, cut: Lsn) -> Result<Option<(i128, i128)>, StoreError> {
-        let trees = self.trees();
-        let states = StateTree::new(trees.states.clone());
-        let newest = states.cuts().next().transpose()?;
-        let state = newest.map_or(Ok(None), |cut| states.get(cut))?;
-        let journal = Journal::open(trees)?;
-        let (mut sent, mut delivered, mut from, mut hash) = (0, 0, journal.first(), None);
-        if let Some(state) = state {
-            let registers = &state.registers;
-            if registers.is_lost_since(lost, cut) {
-                return Ok(None);
-            }
-            let outgoing = registers.outgoing.get(lost);
-            let incoming = registers.incoming.get(lost);
-            sent = outgoing.map_or(0, |channel| channel.sent.amount);
-            delivered = incoming.map_or(0, |channel| channel.delivered.amount);
-            from = state.recorded.position.next();
-            hash = Some(state.recorded.journal);
+        let newest = self.store().journal().position();
+        let totals = self.store().past().totals_at(newest)?;
+        let given_up = totals.given_up.as_ref().and_then(|turns| turns.get(lost));
+        if given_up.is_some_and(|turn| *turn > cut) {
+            return Ok(None);
         }
-        for entry in journal.scan(from, hash) {
-            let turn = entry?.turn;
-            for record in turn.records {
-                if let Record::Delivered { from, message, .. } = record {
-                    delivered += if from == *lost { message.amount() } else { 0 };
-                } else if let Record::Forgotten { peer, .. } = record {
-                    if peer == *lost && turn.position > cut {
-                        return Ok(None);
-                    }
-                    if peer == *lost {
-                        (sent, delivered) = (0, 0);
-                    }
-                } else if let Some(dispatch) = record.into_dispatch() {
-                    sent += if dispatch.to == *lost {
-                        dispatch.message.amount()
-                    } else {
-                        0
-                    };
-                }
-            }
-        }
-        Ok(Some((sent, delivered)))
+        let amount =
+            |flows: &BTreeMap<ProcessId, Flow>| flows.get(lost).map_or(0, |flow| flow.amount);
+        Ok(Some((amount(&totals.sent), amount(&totals.delivered))))
     }
 
     /// Creates the store of one process in `dir`. The snapshot must be complete, audited and contain the process.
@@ -160,7 +124,7 @@ impl Archive {
             let problem = Damage::Contradiction(format!("process {process} is not in it"));
             StoreError::damaged("global state", problem)
         })?;
-        let beginning = Beginning::new(self, self.cluster(), &published.state);
+        let beginning = Beginning::new(self.store().chunks(), self.cluster(), &published.state);
         beginning.alone(part, difference, dir)
     }
 }
@@ -178,11 +142,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         drop(store(dir.path()));
         let scratch = tempfile::tempdir().expect("a temporary directory");
-        let archive = Archive::open(dir.path(), scratch.path(), &|_| {}).expect("it is whole");
-        let published = archive.published(&snapshot()).expect("it is whole");
+        let copied = CopiedStore::open(dir.path(), scratch.path(), &|_| {}).expect("it is whole");
+        let published = copied.published(&snapshot()).expect("it is whole");
         let mut published = published.expect("it is published");
         let since = |published: &Published| {
-            let since = archive.since(published, &process("q"));
+            let since = copied.since(published, &process("q"));
             since.expect("it is whole")
         };
         // Nothing is left of the store that recorded it.
@@ -195,7 +159,7 @@ mod tests {
         for (difference, booked, accounts) in [(7, 7, 2), (0, 0, 1), (-7, 0, 1)] {
             let into = tempfile::tempdir().expect("a temporary directory");
             let lost = process("q");
-            let made = archive.rebuild(&published, &lost, difference, into.path());
+            let made = copied.rebuild(&published, &lost, difference, into.path());
             let made = made.expect("there is room");
             assert_eq!((made.booked, made.restored.accounts), (booked, accounts));
             assert_eq!(made.restored.balance_total, 5 + booked);
