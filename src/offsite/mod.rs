@@ -1,8 +1,9 @@
 //! Between a store and the archive: [`outbound`] ships what is kept there beside the journal, [`retention`] deletes what is too
-//! old, [`refill`] fills a new store with everything, [`memory`] is what a store remembers of its archive.
+//! old, [`past`] reads the past from there, [`refill`] fills a new store with everything, [`memory`] is what a store remembers of its archive.
 
 pub mod memory;
 pub mod outbound;
+pub mod past;
 pub mod refill;
 pub mod retention;
 

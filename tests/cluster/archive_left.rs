@@ -1,5 +1,5 @@
-//! A process that has left the cluster, as the archive knows it. Without this its journal, which ends there, would hold back every
-//! later audit of the archive, and no later instant could be restored.
+//! Processes that leave a cluster and that join it, as the archive knows them. Without this the journal of one that has left, which
+//! ends there, would hold back every later audit of the archive, and no instant before one joined could be restored.
 
 use std::process::Command;
 
@@ -30,10 +30,11 @@ async fn audited(programs: &Programs) -> (Value, String) {
     (said, at)
 }
 
-fn leave(programs: &Programs, left: &str) {
+// Writes the cluster file without a process; returns it as it was.
+fn plan_without(programs: &Programs, left: &str) -> String {
     let file = programs.path("cluster.toml");
-    let text = std::fs::read_to_string(&file).expect("it is planned");
-    let (blocks, archive) = text.split_once("[archive]").expect("it has an archive");
+    let whole = std::fs::read_to_string(&file).expect("it is planned");
+    let (blocks, archive) = whole.split_once("[archive]").expect("it has an archive");
     let named = format!("id = {left:?}");
     let stays = blocks
         .split("[[process]]")
@@ -41,12 +42,46 @@ fn leave(programs: &Programs, left: &str) {
     let stays: Vec<&str> = stays.collect();
     let text = format!("{}[archive]{archive}", stays.join("[[process]]"));
     std::fs::write(&file, text).expect("a file in it");
+    whole
+}
+
+fn leave(programs: &Programs, left: &str) {
+    plan_without(programs, left);
     for id in IDS.iter().filter(|id| **id != left) {
         let mut forget = Command::new(cargo_bin!("snapledger"));
         forget.args(["store", "forget", &programs.path(id), "--peer", left]);
         let forgotten = forget.output().expect("the program runs");
         assert!(forgotten.status.success(), "{forgotten:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instant_before_a_process_joined_is_restored_without_it() {
+    let mut programs = Programs::planned(&IDS).with_archive("sync");
+    let whole = plan_without(&programs, "n3");
+    for id in ["n1", "n2"] {
+        programs.start_one(id).await;
+    }
+    pay(
+        &programs,
+        "/v1/accounts/a/deposits",
+        json!({ "amount": 100 }),
+    )
+    .await;
+    let (_, before) = audited(&programs).await;
+    programs.kill();
+    std::fs::write(programs.path("cluster.toml"), whole).expect("a file in it");
+    programs.start().await;
+    let to_n3 = json!({ "from_account": "a", "to_process": "n3", "to_account": "b", "amount": 30 });
+    pay(&programs, "/v1/transfers", to_n3).await;
+    programs.rest("n3").balance_is("b", 30).await;
+    programs.kill();
+    let into = programs.path("earlier");
+    let (code, report, wrong) = run(&programs, &["restore", "--at", &before, "--into", &into]);
+    assert_eq!(code, Some(0), "{wrong}");
+    assert!(report.contains("n3 had no turn by then"), "{report}");
+    assert!(report.contains("100 minor units in total"), "{report}");
+    assert!(!std::path::Path::new(&into).join("n3").exists(), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

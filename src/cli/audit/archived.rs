@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use indicatif::ProgressBar;
 use serde_json::Value;
 
-use super::super::archived::{NotArchived, PATIENCE, audit_of, common_end, instant, journals};
+use super::super::archived::{PATIENCE, instant};
 use super::super::progress::{BYTES, bar};
 use super::super::{CliError, runtime};
 use super::Args;
@@ -14,6 +14,7 @@ use crate::api::rest::audit_document;
 use crate::archive::Objects;
 use crate::config::CLUSTER_DEFAULT;
 use crate::history::audit::Audit;
+use crate::offsite::past::{NotArchived, audit_of, common_end, journals};
 use crate::offsite::refill::Until;
 use crate::process::clock::Hlc;
 
@@ -42,7 +43,9 @@ async fn audit(
     };
     let mut shares = BTreeMap::new();
     for journal in &journals {
-        let share = journal.share(Until::Instant(at), shown).await?;
+        shown.set_message(journal.process.to_string());
+        let until = Until::Instant(at);
+        let share = journal.share(until, &|read| shown.inc(read)).await?;
         shares.insert(journal.process.clone(), share);
     }
     Ok(audit_of(at, shares))

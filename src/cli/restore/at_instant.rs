@@ -3,14 +3,12 @@
 //! The turns up to one clock value on every process are a consistent cut: no message is received in it that is not sent in it.
 //! What was on its way is in the journals of its senders and arrives once the processes run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use indicatif::ProgressBar;
 
-use super::super::archived::{
-    ArchivedJournal, NotArchived, PATIENCE, Share, audit_of, common_end, instant, journals, left_by,
-};
+use super::super::archived::{PATIENCE, instant, said};
 use super::super::destination::Destination;
 use super::super::output::Report;
 use super::super::progress::{STEPS, bar};
@@ -21,6 +19,9 @@ use crate::api::time::rfc3339;
 use crate::archive::{ArchiveError, Objects};
 use crate::config::CLUSTER_DEFAULT;
 use crate::history::audit::Audit;
+use crate::offsite::past::{
+    ArchivedJournal, NotArchived, Share, audit_of, common_end, journals, left_by, newest_known,
+};
 use crate::offsite::refill;
 use crate::offsite::refill::{NotFilled, Progress, Successor, Until, Wanted};
 use crate::process::clock::Hlc;
@@ -48,11 +49,14 @@ enum NotRestored {
         common: Hlc,
     },
     #[error(
-        "what process {process} was at that instant is not in the archive: {reason}; give another instant"
+        "what process {process} was at that instant is not known ({reason}): turns may be missing there. The newest instant before it \
+         that is known of all is --at {}",
+        rfc3339(.known.wall_us())
     )]
     Unknown {
         process: ProcessId,
         reason: &'static str,
+        known: Hlc,
     },
     #[error(
         "the journals contradict each other at that instant ({check} of {subject}: {figures}); give an earlier one"
@@ -74,7 +78,11 @@ impl From<ArchiveError> for NotRestored {
 
 impl From<NotRestored> for CliError {
     fn from(error: NotRestored) -> Self {
-        Self::Refused(format!("not restored: {error}"))
+        let why = match error {
+            NotRestored::NotArchived(error) => said(&error),
+            error => error.to_string(),
+        };
+        Self::Refused(format!("not restored: {why}"))
     }
 }
 
@@ -93,7 +101,7 @@ pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
     let restored = restore(&objects, &wanted, staged.dir(), &shown);
     let RestoredCluster {
         audit,
-        left,
+        others,
         left_out,
     } = runtime()?.block_on(restored)?;
     shown.finish_and_clear();
@@ -102,10 +110,8 @@ pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
     staged.write("cluster.toml", &file)?;
     staged.move_into_place()?;
     let mut report = report(&audit, wanted.at, destination.dir());
-    for process in left {
-        report.line(&format!(
-            "process {process} had left the cluster by then and is not restored"
-        ));
+    for (process, why) in others {
+        report.line(&format!("process {process} {why} and is not restored"));
     }
     say_left_out(&mut report, &left_out);
     report.line(
@@ -125,8 +131,8 @@ struct WantedCluster<'a> {
 
 struct RestoredCluster {
     audit: Audit,
-    /// The processes that had left the cluster.
-    left: BTreeSet<ProcessId>,
+    /// The processes that were not in it then, and why.
+    others: BTreeMap<ProcessId, &'static str>,
     /// What is damaged or missing in the archive.
     left_out: Vec<String>,
 }
@@ -142,26 +148,33 @@ async fn restore(
         at,
         takes_short,
     } = *wanted;
-    let journals = journals(objects, cluster).await?;
-    let left = left_by(&journals, at).await?;
+    let all = journals(objects, cluster).await?;
+    let left = left_by(&all, at).await?;
     let stays = |journal: &&ArchivedJournal| !left.contains(&journal.process);
-    let short = journals
-        .iter()
-        .filter(stays)
-        .find(|journal| journal.ends < at);
+    let journals: Vec<&ArchivedJournal> = all.iter().filter(stays).collect();
+    let short = journals.iter().find(|journal| journal.ends < at);
     if let Some(short) = short.filter(|_| !takes_short) {
         return Err(NotRestored::TooLate {
             process: short.process.clone(),
             ends: short.ends,
-            common: common_end(&journals).await?,
+            common: common_end(&all).await?,
         });
     }
     let (mut shares, mut left_out) = (BTreeMap::new(), Vec::new());
-    for journal in journals.iter().filter(stays) {
+    for journal in &journals {
         let into = dir.join(journal.process.as_str());
         let mut share = one(journal, at, &into, &mut left_out, shown).await?;
         share.doubt = share.doubt.filter(|_| !(takes_short && journal.ends < at));
         shares.insert(journal.process.clone(), share);
+    }
+    let left = left.into_iter();
+    let mut others: BTreeMap<_, _> = left
+        .map(|process| (process, "had left the cluster by then"))
+        .collect();
+    for process in joined_later(&shares) {
+        shares.remove(&process);
+        std::fs::remove_dir_all(dir.join(process.as_str())).map_err(NotFilled::Directory)?;
+        others.insert(process, "had no turn by then");
     }
     let audit = audit_of(at, shares);
     if audit.shares.is_empty() {
@@ -171,27 +184,42 @@ async fn restore(
         return Err(NotRestored::Unknown {
             process: process.clone(),
             reason: absent.reason.as_str(),
+            known: newest_known(&journals, at).await?,
         });
     }
+    check(&audit)?;
+    Ok(RestoredCluster {
+        audit,
+        others,
+        left_out,
+    })
+}
+
+fn check(audit: &Audit) -> Result<(), NotRestored> {
     let verification = audit.verify();
-    match verification.checks.iter().find(|check| !check.holds) {
-        None => Ok(RestoredCluster {
-            audit,
-            left,
-            left_out,
-        }),
-        Some(wrong) => {
-            let figures = wrong.figures.iter();
-            let figures: Vec<String> = figures.map(|(name, sum)| format!("{name} {sum}")).collect();
-            let (check, subject) = (wrong.check, wrong.subject.clone());
-            let figures = figures.join(", ");
-            Err(NotRestored::Wrong {
-                check,
-                subject,
-                figures,
-            })
-        }
-    }
+    let Some(wrong) = verification.checks.iter().find(|check| !check.holds) else {
+        return Ok(());
+    };
+    let figures = wrong.figures.iter();
+    let figures: Vec<String> = figures.map(|(name, sum)| format!("{name} {sum}")).collect();
+    Err(NotRestored::Wrong {
+        check: wrong.check,
+        subject: wrong.subject.clone(),
+        figures: figures.join(", "),
+    })
+}
+
+// The processes that had no turn yet and that no other one knew.
+fn joined_later(shares: &BTreeMap<ProcessId, Share>) -> Vec<ProcessId> {
+    let is_known = |process: &ProcessId| {
+        let mut others = shares.values();
+        others.any(|share| share.totals.peers.contains_key(process))
+    };
+    let has_begun = |share: &Share| share.begins > Lsn(0) || share.totals.is_known();
+    let later = shares
+        .iter()
+        .filter(|(process, share)| !has_begun(share) && !is_known(process));
+    later.map(|(process, _)| process.clone()).collect()
 }
 
 async fn one(

@@ -11,7 +11,7 @@ use super::Revision;
 use crate::api::time::rfc3339;
 use crate::api::{ITS_ID_IS_LATEST, LATEST};
 use crate::archive::{ArchiveError, Objects, kept};
-use crate::cli::archived::{ArchivedJournal, NotArchived, PATIENCE, Share};
+use crate::cli::archived::PATIENCE;
 use crate::cli::progress::{BYTES, bar};
 use crate::cli::scratch::within;
 use crate::cli::{CliError, runtime};
@@ -19,6 +19,7 @@ use crate::config::CLUSTER_DEFAULT;
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::offsite::Source;
+use crate::offsite::past::{ArchivedJournal, NotArchived, Share};
 use crate::offsite::refill::{NotFilled, Until, load_revision};
 use crate::process::identity::Identity;
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -177,7 +178,12 @@ impl Wanted {
         let cut = part.state.position;
         let journal = ArchivedJournal::of(archive, &self.cluster, &part.process).await;
         let share = match journal {
-            Ok(Some(journal)) => journal.share(Until::Turn(cut), shown).await,
+            Ok(Some(journal)) => {
+                shown.set_message(part.process.to_string());
+                journal
+                    .share(Until::Turn(cut), &|read| shown.inc(read))
+                    .await
+            }
             Ok(None) => return Ok(Err(NotCompared::Absent("the archive has none".to_owned()))),
             Err(error) => Err(error.into()),
         };

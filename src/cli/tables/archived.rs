@@ -6,7 +6,7 @@ use tokio::runtime::Handle as Runtime;
 
 use crate::archive::walk::Segments;
 use crate::archive::{ArchiveError, Objects, epochs, journal};
-use crate::cli::archived::{ArchivedJournal, NotArchived, journals};
+use crate::offsite::past::{ArchivedJournal, NotArchived, journals};
 use crate::offsite::refill;
 use crate::offsite::refill::{NotFilled, Successor, Wanted};
 use crate::process::ids::ProcessId;

@@ -1,0 +1,161 @@
+//! All processes of a cluster at an instant.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{ArchivedJournal, NotArchived, Share};
+use crate::archive::Objects;
+use crate::history::audit::{Absence, Absent, Audit};
+use crate::history::process_totals::ProcessTotals;
+use crate::offsite::refill::Until;
+use crate::process::clock::Hlc;
+use crate::process::ids::{ChannelId, ProcessId};
+
+/// The journals of the processes that have one in the archive, by id.
+pub async fn journals(
+    archive: &Objects,
+    cluster: &str,
+) -> Result<Vec<ArchivedJournal>, NotArchived> {
+    let mut journals = Vec::new();
+    for name in archive.below(cluster).folders().await? {
+        if let Ok(process) = ProcessId::parse(&name) {
+            journals.extend(ArchivedJournal::of(archive, cluster, &process).await?);
+        }
+    }
+    match journals.is_empty() {
+        false => Ok(journals),
+        true => Err(NotArchived::NoCluster {
+            url: archive.url().to_owned(),
+            cluster: cluster.to_owned(),
+            found: archive.folders().await?,
+        }),
+    }
+}
+
+/// The newest instant, as people write it, that is known of every process that had not left the cluster by then.
+pub async fn common_end(journals: &[ArchivedJournal]) -> Result<Hlc, NotArchived> {
+    let mut totals = BTreeMap::new();
+    for journal in journals {
+        let end = Until::Instant(journal.ends);
+        totals.insert(&journal.process, journal.totals(end).await?);
+    }
+    let stays = |journal: &&ArchivedJournal| !has_left(&journal.process, totals.values());
+    let (staying, left): (Vec<_>, Vec<_>) = journals.iter().partition(stays);
+    let common = end_of(staying.iter().copied());
+    let gone = match left.is_empty() {
+        true => BTreeSet::new(),
+        false => left_by(journals, common).await?,
+    };
+    // It may have left only after that instant.
+    if left.iter().all(|journal| gone.contains(&journal.process)) {
+        return newest_known(&staying, common).await;
+    }
+    let all: Vec<_> = journals.iter().collect();
+    newest_known(&all, end_of(journals.iter())).await
+}
+
+/// The newest instant, not after this one, at which no process has a gap; this one if there is none.
+pub async fn newest_known(journals: &[&ArchivedJournal], end: Hlc) -> Result<Hlc, NotArchived> {
+    let mut at = end;
+    loop {
+        let mut known = at;
+        for journal in journals {
+            match journal.known_until(at).await? {
+                Some(until) => known = known.min(until),
+                None => return Ok(end),
+            }
+        }
+        if known == at {
+            return Ok(at);
+        }
+        at = known;
+    }
+}
+
+// Within the last microsecond of a journal there may be more turns.
+fn end_of<'a>(journals: impl Iterator<Item = &'a ArchivedJournal>) -> Hlc {
+    let ends = journals.map(|journal| journal.ends.wall_us());
+    let end = ends.min().unwrap_or_default().saturating_sub(1);
+    Hlc::at(end).last_of_label()
+}
+
+/// The processes that had left the cluster by an instant: their journals end before it, and by then the others had given them up.
+pub async fn left_by(
+    journals: &[ArchivedJournal],
+    at: Hlc,
+) -> Result<BTreeSet<ProcessId>, NotArchived> {
+    let (short, long): (Vec<_>, Vec<_>) = journals.iter().partition(|one| one.ends < at);
+    let mut totals = Vec::new();
+    if !short.is_empty() {
+        for journal in long {
+            totals.push(journal.totals(Until::Instant(at)).await?);
+        }
+    }
+    let ended = short.into_iter().map(|journal| journal.process.clone());
+    Ok(ended
+        .filter(|process| has_left(process, totals.iter()))
+        .collect())
+}
+
+// Whether one of the others has given up a process, and none knows it any more.
+fn has_left<'a>(
+    process: &ProcessId,
+    others: impl Iterator<Item = &'a ProcessTotals> + Clone,
+) -> bool {
+    let knows = |totals: &ProcessTotals| {
+        let known = totals.peers.get(process);
+        known.is_some_and(|known| !known.is_given_up)
+    };
+    let has_given_up = |totals: &ProcessTotals| {
+        let given_up = totals.given_up.as_ref();
+        given_up.is_some_and(|given_up| given_up.contains_key(process))
+    };
+    !others.clone().any(knows) && others.clone().any(has_given_up)
+}
+
+/// The cluster at an instant.
+pub fn audit_of(at: Hlc, shares: BTreeMap<ProcessId, Share>) -> Audit {
+    let mut audit = Audit {
+        at: Some(at),
+        channels: BTreeSet::new(),
+        shares: BTreeMap::new(),
+        missing: BTreeMap::new(),
+    };
+    for (process, Share { totals, doubt, .. }) in shares {
+        let not_begun = (!totals.is_known()).then_some(Absence::OtherJournal);
+        match doubt.or(not_begun) {
+            None => _ = audit.shares.insert(process, totals),
+            Some(absence) => leave_out(&mut audit, process, absence),
+        }
+    }
+    let Audit {
+        shares, missing, ..
+    } = &mut audit;
+    missing.retain(|process, _| !has_left(process, shares.values()));
+    connect(&mut audit);
+    for process in audit.removed() {
+        audit.add_channels_of(&process);
+        leave_out(&mut audit, process, Absence::NotArchived);
+    }
+    for (process, why) in audit.strangers() {
+        audit.shares.remove(&process);
+        leave_out(&mut audit, process, why);
+    }
+    audit
+}
+
+fn leave_out(audit: &mut Audit, process: ProcessId, reason: Absence) {
+    let known = None;
+    audit.missing.insert(process, Absent { reason, known });
+}
+
+// There is a channel in both directions between processes of which one knows the other.
+fn connect(audit: &mut Audit) {
+    for (process, share) in &audit.shares {
+        for peer in share.peers.keys() {
+            let (from, to) = (process.clone(), peer.clone());
+            let there = ChannelId { from, to };
+            audit.channels.insert(there.reversed());
+            audit.channels.insert(there);
+        }
+    }
+}
