@@ -54,6 +54,8 @@ use std::time::Duration;
 use clap::Parser;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+/// Tests at once, each with nodes of its own. More than there are processors, since they wait most of the time.
+const AT_ONCE: usize = 4;
 /// How long the remaining tasks of a test may take to stop.
 const LET_GO: Duration = Duration::from_secs(1);
 
@@ -116,7 +118,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let mut options = Options::parse();
     let (nodes, seed) = (options.nodes, options.seed);
     let says = |sentence| eprintln!("{sentence}");
     if let Some(kills) = options.kills {
@@ -147,13 +149,22 @@ fn main() -> ExitCode {
     } else if options.inside_namespaces {
         block_on(partitions::inside());
     } else {
+        options.tests.test_threads.get_or_insert(AT_ONCE);
         return libtest_mimic::run(&options.tests, trials()).exit_code();
     }
     ExitCode::SUCCESS
 }
 
+// Those first that take longest.
 fn trials() -> Vec<Trial> {
     vec![
+        trial(
+            "disks_are_lost_where_everything_waits_for_the_archive",
+            || disks_are_lost("sync", true),
+        ),
+        trial("disks_are_lost_where_others_wait_for_the_archive", || {
+            disks_are_lost("peers", false)
+        }),
         trial("killed_again_and_again_3_nodes", || killed(3)),
         trial("killed_again_and_again_5_nodes", || killed(5)),
         trial("frozen_until_it_is_taken_for_dead", || async {
@@ -187,13 +198,6 @@ fn trials() -> Vec<Trial> {
             "idle_connections_leave_descriptors_for_the_store_and_for_others",
             idle::idle_connections_leave_descriptors_for_the_store_and_for_others,
         ),
-        trial(
-            "disks_are_lost_where_everything_waits_for_the_archive",
-            || disks_are_lost("sync", true),
-        ),
-        trial("disks_are_lost_where_others_wait_for_the_archive", || {
-            disks_are_lost("peers", false)
-        }),
     ]
 }
 
