@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -132,18 +132,16 @@ impl Cluster {
 
     /// Transfers from each process to each other one, until it is dropped.
     pub(crate) fn traffic(&self) -> Traffic {
-        let ends = Arc::new(AtomicBool::new(false));
         let clients = self.rest.iter().flat_map(|(from, address)| {
             let others = self.rest.keys().filter(move |to| *to != from);
             others.map(move |to| (*address, to.clone()))
         });
         let clients = clients.map(|(address, to)| {
-            let ends = Arc::clone(&ends);
-            std::thread::spawn(move || send(address, &to, &ends))
+            let (ends, ended) = channel();
+            (ends, std::thread::spawn(move || send(address, &to, &ended)))
         });
         Traffic {
             clients: clients.collect(),
-            ends,
         }
     }
 
@@ -165,7 +163,7 @@ impl Cluster {
     /// Waits for a condition.
     pub(crate) fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let looked = self.runtime.block_on(async {
-            let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
+            let mut ticks = tokio::time::interval(Duration::from_millis(20));
             for _ in 0..3000 {
                 if tokio::task::block_in_place(&mut holds) {
                     return true;
@@ -183,6 +181,10 @@ impl Cluster {
 }
 
 const SHARED: &str = "cluster = \"demo\"\n[snapshot]\ninterval = \"off\"\n[currency]\nlabel = \"EUR\"\nexponent = 2\n";
+
+/// Between two transfers of a client, so that the browser has the processor most of the time. Less than a message is on its way,
+/// and every cut is crossed by some.
+const APART: Duration = Duration::from_millis(5);
 
 const ACCOUNTS: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 
@@ -202,7 +204,7 @@ pub(crate) fn agent() -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
-        .timeout_global(Some(std::time::Duration::from_secs(60)))
+        .timeout_global(Some(Duration::from_secs(60)))
         .build();
     config.into()
 }
@@ -211,11 +213,11 @@ fn read(mut answer: ureq::http::Response<ureq::Body>) -> Value {
     answer.body_mut().read_json().expect("JSON")
 }
 
-fn send(address: SocketAddr, to: &str, ends: &AtomicBool) {
+fn send(address: SocketAddr, to: &str, ended: &Receiver<()>) {
     let agent = agent();
     let url = format!("http://{address}/v1/transfers");
     for turn in 0.. {
-        if ends.load(Ordering::Relaxed) {
+        if ended.recv_timeout(APART) != Err(RecvTimeoutError::Timeout) {
             return;
         }
         let [from, into] = [turn, turn + 1].map(|at| ACCOUNTS[at % ACCOUNTS.len()]);
@@ -230,15 +232,17 @@ fn send(address: SocketAddr, to: &str, ends: &AtomicBool) {
 
 /// Ends when dropped.
 pub(crate) struct Traffic {
-    clients: Vec<JoinHandle<()>>,
-    ends: Arc<AtomicBool>,
+    /// What each client waits for, and its thread.
+    clients: Vec<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Drop for Traffic {
     fn drop(&mut self) {
-        self.ends.store(true, Ordering::Relaxed);
-        for client in self.clients.drain(..) {
-            client.join().expect("it ends without panic");
+        let clients = std::mem::take(&mut self.clients).into_iter();
+        // All are told first; each ends when its channel is gone.
+        let threads: Vec<_> = clients.map(|(_ends, thread)| thread).collect();
+        for thread in threads {
+            thread.join().expect("it ends without panic");
         }
     }
 }
