@@ -236,25 +236,31 @@ impl<P: Clone> Said<'_, P> {
             settings.restore = restore;
         }
         replace_in_flight(self.window, self.segment_max, settings)?;
-        let mut linger_at = None;
+        let mut said_at = None;
         if let Some((text, place)) = self.linger {
             let linger = parse_span(text).ok_or_else(|| Fault::Duration(text.to_owned()));
             settings.linger = linger.map_err(|fault| (fault, place.clone()))?;
-            linger_at = Some((text, place));
+            said_at = Some(place);
         }
         if let Some((text, place)) = self.lag_max {
-            settings.lag_max = parse_duration(text).map_err(|fault| (fault, place))?;
+            settings.lag_max = parse_duration(text).map_err(|fault| (fault, place.clone()))?;
+            said_at = Some(place);
         }
         // New work would be refused for good.
-        if let Some((text, place)) = linger_at
+        if let Some(place) = said_at
             && settings.linger >= settings.lag_max
         {
-            return Err((Fault::ArchiveLinger(text.to_owned()), place));
+            let (linger, lag_max) = (settings.linger, settings.lag_max);
+            return Err((Fault::ArchiveLinger { linger, lag_max }, place));
         }
         if let Some((text, place)) = self.keep {
             settings.keep = match text {
                 FOREVER => None,
-                text => Some(parse_duration(text).map_err(|fault| (fault, place))?),
+                text => {
+                    let age = parse_duration(text).ok();
+                    let fault = || (Fault::ArchiveKeep(text.to_owned()), place);
+                    Some(age.ok_or_else(fault)?)
+                }
             };
         }
         Ok(())
@@ -330,7 +336,11 @@ fn replace_instants<P>(
 
 fn check_url(url: &str) -> Result<(), Fault> {
     let schemes = ["s3://", "gs://", "az://", "file:///"];
-    match schemes.iter().any(|scheme| url.starts_with(scheme)) {
+    let names_one = |scheme: &&str| {
+        let rest = url.strip_prefix(scheme);
+        rest.is_some_and(|rest| !rest.trim_matches('/').is_empty())
+    };
+    match schemes.iter().any(names_one) {
         true => Ok(()),
         false => Err(Fault::ArchiveUrl(url.to_owned())),
     }

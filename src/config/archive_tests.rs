@@ -41,6 +41,19 @@ fn the_table_is_completed_with_defaults_and_options_replace_it() {
     assert_eq!(age, Some(Duration::from_secs(30 * 24 * 3600)));
     assert_eq!(replaced.tables, Some(Duration::from_secs(60)));
     assert_eq!(replaced.restore, SelfRestore::Never);
+    // Each is valid with the default of the other.
+    let mut slow = parsed("url = \"file:///a\"\nlinger = \"5s\"").expect("it is valid");
+    let impatient = ArchiveOptions {
+        archive_lag_max: Some("5s".to_owned()),
+        ..ArchiveOptions::default()
+    };
+    let refused = impatient
+        .replace_in(&mut slow)
+        .expect_err("it would refuse work for good");
+    assert!(
+        refused.to_string().contains("--archive-lag-max"),
+        "{refused}"
+    );
     let itself = parsed("url = \"file:///a\"\nrestore = \"empty\"").expect("it is valid");
     assert_eq!(itself.expect("it has a URL").restore, SelfRestore::Empty);
 }
@@ -59,8 +72,10 @@ fn what_is_out_of_range_is_refused_with_what_to_write() {
         ),
         ("url = \"file:///a\"\nlinger = \"x\"", "duration"),
         ("url = \"file:///a\"\nlinger = \"30s\"", "lag_max"),
+        ("url = \"file:///\"", "file:///DIRECTORY"),
+        ("url = \"s3://\"", "s3://BUCKET"),
         ("url = \"file:///a\"\nlag_max = \"0s\"", "0s"),
-        ("url = \"file:///a\"\nkeep = \"always\"", "duration"),
+        ("url = \"file:///a\"\nkeep = \"always\"", "forever"),
         ("url = \"file:///a\"\njournal = \"often\"", "async"),
         ("url = \"file:///a\"\ntables = \"often\"", "off"),
         ("url = \"file:///a\"\nrestore = \"often\"", "never"),

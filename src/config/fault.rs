@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::access::authority::AuthError;
 use crate::process::ids::{Malformed, ProcessId};
@@ -138,9 +139,20 @@ pub enum Fault {
     ArchiveWindow(u16),
     /// Segments wait for more turns longer than the archive may lag.
     #[error(
-        "segments would wait `{0}` for more turns, and new work is refused behind archive.lag_max; write less"
+        "segments would wait {linger:?} for more turns, and new work is refused at a lag of {lag_max:?}; write a shorter archive.linger \
+         or a longer archive.lag_max"
     )]
-    ArchiveLinger(String),
+    ArchiveLinger {
+        /// The time for which a segment waits.
+        linger: Duration,
+        /// The lag at which new work is refused.
+        lag_max: Duration,
+    },
+    /// The text is not an age.
+    #[error(
+        "`{0}` is not an age; write a whole number with a unit, for example 365d or 12h, or forever"
+    )]
+    ArchiveKeep(String),
     /// The size of a segment is out of range.
     #[error("`{0}` is out of range for a segment; write a size from 1B to 64MiB")]
     ArchiveSegment(String),
