@@ -1,4 +1,4 @@
-//! A single node, for tests of code around a node.
+//! A node without its peers, for tests of code around a node.
 
 use super::Node;
 use crate::config::{
@@ -12,10 +12,18 @@ use crate::process::topology::Topology;
 impl Node {
     /// Starts the only node of its cluster.
     pub(crate) async fn alone(dir: &std::path::Path) -> Self {
-        let me = ProcessId::parse("n1").expect("a valid id");
-        let topology = Topology::full(std::slice::from_ref(&me));
-        let member = Member {
-            id: me.clone(),
+        Self::without_peers(dir, &["n1"]).await
+    }
+
+    /// Starts the first of these nodes; the others are never reached.
+    pub(crate) async fn without_peers(dir: &std::path::Path, ids: &[&str]) -> Self {
+        let ids = ids
+            .iter()
+            .map(|id| ProcessId::parse(id).expect("a valid id"));
+        let ids: Vec<_> = ids.collect();
+        let me = ids[0].clone();
+        let member = |id: &ProcessId| Member {
+            id: id.clone(),
             grpc: "127.0.0.1:1".to_owned(),
             rest: None,
             transport: Transport::Native,
@@ -23,8 +31,8 @@ impl Node {
         let config = NodeConfig {
             cluster: "c".to_owned(),
             me,
-            members: vec![member],
-            topology: topology.expect("one process"),
+            members: ids.iter().map(member).collect(),
+            topology: Topology::full(&ids).expect("different processes"),
             dir: dir.to_path_buf(),
             snapshot: SnapshotSettings::default(),
             store: StoreSettings::default(),

@@ -72,6 +72,12 @@ impl RecordedHere {
         let mut open = self.recording.iter().flat_map(Recording::open);
         open.any(|from| self.lost.contains(from))
     }
+
+    /// Whether the part is not stored yet and can still be finished.
+    #[must_use]
+    pub fn is_coming(&self) -> bool {
+        self.recording.is_some() && !self.is_in_vain()
+    }
 }
 
 // Replies are moved several times, thousands at once: rare variants must not enlarge the others.

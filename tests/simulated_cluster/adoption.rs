@@ -216,7 +216,7 @@ impl World {
         // It may have been deleted since.
         if let Some(state) = disk.revision(&snapshot, revision).cloned() {
             disk.list(&snapshot, revision, self.now);
-            disk.come_back(&state);
+            disk.end_deletion(&snapshot);
             self.trace
                 .say(|| format!("{} takes {snapshot} revision {revision} over", by.place));
             self.sometimes.saw("revision taken over by a peer");

@@ -77,7 +77,8 @@ impl World {
             return self.answer(fetch, None);
         };
         let disk = &self.nodes[fetch.from].disk;
-        if disk.deleted.contains(&fetch.snapshot) && !disk.parts.contains_key(&fetch.snapshot) {
+        let is_here = disk.parts.contains_key(&fetch.snapshot);
+        if disk.deleted.contains(&fetch.snapshot) && !is_here && !self.is_coming(&fetch) {
             let delay = self.net_delay();
             self.after(delay, Event::Answered(fetch, Answer::NotKept));
             return Ok(());
@@ -100,6 +101,13 @@ impl World {
             return Ok(());
         }
         self.answer(fetch, part)
+    }
+
+    // Whether the part is not stored yet and can still be finished.
+    fn is_coming(&self, fetch: &Fetch) -> bool {
+        let life = self.nodes[fetch.from].life.as_ref();
+        let seen = life.and_then(|life| Recorded(fetch.snapshot.clone()).ask(&life.process));
+        seen.is_some_and(|seen| seen.is_coming())
     }
 
     /// Answers a request with the state of the snapshot at the process.

@@ -73,10 +73,12 @@ impl Disk {
         }
     }
 
-    /// Ends the deletion of a snapshot that was replicated again, once it is whole.
-    pub(crate) fn come_back(&mut self, state: &GlobalState) {
-        if state.is_complete() || self.parts.contains_key(&state.snapshot) {
-            self.deleted.remove(&state.snapshot);
+    /// Ends the deletion of a snapshot that is back: a listed revision is complete, or there is one and the own part is stored.
+    pub(crate) fn end_deletion(&mut self, snapshot: &SnapshotId) {
+        let newest = self.newest(snapshot);
+        let has_own = self.parts.contains_key(snapshot);
+        if newest.is_some_and(|newest| newest.is_complete() || has_own) {
+            self.deleted.remove(snapshot);
         }
     }
 

@@ -49,6 +49,7 @@ impl World {
             }
             Storing::Syncing(recording, stamp) => {
                 disk.synced(stamp);
+                disk.end_deletion(&recording.snapshot);
                 let disk = &*disk;
                 let part = &disk.parts[&recording.snapshot].value;
                 self.checkers.stored(life.place, &recording, part, disk)?;

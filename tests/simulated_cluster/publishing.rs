@@ -108,6 +108,7 @@ impl World {
         self.nodes[life.place].disk.synced(stamp);
         let disk = &mut self.nodes[life.place].disk;
         disk.list(snapshot, state.revision, now);
+        disk.end_deletion(snapshot);
         self.trace.say(|| {
             format!(
                 "publish {snapshot} at {} revision {} {}",

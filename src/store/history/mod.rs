@@ -44,6 +44,7 @@ impl History<'_> {
         let published = self.store.history.publish(state)?;
         self.store.sync()?;
         self.store.history.note(&published.state);
+        self.store.retention().end_deletion(&state.snapshot)?;
         Ok(published.root)
     }
 
@@ -108,14 +109,7 @@ impl History<'_> {
         self.store.sync()?;
         self.store.history.note(state);
         self.store.history.remove_unlisted()?;
-        // Otherwise the next opening could find the mark and delete the snapshot again. Until the own part is back, the mark
-        // says that it cannot be fetched.
-        let own = || self.store.parts().get(&state.snapshot);
-        let is_whole = state.is_complete() || matches!(own(), Ok(Some(_)));
-        match is_whole && self.store.retention().is_back(&state.snapshot)? {
-            true => self.store.sync(),
-            false => Ok(()),
-        }
+        self.store.retention().end_deletion(&state.snapshot)
     }
 
     // Whether this store has recorded the part of its process in a revision, as far as its journal can be read.

@@ -46,7 +46,10 @@ impl<'a> Parts<'a> {
         for part in parts {
             self.store.history.put_part(part)?;
         }
-        self.store.sync()
+        self.store.sync()?;
+        // A snapshot that was deleted while it was recorded may be back before its part.
+        let mut snapshots = parts.iter().map(|part| &part.snapshot);
+        snapshots.try_for_each(|snapshot| self.store.retention().end_deletion(snapshot))
     }
 
     /// The chunks of a part that are missing and whose hashes are known; call it again when these are stored. Damaged

@@ -235,7 +235,7 @@ impl Retention<'_> {
     }
 
     /// Whether a snapshot was deleted from this history and is not whole again: if a revision of it has come back, that is
-    /// partial, and the own part is still missing.
+    /// partial, and the own part is not stored. It may still be recorded.
     #[must_use]
     pub fn is_deleted(self, snapshot: &SnapshotId) -> bool {
         let is_deleted = |kept: &RetentionEntry| kept.deleted.is_some();
@@ -347,22 +347,33 @@ impl Retention<'_> {
         self.store.sync()
     }
 
-    /// Removes the deletion mark of a snapshot that is whole and durable again. Returns whether there was one; the caller
-    /// then makes the removal durable.
-    pub(super) fn is_back(self, snapshot: &SnapshotId) -> Result<bool, StoreError> {
-        let mut marks = self.store.retention.marks();
-        match marks.kept.get(snapshot).cloned() {
-            Some(kept) if kept.deleted.is_some() => {
-                let kept = RetentionEntry {
-                    deleted: None,
-                    ..kept
-                };
-                self.store.retention.put(&mut marks, snapshot, kept)?;
-                // The same value as after a restart.
-                marks.deleted_until = marks.kept.values().filter_map(|kept| kept.deleted).max();
-                Ok(true)
-            }
-            _ => Ok(false),
+    /// Removes the deletion mark of a snapshot that is back: its history has a revision again, and that is complete or the own
+    /// part is stored. Both must be durable; the removal then is, too. Otherwise the next opening could find the mark and delete
+    /// the snapshot again. Until then the mark says that the own part is not kept.
+    pub(super) fn end_deletion(self, snapshot: &SnapshotId) -> Result<(), StoreError> {
+        if !self.is_deleted(snapshot) {
+            return Ok(());
         }
+        let is_whole = self.store.history().has_complete(snapshot)
+            || match self.store.parts().get(snapshot) {
+                Err(error) if error.is_fatal() => return Err(error),
+                own => matches!(own, Ok(Some(_))),
+            };
+        {
+            let mut marks = self.store.retention.marks();
+            let kept = marks.kept.get(snapshot).cloned().unwrap_or_default();
+            // A deletion removes it from the history and sets the mark under the same lock.
+            if !is_whole || !self.store.history.has(snapshot) || kept.deleted.is_none() {
+                return Ok(());
+            }
+            let kept = RetentionEntry {
+                deleted: None,
+                ..kept
+            };
+            self.store.retention.put(&mut marks, snapshot, kept)?;
+            // The same value as after a restart.
+            marks.deleted_until = marks.kept.values().filter_map(|kept| kept.deleted).max();
+        }
+        self.store.sync()
     }
 }

@@ -32,6 +32,10 @@ pub(super) fn all<S: StoreContract>() -> Vec<Statement<S>> {
             "a_deleted_snapshot_comes_back_by_adoption",
             adoption_after_deletion,
         ),
+        (
+            "a_part_that_is_finished_after_a_deletion_counts",
+            part_after_deletion,
+        ),
         ("what_was_published_of_the_own_part_stays", own_parts),
         ("the_newest_complete_snapshot_is_never_due", due),
         ("a_pin_outranks_all_known_ones", pins),
@@ -211,13 +215,8 @@ fn adoption_after_deletion<S: StoreContract>(host: &mut Host<S>) {
     let state = complete(host, "s", began(1));
     let own = host.store.part(&s);
     assert!(host.store.delete(&s));
-    let pinned = Pin {
-        pinned: true,
-        at: began(1),
-        by: process_id("q"),
-        actor: Actor::default(),
-    };
-    assert!(host.store.note_pin(&s, pinned), "it is wanted again");
+    let is_wanted = host.store.note_pin(&s, pinned_elsewhere());
+    assert!(is_wanted, "it is wanted again");
     let peers = ["q", "r"].map(|peer| PeerPart::new(&s, peer, 3));
     adopt_chunks(host, &peers);
     let parts = peers.into_iter().map(|peer| peer.part);
@@ -236,6 +235,41 @@ fn adoption_after_deletion<S: StoreContract>(host: &mut Host<S>) {
         assert_eq!(host.store.newest(&s).as_ref(), Some(&state));
         assert_eq!(host.store.part(&s), own);
         host.crash(crash);
+    }
+}
+
+// Otherwise others are told for ever that the part cannot come.
+fn part_after_deletion<S: StoreContract>(host: &mut Host<S>) {
+    let s = snapshot("s");
+    host.deposit("rent", 5);
+    host.initiate("s");
+    host.marker(0, "s");
+    host.write_states();
+    publish(host, "s", 1, &["q"]);
+    assert!(host.store.delete(&s), "while its recording is open");
+    host.crash(Crash::Kill);
+    assert!(host.store.note_pin(&s, pinned_elsewhere()));
+    let partial = revision(&s, 1_000_001, began(1), []);
+    assert_eq!(host.store.adopt(&partial), Ok(()));
+    assert!(host.store.is_deleted(&s), "the own part is not stored");
+    host.marker(1, "s");
+    host.settle();
+    let own = host.store.part(&s);
+    assert!(own.is_some());
+    for crash in CRASHES {
+        assert!(!host.store.is_deleted(&s));
+        assert_eq!(host.store.newest(&s).as_ref(), Some(&partial));
+        assert_eq!(host.store.part(&s), own);
+        host.crash(crash);
+    }
+}
+
+fn pinned_elsewhere() -> Pin {
+    Pin {
+        pinned: true,
+        at: began(1),
+        by: process_id("q"),
+        actor: Actor::default(),
     }
 }
 

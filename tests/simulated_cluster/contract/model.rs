@@ -34,6 +34,7 @@ impl Model {
         self.disk.write_revision(state)?;
         self.written();
         self.disk.list(&state.snapshot, state.revision, 0);
+        self.disk.end_deletion(&state.snapshot);
         Ok(())
     }
 }
@@ -103,6 +104,7 @@ impl StoreContract for Model {
     fn put_part(&mut self, part: &Part) {
         self.disk.put_part(part.clone());
         self.written();
+        self.disk.end_deletion(&part.snapshot);
     }
 
     fn part(&self, snapshot: &SnapshotId) -> Option<Part> {
@@ -141,7 +143,8 @@ impl StoreContract for Model {
     fn adopt(&mut self, state: &GlobalState) -> Result<(), OtherRevision> {
         self.store_revision(state)?;
         self.disk.keep_own_part(&me(), state);
-        self.disk.come_back(state);
+        self.written();
+        self.disk.end_deletion(&state.snapshot);
         Ok(())
     }
 

@@ -71,15 +71,13 @@ impl Parts {
     ) -> Result<Option<Part>, Unavailable> {
         let mut written = self.written.clone();
         loop {
-            if self.is_deleted(snapshot) {
-                return Ok(None);
-            }
             written.mark_unchanged();
-            let recorded = Recorded(snapshot.clone());
-            let seen = self.queue.query_from_within(recorded).await?;
-            let Some(seen) = seen else {
+            let Some(seen) = self.remembered(snapshot).await? else {
                 return self.stored(snapshot).await;
             };
+            if self.is_deleted(snapshot) && !seen.is_coming() {
+                return self.stored(snapshot).await;
+            }
             let part = match seen.recording {
                 None => self.stored(snapshot).await?,
                 Some(recording) => self.build(recording, held).await?,
@@ -92,7 +90,14 @@ impl Parts {
         }
     }
 
-    /// Whether the snapshot was deleted here.
+    // The progress of a snapshot here, as far as the process remembers it.
+    async fn remembered(&self, snapshot: &SnapshotId) -> Result<Option<RecordedHere>, Unavailable> {
+        let recorded = Recorded(snapshot.clone());
+        self.queue.query_from_within(recorded).await
+    }
+
+    /// Whether the snapshot was deleted here. The own part may come all the same: while its recording is open, only what there
+    /// was of it is deleted.
     pub(in crate::node) fn is_deleted(&self, snapshot: &SnapshotId) -> bool {
         self.worker.store().retention().is_deleted(snapshot)
     }
@@ -113,8 +118,7 @@ impl Parts {
         &self,
         snapshot: &SnapshotId,
     ) -> Result<Option<RecordedHere>, Unavailable> {
-        let recorded = Recorded(snapshot.clone());
-        if let Some(seen) = self.queue.query_from_within(recorded).await? {
+        if let Some(seen) = self.remembered(snapshot).await? {
             return Ok(Some(seen));
         }
         let Some(part) = self.stored(snapshot).await? else {
@@ -179,7 +183,7 @@ impl Parts {
         Ok(part)
     }
 
-    /// The own part, once it is finished; `None` if the snapshot was deleted here.
+    /// The own part, once it is finished; `None` if the snapshot was deleted here and no part comes any more.
     pub(in crate::node) async fn own_finished(
         &self,
         snapshot: &SnapshotId,
@@ -187,11 +191,15 @@ impl Parts {
         let mut written = self.written.clone();
         loop {
             written.mark_unchanged();
-            if let Some(part) = self.stored(snapshot).await? {
-                return Ok(Some(part));
-            }
-            if self.is_deleted(snapshot) {
-                return Ok(None);
+            // Asked first: what is finished meanwhile is in the store.
+            let is_over = self.is_deleted(snapshot)
+                && !self
+                    .remembered(snapshot)
+                    .await?
+                    .is_some_and(|seen| seen.is_coming());
+            let part = self.stored(snapshot).await?;
+            if part.is_some() || is_over {
+                return Ok(part);
             }
             written.changed().await.map_err(|_| stopped())?;
         }
@@ -223,4 +231,104 @@ impl Parts {
 
 fn stopped() -> Unavailable {
     Unavailable::Stopped("it is stopping".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::history::pin::Pin;
+    use crate::node::Node;
+    use crate::node::fixture::{process, snapshot};
+    use crate::process::clock::{Hlc, Lamport};
+    use crate::process::decision::Actor;
+    use crate::process::ids::Seq;
+    use crate::process::input::Input;
+    use crate::process::message::{Body, Marker, Message};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    // The first message of a peer is its marker of the snapshot that n2 started.
+    async fn marker(node: &Node, from: &str) {
+        let marker = Marker {
+            snapshot: snapshot(),
+            initiator: process("n2"),
+        };
+        let arrived = Input::Arrived {
+            from: process(from),
+            seq: Seq(1),
+            time: Hlc::default(),
+            message: Message {
+                clock: Lamport(1),
+                body: Body::from(marker),
+            },
+        };
+        let told = node.handle().shared.queue.tell(arrived).await;
+        told.expect("the node goes on");
+    }
+
+    fn pinned(pinned: bool, at: u64) -> Vec<(SnapshotId, Pin)> {
+        let pin = Pin {
+            pinned,
+            at: Hlc(at),
+            by: process("n2"),
+            actor: Actor::default(),
+        };
+        vec![(snapshot(), pin)]
+    }
+
+    // Without this, an assembler would be told that the part is not kept, which is final, and the snapshot would stay partial.
+    #[tokio::test]
+    async fn a_part_whose_recording_is_open_comes_although_its_snapshot_was_deleted() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let node = Node::without_peers(dir.path(), &["n1", "n2", "n3"]).await;
+        let (store, parts) = (node.handle().store(), node.handle().parts());
+        marker(&node, "n2").await;
+        let open = async || {
+            let part = timeout(LONG, parts.own_recorded(&snapshot())).await;
+            let part = part.expect("its state is written");
+            assert_eq!(part.expect("it is whole").open, [process("n3")]);
+        };
+        open().await;
+        let (time, clock) = (Hlc::default(), Lamport::default());
+        let partial = GlobalState {
+            revision: 1,
+            ..GlobalState::begun(snapshot(), process("n2"), time, clock)
+        };
+        store.history().publish(&partial).expect("there is room");
+        let stored = store.history().stored_revision(&snapshot(), Some(1));
+        let stored = stored.expect("it is readable").expect("it is there");
+        let delete = || store.retention().delete(&[snapshot()]);
+        assert_eq!(delete().expect("there is room"), [snapshot()]);
+        let pin = |is_pinned, at| store.retention().note_pins(pinned(is_pinned, at));
+        assert_eq!(pin(true, 1).expect("there is room"), [snapshot()]);
+        let back = store.history().adopt_revision(&partial, &stored);
+        back.expect("nothing contradicts it");
+        assert!(parts.is_deleted(&snapshot()), "the own part is not stored");
+        open().await;
+        let finished = parts.own_finished(&snapshot());
+        tokio::pin!(finished);
+        let early = timeout(Duration::from_millis(200), &mut finished).await;
+        assert!(early.is_err(), "{early:?}: it is not finished");
+        marker(&node, "n3").await;
+        let part = timeout(LONG, finished).await.expect("it is finished");
+        assert!(
+            part.expect("it is whole")
+                .is_some_and(|part| part.is_finished())
+        );
+        assert!(!parts.is_deleted(&snapshot()), "it is whole");
+        // Once it is stored and deleted, it comes no more.
+        let seen = async || parts.seen(&snapshot()).await.expect("the node goes on");
+        let told = async { while seen().await.is_some_and(|seen| seen.recording.is_some()) {} };
+        timeout(LONG, told).await.expect("the part is journaled");
+        pin(false, 2).expect("there is room");
+        assert_eq!(delete().expect("there is room"), [snapshot()]);
+        let gone = timeout(LONG, parts.own_finished(&snapshot())).await;
+        assert_eq!(gone.expect("it is known").expect("it is readable"), None);
+        assert_eq!(parts.own(&snapshot()).await.expect("it is readable"), None);
+        node.stop().await;
+    }
 }
