@@ -147,9 +147,17 @@ pub fn damaged(
 /// # Errors
 /// [`ArchiveError`].
 pub async fn counted(process: &Objects, head: &SegmentHead) -> Result<Segment, ArchiveError> {
+    with_head(process, head, segment(process, head.index()).await?)
+}
+
+// The segment that was read where one with this head was.
+pub(super) fn with_head(
+    process: &Objects,
+    head: &SegmentHead,
+    found: Option<Segment>,
+) -> Result<Segment, ArchiveError> {
     let key = key(head.index());
-    let segment = segment(process, head.index()).await?;
-    let segment = segment.ok_or_else(|| process.damaged(&key, "it is gone"))?;
+    let segment = found.ok_or_else(|| process.damaged(&key, "it is gone"))?;
     match segment.head == *head {
         true => Ok(segment),
         false => Err(process.damaged(&key, "it was replaced")),

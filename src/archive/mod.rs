@@ -27,10 +27,14 @@ pub mod links;
 mod objects;
 pub mod probe;
 mod read_ahead;
+mod start_reader;
 mod stored_link;
 pub mod walk;
+#[cfg(test)]
+mod watched;
 
 pub use error::ArchiveError;
 pub use fence::{Fenced, NotFenced, ask, fence};
 pub use objects::{Creation, Objects};
 pub use read_ahead::{HEADS_AHEAD, OBJECTS_AHEAD, ReadAhead};
+pub use start_reader::StartReader;

@@ -255,60 +255,15 @@ pub async fn check_end(process: &Objects, chain: &Chain) -> Result<(), ArchiveEr
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use object_store::memory::InMemory;
-
     use super::*;
-    use crate::process::identity::Identity;
-    use crate::process::ids::Hash;
+    use crate::archive::watched::{chain, watched};
     use crate::shipping::chain::Link;
-    use crate::shipping::segment::{Owner, Turns, WriterId};
-    use crate::shipping::{Epoch, JournalPoint};
 
     const COUNT: u64 = 150;
 
-    // A chain of one turn each; every tenth is large, and every seventh index holds a void segment.
     async fn archive() -> (Objects, Vec<SegmentHead>) {
-        let objects = Objects::over(Arc::new(InMemory::new()), "".into(), "memory:");
-        let owner = Owner {
-            cluster: "c".to_owned(),
-            process: "p".to_owned(),
-        };
-        let writer = |epoch| WriterId {
-            epoch: Epoch(epoch),
-            identity: Identity {
-                store: [1; 16],
-                boot: epoch,
-                run: 7,
-            },
-        };
-        let (mut last, mut counting) = (Link::default(), Vec::new());
-        for index in (1..=COUNT).map(SegmentIndex) {
-            let is_void = index.0 % 7 == 0;
-            let mut body = Vec::new();
-            let bytes = if index.0 % 10 == 0 { 300_000 } else { 10 };
-            Turns::push(&mut body, &vec![7; bytes]);
-            let turns = Turns {
-                before: last.journal,
-                after: JournalPoint {
-                    position: last.journal.position.next(),
-                    hash: Hash(*blake3::hash(&index.0.to_le_bytes()).as_bytes()),
-                },
-                body: body.into(),
-            };
-            let (by, previous) = match is_void {
-                true => (writer(1), Hash([9; 32])),
-                false => (writer(2), last.hash),
-            };
-            let segment = Segment::new(&owner, by, index, previous, &turns);
-            let put = journal::put(&objects, &segment).await;
-            put.expect("it is in memory");
-            if !is_void {
-                last = Link::of(&segment.head);
-                counting.push(segment.head);
-            }
-        }
+        let (objects, _) = watched();
+        let counting = chain(&objects, COUNT).await;
         (objects, counting)
     }
 

@@ -66,7 +66,7 @@ pub enum Action {
     ReadLink(SegmentIndex, Lsn),
     /// Read the segment with this head.
     Read(Box<SegmentHead>),
-    /// Append the turns of a segment that the journal here lacks, durably.
+    /// Append the turns of a segment that the journal here lacks; durable before the answer to the next [`Action::Compare`].
     Append(Box<Segment>),
     /// Look at the journal here, with its hash at this point.
     Compare(JournalPoint),

@@ -5,8 +5,8 @@ use std::path::Path;
 
 pub(in crate::node) use super::not_attached::NotAttached;
 use super::turns::read_turns;
-use crate::archive::walk::{HeadReader, Heads, check_end};
-use crate::archive::{NotFenced, Objects, ask, epochs, journal, kept, links, probe};
+use crate::archive::walk::{Heads, check_end};
+use crate::archive::{NotFenced, Objects, StartReader, ask, epochs, journal, kept, links, probe};
 use crate::config::{ArchiveSettings, NodeConfig};
 use crate::offsite::Source;
 use crate::offsite::memory;
@@ -39,6 +39,14 @@ pub(in crate::node) struct Attached {
     pub(super) objects: Objects,
     /// For what is kept beside the journal.
     pub(in crate::node) beginning: Option<Beginning>,
+}
+
+/// The walk of a start along the archived journal.
+#[derive(Default)]
+struct Walk {
+    reader: StartReader,
+    /// The turns that were appended here and are not durable.
+    appended: u64,
 }
 
 /// The archive of a process, before its store is open.
@@ -109,7 +117,7 @@ impl Archive {
             end: store.journal().end().0,
             known: memory::recall(store)?,
         });
-        let (mut actions, mut reader) = (VecDeque::from([first]), HeadReader::new());
+        let (mut actions, mut walk) = (VecDeque::from([first]), Walk::default());
         while let Some(action) = actions.pop_front() {
             let event = match action {
                 Action::Attached(attached) => {
@@ -143,7 +151,7 @@ impl Archive {
                         // A fence in a hole would make everything behind it void.
                         check_end(&self.objects, attaching.walked()).await?;
                     }
-                    self.execute(store, &action, &mut reader).await?
+                    self.execute(store, &action, &mut walk).await?
                 }
             };
             let next = attaching.on(event);
@@ -158,7 +166,7 @@ impl Archive {
         &self,
         store: &Store,
         action: &Action,
-        reader: &mut HeadReader,
+        walk: &mut Walk,
     ) -> Result<Event, NotAttached> {
         let objects = &self.objects;
         Ok(match action {
@@ -171,7 +179,7 @@ impl Archive {
                 Event::Linked(links::newest(objects, *behind, *until).await?)
             }
             Action::Ask(writer::Action::Look(index)) => {
-                let head = reader.read(objects, *index).await?;
+                let head = walk.reader.head(objects, *index).await?;
                 Event::Told(writer::Event::Found(*index, head.map(Box::new)))
             }
             Action::Ask(request @ writer::Action::Put(_)) => {
@@ -182,20 +190,23 @@ impl Archive {
             Action::Ask(request) => Event::Told(ask(objects, request).await?),
             Action::Read(head) => {
                 journal::check_owner(objects, head, &self.owner)?;
-                Event::Read(Box::new(journal::counted(objects, head).await?))
+                Event::Read(Box::new(walk.reader.segment(objects, head).await?))
             }
             Action::Append(segment) => {
-                self.append(store, segment)?;
+                walk.appended += self.append(store, segment)?;
                 Event::Appended
             }
-            Action::Compare(point) => Event::Here(Here {
-                first: store.journal().begins_at(),
-                end: store.journal().end().0,
-                hash: match point.position.next() < store.journal().begins_at() {
-                    true => None,
-                    false => store.journal().hash_of(point.position)?,
-                },
-            }),
+            Action::Compare(point) => {
+                walk.finish(store)?;
+                Event::Here(Here {
+                    first: store.journal().begins_at(),
+                    end: store.journal().end().0,
+                    hash: match point.position.next() < store.journal().begins_at() {
+                        true => None,
+                        false => store.journal().hash_of(point.position)?,
+                    },
+                })
+            }
             Action::ReadTurns(before) => {
                 let bytes_max = self.settings.segment_max;
                 Event::Turns(read_turns(store, *before, bytes_max)?)
@@ -204,28 +215,22 @@ impl Archive {
         })
     }
 
-    // Appends the turns of a segment that the journal here lacks.
-    fn append(&self, store: &Store, segment: &Segment) -> Result<(), NotAttached> {
-        let end = store.journal().end().0;
-        let (mut position, mut appended) = (segment.head.before().position, 0);
-        for framed in segment.entries() {
-            let framed = framed.map_err(|error| self.objects.damaged("journal", error))?;
-            position = position.next();
-            if position > end {
-                store.append_archived(framed).map_err(|error| match error {
-                    StoreError::Damaged { .. } => self.differs(position),
-                    // A full or failing disk says nothing about the journals.
-                    error => error.into(),
-                })?;
-                appended += 1;
-            }
-        }
-        store.sync_journal()?;
-        tracing::warn!(
-            turns = appended,
-            "took turns from the archive that the journal here lacked"
-        );
-        Ok(())
+    // Appends the turns of a segment that the journal here lacks. Returns their number.
+    fn append(&self, store: &Store, segment: &Segment) -> Result<u64, NotAttached> {
+        let before = store.journal().end().0;
+        let known = before.0.saturating_sub(segment.head.before().position.0);
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        let lacking: Result<Vec<_>, _> = segment.entries().skip(known).collect();
+        let index = segment.head.index();
+        let lacking = lacking.map_err(|error| journal::damaged(&self.objects, index, error))?;
+        let appended = store.append_archived_while(lacking, |_| true);
+        appended.map_err(|error| match error {
+            StoreError::Damaged { .. } => self.differs(store.journal().end().0.next()),
+            // A full or failing disk says nothing about the journals.
+            error => error.into(),
+        })?;
+        store.account_index().write_full()?;
+        Ok(store.journal().end().0.0 - before.0)
     }
 
     // The turns that a store restored to an instant left out must not be appended to it.
@@ -323,6 +328,21 @@ impl Archive {
         outbound.set_source(self.source.clone());
         tracing::info!(%cut, "the archive begins with the state from which the journal here begins");
         Ok(Some(outbound))
+    }
+}
+
+impl Walk {
+    // Makes durable what was appended.
+    fn finish(&mut self, store: &Store) -> Result<(), StoreError> {
+        let turns = std::mem::take(&mut self.appended);
+        if turns > 0 {
+            store.sync_journal()?;
+            tracing::warn!(
+                turns,
+                "took turns from the archive that the journal here lacked"
+            );
+        }
+        Ok(())
     }
 }
 
