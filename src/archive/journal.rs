@@ -122,16 +122,6 @@ pub fn check_owner(
     }
 }
 
-/// The indices of all segments, in order; those before the boundary may be gone.
-///
-/// # Errors
-/// [`ArchiveError::Failed`].
-pub async fn indices(process: &Objects) -> Result<Vec<SegmentIndex>, ArchiveError> {
-    let names = process.list(JOURNAL).await?;
-    let indices = names.iter().filter_map(|name| name.parse().ok());
-    Ok(indices.map(SegmentIndex).collect())
-}
-
 /// The error for a segment that contradicts the journal.
 #[must_use]
 pub fn damaged(

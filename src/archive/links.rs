@@ -1,7 +1,7 @@
 //! Links: one object for every [`LINK_EVERY`](crate::shipping::chain::LINK_EVERY) segments or so, from which a walk to the newest
 //! ones can begin. The shipper writes a link when its segment is acknowledged, so what a link names counts for ever.
 
-use super::journal::{boundary, damaged, head};
+use super::journal::{boundary, damaged, head, indices_behind};
 use super::stored_link::{decode, encode};
 use super::{ArchiveError, Objects};
 use crate::process::ids::Lsn;
@@ -97,6 +97,17 @@ pub async fn until(process: &Objects, last: SegmentIndex) -> Result<Vec<LinkKey>
     Ok(keys)
 }
 
+/// About the newest index of the journal, to show progress: only what is behind the newest link is listed.
+///
+/// # Errors
+/// [`ArchiveError::Failed`].
+pub async fn about_newest(process: &Objects) -> Result<SegmentIndex, ArchiveError> {
+    let newest = keys(process).await?.pop();
+    let linked = newest.map_or(SegmentIndex::default(), |newest| newest.index);
+    let behind = indices_behind(process, linked).await?;
+    Ok(behind.into_iter().max().unwrap_or(linked))
+}
+
 /// Deletes a link.
 ///
 /// # Errors
@@ -139,5 +150,36 @@ pub async fn nearest(process: &Objects, mut until: Lsn) -> Result<Walked, Archiv
             }
             None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::watched::{chain, watched};
+
+    // Without this a restore would list every segment of the journal before it reads the first.
+    #[tokio::test]
+    async fn the_newest_index_is_found_without_a_list_of_all() {
+        let (objects, seen) = watched();
+        assert_eq!(
+            about_newest(&objects).await.expect("it is in memory"),
+            SegmentIndex(0)
+        );
+        let counting = chain(&objects, 150).await;
+        let newest = about_newest(&objects).await;
+        assert_eq!(newest.expect("it is in memory"), SegmentIndex(150));
+        for linked in [50, 100] {
+            let link = Link::of(&counting[linked]);
+            put(&objects, link).await.expect("it is in memory");
+        }
+        seen.take_listed();
+        let newest = about_newest(&objects).await;
+        assert_eq!(newest.expect("it is in memory"), SegmentIndex(150));
+        let listed = seen.take_listed();
+        assert!(
+            listed < 50,
+            "two links, and the segments behind them: {listed}"
+        );
     }
 }

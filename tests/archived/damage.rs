@@ -2,7 +2,7 @@
 
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
-use snapledger::archive::{Objects, journal, kept};
+use snapledger::archive::{Objects, kept};
 use snapledger::offsite::Source;
 use snapledger::offsite::refill::{self, NotFilled, Successor, Wanted};
 use snapledger::process::ids::Lsn;
@@ -124,8 +124,8 @@ async fn a_missing_segment_is_named_before_anything_is_claimed() {
     spoiled.spoil(&hole, true).await;
     // So far behind there is no segment in flight.
     let source = Source::new(&spoiled.scene.archive, owner());
-    let indices = journal::indices(source.process()).await;
-    assert!(indices.expect("it is in memory").len() > 80);
+    let segments = source.process().list("journal").await;
+    assert!(segments.expect("it is in memory").len() > 80);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let refused = refilled(&spoiled.scene.archive, dir.path(), Wanted::ALL).await;
     let refused = refused.map(|_| ()).expect_err("it is not whole");

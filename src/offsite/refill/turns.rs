@@ -134,7 +134,7 @@ impl Turns<'_> {
         states: &[StateKey],
     ) -> Result<(), NotFilled> {
         let process = self.source.process();
-        let last = journal::indices(process).await?.pop().unwrap_or_default();
+        let last = links::about_newest(process).await?;
         let mut reads = Reads::from(process, chain.next());
         loop {
             let segment = match reads.next().await {
