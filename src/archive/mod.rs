@@ -1,7 +1,7 @@
 //! The archive: object storage that keeps the journal of each process, so that a lost disk loses nothing.
 //!
-//! [`Objects`] is the client: create if absent, read, list, delete. [`probe`] checks at start that the storage keeps the one
-//! guarantee that [`crate::shipping`] rests on. [`epochs`] claims a writer's epoch. [`journal`] reads and writes segments, and
+//! [`Objects`] is the client: create if absent, read, list, delete. [`probe`] checks before the first write of a start that the storage
+//! keeps the one guarantee that [`crate::shipping`] rests on. [`epochs`] claims a writer's epoch. [`journal`] reads and writes segments, and
 //! [`walk`] walks along those that count, from a link of [`links`] where the newest ones suffice.
 //! [`kept`] reads and writes what is kept beside the journal; [`crate::shipping::object`] has its keys.
 //!

@@ -5,7 +5,8 @@ use super::{ArchiveError, Creation, Objects};
 /// The object stays, so that a node needs no permission to delete.
 const KEY: &str = "probe/exclusive";
 
-/// Creates an object, unless an earlier start has, and tries to create it again with other content. May be repeated.
+/// Creates an object, unless an earlier start has, and tries to create it again with other content. May be repeated. It comes
+/// after everything that tells whether this is the right archive, and before the first claim.
 ///
 /// # Errors
 /// [`ArchiveError::NotExclusive`] if the second attempt succeeds or replaces the first; [`ArchiveError::Failed`] if the archive

@@ -2,6 +2,7 @@
 //! a fault of the program, or, worse, the storage would be used.
 
 use std::io::Read as _;
+use std::path::Path;
 use std::process::Command;
 
 use assert_cmd::cargo::cargo_bin;
@@ -32,10 +33,13 @@ async fn a_storage_that_replaces_objects_is_refused() {
         ignores_conditions: true,
         ..Way::default()
     });
-    let (code, said) = refused(&Place::S3(server), &[]);
+    let place = Place::S3(server);
+    let (code, said) = refused(&place, &[]);
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("If-None-Match"), "{said}");
     assert!(said.contains("conditional writes"), "{said}");
+    let written = files_below(&place.object("killed"));
+    assert_eq!(written, ["n1/probe/exclusive"], "nothing is shipped");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,8 +166,7 @@ async fn an_archive_without_what_was_shipped_is_refused_until_a_new_one_is_begun
     for part in ["Mount that archive", "correct the URL", &command] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    assert!(!archive.join("n1/epochs").exists(), "nothing is claimed");
-    std::fs::remove_dir_all(&archive).expect("the probe is there");
+    assert!(!archive.exists(), "nothing is written there");
     std::fs::rename(&mounted, &archive).expect("it is there");
     pay(&mut programs).await;
 
@@ -191,6 +194,50 @@ async fn an_archive_without_what_was_shipped_is_refused_until_a_new_one_is_begun
     restore(&programs, &place, "n1");
     programs.start().await;
     programs.rest("n1").balance_is("a", 3).await;
+}
+
+// Without this a mistyped prefix would leave traces in the archive of another cluster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archive_of_another_store_is_refused_and_left_as_it_is() {
+    let place = Place::s3().await;
+    let mut others = Programs::planned(&["n1"]).archived_in(&place, "sync", "30s");
+    pay(&mut others).await;
+    // So that a probe would be seen.
+    std::fs::remove_dir_all(place.object("killed/n1/probe")).expect("its start has probed");
+    let before = files_below(&place.object(""));
+    let elsewhere = Place::directory();
+    let mut programs = Programs::planned(&["n1"]).archived_in(&elsewhere, "sync", "30s");
+    pay(&mut programs).await;
+    let programs = programs.archived_in(&place, "sync", "30s");
+    let Place::S3(server) = &place else {
+        unreachable!("it is on S3");
+    };
+    let puts = server.puts();
+    let (code, said) = programs.refused("n1");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("written by store"), "{said}");
+    assert_eq!(server.puts(), puts, "nothing is put");
+    assert_eq!(files_below(&place.object("")), before);
+}
+
+// The files below a directory, relative to it, sorted.
+fn files_below(directory: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut directories = vec![directory.to_owned()];
+    while let Some(one) = directories.pop() {
+        for entry in std::fs::read_dir(one).expect("it is there") {
+            let entry = entry.expect("it can be read");
+            if entry.file_type().expect("it has a type").is_dir() {
+                directories.push(entry.path());
+                continue;
+            }
+            let path = entry.path();
+            let below = path.strip_prefix(directory).expect("it is below");
+            files.push(below.display().to_string());
+        }
+    }
+    files.sort_unstable();
+    files
 }
 
 // Starts the node, deposits 1, and kills it.

@@ -82,10 +82,6 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     };
     let objects = Objects::open(&url).map_err(refused)?;
     let runtime = runtime()?;
-    let run = uuid::Uuid::new_v4().as_u64_pair().1;
-    runtime
-        .block_on(probe::probe(&objects, run))
-        .map_err(refused)?;
     let bar = bar(0, STEPS);
     let work = Work {
         into: objects,
@@ -206,6 +202,11 @@ impl Work {
     }
 
     fn export(&self, one: &mut Running, store: &Store, dir: &Path) -> Result<Lsn, NotExported> {
+        // Only now that there is something to export.
+        let run = uuid::Uuid::new_v4().as_u64_pair().1;
+        self.runtime
+            .block_on(probe::probe(&self.into, run))
+            .map_err(|error| NotExported::Archive(error.into()))?;
         let end = store.journal().position();
         self.bar.set_message("turns");
         self.bar.set_length(end.0);

@@ -106,7 +106,6 @@ impl Archive {
     /// store is open and not running.
     pub(in crate::node) async fn attach(self, store: &Store) -> Result<Attached, NotAttached> {
         let identity = store.identity();
-        probe::probe(&self.objects, identity.run).await?;
         self.check_restored(store).await?;
         let (mut attaching, first) = Attaching::begin(Starting {
             owner: self.owner.clone(),
@@ -147,9 +146,11 @@ impl Archive {
                     });
                 }
                 action => {
-                    if matches!(action, Action::Claim(_)) {
+                    if let Action::Claim(claim) = &action {
                         // A fence in a hole would make everything behind it void.
                         check_end(&self.objects, attaching.walked()).await?;
+                        // Only now: the wrong place is left as it is.
+                        probe::probe(&self.objects, claim.identity.run).await?;
                     }
                     self.execute(store, &action, &mut walk).await?
                 }
