@@ -9,6 +9,28 @@ pub(super) fn is_conflict(error: &Error) -> bool {
     matches!(error, Error::AlreadyExists { source, .. } if source.to_string().contains(CONFLICT))
 }
 
+/// What storages say if the first bytes of an object are asked for that has none.
+const EMPTY: [&str; 2] = [
+    "416 Range Not Satisfiable",
+    "starting at 0, but object was only 0 bytes long",
+];
+
+/// Whether the first bytes of an object were asked for, and it has none.
+pub(super) fn is_empty(error: &Error) -> bool {
+    let Error::Generic { source, .. } = error else {
+        return false;
+    };
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(source.as_ref());
+    while let Some(error) = source {
+        let text = error.to_string();
+        if EMPTY.iter().any(|part| text.contains(part)) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
 /// What to look at first, before the storage's own words, and whether another attempt may succeed.
 #[derive(Clone, Copy)]
 pub(super) struct Diagnosis {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::objects::SMALL_BYTES_MAX;
 use super::{ArchiveError, Creation, Objects};
 use crate::process::identity::Identity;
 use crate::shipping::Epoch;
@@ -86,7 +87,8 @@ pub async fn newest_claim(process: &Objects) -> Result<Option<Claimed>, ArchiveE
     };
     let key = format!("{FOLDER}/{name}");
     let damaged = || process.damaged(&key, "it is not the claim of an epoch");
-    let bytes = process.read(&key).await?.ok_or_else(damaged)?;
+    let bytes = process.read(&key, SMALL_BYTES_MAX).await?;
+    let bytes = bytes.ok_or_else(damaged)?;
     let claim: Claim = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
     let epoch = name.parse().map(Epoch).map_err(|_| damaged())?;
     let identity = claim.identity().ok_or_else(damaged)?;

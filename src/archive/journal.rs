@@ -1,9 +1,10 @@
 //! The segments of a process in the archive.
 
-use super::objects::ObjectPart;
+use super::objects::{ObjectPart, SMALL_BYTES_MAX};
+use super::read_ahead::AHEAD_BYTES_MAX;
 use super::{ArchiveError, Creation, Objects, stored_link};
 use crate::shipping::chain::{Chain, Link};
-use crate::shipping::segment::{HEAD_BYTES_MAX, Owner, Segment, SegmentHead};
+use crate::shipping::segment::{HEAD_BYTES_MAX, Owner, SEGMENT_BYTES_MAX, Segment, SegmentHead};
 use crate::shipping::writer::Event;
 use crate::shipping::{JournalPoint, SegmentIndex};
 
@@ -51,7 +52,7 @@ pub async fn segment(
     process: &Objects,
     index: SegmentIndex,
 ) -> Result<Option<Segment>, ArchiveError> {
-    match process.read(&key(index)).await? {
+    match process.read(&key(index), SEGMENT_BYTES_MAX).await? {
         Some(object) => decode(process, index, &object).map(Some),
         None => Ok(None),
     }
@@ -62,7 +63,17 @@ pub(super) async fn start(
     process: &Objects,
     index: SegmentIndex,
 ) -> Result<Option<ObjectPart>, ArchiveError> {
-    process.read_part(&key(index), START_BYTES).await
+    let key = key(index);
+    process
+        .read_part(&key, START_BYTES, SEGMENT_BYTES_MAX)
+        .await
+}
+
+/// A segment, or none, as far as it is read ahead.
+pub(super) enum Begun {
+    Read(Option<Segment>),
+    /// It is large: it is read when it is its turn.
+    Large,
 }
 
 // The segment of which this is the beginning.
@@ -70,12 +81,13 @@ pub(super) async fn complete(
     process: &Objects,
     index: SegmentIndex,
     start: Option<ObjectPart>,
-) -> Result<Option<Segment>, ArchiveError> {
-    match start {
-        Some(part) if part.is_whole() => decode(process, index, &part.bytes).map(Some),
-        Some(_) => segment(process, index).await,
-        None => Ok(None),
-    }
+) -> Result<Begun, ArchiveError> {
+    Ok(Begun::Read(match start {
+        Some(part) if part.is_whole() => Some(decode(process, index, &part.bytes)?),
+        Some(part) if part.size > AHEAD_BYTES_MAX => return Ok(Begun::Large),
+        Some(_) => segment(process, index).await?,
+        None => None,
+    }))
 }
 
 fn decode(process: &Objects, index: SegmentIndex, object: &[u8]) -> Result<Segment, ArchiveError> {
@@ -244,7 +256,7 @@ pub async fn delete(process: &Objects, index: SegmentIndex) -> Result<(), Archiv
 
 async fn boundary_at(process: &Objects, name: &str) -> Result<Option<Link>, ArchiveError> {
     let key = format!("{BOUNDARY}/{name}");
-    let Some(bytes) = process.read(&key).await? else {
+    let Some(bytes) = process.read(&key, SMALL_BYTES_MAX).await? else {
         return Ok(None);
     };
     let damaged = || process.damaged(&key, "it is not a boundary");

@@ -1,6 +1,7 @@
 //! What is kept of a process beside its journal: states, parts, revisions and chunks.
 
-use super::{ArchiveError, Creation, Objects};
+use super::read_ahead::{AHEAD_BYTES_MAX, OBJECTS_AHEAD};
+use super::{ArchiveError, Creation, Objects, ReadAhead};
 use crate::shipping::object::{ArchivedObject, HEAD_BYTES_MAX, ObjectHead, ObjectKey};
 use crate::shipping::segment::Owner;
 
@@ -37,15 +38,98 @@ pub async fn read(
     owner: &Owner,
     key: &impl ObjectKey,
 ) -> Result<Option<ArchivedObject>, ArchiveError> {
+    let bytes = folder.read(&key.to_string(), bytes_max(key)).await?;
+    bytes
+        .map(|bytes| decode(folder, owner, key, &bytes))
+        .transpose()
+}
+
+fn bytes_max<K: ObjectKey>(_: &K) -> u64 {
+    K::BYTES_MAX
+}
+
+fn decode(
+    folder: &Objects,
+    owner: &Owner,
+    key: &impl ObjectKey,
+    bytes: &[u8],
+) -> Result<ArchivedObject, ArchiveError> {
+    let object = ArchivedObject::decode(bytes);
+    let object = object.and_then(|object| object.head.is(owner, key).map(|()| object));
+    object.map_err(|unreadable| folder.damaged(&key.to_string(), unreadable))
+}
+
+/// What was read under a key: the error of one object must not end the reading of others.
+pub type Found = Result<Option<ArchivedObject>, ArchiveError>;
+
+/// Reads objects in the given order, ahead of their use.
+pub struct Reads<'a, I: Iterator> {
+    folder: &'a Objects,
+    owner: &'a Owner,
+    keys: I,
+    ahead: ReadAhead<(I::Item, Option<Found>)>,
+}
+
+impl<'a, K, I> Reads<'a, I>
+where
+    K: ObjectKey + Send + Sync + 'static,
+    I: Iterator<Item = K>,
+{
+    /// Reads objects of an owner in a folder.
+    pub fn of(folder: &'a Objects, owner: &'a Owner, keys: I) -> Self {
+        Self {
+            folder,
+            owner,
+            keys,
+            ahead: ReadAhead::new(OBJECTS_AHEAD),
+        }
+    }
+
+    /// The next key, and what is there; `None` at the end.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`]: the read was not executed.
+    pub async fn next(&mut self) -> Result<Option<(K, Found)>, ArchiveError> {
+        let Self {
+            folder,
+            owner,
+            keys,
+            ahead,
+        } = self;
+        let begun = ahead.next(|| {
+            let key = keys.next()?;
+            let (folder, owner) = ((*folder).clone(), (*owner).clone());
+            Some(async move {
+                let begun = begin(&folder, &owner, &key).await.transpose();
+                Ok((key, begun))
+            })
+        });
+        Ok(match begun.await? {
+            Some((key, Some(found))) => Some((key, found)),
+            Some((key, None)) => {
+                let found = read(folder, owner, &key).await;
+                Some((key, found))
+            }
+            None => None,
+        })
+    }
+}
+
+// The object under a key, unless it is large; then it is read when it is its turn.
+async fn begin(
+    folder: &Objects,
+    owner: &Owner,
+    key: &impl ObjectKey,
+) -> Result<Option<Option<ArchivedObject>>, ArchiveError> {
     let name = key.to_string();
-    let Some(bytes) = folder.read(&name).await? else {
-        return Ok(None);
-    };
-    let object = ArchivedObject::decode(&bytes);
-    let object = object.map_err(|unreadable| folder.damaged(&name, unreadable))?;
-    let is = object.head.is(owner, key);
-    is.map_err(|unreadable| folder.damaged(&name, unreadable))?;
-    Ok(Some(object))
+    let begun = folder.read_unless_large(&name, AHEAD_BYTES_MAX, bytes_max(key));
+    match begun.await? {
+        Some(part) if part.is_whole() => {
+            decode(folder, owner, key, &part.bytes).map(|object| Some(Some(object)))
+        }
+        Some(_) => Ok(None),
+        None => Ok(Some(None)),
+    }
 }
 
 /// The head of the object under a key; `None` if there is none.

@@ -2,6 +2,7 @@
 //! ones can begin. The shipper writes a link when its segment is acknowledged, so what a link names counts for ever.
 
 use super::journal::{boundary, damaged, head, indices_behind};
+use super::objects::SMALL_BYTES_MAX;
 use super::stored_link::{decode, encode};
 use super::{ArchiveError, Objects};
 use crate::process::ids::Lsn;
@@ -70,8 +71,14 @@ pub async fn newest(
     let suits = |key: &LinkKey| key.index > behind && key.position <= until;
     for key in keys.rev().filter(suits) {
         // One that is gone was deleted behind a boundary.
-        let Some(bytes) = process.read(&key.key()).await? else {
-            return Ok(None);
+        let bytes = match process.read(&key.key(), SMALL_BYTES_MAX).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
+            Err(error @ ArchiveError::Damaged { .. }) => {
+                pass_over(&error);
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         match decode(&bytes).filter(|link| LinkKey::of(*link) == key) {
             Some(link) => return Ok(Some(link)),
@@ -81,9 +88,12 @@ pub async fn newest(
     Ok(None)
 }
 
-// A link only saves requests: the one before it serves as well.
 fn say_damaged(process: &Objects, key: LinkKey) {
-    let error = process.damaged(&key.key(), "it does not name a segment of the journal");
+    pass_over(&process.damaged(&key.key(), "it does not name a segment of the journal"));
+}
+
+// A link only saves requests: the one before it serves as well.
+fn pass_over(error: &ArchiveError) {
     tracing::warn!(%error, "an earlier link is used");
 }
 

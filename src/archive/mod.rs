@@ -1,9 +1,9 @@
 //! The archive: object storage that keeps the journal of each process, so that a lost disk loses nothing.
 //!
-//! [`Objects`] is the client: create if absent, read, list, delete. [`probe`] checks before the first write of a start that the storage
-//! keeps the one guarantee that [`crate::shipping`] rests on. [`epochs`] claims a writer's epoch. [`journal`] reads and writes segments, and
-//! [`walk`] walks along those that count, from a link of [`links`] where the newest ones suffice.
-//! [`kept`] reads and writes what is kept beside the journal; [`crate::shipping::object`] has its keys.
+//! [`Objects`] is the client: create if absent, read, list, delete. [`probe`] checks before the first write of a start that the
+//! storage keeps the one guarantee that [`crate::shipping`] rests on. [`epochs`] claims a writer's epoch. [`journal`] reads and
+//! writes segments, and [`walk`] walks along those that count, from a link of [`links`] where the newest ones suffice. [`kept`]
+//! reads and writes what is kept beside the journal; [`crate::shipping::object`] has its keys.
 //!
 //! | key | what |
 //! |---|---|
@@ -16,6 +16,7 @@
 //!
 //! Numbers in keys have leading zeros, so that the order of keys is the order of numbers.
 
+mod attempts;
 mod diagnosis;
 pub mod epochs;
 mod error;
@@ -36,5 +37,5 @@ mod watched;
 pub use error::ArchiveError;
 pub use fence::{Fenced, NotFenced, ask, fence};
 pub use objects::{Creation, Objects};
-pub use read_ahead::{HEADS_AHEAD, OBJECTS_AHEAD, ReadAhead};
+pub use read_ahead::{HEADS_AHEAD, ReadAhead};
 pub use start_reader::StartReader;

@@ -14,23 +14,18 @@ use object_store::{
     ObjectStoreScheme, PutMode, PutPayload, RetryConfig,
 };
 use percent_encoding::percent_decode_str;
-use tokio::time::{Instant, sleep};
 use tokio_stream::StreamExt as _;
 use url::Url;
 
 use super::ArchiveError;
-use super::diagnosis::{Diagnosis, is_conflict};
+use super::attempts::Attempts;
+use super::diagnosis::{Diagnosis, is_conflict, is_empty};
 
 /// The time limit of one request.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// The pauses before a failed request is repeated.
-const PAUSE_FIRST: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// The shortest time between two log lines about one request.
-const SAY_EVERY: Duration = Duration::from_secs(60);
-/// The largest object that is read: a segment of one turn of the greatest length.
-const READ_BYTES_MAX: u64 = 320 << 20;
+/// The most bytes of an object of a few names and numbers: a claim, a link, a boundary.
+pub(super) const SMALL_BYTES_MAX: u64 = 64 << 10;
 
 /// The objects below one prefix of a storage.
 #[derive(Clone)]
@@ -46,12 +41,47 @@ pub struct Objects {
 pub(super) struct ObjectPart {
     pub(super) bytes: Vec<u8>,
     /// The size of the whole object.
-    size: u64,
+    pub(super) size: u64,
 }
 
 impl ObjectPart {
     pub(super) fn is_whole(&self) -> bool {
         self.bytes.len() as u64 == self.size
+    }
+}
+
+/// What is read of an object. Its size is known before its first byte is read.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    /// Only so many of its first bytes; all if `None`.
+    first: Option<u64>,
+    /// No object of its kind has more bytes: a larger one is refused.
+    bytes_max: u64,
+    /// Of a larger one only the size is read.
+    whole_max: u64,
+}
+
+impl Extent {
+    fn whole(bytes_max: u64) -> Self {
+        Self {
+            first: None,
+            bytes_max,
+            whole_max: u64::MAX,
+        }
+    }
+
+    fn first(bytes: u64, bytes_max: u64) -> Self {
+        Self {
+            first: Some(bytes),
+            ..Self::whole(bytes_max)
+        }
+    }
+
+    fn options(self) -> GetOptions {
+        GetOptions {
+            range: self.first.map(|bytes| GetRange::Bounded(0..bytes)),
+            ..GetOptions::default()
+        }
     }
 }
 
@@ -189,12 +219,13 @@ impl Objects {
         }
     }
 
-    /// Reads an object; `None` if there is none.
+    /// Reads an object; `None` if there is none. One that has more bytes than any of its kind is refused before it is read.
     ///
     /// # Errors
-    /// [`ArchiveError::Failed`].
-    pub async fn read(&self, key: &str) -> Result<Option<Vec<u8>>, ArchiveError> {
-        self.get(key, GetOptions::default()).await
+    /// [`ArchiveError::Failed`], [`ArchiveError::Damaged`].
+    pub async fn read(&self, key: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let part = self.get(key, Extent::whole(bytes_max)).await?;
+        Ok(part.map(|part| part.bytes))
     }
 
     /// Reads at most this many bytes of the beginning of an object.
@@ -202,42 +233,44 @@ impl Objects {
     /// # Errors
     /// [`ArchiveError::Failed`].
     pub async fn read_start(&self, key: &str, bytes: u64) -> Result<Option<Vec<u8>>, ArchiveError> {
-        let options = GetOptions {
-            range: Some(GetRange::Bounded(0..bytes)),
-            ..GetOptions::default()
-        };
-        self.get(key, options).await
+        let part = self.get(key, Extent::first(bytes, u64::MAX)).await?;
+        Ok(part.map(|part| part.bytes))
     }
 
     /// As [`Objects::read_start`], with the size of the whole object.
     ///
     /// # Errors
-    /// [`ArchiveError::Failed`].
+    /// As [`Objects::read`].
     pub(super) async fn read_part(
         &self,
         key: &str,
         bytes: u64,
+        bytes_max: u64,
     ) -> Result<Option<ObjectPart>, ArchiveError> {
-        let options = GetOptions {
-            range: Some(GetRange::Bounded(0..bytes)),
-            ..GetOptions::default()
-        };
-        self.get_part(key, options).await
+        self.get(key, Extent::first(bytes, bytes_max)).await
     }
 
-    async fn get(&self, key: &str, options: GetOptions) -> Result<Option<Vec<u8>>, ArchiveError> {
-        let part = self.get_part(key, options).await?;
-        Ok(part.map(|part| part.bytes))
-    }
-
-    async fn get_part(
+    /// As [`Objects::read`], but of an object with more than `whole_max` bytes only the size.
+    ///
+    /// # Errors
+    /// As [`Objects::read`].
+    pub(super) async fn read_unless_large(
         &self,
         key: &str,
-        options: GetOptions,
+        whole_max: u64,
+        bytes_max: u64,
     ) -> Result<Option<ObjectPart>, ArchiveError> {
+        let extent = Extent {
+            whole_max,
+            ..Extent::whole(bytes_max)
+        };
+        self.get(key, extent).await
+    }
+
+    async fn get(&self, key: &str, extent: Extent) -> Result<Option<ObjectPart>, ArchiveError> {
         let mut attempts = Attempts::within(self.patience);
         loop {
-            match self.get_once(key, options.clone()).await {
+            match self.get_once(key, extent).await {
                 Err(error) => attempts.next(error).await?,
                 got => return got,
             }
@@ -247,19 +280,28 @@ impl Objects {
     async fn get_once(
         &self,
         key: &str,
-        options: GetOptions,
+        extent: Extent,
     ) -> Result<Option<ObjectPart>, ArchiveError> {
-        let found = match self.storage.get_opts(&self.at(key), options).await {
+        let (at, options) = (self.at(key), extent.options());
+        let found = match self.storage.get_opts(&at, options).await {
             Ok(found) => found,
             Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) if extent.first.is_some() && is_empty(&error) => {
+                let (bytes, size) = (Vec::new(), 0);
+                return Ok(Some(ObjectPart { bytes, size }));
+            }
             Err(error) => return Err(self.failed("read", key, &error)),
         };
-        let bytes = found.range.end.saturating_sub(found.range.start);
-        if bytes > READ_BYTES_MAX {
-            let sentence = format!("it has {bytes} bytes; no object here has that many");
-            return Err(self.damaged(key, sentence));
-        }
         let size = found.meta.size;
+        if size > extent.bytes_max {
+            let most = extent.bytes_max;
+            let reason = format!("it has {size} bytes; no object of its kind has more than {most}");
+            return Err(self.damaged(key, reason));
+        }
+        if extent.first.is_none() && size > extent.whole_max {
+            let bytes = Vec::new();
+            return Ok(Some(ObjectPart { bytes, size }));
+        }
         match found.bytes().await {
             Ok(bytes) => Ok(Some(ObjectPart {
                 bytes: bytes.into(),
@@ -398,38 +440,6 @@ impl Objects {
             reason: format!("{advice}{error}"),
             again,
         }
-    }
-}
-
-/// The attempts of one request.
-struct Attempts {
-    until: Instant,
-    pause: Duration,
-    /// When the log was told last.
-    said: Option<Instant>,
-}
-
-impl Attempts {
-    fn within(patience: Duration) -> Self {
-        Self {
-            until: Instant::now() + patience,
-            pause: PAUSE_FIRST,
-            said: None,
-        }
-    }
-
-    // Waits for the next attempt, or gives up.
-    async fn next(&mut self, error: ArchiveError) -> Result<(), ArchiveError> {
-        if !error.may_pass() || Instant::now() >= self.until {
-            return Err(error);
-        }
-        if self.said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
-            self.said = Some(Instant::now());
-            tracing::warn!(%error, "the archive does not answer; trying again");
-        }
-        sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
-        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The check that a storage keeps its one guarantee: of several creators of an object, one succeeds.
 
+use super::objects::SMALL_BYTES_MAX;
 use super::{ArchiveError, Creation, Objects};
 
 /// The object stays, so that a node needs no permission to delete.
@@ -14,9 +15,9 @@ const KEY: &str = "probe/exclusive";
 pub async fn probe(objects: &Objects, run: u64) -> Result<(), ArchiveError> {
     let content = |attempt: &str| format!("{attempt} {run:016x}").into_bytes();
     objects.create(KEY, content("first")).await?;
-    let before = objects.read(KEY).await?;
+    let before = objects.read(KEY, SMALL_BYTES_MAX).await?;
     let again = objects.create(KEY, content("second")).await?;
-    let after = objects.read(KEY).await?;
+    let after = objects.read(KEY, SMALL_BYTES_MAX).await?;
     match again {
         Creation::Exists if before.is_some() && before == after => Ok(()),
         Creation::Exists | Creation::Created => Err(ArchiveError::NotExclusive {

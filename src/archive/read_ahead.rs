@@ -7,7 +7,9 @@ use tokio::task::JoinHandle;
 use super::ArchiveError;
 
 /// The number of requests for whole objects under way. Segments of the usual size then take 32 MiB.
-pub const OBJECTS_AHEAD: usize = 4;
+pub(super) const OBJECTS_AHEAD: usize = 4;
+/// A larger object is read when it is its turn, alone, so each of the requests ahead takes at most this memory.
+pub(super) const AHEAD_BYTES_MAX: u64 = 17 << 20;
 /// The number of requests for heads under way, or for objects that are not greater.
 pub const HEADS_AHEAD: usize = 32;
 

@@ -1,6 +1,6 @@
 //! Walks along the journal in the archive: many requests at once, in order, and in bounded memory.
 
-use super::journal::{boundary, damaged, head};
+use super::journal::{Begun, boundary, damaged, head};
 use super::objects::ObjectPart;
 use super::read_ahead::{HEADS_AHEAD, OBJECTS_AHEAD, joined};
 use super::{ArchiveError, Objects, ReadAhead, journal, links};
@@ -139,7 +139,7 @@ pub struct Reads {
     begun: SegmentIndex,
     /// Their first bytes, which are all of a small one.
     starts: ReadAhead<Option<ObjectPart>>,
-    whole: ReadAhead<Option<Segment>>,
+    whole: ReadAhead<(SegmentIndex, Begun)>,
 }
 
 impl Reads {
@@ -173,9 +173,16 @@ impl Reads {
                 async move { journal::start(&process, index).await }
             });
             let process = process.clone();
-            Some(async move { journal::complete(&process, index, joined(start).await?).await })
+            Some(async move {
+                let begun = journal::complete(&process, index, joined(start).await?).await?;
+                Ok((index, begun))
+            })
         });
-        Ok(read.await?.flatten())
+        match read.await? {
+            Some((_, Begun::Read(read))) => Ok(read),
+            Some((index, Begun::Large)) => journal::segment(process, index).await,
+            None => Ok(None),
+        }
     }
 }
 
@@ -256,8 +263,11 @@ pub async fn check_end(process: &Objects, chain: &Chain) -> Result<(), ArchiveEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::read_ahead::AHEAD_BYTES_MAX;
     use crate::archive::watched::{chain, watched};
+    use crate::shipping::JournalPoint;
     use crate::shipping::chain::Link;
+    use crate::shipping::segment::Turns;
 
     const COUNT: u64 = 150;
 
@@ -283,6 +293,50 @@ mod tests {
         }
         assert_eq!(heads.next().await.expect("it is whole"), None);
         assert_eq!(segments.next().await.expect("it is whole"), None);
+    }
+
+    // Without this an archive of large objects would fill the memory of its reader, or be read out of order.
+    #[tokio::test]
+    async fn a_large_segment_is_read_when_it_is_its_turn() {
+        let (objects, seen) = watched();
+        let mut small = chain(&objects, 1).await;
+        let first = small.pop().expect("there is one");
+        let (mut body, bytes) = (
+            Vec::new(),
+            usize::try_from(AHEAD_BYTES_MAX).expect("it is small"),
+        );
+        Turns::push(&mut body, &vec![7; bytes]);
+        let after = JournalPoint {
+            position: first.after().position.next(),
+            ..first.after()
+        };
+        let turns = Turns {
+            before: first.after(),
+            after,
+            body: body.into(),
+        };
+        let (owner, writer) = (first.owner(), first.writer());
+        let large = Segment::new(&owner, writer, SegmentIndex(2), first.hash(), &turns);
+        let last = Turns::none(after);
+        let last = Segment::new(&owner, writer, SegmentIndex(3), large.head.hash(), &last);
+        for segment in [&large, &last] {
+            let put = journal::put(&objects, segment).await;
+            put.expect("it is in memory");
+        }
+        seen.take_reads();
+        let mut reads = Reads::from(&objects, SegmentIndex(1));
+        let read = reads.next().await.expect("it is whole");
+        assert_eq!(read.map(|read| read.head), Some(first));
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        let ahead = seen.take_reads();
+        let read = reads.next().await.expect("it is whole");
+        assert_eq!(read.as_ref(), Some(&large));
+        assert_eq!(ahead, HEADS_AHEAD + 3, "the beginning of each");
+        let read = reads.next().await.expect("it is whole");
+        assert_eq!(read.as_ref(), Some(&last));
+        assert_eq!(reads.next().await.expect("it is whole"), None);
     }
 
     // Without this a walk that begins at a link would end early, or not see that a segment is missing.

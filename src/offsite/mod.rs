@@ -10,8 +10,14 @@ pub mod retention;
 use std::time::Duration;
 
 use crate::archive::Objects;
-use crate::shipping::object::{ObjectKey, SNAPSHOTS};
+use crate::shipping::object::{self, ObjectKey, SNAPSHOTS};
 use crate::shipping::segment::Owner;
+use crate::store;
+
+const _: () = assert!(
+    store::STORED_BYTES_MAX as u64 == object::STORED_BYTES_MAX,
+    "what a store has is not refused in the archive"
+);
 
 /// The archive of one process.
 #[derive(Debug, Clone)]

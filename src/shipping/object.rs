@@ -17,6 +17,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Epoch;
+pub use super::sealed::STORED_BYTES_MAX;
 use super::sealed::{self, Seal, Unreadable};
 use super::segment::Owner;
 use crate::process::clock::Hlc;
@@ -26,6 +27,8 @@ use crate::process::ids::{Hash, Lsn, SnapshotId};
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The size at which a piece of a group of chunks is full.
 pub const PIECE_BYTES: usize = 8 << 20;
+/// The most bytes of a piece: a full one of the smallest chunks, whose lengths need as much again.
+const PIECE_OBJECT_BYTES_MAX: u64 = (HEAD_BYTES_MAX + 2 * PIECE_BYTES) as u64;
 /// A longer snapshot id is replaced by its hash in keys: file systems limit names to 255 bytes.
 const PLAIN_BYTES_MAX: usize = 100;
 
@@ -111,6 +114,8 @@ pub struct PieceKey {
 pub trait ObjectKey: Sized + Ord + fmt::Display {
     /// The folder.
     const FOLDER: &'static str;
+    /// The most bytes of such an object.
+    const BYTES_MAX: u64 = HEAD_BYTES_MAX as u64 + STORED_BYTES_MAX;
     /// Reads a name below the folder; `None` if it is not of such an object.
     fn parse(name: &str) -> Option<Self>;
 }
@@ -157,6 +162,7 @@ impl ObjectKey for RevisionKey {
 
 impl ObjectKey for PieceKey {
     const FOLDER: &'static str = CHUNKS;
+    const BYTES_MAX: u64 = PIECE_OBJECT_BYTES_MAX;
 
     fn parse(name: &str) -> Option<Self> {
         let mut parts = name.split('/');

@@ -18,6 +18,11 @@ const PREFIX_BYTES: usize = MAGIC_BYTES + 4 + 4;
 const HASH_BYTES: usize = 32;
 const LENGTH_BYTES: usize = 4;
 
+/// The most bytes that a store has under one key: 255 MiB and their frame.
+pub const STORED_BYTES_MAX: u64 = (255 << 20) + 10;
+/// The same as a piece of a body, behind its length.
+pub(super) const PIECE_BYTES_MAX: u64 = STORED_BYTES_MAX + LENGTH_BYTES as u64;
+
 /// The head of one kind of object; together with its hash it has at most `MAX` bytes.
 pub(super) struct Seal<const MAX: usize> {
     pub(super) magic: &'static [u8; MAGIC_BYTES],
@@ -112,7 +117,7 @@ pub(super) fn body(
 /// Appends a piece to a body, behind its length.
 ///
 /// # Panics
-/// If the piece is 4 GiB or longer; stored values are limited to 255 MiB.
+/// If the piece is 4 GiB or longer; stored values have at most [`STORED_BYTES_MAX`].
 pub(super) fn push(body: &mut Vec<u8>, piece: &[u8]) {
     let length = u32::try_from(piece.len()).expect("stored values are shorter than 4 GiB");
     body.extend_from_slice(&length.to_le_bytes());

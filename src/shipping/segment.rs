@@ -23,6 +23,8 @@ use crate::process::ids::{Hash, Lsn};
 
 /// The most bytes before the body.
 pub const HEAD_BYTES_MAX: usize = 1024;
+/// The most bytes of a segment: one turn of the greatest length. Several turns are far shorter.
+pub const SEGMENT_BYTES_MAX: u64 = HEAD_BYTES_MAX as u64 + sealed::PIECE_BYTES_MAX;
 const SEAL: Seal<HEAD_BYTES_MAX> = Seal {
     magic: b"snapledger segment",
     other: "it is not a segment of a journal",

@@ -104,6 +104,9 @@ use crate::process::recording::Recording;
 use crate::process::registers::Registers;
 use crate::process::topology::Topology;
 
+/// The most bytes that are stored under one key.
+pub const STORED_BYTES_MAX: usize = stored::frame::HEADER_BYTES + stored::frame::VALUE_BYTES_MAX;
+
 /// An open store of one process.
 pub struct Store {
     journal: Journal,

@@ -18,6 +18,8 @@ use crate::archive::{Creation, Objects};
 const LOG: &str = "_delta_log";
 /// The most versions that are read at a time.
 const READ_TOGETHER_MAX: u64 = 32;
+/// The most bytes of a version: it has few numbers, and a file for many rows.
+const VERSION_BYTES_MAX: u64 = 8 << 20;
 
 /// A table that one process writes to, among others.
 pub(super) struct DeltaTable {
@@ -93,7 +95,10 @@ impl DeltaTable {
             let mut reads = JoinSet::new();
             for version in start..end {
                 let objects = self.objects.clone();
-                reads.spawn(async move { (version, objects.read(&key(version)).await) });
+                reads.spawn(async move {
+                    let read = objects.read(&key(version), VERSION_BYTES_MAX).await;
+                    (version, read)
+                });
             }
             let mut read = reads.join_all().await;
             read.sort_unstable_by_key(|(version, _)| std::cmp::Reverse(*version));
@@ -136,7 +141,7 @@ impl DeltaTable {
     }
 
     async fn read(&self, version: u64) -> Result<Option<Version>, TablesError> {
-        let bytes = self.objects.read(&key(version)).await?;
+        let bytes = self.objects.read(&key(version), VERSION_BYTES_MAX).await?;
         let read = bytes.map(|bytes| log::read_version(&bytes)).transpose();
         read.map_err(|reason| self.not_ours(version, reason))
     }

@@ -111,3 +111,23 @@ async fn a_file_that_a_crash_left_is_used_by_the_next_attempt() {
     let other = one.put(other, place).await.expect("there is room");
     assert_ne!(first.path, other.path, "another file is not replaced");
 }
+
+// Without this, a log that something else has written to could have a writer fill its memory.
+#[tokio::test]
+async fn an_oversized_version_is_refused_before_it_is_read() {
+    let files = tempfile::tempdir().expect("a temporary directory");
+    let url = format!("file://{}", files.path().display());
+    let storage = Objects::open(&url).expect("the directory is there");
+    let mut one = open(&storage, "n1").await.expect("it is new");
+    assert!(one.commit(up_to("n1", 1)).await.expect("there is room"));
+    let version = files.path().join("entries").join(key(1));
+    let version = std::fs::File::create(version).expect("it is there");
+    version
+        .set_len(VERSION_BYTES_MAX + 1)
+        .expect("it takes no room");
+    let refused = open(&storage, "n1").await.map(drop);
+    let said = refused.expect_err("it is too large").to_string();
+    for part in [&key(1), &VERSION_BYTES_MAX.to_string()] {
+        assert!(said.contains(part.as_str()), "{said}");
+    }
+}

@@ -7,5 +7,6 @@ mod teller;
 
 mod damage;
 mod expired;
+mod oversized;
 mod refilled;
 mod shipped;

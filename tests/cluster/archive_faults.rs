@@ -57,7 +57,7 @@ pub(crate) async fn one_of_many_wins(objects: &Objects) {
         let winners = created.iter().filter(|(_, of)| *of == Creation::Created);
         let winners: Vec<u8> = winners.map(|(creator, _)| *creator).collect();
         assert_eq!(winners.len(), 1, "of {key}");
-        let found = objects.read(&key).await.expect("the server answers");
+        let found = objects.read(&key, 1000).await.expect("the server answers");
         assert_eq!(found, Some(vec![winners[0]; 1000]), "of {key}");
     }
     let names = objects.list("race").await.expect("the server answers");

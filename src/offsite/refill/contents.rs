@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Filled, NotFilled, Phase, Progress};
-use crate::archive::{ArchiveError, OBJECTS_AHEAD, Objects, ReadAhead, kept};
+use crate::archive::kept::Found;
+use crate::archive::{ArchiveError, Objects, kept};
 use crate::history::global::GlobalState;
 use crate::offsite::Source;
 use crate::process::clock::Hlc;
@@ -57,11 +58,7 @@ impl<'a> Contents<'a> {
         self.take_state(key, object).await
     }
 
-    async fn take_state(
-        &mut self,
-        key: &StateKey,
-        object: Result<Option<ArchivedObject>, ArchiveError>,
-    ) -> Loaded {
+    async fn take_state(&mut self, key: &StateKey, object: Found) -> Loaded {
         let folder = &self.source.process;
         let object = match there(folder, key, object)? {
             Ok(object) => object,
@@ -94,10 +91,10 @@ impl<'a> Contents<'a> {
         let is_within = |key: &&StateKey| key.cut.next() >= kept.0 && key.cut < kept.1;
         let wanted: Vec<StateKey> = all.iter().rev().filter(is_within).copied().collect();
         let mut progress = Counter::new(Phase::States, wanted.len(), told);
-        let mut rest = wanted.into_iter();
-        let mut ahead = ReadAhead::new(OBJECTS_AHEAD);
+        let (folder, owner) = (&self.source.process, &self.source.owner);
+        let mut reads = kept::Reads::of(folder, owner, wanted.into_iter());
         let mut lost = BTreeSet::new();
-        while let Some((key, object)) = ahead.next(|| self.next(&mut rest)).await? {
+        while let Some((key, object)) = reads.next().await? {
             progress.count();
             if self.states.contains(&key.cut) {
                 continue;
@@ -133,9 +130,8 @@ impl<'a> Contents<'a> {
         let all = kept::list::<PartKey>(folder).await?;
         let mut progress = Counter::new(Phase::Parts, all.len(), told);
         let mut done: BTreeSet<SnapshotName> = BTreeSet::new();
-        let mut rest = all.into_iter().rev();
-        let mut ahead = ReadAhead::new(OBJECTS_AHEAD);
-        while let Some((key, object)) = ahead.next(|| self.next(&mut rest)).await? {
+        let mut reads = kept::Reads::of(folder, &self.source.owner, all.into_iter().rev());
+        while let Some((key, object)) = reads.next().await? {
             progress.count();
             if done.contains(&key.snapshot) {
                 continue;
@@ -155,7 +151,7 @@ impl<'a> Contents<'a> {
     async fn take_part(
         &self,
         key: &PartKey,
-        object: Result<Option<ArchivedObject>, ArchiveError>,
+        object: Found,
         until: Option<Lsn>,
     ) -> Result<Result<Arrived, String>, NotFilled> {
         let folder = &self.source.process;
@@ -187,9 +183,9 @@ impl<'a> Contents<'a> {
             until.is_some_and(|until| !existed(&incoming.published.state, until))
         };
         let mut progress = Counter::new(Phase::History, all.len(), told);
-        let mut rest = all.into_iter();
-        let mut ahead = ReadAhead::new(OBJECTS_AHEAD);
-        while let Some((key, object)) = ahead.next(|| self.next(&mut rest)).await? {
+        let (folder, owner) = (&self.source.cluster, &self.source.owner);
+        let mut reads = kept::Reads::of(folder, owner, all.into_iter());
+        while let Some((key, object)) = reads.next().await? {
             progress.count();
             let taken = match self.incoming(&key, object)? {
                 Ok((incoming, _)) if is_later(&incoming) => continue,
@@ -226,7 +222,7 @@ impl<'a> Contents<'a> {
     fn incoming(
         &self,
         key: &RevisionKey,
-        object: Result<Option<ArchivedObject>, ArchiveError>,
+        object: Found,
     ) -> Result<Result<(Incoming, Vec<u8>), String>, NotFilled> {
         let folder = &self.source.cluster;
         let object = match there(folder, key, object)? {
@@ -349,10 +345,9 @@ impl<'a> Contents<'a> {
         Ok(Ok(()))
     }
 
-    async fn pieces(&self, place: &Place<'_>, mut keys: impl Iterator<Item = PieceKey>) -> Loaded {
-        let mut ahead = ReadAhead::new(OBJECTS_AHEAD);
-        let mut next = || Some(read(place.folder, place.owner, keys.next()?));
-        while let Some((key, object)) = ahead.next(&mut next).await? {
+    async fn pieces(&self, place: &Place<'_>, keys: impl Iterator<Item = PieceKey>) -> Loaded {
+        let mut reads = kept::Reads::of(place.folder, place.owner, keys);
+        while let Some((key, object)) = reads.next().await? {
             let object = match there(place.folder, &key, object)? {
                 Ok(object) => object,
                 Err(why) => return Ok(Err(why)),
@@ -375,42 +370,13 @@ impl<'a> Contents<'a> {
         }
         Ok(Ok(()))
     }
-
-    fn next<K, I>(
-        &self,
-        rest: &mut I,
-    ) -> Option<impl Future<Output = Result<Read<K>, ArchiveError>> + Send + use<K, I>>
-    where
-        K: ObjectKey + Send + Sync + 'static,
-        I: Iterator<Item = K>,
-    {
-        let key = rest.next()?;
-        let folder = self.source.folder_of(&key);
-        Some(read(folder, &self.source.owner, key))
-    }
-}
-
-/// A key with what was read under it.
-type Read<K> = (K, Result<Option<ArchivedObject>, ArchiveError>);
-
-// The error of one object must not end the reading of others.
-fn read<K: ObjectKey + Send + Sync + 'static>(
-    folder: &Objects,
-    owner: &Owner,
-    key: K,
-) -> impl Future<Output = Result<Read<K>, ArchiveError>> + Send + use<K> {
-    let (folder, owner) = (folder.clone(), owner.clone());
-    async move {
-        let object = kept::read(&folder, &owner, &key).await;
-        Ok((key, object))
-    }
 }
 
 // The object, or why it is left out.
 fn there(
     folder: &Objects,
     key: &impl ObjectKey,
-    object: Result<Option<ArchivedObject>, ArchiveError>,
+    object: Found,
 ) -> Result<Result<ArchivedObject, String>, ArchiveError> {
     match object {
         Ok(Some(object)) => Ok(Ok(object)),

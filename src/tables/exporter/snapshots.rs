@@ -13,7 +13,7 @@ use crate::tables::parquet_file::{FileWriter, Value, long};
 use crate::tables::schema::Table;
 use crate::tables::table::Addition;
 
-/// The revisions whose rows are in one version.
+/// The most revisions whose rows are in one version.
 const TOGETHER: usize = 256;
 /// The most rows of a file of messages.
 const FILE_ROWS: u64 = 524_288;
@@ -122,7 +122,7 @@ impl Exporter {
         Ok(true)
     }
 
-    /// Adds a row, unless the number with this name says that the table has it.
+    /// Adds a row, unless the number with this name says that the table has it. Commits rows that are many.
     pub(super) fn add_row(
         &mut self,
         row: &SnapshotRow<'_>,
@@ -154,7 +154,10 @@ impl Exporter {
         ])?;
         rows.numbers.push(self.set(name, 0));
         rows.newest = Some(part.snapshot.clone());
-        Ok(())
+        match rows.numbers.len() < TOGETHER {
+            true => Ok(()),
+            false => self.commit_rows(std::mem::replace(rows, Rows::new()?)),
+        }
     }
 
     pub(super) fn commit_rows(&mut self, rows: Rows) -> Result<(), TablesError> {
