@@ -110,6 +110,16 @@ impl Programs {
         programs
     }
 
+    /// Nodes that are started from now on delete in the archive what is older.
+    pub(crate) fn keep_archived(&self, keep: &str) {
+        let file = self.dir.path().join("cluster.toml");
+        let text = std::fs::read_to_string(&file).expect("it was written");
+        let others = text.lines().filter(|line| !line.starts_with("keep = "));
+        let others: String = others.map(|line| format!("{line}\n")).collect();
+        std::fs::write(file, others).expect("a file in it");
+        self.add_to_file(&format!("keep = {keep:?}\n"));
+    }
+
     fn add_to_file(&self, lines: &str) {
         let file = self.dir.path().join("cluster.toml");
         let mut text = std::fs::read_to_string(&file).expect("it was written");
