@@ -274,11 +274,10 @@ async fn nodes_killed_while_they_write_tables_neither_lose_nor_double_a_row() {
         "the row of each process about the last snapshot",
         async || {
             let log = std::fs::read_dir(format!("{tables}/snapshots/_delta_log")).expect("a log");
-            let versions = log.map(|version| {
-                let version = version.expect("a version").path();
-                // One that is just created may have another name by now.
-                std::fs::read_to_string(version).unwrap_or_default()
-            });
+            let versions = log.map(|version| version.expect("a version").path());
+            // One that is being created has another name, perhaps beside its own.
+            let versions = versions.filter(|path| path.extension().is_some_and(|of| of == "json"));
+            let versions = versions.map(|path| std::fs::read_to_string(path).unwrap_or_default());
             let metadata = format!("\"userMetadata\":\"{snapshot}\"");
             (versions
                 .filter(|version| version.contains(&metadata))
