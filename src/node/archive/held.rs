@@ -7,6 +7,7 @@ use super::watermark::Watermark;
 use crate::node::turn::driver::Step;
 use crate::node::turn::releaser::Releaser;
 use crate::node::turn::replies::Answered;
+use crate::process::record::Record;
 use crate::shipping::hold::{Audience, Waits};
 use crate::store::{Committed, StoreError};
 
@@ -22,6 +23,8 @@ struct HeldStep {
     step: Step,
     committed: Committed,
     answered: Vec<Answered>,
+    /// The cost of its records.
+    cost: usize,
 }
 
 impl Held {
@@ -61,12 +64,14 @@ impl Held {
                 false => answered.send(),
             }
         }
+        let cost = step.turn.records.iter().map(Record::cost).sum();
         let held = HeldStep {
             step,
             committed,
             answered: later,
+            cost,
         };
-        self.watermark.holds(held.step.turn.records.len());
+        self.watermark.holds(cost);
         // Without a receiver the node is stopping; what is not released is answered to nobody.
         let _gone = self.waiting.send(held);
     }
@@ -88,14 +93,14 @@ impl HeldReleases {
                 step,
                 committed,
                 answered,
+                cost,
             } = held;
             let is_held = self.waits.holds(Audience::Processes);
             if is_held && !self.watermark.wait_for(step.position) {
                 break;
             }
-            let records = step.turn.records.len();
             self.releaser.release(step, committed, answered.into_iter());
-            self.watermark.releases(records);
+            self.watermark.releases(cost);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::shipping::lag::Lag;
 /// The shortest time between two marks: the accuracy of the lag.
 const MARK_EVERY: Duration = Duration::from_millis(20);
 
-/// The most records that wait, in memory, before new work is refused: some 100 MiB.
+/// The cost of the records that wait in memory before new work is refused, in plain operations: some 100 MiB.
 const HELD_MAX: usize = 500_000;
 
 /// The archived position, beside the committed one.
@@ -26,7 +26,7 @@ pub(in crate::node) struct Watermark {
 struct State {
     lag: Lag<Instant>,
     is_closed: bool,
-    /// The records that wait to be released.
+    /// The cost of the records that wait to be released.
     held: usize,
 }
 
@@ -69,17 +69,17 @@ impl Watermark {
         state.lag.position() >= position
     }
 
-    /// Notes that so many records wait.
-    pub(super) fn holds(&self, records: usize) {
-        self.lock().held += records;
+    /// Notes that records of this cost wait.
+    pub(super) fn holds(&self, cost: usize) {
+        self.lock().held += cost;
     }
 
-    /// Notes that so many records wait no more.
-    pub(super) fn releases(&self, records: usize) {
-        self.lock().held -= records;
+    /// Notes that records of this cost wait no more.
+    pub(super) fn releases(&self, cost: usize) {
+        self.lock().held -= cost;
     }
 
-    /// Whether so many records wait that new work must not add to them.
+    /// Whether so much waits that new work must not add to it.
     pub(super) fn holds_much(&self) -> bool {
         self.lock().held > HELD_MAX
     }
