@@ -285,7 +285,8 @@ mod tests {
     async fn a_part_whose_recording_is_open_comes_although_its_snapshot_was_deleted() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let node = Node::without_peers(dir.path(), &["n1", "n2", "n3"]).await;
-        let (store, parts) = (node.handle().store(), node.handle().parts());
+        let (store, parts) = (node.handle().store().clone(), node.handle().parts().clone());
+        let id = snapshot();
         marker(&node, "n2").await;
         let open = async || {
             let part = timeout(LONG, parts.own_recorded(&snapshot())).await;
@@ -309,7 +310,7 @@ mod tests {
         back.expect("nothing contradicts it");
         assert!(parts.is_deleted(&snapshot()), "the own part is not stored");
         open().await;
-        let finished = parts.own_finished(&snapshot());
+        let finished = parts.own_finished(&id);
         tokio::pin!(finished);
         let early = timeout(Duration::from_millis(200), &mut finished).await;
         assert!(early.is_err(), "{early:?}: it is not finished");
