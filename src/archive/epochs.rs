@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::objects::SMALL_BYTES_MAX;
 use super::{ArchiveError, Creation, Objects};
 use crate::process::identity::Identity;
+use crate::process::ids::Lsn;
 use crate::shipping::Epoch;
+use crate::shipping::hold::Waits;
 use crate::shipping::segment::WriterId;
 
 const FOLDER: &str = "epochs";
@@ -21,6 +23,11 @@ struct Claim {
     /// Absent in claims of older programs.
     #[serde(default)]
     salts: Option<ClaimedSalts>,
+    /// The promise of the writer; absent in claims of older programs.
+    #[serde(default)]
+    journal: Option<String>,
+    #[serde(default)]
+    behind: Option<u64>,
 }
 
 /// What a store needs to make the same chunks again as the one that claimed the epoch.
@@ -38,14 +45,42 @@ impl fmt::Debug for ClaimedSalts {
     }
 }
 
+/// What a claim says besides who makes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// What a store needs to make the same chunks again.
+    pub salts: Option<ClaimedSalts>,
+    /// What its writer promises; `None` in claims of older programs.
+    pub promise: Option<Promise>,
+}
+
+/// What leaves a process only after the archive has the turn that it depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promise {
+    /// What waits.
+    pub waits: Waits,
+    /// The last turn before the start. Where anything waits for the archive, that is archived before the process goes on.
+    pub behind: Lsn,
+}
+
 impl Claim {
-    fn of(identity: Identity, salts: Option<ClaimedSalts>) -> Self {
+    fn of(identity: Identity, terms: Terms) -> Self {
+        let Terms { salts, promise } = terms;
         Self {
             store: identity.store_in_hexadecimal().into(),
             boot: identity.boot,
             run: identity.run,
             salts,
+            journal: promise.map(|promise| promise.waits.name().to_owned()),
+            behind: promise.map(|promise| promise.behind.0),
         }
+    }
+
+    fn promise(&self) -> Option<Promise> {
+        Some(Promise {
+            waits: Waits::named(self.journal.as_deref()?)?,
+            behind: Lsn(self.behind?),
+        })
     }
 
     fn identity(&self) -> Option<Identity> {
@@ -72,8 +107,8 @@ pub async fn newest(process: &Objects) -> Result<Option<WriterId>, ArchiveError>
 pub struct Claimed {
     /// Who has claimed it.
     pub writer: WriterId,
-    /// What a store needs to make the same chunks again.
-    pub salts: Option<ClaimedSalts>,
+    /// What else the claim says.
+    pub terms: Terms,
 }
 
 /// The newest claim of a process with what else it says; `None` if it has no archive yet.
@@ -81,10 +116,13 @@ pub struct Claimed {
 /// # Errors
 /// [`ArchiveError`].
 pub async fn newest_claim(process: &Objects) -> Result<Option<Claimed>, ArchiveError> {
-    let names = process.list(FOLDER).await?;
-    let Some(name) = names.last() else {
-        return Ok(None);
-    };
+    match process.list(FOLDER).await?.last() {
+        Some(name) => read(process, name).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn read(process: &Objects, name: &str) -> Result<Claimed, ArchiveError> {
     let key = format!("{FOLDER}/{name}");
     let damaged = || process.damaged(&key, "it is not the claim of an epoch");
     let bytes = process.read(&key, SMALL_BYTES_MAX).await?;
@@ -92,10 +130,32 @@ pub async fn newest_claim(process: &Objects) -> Result<Option<Claimed>, ArchiveE
     let claim: Claim = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
     let epoch = name.parse().map(Epoch).map_err(|_| damaged())?;
     let identity = claim.identity().ok_or_else(damaged)?;
-    Ok(Some(Claimed {
+    let promise = claim.promise();
+    let salts = claim.salts;
+    Ok(Claimed {
         writer: WriterId { epoch, identity },
-        salts: claim.salts,
-    }))
+        terms: Terms { salts, promise },
+    })
+}
+
+/// What the writers of an archived journal that ends with this turn let wait for the archive, those that it may lack turns of: the
+/// least of it. `None` if one of them does not say it.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub async fn promised(process: &Objects, end: Lsn) -> Result<Option<Waits>, ArchiveError> {
+    let mut least = Waits::Everything;
+    for name in process.list(FOLDER).await?.iter().rev() {
+        let Some(Promise { waits, behind }) = read(process, name).await?.terms.promise else {
+            return Ok(None);
+        };
+        least = least.min(waits);
+        if behind <= end {
+            return Ok(Some(least));
+        }
+    }
+    // Turns from before the first writer are missing.
+    Ok(Some(Waits::Nothing))
 }
 
 fn key(epoch: Epoch) -> String {
@@ -109,10 +169,10 @@ fn key(epoch: Epoch) -> String {
 pub async fn create(
     process: &Objects,
     claim: WriterId,
-    salts: Option<ClaimedSalts>,
+    terms: Terms,
 ) -> Result<bool, ArchiveError> {
     let WriterId { epoch, identity } = claim;
-    let claim = Claim::of(identity, salts);
+    let claim = Claim::of(identity, terms);
     let claim = serde_json::to_vec(&claim).expect("a plain structure always encodes");
     Ok(process.create(&key(epoch), claim).await? == Creation::Created)
 }
@@ -124,7 +184,7 @@ pub async fn create(
 pub async fn claim(
     process: &Objects,
     identity: Identity,
-    salts: Option<ClaimedSalts>,
+    terms: Terms,
 ) -> Result<Epoch, ArchiveError> {
     loop {
         let newest = newest(process).await?;
@@ -133,8 +193,71 @@ pub async fn claim(
             return Ok(newest.epoch);
         }
         let epoch = Epoch(newest.map_or(0, |newest| newest.epoch.0) + 1);
-        if create(process, WriterId { epoch, identity }, salts.clone()).await? {
+        if create(process, WriterId { epoch, identity }, terms.clone()).await? {
             return Ok(epoch);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    fn start(boot: u64) -> Identity {
+        Identity {
+            store: [7; 16],
+            boot,
+            run: boot,
+        }
+    }
+
+    // Without this a restore would say that nothing is missing, where a start that waits for the archive was lost before it had
+    // shipped what an earlier one, which did not wait, had left.
+    #[tokio::test]
+    async fn a_promise_counts_from_the_turn_on_with_which_its_writer_began() {
+        let objects = Objects::over(Arc::new(InMemory::new()), "".into(), "memory:");
+        let writers = [
+            (Waits::Processes, 10),
+            (Waits::Everything, 20),
+            (Waits::Nothing, 30),
+            (Waits::Everything, 40),
+        ];
+        for (boot, (waits, behind)) in (1..).zip(writers) {
+            let behind = Lsn(behind);
+            let promise = Some(Promise { waits, behind });
+            let terms = Terms {
+                salts: None,
+                promise,
+            };
+            let claimed = claim(&objects, start(boot), terms.clone()).await;
+            assert_eq!(claimed.expect("it is in memory"), Epoch(boot));
+            let newest = newest_claim(&objects).await.expect("it is in memory");
+            assert_eq!(newest.map(|newest| newest.terms), Some(terms));
+        }
+        for (end, waits) in [
+            (41, Waits::Everything),
+            (40, Waits::Everything),
+            (39, Waits::Nothing),
+            (30, Waits::Nothing),
+            (9, Waits::Nothing),
+        ] {
+            let promised = promised(&objects, Lsn(end)).await;
+            assert_eq!(promised.expect("it is in memory"), Some(waits), "{end}");
+        }
+        // As older programs write it, and a later one whose promise is unknown here.
+        for (boot, more) in [(5, ""), (6, ",\"journal\":\"quorum\",\"behind\":50")] {
+            let store = start(boot).store_in_hexadecimal();
+            let claim = format!("{{\"store\":\"{store}\",\"boot\":{boot},\"run\":{boot}{more}}}");
+            let created = objects.create(&key(Epoch(boot)), claim.into_bytes()).await;
+            assert_eq!(created.expect("it is in memory"), Creation::Created);
+            let promised = promised(&objects, Lsn(60)).await;
+            assert_eq!(promised.expect("it is in memory"), None);
+        }
+        let newest = newest(&objects).await.expect("it is in memory");
+        assert_eq!(newest.map(|newest| newest.identity), Some(start(6)));
     }
 }

@@ -11,8 +11,8 @@ pub enum Audience {
     Processes,
 }
 
-/// What waits for the archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What waits for the archive, from the least to the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Waits {
     /// Nothing.
     Nothing,
@@ -36,6 +36,23 @@ impl Audience {
 }
 
 impl Waits {
+    /// What waits with this value of `archive.journal`; `None` if nothing is shipped or the value is unknown.
+    #[must_use]
+    pub fn named(journal: &str) -> Option<Self> {
+        let all = [Self::Nothing, Self::Processes, Self::Everything];
+        all.into_iter().find(|waits| waits.name() == journal)
+    }
+
+    /// The value of `archive.journal`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "async",
+            Self::Processes => "peers",
+            Self::Everything => "sync",
+        }
+    }
+
     /// Whether what this audience receives waits until the archive has the turn. Messages, markers, acknowledgements, recorded
     /// states and parts are for [`Audience::Processes`].
     #[must_use]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use snapledger::archive::epochs::Terms;
 use snapledger::archive::{Fenced, Objects, epochs, fence, journal, links};
 use snapledger::history::global::{Completeness, GlobalState};
 use snapledger::offsite::Source;
@@ -78,8 +79,11 @@ impl Scene {
         let source = Source::new(&archive, owner());
         let identity = store.identity();
         let salts = store.salts().expect("it is readable");
-        let salts = salts.as_ref().map(claimed_salts);
-        let epoch = epochs::claim(source.process(), identity, salts).await;
+        let terms = Terms {
+            salts: salts.as_ref().map(claimed_salts),
+            promise: None,
+        };
+        let epoch = epochs::claim(source.process(), identity, terms).await;
         let epoch = epoch.expect("it is in memory");
         let id = WriterId { epoch, identity };
         let known = journal::boundary(source.process()).await;

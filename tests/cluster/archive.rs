@@ -85,6 +85,49 @@ pub(crate) async fn lost_disk(place: &Place) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_says_what_may_be_missing() {
+    let place = Place::directory();
+    let mut programs = Programs::planned(&["n1"]);
+    let lost = "the lost process had archive.journal =";
+    for (journal, said) in [
+        ("sync", "nothing that it acknowledged is missing"),
+        (
+            "peers",
+            "answers to clients of its last moments may be missing",
+        ),
+        ("async", "what was not archived yet is missing"),
+    ] {
+        programs = programs.archived_in(&place, journal, "30s");
+        programs.start().await;
+        let paid = json!({ "amount": 1 });
+        let rest = programs.rest("n1");
+        let answer = rest.post("/v1/accounts/a/deposits", &paid).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        programs.kill();
+        std::fs::remove_dir_all(programs.path("n1")).expect("it has a store");
+        let report = restore(&programs, &place, "n1");
+        let sentence = format!("{lost} {journal:?}: {said}");
+        assert!(report.contains(&sentence), "{sentence} in {report}");
+    }
+    // The claims of older programs do not say it.
+    let claims = std::fs::read_dir(place.object("killed/n1/epochs"));
+    for claim in claims.expect("it has claims") {
+        let path = claim.expect("it is readable").path();
+        let claim = std::fs::read(&path).expect("it is readable");
+        let mut claim: serde_json::Value = serde_json::from_slice(&claim).expect("JSON");
+        let members = claim.as_object_mut().expect("an object");
+        for member in ["journal", "behind"] {
+            members.remove(member).expect("this program says it");
+        }
+        std::fs::write(&path, claim.to_string()).expect("there is room");
+    }
+    std::fs::remove_dir_all(programs.path("n1")).expect("it has a store");
+    let report = restore(&programs, &place, "n1");
+    assert!(report.contains("the archive does not say"), "{report}");
+    assert!(!report.contains(lost), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_was_restored_elsewhere_stops_when_it_wakes_up() {
     wakes_up(&Place::directory()).await;
 }

@@ -11,11 +11,12 @@ use super::super::output::Report;
 use super::super::progress::{STEPS, bar};
 use super::super::{CliError, runtime};
 use super::Args;
-use crate::archive::{ArchiveError, NotFenced, Objects};
+use crate::archive::{ArchiveError, NotFenced, Objects, epochs};
 use crate::config::{CLUSTER_DEFAULT, NodeConfig, SelfRestore};
 use crate::offsite::refill::{Filled, NotFilled, Phase, Progress, Successor, Wanted};
 use crate::offsite::{Source, refill};
 use crate::process::ids::ProcessId;
+use crate::shipping::hold::Waits;
 use crate::shipping::segment::Owner;
 use crate::store::{Store, StoreError};
 
@@ -61,19 +62,28 @@ pub(super) fn run(args: &Args, url: &str, process: &ProcessId) -> Result<(), Cli
     let told = |progress| show(&shown, progress);
     let restored = runtime()?.block_on(restore(&source, staged.dir(), args.take_over, &told));
     shown.finish_and_clear();
-    let (boot, filled) = restored?;
+    let restored = restored?;
     staged.move_into_place()?;
-    report(args, url, process, boot, &filled).print()
+    report(args, url, process, &restored).print()
+}
+
+/// A store that was made again.
+struct Restored {
+    /// The boot of the new store.
+    boot: u64,
+    filled: Filled,
+    /// What the lost process let wait for the archive, if that is known.
+    waits: Option<Waits>,
 }
 
 // Reads and checks everything before it takes the process over: a restore that fails leaves the process alone. What was shipped
-// meanwhile is read behind the fence. Returns the boot of the new store.
+// meanwhile is read behind the fence.
 async fn restore(
     source: &Source,
     dir: &Path,
     takes_over: bool,
     told: &(dyn Fn(Progress) + Sync),
-) -> Result<(u64, Filled), NotRestored> {
+) -> Result<Restored, NotRestored> {
     let successor = Successor::of(source).await?;
     let made = refill::make(dir, source, &successor, Wanted::ALL, told).await?;
     let (store, mut filled) = made;
@@ -83,7 +93,11 @@ async fn restore(
     successor.take_over(source, filled.walked).await?;
     filled.end = refill::finish(&store, source, &filled).await?;
     store.note_gap_at_end()?;
-    Ok((successor.identity.boot, filled))
+    Ok(Restored {
+        boot: successor.identity.boot,
+        waits: epochs::promised(source.process(), filled.end).await?,
+        filled,
+    })
 }
 
 /// Restores the process of a node whose directory has no store, if it may do so itself and the archive has its journal.
@@ -110,8 +124,14 @@ pub(in crate::cli) async fn restore_itself(config: &NodeConfig) -> Result<(), Cl
     let destination = Destination::check("--dir", dir)?;
     let staged = destination.stage()?;
     tracing::warn!("the directory is empty: restoring the process from the archive");
-    let (boot, filled) = restore(&source, staged.dir(), false, &|_| {}).await?;
+    let restored = restore(&source, staged.dir(), false, &|_| {}).await?;
+    let Restored {
+        boot,
+        filled,
+        waits,
+    } = restored;
     staged.move_into_place()?;
+    tracing::warn!("{}", missing(waits));
     for why in filled.left_out.iter().take(LEFT_OUT_MAX) {
         tracing::warn!("not restored: {why}");
     }
@@ -143,7 +163,12 @@ pub(super) fn phase(progress: Progress) -> &'static str {
     }
 }
 
-fn report(args: &Args, url: &str, process: &ProcessId, boot: u64, filled: &Filled) -> Report {
+fn report(args: &Args, url: &str, process: &ProcessId, restored: &Restored) -> Report {
+    let Restored {
+        boot,
+        filled,
+        waits,
+    } = restored;
     let into = args.into.display();
     let mut report = Report::default();
     let Filled { first, end, .. } = filled;
@@ -151,6 +176,7 @@ fn report(args: &Args, url: &str, process: &ProcessId, boot: u64, filled: &Fille
         "process {process} is restored into {into} up to turn {end}; its next start is start {}",
         boot + 1
     ));
+    report.line(&missing(*waits));
     if first.0 > 1 {
         report.line(&format!("its journal begins with turn {first}"));
     }
@@ -172,6 +198,26 @@ fn report(args: &Args, url: &str, process: &ProcessId, boot: u64, filled: &Fille
         "start the process with the same archive and this directory: --dir {into} --archive-url {url}"
     ));
     report
+}
+
+// What the lost process may have done that is not restored.
+fn missing(waits: Option<Waits>) -> String {
+    let Some(waits) = waits else {
+        return "the archive does not say what the lost process let wait for it, so how much may be missing is not known"
+            .to_owned();
+    };
+    let what = match waits {
+        Waits::Everything => "nothing that it acknowledged is missing",
+        Waits::Processes => {
+            "answers to clients of its last moments may be missing; no other process depends on them"
+        }
+        Waits::Nothing => {
+            "what was not archived yet is missing, and other processes may contradict: see docs/operations.md, When stores \
+             contradict each other"
+        }
+    };
+    let journal = waits.name();
+    format!("the lost process had archive.journal = {journal:?}: {what}")
 }
 
 /// Names what is damaged or missing in the archive.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 pub(in crate::node) use super::not_attached::NotAttached;
 use super::turns::read_turns;
+use crate::archive::epochs::{Promise, Terms};
 use crate::archive::walk::{Heads, check_end};
 use crate::archive::{NotFenced, Objects, StartReader, ask, epochs, journal, kept, links, probe};
 use crate::config::{ArchiveSettings, NodeConfig};
@@ -173,8 +174,14 @@ impl Archive {
         Ok(match action {
             Action::ReadClaim => Event::Newest(epochs::newest(objects).await?),
             Action::Claim(claim) => {
-                let salts = store.salts()?.as_ref().map(claimed_salts);
-                Event::Claimed(epochs::create(objects, *claim, salts).await?)
+                let terms = Terms {
+                    salts: store.salts()?.as_ref().map(claimed_salts),
+                    promise: Some(Promise {
+                        waits: self.settings.waits(),
+                        behind: store.journal().end().0,
+                    }),
+                };
+                Event::Claimed(epochs::create(objects, *claim, terms).await?)
             }
             Action::ReadLink(behind, until) => {
                 Event::Linked(links::newest(objects, *behind, *until).await?)

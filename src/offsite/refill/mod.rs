@@ -198,7 +198,9 @@ pub async fn make(
     })?;
     let mut left_out = Vec::new();
     loop {
-        let Successor { identity, salts } = *successor;
+        let Successor {
+            identity, salts, ..
+        } = *successor;
         let store = Store::create_archived(dir, &source.owner.cluster, &process, identity, salts)?;
         match fill(&store, source, wanted, told).await {
             Ok(mut filled) => {

@@ -1,7 +1,7 @@
 //! The store that takes the place of a lost one, and how it takes the process over.
 
 use super::NotFilled;
-use crate::archive::epochs::ClaimedSalts;
+use crate::archive::epochs::{ClaimedSalts, Promise, Terms};
 use crate::archive::{NotFenced, epochs, fence, probe};
 use crate::offsite::Source;
 use crate::process::identity::Identity;
@@ -16,6 +16,8 @@ pub struct Successor {
     pub identity: Identity,
     /// What it needs to make the same chunks again.
     pub salts: Option<Salts>,
+    /// What the lost store promised. A successor that was never started has kept it.
+    promise: Option<Promise>,
 }
 
 impl Successor {
@@ -32,7 +34,8 @@ impl Successor {
         })?;
         Ok(Self {
             identity: Store::successor_of(claimed.writer.identity),
-            salts: claimed.salts.as_ref().and_then(salts_of),
+            salts: claimed.terms.salts.as_ref().and_then(salts_of),
+            promise: claimed.terms.promise,
         })
     }
 
@@ -43,8 +46,11 @@ impl Successor {
     pub async fn take_over(&self, source: &Source, walked: Walked) -> Result<(), NotFenced> {
         let (objects, identity) = (&source.process, self.identity);
         probe::probe(objects, identity.run).await?;
-        let salts = self.salts.as_ref().map(claimed_salts);
-        let epoch = epochs::claim(objects, identity, salts).await?;
+        let terms = Terms {
+            salts: self.salts.as_ref().map(claimed_salts),
+            promise: self.promise,
+        };
+        let epoch = epochs::claim(objects, identity, terms).await?;
         let id = WriterId { epoch, identity };
         fence(objects, source.owner.clone(), id, 1, walked).await?;
         Ok(())
