@@ -11,6 +11,7 @@
 //! | `CLUSTER/PROCESS/journal/INDEX` | a segment of the journal |
 //! | `CLUSTER/PROCESS/links/INDEX-TURN` | a segment that counts, for every thousand or so: a walk may begin there |
 //! | `CLUSTER/PROCESS/gaps/…` | where turns may be missing: the process was lost, or an older copy of its store went on |
+//! | `CLUSTER/PROCESS/rebuilt` | what was booked when the store was made again from its peers |
 //! | `CLUSTER/PROCESS/probe/exclusive` | an object that is created once, and stays |
 //! | `CLUSTER/PROCESS/boundary/INDEX` | the last segment before the kept ones; the greatest index is valid |
 //!
@@ -28,6 +29,7 @@ pub mod links;
 mod objects;
 pub mod probe;
 mod read_ahead;
+pub mod rebuilt;
 mod start_reader;
 mod stored_link;
 pub mod walk;

@@ -1,6 +1,9 @@
-//! What a store remembers of its journal and its archive, as [`crate::shipping`] knows it: the archived segment, and the gaps.
+//! What a store remembers of its journal and its archive, as [`crate::shipping`] and [`crate::archive`] know it: the archived segment,
+//! the gaps, and what was booked when it was made again.
 
+use crate::archive::rebuilt::RebuiltFigures;
 use crate::archive::{ArchiveError, Objects, gaps};
+use crate::history::process_totals::Rebooked;
 use crate::shipping::chain::Link;
 use crate::shipping::gaps::NotedGaps;
 use crate::shipping::{Epoch, JournalPoint, SegmentIndex};
@@ -73,4 +76,23 @@ pub fn take_gaps(store: &Store, noted: &NotedGaps) -> Result<(), StoreError> {
         ranges: noted.ranges().map(|(first, last)| first..=last).collect(),
         caught_up: noted.answers().collect(),
     })
+}
+
+/// What was booked when a store was made again from its peers; `None` if nothing was to be booked.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn rebuilt_figures(store: &Store) -> Result<Option<RebuiltFigures>, StoreError> {
+    let rebooked = store.rebooked()?;
+    let Rebooked { booked, unbooked } = rebooked;
+    Ok((rebooked != Rebooked::default()).then_some(RebuiltFigures { booked, unbooked }))
+}
+
+/// Notes what was booked in the store from which one was filled.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn take_rebuilt_figures(store: &Store, figures: RebuiltFigures) -> Result<(), StoreError> {
+    let RebuiltFigures { booked, unbooked } = figures;
+    store.note_rebooked(Rebooked { booked, unbooked })
 }

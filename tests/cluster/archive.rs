@@ -13,6 +13,12 @@ use crate::await_it::until;
 use crate::killed::{IDS, SEED, balances_after, load_until_killed, retry_everything, seed};
 use crate::programs::Programs;
 use crate::snapshots::assert_proven;
+use crate::stores::pay;
+
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(cargo_bin!("snapledger"));
+    command.args(arguments).output().expect("the program runs")
+}
 
 /// Runs `restore --archive` for a process, into the directory of its store.
 pub(crate) fn restored(programs: &Programs, place: &Place, id: &str) -> Output {
@@ -125,6 +131,60 @@ async fn a_restore_says_what_may_be_missing() {
     let report = restore(&programs, &place, "n1");
     assert!(report.contains("the archive does not say"), "{report}");
     assert!(!report.contains(lost), "{report}");
+}
+
+// The money that went out of a lost store is unbooked in the one that was made from its peers, until a person books it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_rebuilt_store_could_not_book_is_known_after_another_loss() {
+    let place = Place::directory();
+    let mut programs = Programs::planned(&["n1", "n2"]);
+    programs.start().await;
+    for (account, amount) in [("a", 10), ("suspense", 2)] {
+        let path = format!("/v1/accounts/{account}/deposits");
+        let paid = json!({ "amount": amount });
+        let answer = programs.rest("n2").post(&path, &paid).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let id = programs.rest("n1").start_snapshot().await;
+    programs.rest("n1").snapshot(&id, "complete").await;
+    pay(&programs.rest("n2"), ("n1", "b"), 3).await;
+    programs.rest("n1").balance_is("b", 3).await;
+    programs.kill();
+    let [one, two] = ["n1", "n2"].map(|id| programs.path(id));
+    std::fs::remove_dir_all(&two).expect("it has a store");
+    for arguments in [
+        &["restore", "--process", "n2", "--from", &one, "--into", &two][..],
+        &["store", "forget", &one, "--peer", "n2"],
+    ] {
+        let output = run(arguments);
+        assert!(output.status.success(), "{output:?}");
+    }
+    let mut programs = programs.archived_in(&place, "sync", "30s");
+    // What is asked again after the loss is an instant before it: a restored process answers about later ones only after a while.
+    let figures = async |programs: &Programs, query: &str| {
+        until("an audit with n2", async || {
+            let audit = programs.rest("n2").read(&format!("/v1/audit{query}")).await;
+            let processes = audit["processes"].as_array()?;
+            // Otherwise the figures may be those of a snapshot.
+            audit["complete"].as_bool().filter(|complete| *complete)?;
+            let n2 = processes.iter().find(|one| one["process"] == "n2")?;
+            let booked = (n2["booked"].as_i64(), n2["unbooked"].as_i64());
+            Some((audit["at"].as_str()?.to_owned(), booked))
+        })
+        .await
+    };
+    let expected = (Some(-2), Some(-1));
+    programs.start().await;
+    let (at, booked) = figures(&programs, "").await;
+    assert_eq!(booked, expected);
+    programs.kill();
+    std::fs::remove_dir_all(&two).expect("it has a store");
+    restore(&programs, &place, "n2");
+    programs.start().await;
+    assert_eq!(
+        figures(&programs, &format!("?at={at}")).await,
+        (at, expected)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,9 @@ pub(in crate::node) use super::not_attached::NotAttached;
 use super::turns::read_turns;
 use crate::archive::epochs::{Promise, Terms};
 use crate::archive::walk::{Heads, check_end};
-use crate::archive::{NotFenced, Objects, StartReader, ask, epochs, journal, kept, links, probe};
+use crate::archive::{
+    NotFenced, Objects, StartReader, ask, epochs, journal, kept, links, probe, rebuilt,
+};
 use crate::config::{ArchiveSettings, NodeConfig};
 use crate::offsite::Source;
 use crate::offsite::memory;
@@ -193,6 +195,9 @@ impl Archive {
             Action::Ask(request @ writer::Action::Put(_)) => {
                 // Nothing is shipped behind a gap that is not noted.
                 memory::ship_gaps(objects, store).await?;
+                if let Some(figures) = memory::rebuilt_figures(store)? {
+                    rebuilt::put(objects, figures).await?;
+                }
                 Event::Told(ask(objects, request).await?)
             }
             Action::Ask(request) => Event::Told(ask(objects, request).await?),

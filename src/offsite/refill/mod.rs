@@ -17,7 +17,7 @@ use std::path::Path;
 pub use successor::{Successor, claimed_salts};
 
 use super::{Source, memory};
-use crate::archive::{ArchiveError, gaps, journal, kept};
+use crate::archive::{ArchiveError, gaps, journal, kept, rebuilt};
 use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
@@ -272,6 +272,7 @@ async fn fill(
         contents.revisions(until, &mut filled, told).await?;
     }
     take_gaps(store, source).await?;
+    take_rebuilt_figures(store, source, &mut filled).await?;
     store.archived().note_parts_may_be_missing()?;
     store.sync_journal()?;
     store.continue_from_newest()?;
@@ -307,6 +308,23 @@ async fn take_gaps(store: &Store, source: &Source) -> Result<(), NotFilled> {
         store,
         &noted.until(store.journal().end().0),
     )?)
+}
+
+// Notes what was booked when the lost store was made.
+async fn take_rebuilt_figures(
+    store: &Store,
+    source: &Source,
+    filled: &mut Filled,
+) -> Result<(), NotFilled> {
+    match rebuilt::read(&source.process).await {
+        Ok(figures) => {
+            let noted = figures.map(|figures| memory::take_rebuilt_figures(store, figures));
+            noted.transpose()?;
+        }
+        Err(error @ ArchiveError::Damaged { .. }) => filled.left_out.push(error.to_string()),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 /// Whether a writer has shipped behind the last segment that a store was filled from.

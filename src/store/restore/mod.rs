@@ -21,17 +21,16 @@ use super::chunks::source;
 use super::chunks::source::ChunkSource;
 use super::copied::CopiedStore;
 use super::engine::files;
-use super::engine::schema;
-use super::engine::schema::{BOOKED, UNBOOKED};
 use super::error::StoreError;
 use super::export::Export;
 use super::history::Published;
 use super::opening;
 use super::states::merge::Cells;
-use super::stored::frame::{Damage, Kind};
+use super::stored::frame::Damage;
 use super::stored::v1::state::OwnerV1;
 use crate::history::global::GlobalState;
 use crate::history::part::{Part, RecordedChannel};
+use crate::history::process_totals::Rebooked;
 use crate::process::Process;
 use crate::process::cell::{Answered, Cell};
 use crate::process::clock::{Hlc, Lamport};
@@ -159,14 +158,8 @@ impl<'a> Beginning<'a> {
             carried: 0,
             carried_amount: 0,
         };
-        let meta = &life.store.meta;
-        if let Some(sum) = i64::try_from(booked).ok().filter(|sum| *sum != 0) {
-            schema::put_numbers(meta, [(BOOKED, sum.cast_unsigned())])?;
-        }
         let unbooked = difference - booked;
-        if unbooked != 0 {
-            schema::put(meta, UNBOOKED, Kind::Number, &unbooked)?;
-        }
+        life.store.note_rebooked(Rebooked { booked, unbooked })?;
         life.end(&expected)?;
         files::await_release(dir)?;
         Ok(Rebuilt { restored, booked })

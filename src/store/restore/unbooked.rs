@@ -18,11 +18,30 @@ impl Store {
         unbooked(&self.meta)
     }
 
-    pub(in crate::store) fn rebooked(&self) -> Result<Rebooked, StoreError> {
+    /// What was booked and what was not when the store was made from a snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn rebooked(&self) -> Result<Rebooked, StoreError> {
         let booked = schema::get::<u64>(&self.meta, BOOKED, Kind::Number)?;
         let booked = booked.map_or(0, |booked| booked.cast_signed().into());
         let unbooked = self.unbooked()?;
         Ok(Rebooked { booked, unbooked })
+    }
+
+    /// Notes what was booked and what was not when the store was made from a snapshot; durable with the next turn.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn note_rebooked(&self, rebooked: Rebooked) -> Result<(), StoreError> {
+        let Rebooked { booked, unbooked } = rebooked;
+        if let Some(sum) = i64::try_from(booked).ok().filter(|sum| *sum != 0) {
+            schema::put_numbers(&self.meta, [(BOOKED, sum.cast_unsigned())])?;
+        }
+        if unbooked != 0 {
+            schema::put(&self.meta, UNBOOKED, Kind::Number, &unbooked)?;
+        }
+        Ok(())
     }
 }
 
