@@ -6,8 +6,10 @@
 //! 3. States before the one at the boundary, revisions, and parts; each names only what is still there.
 //! 4. Groups of chunks that nothing names any more.
 //!
-//! Never deleted are the newest state at or before the limit, from which the kept journal begins, and what a pinned snapshot or
-//! one within the limit needs. A writer deletes only what epochs up to its own have put
+//! Never deleted are the state from which the kept journal begins, and what a pinned snapshot or one within the limit needs.
+//! That state is the newest one at or before the limit, or an earlier one if messages were not acknowledged at the limit, or
+//! recordings not finished: a process that is restored to any instant from the limit on has the messages that were on their way
+//! then. A writer deletes only what epochs up to its own have put
 //! ([decision 0047](../../docs/decisions/0047-states-share-within-an-epoch.md)).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -16,12 +18,13 @@ use super::Source;
 use crate::archive::walk::Heads;
 use crate::archive::{ArchiveError, HEADS_AHEAD, Objects, ReadAhead, epochs, journal, kept, links};
 use crate::process::clock::Hlc;
-use crate::process::ids::Hash;
+use crate::process::ids::{Hash, Lsn};
 use crate::shipping::chain::{Chain, Link};
 use crate::shipping::object::{
     GroupRef, ObjectHead, ObjectKey, PartKey, PieceKey, RevisionKey, SnapshotName, StateKey,
 };
 use crate::shipping::{Epoch, SegmentIndex};
+use crate::store::needed_by_stored_state;
 
 /// The most segments that one round deletes.
 const SEGMENTS_MAX: usize = 1024;
@@ -158,24 +161,27 @@ impl<'a> Retention<'a> {
         self.delete_groups(&states, &parts, &pieces).await
     }
 
-    // The newest state at or before the limit of which everything is there.
+    // The newest whole state from which everything within the limit can be restored. What a process needs only moves forward,
+    // so no instant behind the newest state at the limit needs more than that state does.
     async fn beginning(
         &self,
         states: &[StateKey],
         groups: &Groups,
     ) -> Result<Option<StateKey>, ArchiveError> {
-        let due = states
-            .iter()
-            .rev()
-            .filter(|key| key.time <= self.limit.since);
-        for key in due {
-            match kept::head(&self.source.process, &self.source.owner, key).await {
-                Ok(Some(head)) if groups.has_all(key.epoch, head.groups()) => {
-                    return Ok(Some(*key));
-                }
-                Ok(_) => {
-                    tracing::warn!(%key, "an archived state lacks chunks; retention keeps what is before it")
-                }
+        let (process, since) = (&self.source.process, self.limit.since);
+        for key in states.iter().rev().filter(|key| key.time <= since) {
+            if !self.is_whole(key, groups).await? {
+                continue;
+            }
+            let state = kept::read(process, &self.source.owner, key).await;
+            let needed = state.and_then(|state| match state {
+                Some(state) => needed_by_stored_state(&state.body)
+                    .map_err(|damage| process.damaged(&key.to_string(), damage)),
+                None => Err(process.damaged(&key.to_string(), "it is gone")),
+            });
+            match needed {
+                Ok(needed) if needed >= key.cut => return Ok(Some(*key)),
+                Ok(needed) => return self.newest_whole(states, needed, groups).await,
                 Err(error @ ArchiveError::Damaged { .. }) => {
                     tracing::warn!(%error, "retention keeps what is before it");
                 }
@@ -183,6 +189,35 @@ impl<'a> Retention<'a> {
             }
         }
         Ok(None)
+    }
+
+    async fn newest_whole(
+        &self,
+        states: &[StateKey],
+        until: Lsn,
+        groups: &Groups,
+    ) -> Result<Option<StateKey>, ArchiveError> {
+        for key in states.iter().rev().filter(|key| key.cut <= until) {
+            if self.is_whole(key, groups).await? {
+                return Ok(Some(*key));
+            }
+        }
+        Ok(None)
+    }
+
+    // Whether everything of a state is there.
+    async fn is_whole(&self, key: &StateKey, groups: &Groups) -> Result<bool, ArchiveError> {
+        match kept::head(&self.source.process, &self.source.owner, key).await {
+            Ok(Some(head)) if groups.has_all(key.epoch, head.groups()) => return Ok(true),
+            Ok(_) => {
+                tracing::warn!(%key, "an archived state lacks chunks; retention keeps what is before it");
+            }
+            Err(error @ ArchiveError::Damaged { .. }) => {
+                tracing::warn!(%error, "retention keeps what is before it");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(false)
     }
 
     // Moves the boundary behind the last segment that the state replaces.

@@ -42,7 +42,7 @@ pub use crate::history::pin::Pin;
 pub use account_index::AccountIndex;
 pub use archived::{
     Archived, Arrived, ChunkGroup, GroupReader, Incoming, Outgoing, Salts, ShippedLink,
-    groups_of_stored_part, groups_of_stored_state, totals_of_stored_state,
+    groups_of_stored_part, groups_of_stored_state, needed_by_stored_state, totals_of_stored_state,
 };
 pub use backup::BackedUp;
 pub use check::verify_revision::{GlobalStateAudit, Wrong};

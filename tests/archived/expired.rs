@@ -4,10 +4,12 @@
 use std::collections::HashSet;
 
 use snapledger::offsite::Source;
-use snapledger::offsite::refill::Wanted;
+use snapledger::offsite::refill::{Until, Wanted};
 use snapledger::offsite::retention::{Deleted, Limit, Retention};
+use snapledger::process::Process;
 use snapledger::process::clock::Hlc;
 use snapledger::process::ids::{Lsn, SnapshotId};
+use snapledger::process::input::{Input, Operation};
 use snapledger::shipping::object::SnapshotName;
 use snapledger::store::Store;
 
@@ -23,6 +25,9 @@ async fn scene(seed: u64) -> Scene {
     let mut scene = Scene::new(seed).await;
     for _ in 0..4 {
         scene.live(TURNS);
+        // What a process still needs is kept, and with it everything behind.
+        scene.teller.finish_recordings(&scene.store);
+        scene.teller.catch_up(&scene.store);
         scene.checkpoint();
         scene.live(3);
         scene.ship().await;
@@ -160,4 +165,122 @@ async fn a_writer_that_was_taken_over_deletes_nothing() {
         .await;
     ended.expect("it is in memory");
     assert_eq!(deleted, Deleted::default());
+}
+
+/// A process that has sent a message to `q`, and asks for snapshots, in its first turns; with states long after them.
+async fn waiting(seed: u64) -> Scene {
+    let mut scene = Scene::new(seed).await;
+    scene.pay_in(30);
+    scene.checkpoint();
+    let operation = Operation::Transfer {
+        from_account: account("a0"),
+        to_process: Some(process_id("q")),
+        to_account: account("far"),
+        amount: 1,
+        is_blind: false,
+    };
+    let request = None;
+    let input = Input::Operation { request, operation };
+    scene.teller.turn(&scene.store, input);
+    states_later(&mut scene).await;
+    scene
+}
+
+async fn states_later(scene: &mut Scene) {
+    for _ in 0..3 {
+        // States within one stretch of turns are thinned.
+        scene.pay_in(100);
+        scene.checkpoint();
+        scene.pay_in(3);
+        scene.ship().await;
+    }
+}
+
+fn now(scene: &Scene) -> Limit {
+    let since = time_of(&scene.store, scene.store.journal().position());
+    let kept = HashSet::new();
+    Limit { since, kept }
+}
+
+/// Deletes everything before a limit, and restores what is left, to an instant if one is given. Returns the first turn.
+async fn rest_of(scene: &mut Scene, limit: &Limit, until: Option<Hlc>) -> (Lsn, Process) {
+    let mut rounds = 0;
+    while round(scene, limit, u64::MAX).await.0.objects() > 0 {
+        rounds += 1;
+    }
+    assert!(rounds > 0, "something was deleted");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let wanted = Wanted {
+        until: until.map(Until::Instant),
+        ..Wanted::ALL
+    };
+    let made = refilled(&scene.archive, dir.path(), wanted).await;
+    let (made, filled) = made.expect("it is consistent");
+    let process = recover(&made);
+    drop(made);
+    Store::check(dir.path()).expect("a good store");
+    (filled.first, process)
+}
+
+fn oldest_unacknowledged(process: &Process) -> Lsn {
+    let channel = &process.registers().outgoing[&process_id("q")];
+    let landmark = channel.landmarks.front();
+    landmark.expect("something is not acknowledged").position
+}
+
+// Without this, a peer that is away for longer than the archive is kept never receives what was sent to it before the disk was
+// lost.
+#[tokio::test]
+async fn a_message_that_no_peer_has_acknowledged_is_kept() {
+    let mut scene = waiting(23).await;
+    let limit = now(&scene);
+    let (first, process) = rest_of(&mut scene, &limit, None).await;
+    let sent = oldest_unacknowledged(&process);
+    assert!(Lsn(1) < first && first <= sent, "{first} to {sent}");
+
+    // It is deleted with the next states once it was acknowledged before the limit.
+    scene.teller.catch_up(&scene.store);
+    let acknowledged = scene.store.journal().position();
+    states_later(&mut scene).await;
+    let limit = now(&scene);
+    let (first, _) = rest_of(&mut scene, &limit, None).await;
+    assert!(first > acknowledged, "{first}");
+}
+
+// Without this, a cluster that is restored to an instant misses the money that was on its way then.
+#[tokio::test]
+async fn a_message_that_was_on_its_way_at_the_limit_is_kept_for_restores_to_an_instant() {
+    let mut scene = waiting(24).await;
+    let limit = now(&scene);
+    scene.pay_in(1);
+    scene.teller.catch_up(&scene.store);
+    states_later(&mut scene).await;
+    let at = limit.since;
+    let (first, process) = rest_of(&mut scene, &limit, Some(at)).await;
+    let sent = oldest_unacknowledged(&process);
+    assert!(Lsn(1) < first && first <= sent, "{first} to {sent}");
+}
+
+// Without this, a snapshot that waits for a process can never be finished by a restored one.
+#[tokio::test]
+async fn what_an_open_recording_needs_is_kept() {
+    let mut scene = Scene::new(25).await;
+    scene.pay_in(30);
+    scene.checkpoint();
+    let initiate = scene.teller.initiate();
+    scene.teller.turn(&scene.store, initiate);
+    scene.teller.catch_up(&scene.store);
+    states_later(&mut scene).await;
+    let limit = now(&scene);
+    let (first, process) = rest_of(&mut scene, &limit, None).await;
+    let recording = process.registers().recordings.values().next();
+    let cut = recording.expect("it is open").cut;
+    assert!(Lsn(1) < first && first <= cut.next(), "{first} to {cut}");
+
+    scene.teller.finish_recordings(&scene.store);
+    let finished = scene.store.journal().position();
+    states_later(&mut scene).await;
+    let limit = now(&scene);
+    let (first, _) = rest_of(&mut scene, &limit, None).await;
+    assert!(first > finished, "{first}");
 }

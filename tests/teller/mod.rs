@@ -347,6 +347,23 @@ impl Teller {
         }
     }
 
+    /// Delivers the markers that the peers have yet to send, and stores the parts of all recordings that this ends.
+    pub(crate) fn finish_recordings(&mut self, store: &Store) {
+        for index in 0..self.peers.len() {
+            while let Some(marker) = self.peers[index].markers.pop_front() {
+                let input = self.send(index, marker.into());
+                self.turn(store, input);
+            }
+        }
+        while !self.unwritten.is_empty() || !self.unstored.is_empty() {
+            self.work(store);
+        }
+        for recording in self.unconfirmed.clone() {
+            let snapshot = recording.snapshot;
+            self.turn(store, Input::PartStored { snapshot });
+        }
+    }
+
     fn handshake(&mut self) -> Input {
         let boot = self.process.registers().peers.len() as u64;
         let sent = self.process.registers().outgoing[&process_id("q")].digest();

@@ -17,7 +17,7 @@ use super::stored::frame::Damage;
 use super::stored::v7::part as stored_part;
 use crate::history::part::{Part, Run};
 use crate::history::process_totals::ProcessTotals;
-use crate::process::ids::Hash;
+use crate::process::ids::{Hash, Lsn};
 
 /// The archivable content of a store.
 #[derive(Clone, Copy)]
@@ -85,6 +85,15 @@ pub fn groups_of_stored_state(stored: &[u8]) -> Result<Vec<ChunkGroup>, Damage> 
 /// [`Damage`].
 pub fn totals_of_stored_state(stored: &[u8]) -> Result<ProcessTotals, Damage> {
     Ok(states::decode(stored.to_vec())?.totals())
+}
+
+/// The newest cut behind which everything lies that is needed at a stored state, or at any later one: messages that were not
+/// acknowledged, and recordings that were not finished.
+///
+/// # Errors
+/// [`Damage`].
+pub fn needed_by_stored_state(stored: &[u8]) -> Result<Lsn, Damage> {
+    Ok(states::decode(stored.to_vec())?.needed_from())
 }
 
 /// The groups of chunks that a stored part names.

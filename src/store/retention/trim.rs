@@ -83,7 +83,7 @@ impl Retention<'_> {
             Ok(_) | Err(StoreError::BeforeHorizon { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let last = needed_from(&newest).min(recorded);
+        let last = newest.needed_from().min(recorded);
         let cut = self.store.states.cuts_until(last).next().transpose()?;
         match cut.filter(|cut| cut.next() > self.store.journal.first()) {
             Some(cut) => self.store.states.get(cut),
@@ -124,21 +124,4 @@ impl Retention<'_> {
         }
         Ok(())
     }
-}
-
-// The newest cut after which everything needed lies. Recordings and messages that began after the newest written state
-// are after it as well.
-fn needed_from(newest: &StoredState) -> Lsn {
-    let registers = &newest.registers;
-    let recordings = registers.recordings.values();
-    // A recording that waits for a lost marker is never finished.
-    let recordings = recordings.filter(|recording| !registers.waits_in_vain(recording));
-    let recordings = recordings.map(|recording| recording.cut);
-    let unacknowledged = registers.outgoing.values();
-    let unacknowledged = unacknowledged.filter_map(|channel| channel.landmarks.front());
-    let sent = unacknowledged.map(|landmark| Lsn(landmark.position.0.saturating_sub(1)));
-    let needed = recordings.chain(sent).min();
-    needed.map_or(newest.recorded.position, |needed| {
-        needed.min(newest.recorded.position)
-    })
 }

@@ -2,6 +2,7 @@
 
 use crate::history::part::RecordedState;
 use crate::history::process_totals::ProcessTotals;
+use crate::process::ids::Lsn;
 use crate::process::registers::Registers;
 
 /// A recorded state with its registers, from which a restart begins.
@@ -22,5 +23,23 @@ impl StoredState {
             given_up: Some(self.registers.forgotten.clone()),
             ..ProcessTotals::from(&self.recorded)
         }
+    }
+
+    /// The newest cut behind which everything lies that is still needed at this state, or at any later one: the recordings of
+    /// parts that are not built yet, and messages that a peer has not acknowledged.
+    pub(in crate::store) fn needed_from(&self) -> Lsn {
+        let Self {
+            registers,
+            recorded,
+        } = self;
+        let recordings = registers.recordings.values();
+        // A recording that waits for a lost marker is never finished.
+        let recordings = recordings.filter(|recording| !registers.waits_in_vain(recording));
+        let recordings = recordings.map(|recording| recording.cut);
+        let unacknowledged = registers.outgoing.values();
+        let unacknowledged = unacknowledged.filter_map(|channel| channel.landmarks.front());
+        let sent = unacknowledged.map(|landmark| Lsn(landmark.position.0.saturating_sub(1)));
+        let needed = recordings.chain(sent).min();
+        needed.map_or(recorded.position, |needed| needed.min(recorded.position))
     }
 }
