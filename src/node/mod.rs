@@ -109,7 +109,7 @@ impl Node {
         let remembered = Remembered::of(&store, &process)?;
         let (failures, failed) = Failures::new();
         let worker = StoreWorker::new(Arc::clone(&store), failures.clone());
-        let outboxes = outboxes(&worker, &process);
+        let outboxes = outboxes(&worker, &process)?;
         let clocks = Arc::new(DurableClocks::of(&process));
         let handshakes = Arc::new(Handshakes::of(&process, &config, &worker)?);
         let metrics = Metrics::new()

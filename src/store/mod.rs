@@ -19,6 +19,7 @@
 mod account_index;
 mod archived;
 mod backup;
+mod beginning;
 mod check;
 mod chunks;
 mod copied;
@@ -45,6 +46,7 @@ pub use archived::{
     groups_of_stored_part, groups_of_stored_state, needed_by_stored_state, totals_of_stored_state,
 };
 pub use backup::BackedUp;
+pub use beginning::{LostBeginning, LostMessages};
 pub use check::verify_revision::{GlobalStateAudit, Wrong};
 pub use check::{Bytes, CheckProgress, DecisionLine, Examination, Report, Stats};
 pub use chunks::Chunks;

@@ -3,16 +3,18 @@
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
 use snapledger::archive::{Objects, kept};
+use snapledger::channel::window::{JournalReading as _, Place, Window, WindowLimits};
 use snapledger::offsite::Source;
 use snapledger::offsite::refill::{self, NotFilled, Successor, Wanted};
-use snapledger::process::ids::Lsn;
+use snapledger::process::ids::{Lsn, Seq};
+use snapledger::process::input::{Input, Operation};
 use snapledger::shipping::object::{ObjectKey, PartKey, PieceKey, RevisionKey, StateKey};
 use snapledger::shipping::segment::Owner;
-use snapledger::store::Store;
+use snapledger::store::{LostMessages, Store};
 use std::sync::Arc;
 
 use crate::shipped::{Scene, in_memory, owner, refilled};
-use crate::teller::{CLUSTER, balances, recover};
+use crate::teller::{CLUSTER, account, balances, process_id, recover};
 
 /// A scene whose objects the test can change.
 struct Spoiled {
@@ -203,4 +205,151 @@ async fn a_damaged_segment_that_no_state_replaces_is_refused_with_its_key() {
         "{refused}"
     );
     assert!(refused.to_string().contains(&newest), "{refused}");
+}
+
+fn send(scene: &mut Scene, to: &str, amount: i64) {
+    let operation = Operation::Transfer {
+        from_account: account("a0"),
+        to_process: Some(process_id(to)),
+        to_account: account("far"),
+        amount,
+        is_blind: false,
+    };
+    let request = None;
+    let input = Input::Operation { request, operation };
+    scene.teller.turn(&scene.store, input);
+}
+
+fn acknowledge(scene: &mut Scene, to: &str, seq: u64) {
+    let (to, seq) = (process_id(to), Seq(seq));
+    scene
+        .teller
+        .turn(&scene.store, Input::Acknowledged { to, seq });
+}
+
+/// A process that has sent three transfers to each of two others, with a state behind; the segment with its first turns is
+/// damaged.
+async fn without_its_beginning(seed: u64, live: impl Fn(&mut Scene)) -> Spoiled {
+    let (archive, storage) = in_memory();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut scene = Scene::open(archive, dir, seed).await;
+    let operation = Operation::Deposit {
+        account: account("a0"),
+        amount: 100,
+    };
+    let request = None;
+    let input = Input::Operation { request, operation };
+    scene.teller.turn(&scene.store, input);
+    for amount in 1..4 {
+        send(&mut scene, "q", amount);
+        send(&mut scene, "r", 10 * amount);
+    }
+    acknowledge(&mut scene, "q", 1);
+    scene.pay_in(4);
+    scene.checkpoint();
+    live(&mut scene);
+    scene.ship().await;
+    let spoiled = Spoiled { scene, storage };
+    let first = format!("test/p/journal/{:020}", 3);
+    spoiled.spoil(&first, false).await;
+    spoiled
+}
+
+// Without this, money that was on its way is lost with a damaged segment, and nothing says so.
+#[tokio::test]
+async fn messages_that_were_not_acknowledged_before_a_damaged_segment_are_named() {
+    let spoiled = without_its_beginning(17, |scene| {
+        send(scene, "q", 4);
+        // The receiver has all but the last one.
+        acknowledge(scene, "r", 2);
+        scene.pay_in(3);
+    })
+    .await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let made = refilled(&spoiled.scene.archive, dir.path(), Wanted::ALL).await;
+    let (_, filled) = made.expect("there is a state behind it");
+    let lost = |to, first, transfers, amount| LostMessages {
+        to: process_id(to),
+        first: Seq(first),
+        last: Seq(3),
+        transfers,
+        amount,
+        is_exact: false,
+    };
+    // The landmarks are those of the first messages.
+    let expected = [lost("q", 2, 3, 6), lost("r", 3, 3, 60)];
+    assert_eq!(filled.lost_messages, expected);
+
+    let exactly = without_its_beginning(18, |scene| acknowledge(scene, "r", 3)).await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let made = refilled(&exactly.scene.archive, dir.path(), Wanted::ALL).await;
+    let (_, filled) = made.expect("there is a state behind it");
+    assert_eq!(filled.lost_messages, [lost("q", 2, 3, 6)]);
+}
+
+// Without this, a channel stops although everything that was not acknowledged is there.
+#[tokio::test]
+async fn messages_behind_a_damaged_segment_are_found_although_their_landmark_is_before_it() {
+    let spoiled = without_its_beginning(19, |scene| {
+        send(scene, "q", 4);
+        acknowledge(scene, "q", 3);
+        acknowledge(scene, "r", 3);
+    })
+    .await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let made = refilled(&spoiled.scene.archive, dir.path(), Wanted::ALL).await;
+    let (made, filled) = made.expect("there is a state behind it");
+    assert_eq!(filled.lost_messages, []);
+    let registers = recover(&made).registers().clone();
+    let to = process_id("q");
+    let channel = registers.outgoing[&to].clone();
+    let oldest = channel.landmarks.front().expect("one is on its way");
+    assert!(oldest.position < filled.first, "{oldest:?}");
+    let mut window = Window::new(to.clone(), channel, WindowLimits::default());
+    let read = |window: &Window| {
+        let reading = window.read(Seq(3));
+        let turns = made.journal().turns(reading.start());
+        reading.run(turns, |_| true)
+    };
+    assert!(read(&window).is_err());
+    let first = made.first_messages(&registers).expect("it is readable");
+    window.keep(Place::Counted(first[&to]));
+    let messages = read(&window).expect("it is there");
+    let numbers: Vec<Seq> = messages.iter().map(|envelope| envelope.seq).collect();
+    assert_eq!(numbers, [Seq(4)]);
+}
+
+// Without this, nothing says why a snapshot is never finished.
+#[tokio::test]
+async fn a_part_that_cannot_be_made_behind_a_damaged_segment_is_named() {
+    let (archive, storage) = in_memory();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut scene = Scene::open(archive, dir, 20).await;
+    scene.pay_in(160);
+    let initiate = scene.teller.initiate();
+    scene.teller.turn(&scene.store, initiate);
+    scene.teller.catch_up(&scene.store);
+    scene.pay_in(70);
+    scene.checkpoint();
+    scene.pay_in(70);
+    scene.checkpoint();
+    scene.pay_in(2);
+    scene.ship().await;
+    let newest = scene.store.archived().newest_state();
+    let segments = newest.expect("it has states").0 / 5;
+    let spoiled = Spoiled { scene, storage };
+    let damaged = format!("test/p/journal/{:020}", segments - 4);
+    spoiled.spoil(&damaged, false).await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let made = refilled(&spoiled.scene.archive, dir.path(), Wanted::ALL).await;
+    let (made, filled) = made.expect("there is a state behind it");
+    let recordings = recover(&made).registers().recordings.clone();
+    let snapshot = recordings.keys().next().expect("it is open");
+    let is_named = |why: &String| why.contains(&format!("the part of snapshot {snapshot}"));
+    assert!(
+        filled.left_out.iter().any(is_named),
+        "{:?}",
+        filled.left_out
+    );
+    assert_eq!(filled.lost_messages, []);
 }

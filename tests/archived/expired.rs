@@ -64,6 +64,7 @@ async fn compare(scene: &Scene, since: Lsn, must: &[Revision], step: usize) -> b
     let made = refilled(&scene.archive, dir.path(), Wanted::ALL).await;
     let (made, filled) = made.expect("it is consistent");
     assert_eq!(filled.left_out, Vec::<String>::new(), "step {step}");
+    assert_eq!(filled.lost_messages, [], "step {step}");
     let process = recover(&made);
     let teller = &scene.teller;
     assert_eq!(

@@ -8,6 +8,7 @@ mod analytics;
 mod archive;
 mod archive_faults;
 mod archive_gaps;
+mod archive_keep;
 mod archive_left;
 mod archive_moto;
 mod archive_place;

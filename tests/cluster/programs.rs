@@ -137,8 +137,7 @@ impl Programs {
     pub(crate) fn with_other_make_at(self, id: &str, address: &str) -> Self {
         let block =
             format!("[[process]]\nid = {id:?}\ngrpc = {address:?}\ntransport = \"unary\"\n");
-        let file = self.dir.path().join("cluster.toml");
-        std::fs::write(file, self.cluster_file() + &block).expect("a file in it");
+        self.add_to_file(&block);
         self
     }
 

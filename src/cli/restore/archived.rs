@@ -15,10 +15,10 @@ use crate::archive::{ArchiveError, NotFenced, Objects, epochs};
 use crate::config::{CLUSTER_DEFAULT, NodeConfig, SelfRestore};
 use crate::offsite::refill::{Filled, NotFilled, Phase, Progress, Successor, Wanted};
 use crate::offsite::{Source, refill};
-use crate::process::ids::ProcessId;
+use crate::process::ids::{Lsn, ProcessId};
 use crate::shipping::hold::Waits;
 use crate::shipping::segment::Owner;
-use crate::store::{Store, StoreError};
+use crate::store::{LostMessages, Store, StoreError};
 
 /// The most lines about what is left out.
 const LEFT_OUT_MAX: usize = 100;
@@ -39,6 +39,44 @@ enum NotRestored {
          stops by itself as soon as it reaches the archive"
     )]
     Runs(String),
+    #[error(transparent)]
+    LostMessages(#[from] MessagesLost),
+}
+
+/// The archive lacks messages that a process would have to send again.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the archive has the journal of {process} from turn {first} on only, and before that turn are messages that were not \
+     acknowledged: {}. Put back what is missing in the archive, or add --without-messages to snapledger restore: what their \
+     receiver does not have is then lost{}",
+    sentences(.messages),
+    .left_out.first().map(|why| format!("; {why}")).unwrap_or_default()
+)]
+pub(super) struct MessagesLost {
+    process: String,
+    first: Lsn,
+    messages: Vec<LostMessages>,
+    left_out: Vec<String>,
+}
+
+impl MessagesLost {
+    /// Refuses what was restored without messages that are needed.
+    pub(super) fn check(process: &str, filled: &Filled) -> Result<(), Self> {
+        match filled.lost_messages.is_empty() {
+            true => Ok(()),
+            false => Err(Self {
+                process: process.to_owned(),
+                first: filled.first,
+                messages: filled.lost_messages.clone(),
+                left_out: filled.left_out.clone(),
+            }),
+        }
+    }
+}
+
+fn sentences(messages: &[LostMessages]) -> String {
+    let messages: Vec<_> = messages.iter().map(ToString::to_string).collect();
+    messages.join(", ")
 }
 
 impl From<NotRestored> for CliError {
@@ -60,7 +98,11 @@ pub(super) fn run(args: &Args, url: &str, process: &ProcessId) -> Result<(), Cli
     let staged = destination.stage()?;
     let shown = bar(0, STEPS);
     let told = |progress| show(&shown, progress);
-    let restored = runtime()?.block_on(restore(&source, staged.dir(), args.take_over, &told));
+    let accepts = Accepts {
+        takes_over: args.take_over,
+        without_messages: args.without_messages,
+    };
+    let restored = runtime()?.block_on(restore(&source, staged.dir(), accepts, &told));
     shown.finish_and_clear();
     let restored = restored?;
     staged.move_into_place()?;
@@ -76,18 +118,30 @@ struct Restored {
     waits: Option<Waits>,
 }
 
+/// What is not refused.
+#[derive(Clone, Copy, Default)]
+struct Accepts {
+    /// A process that still ships its journal.
+    takes_over: bool,
+    /// That messages are lost.
+    without_messages: bool,
+}
+
 // Reads and checks everything before it takes the process over: a restore that fails leaves the process alone. What was shipped
 // meanwhile is read behind the fence.
 async fn restore(
     source: &Source,
     dir: &Path,
-    takes_over: bool,
+    accepts: Accepts,
     told: &(dyn Fn(Progress) + Sync),
 ) -> Result<Restored, NotRestored> {
     let successor = Successor::of(source).await?;
     let made = refill::make(dir, source, &successor, Wanted::ALL, told).await?;
     let (store, mut filled) = made;
-    if !takes_over && refill::has_gone_on(source, &filled).await? {
+    if !accepts.without_messages {
+        MessagesLost::check(&source.owner().process, &filled)?;
+    }
+    if !accepts.takes_over && refill::has_gone_on(source, &filled).await? {
         return Err(NotRestored::Runs(source.owner().process.clone()));
     }
     successor.take_over(source, filled.walked).await?;
@@ -124,7 +178,7 @@ pub(in crate::cli) async fn restore_itself(config: &NodeConfig) -> Result<(), Cl
     let destination = Destination::check("--dir", dir)?;
     let staged = destination.stage()?;
     tracing::warn!("the directory is empty: restoring the process from the archive");
-    let restored = restore(&source, staged.dir(), false, &|_| {}).await?;
+    let restored = restore(&source, staged.dir(), Accepts::default(), &|_| {}).await?;
     let Restored {
         boot,
         filled,
@@ -185,12 +239,14 @@ fn report(args: &Args, url: &str, process: &ProcessId, restored: &Restored) -> R
         parts,
         revisions,
         left_out,
+        lost_messages,
         ..
     } = filled;
     report.line(&format!(
         "with it {states} recorded states, {parts} own parts of snapshots, and {revisions} published revisions"
     ));
     say_left_out(&mut report, left_out);
+    say_lost_messages(&mut report, process, lost_messages);
     report.line(
         "a process that still runs on the lost store stops as soon as it reaches the archive",
     );
@@ -228,5 +284,18 @@ pub(super) fn say_left_out(report: &mut Report, left_out: &[String]) {
     let more = left_out.len().saturating_sub(LEFT_OUT_MAX);
     if more > 0 {
         report.line(&format!("and {more} more"));
+    }
+}
+
+/// Names what is lost unless its receiver has it.
+pub(super) fn say_lost_messages(
+    report: &mut Report,
+    process: &ProcessId,
+    messages: &[LostMessages],
+) {
+    for lost in messages {
+        report.line(&format!(
+            "not restored: {lost} of {process}; if they have not arrived there, they are lost, and the channel stops"
+        ));
     }
 }

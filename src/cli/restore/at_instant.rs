@@ -13,7 +13,7 @@ use super::super::destination::Destination;
 use super::super::output::Report;
 use super::super::progress::{STEPS, bar};
 use super::super::{CliError, runtime};
-use super::archived::{phase, say_left_out, show};
+use super::archived::{MessagesLost, phase, say_left_out, say_lost_messages, show};
 use super::{Args, cluster_file, named_as_directories, say_how_to_start};
 use crate::api::time::rfc3339;
 use crate::archive::{ArchiveError, Objects};
@@ -23,10 +23,10 @@ use crate::offsite::past::{
     ArchivedJournal, NotArchived, Share, audit_of, common_end, journals, left_by, newest_known,
 };
 use crate::offsite::refill;
-use crate::offsite::refill::{NotFilled, Progress, Successor, Until, Wanted};
+use crate::offsite::refill::{Filled, NotFilled, Progress, Successor, Until, Wanted};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
-use crate::store::StoreError;
+use crate::store::{LostMessages, StoreError};
 
 /// Why the stores are not restored.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,8 @@ enum NotRestored {
     Store(#[from] StoreError),
     #[error(transparent)]
     NotFilled(#[from] NotFilled),
+    #[error(transparent)]
+    LostMessages(#[from] MessagesLost),
     #[error(
         "the archived journal of {process} ends at {}, before that instant. If the process may have gone on since, restore to the \
          newest instant to which all reach, --at {}; if it ended then, add --short to take it as it was",
@@ -93,6 +95,7 @@ pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
         cluster: args.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT),
         at: instant(at)?,
         takes_short: args.short,
+        without_messages: args.without_messages,
     };
     let objects = Objects::open(url).map_err(NotRestored::from)?;
     let objects = objects.patient(PATIENCE);
@@ -102,7 +105,7 @@ pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
     let RestoredCluster {
         audit,
         others,
-        left_out,
+        made,
     } = runtime()?.block_on(restored)?;
     shown.finish_and_clear();
     let names = named_as_directories(audit.shares.keys().collect())?;
@@ -113,7 +116,11 @@ pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
     for (process, why) in others {
         report.line(&format!("process {process} {why} and is not restored"));
     }
-    say_left_out(&mut report, &left_out);
+    let left_out = made.values().flat_map(|filled| &filled.left_out);
+    say_left_out(&mut report, &left_out.cloned().collect::<Vec<_>>());
+    for (process, filled) in &made {
+        say_lost_messages(&mut report, process, &filled.lost_messages);
+    }
     report.line(
         "stop the cluster that runs, and give this one another archive: the old one goes on behind this instant",
     );
@@ -127,14 +134,16 @@ struct WantedCluster<'a> {
     at: Hlc,
     /// Whether a process whose archived journal ends before the instant is taken as it was then.
     takes_short: bool,
+    /// Whether messages may be lost.
+    without_messages: bool,
 }
 
 struct RestoredCluster {
     audit: Audit,
     /// The processes that were not in it then, and why.
     others: BTreeMap<ProcessId, &'static str>,
-    /// What is damaged or missing in the archive.
-    left_out: Vec<String>,
+    /// What each store was filled with. The messages that it lacks are those that were on their way.
+    made: BTreeMap<ProcessId, Filled>,
 }
 
 async fn restore(
@@ -147,6 +156,7 @@ async fn restore(
         cluster,
         at,
         takes_short,
+        without_messages,
     } = *wanted;
     let all = journals(objects, cluster).await?;
     let left = left_by(&all, at).await?;
@@ -160,12 +170,13 @@ async fn restore(
             common: common_end(&all).await?,
         });
     }
-    let (mut shares, mut left_out) = (BTreeMap::new(), Vec::new());
+    let (mut shares, mut made) = (BTreeMap::new(), BTreeMap::new());
     for journal in &journals {
         let into = dir.join(journal.process.as_str());
-        let mut share = one(journal, at, &into, &mut left_out, shown).await?;
+        let (mut share, filled) = one(journal, at, &into, shown).await?;
         share.doubt = share.doubt.filter(|_| !(takes_short && journal.ends < at));
         shares.insert(journal.process.clone(), share);
+        made.insert(journal.process.clone(), filled);
     }
     let left = left.into_iter();
     let mut others: BTreeMap<_, _> = left
@@ -173,6 +184,7 @@ async fn restore(
         .collect();
     for process in joined_later(&shares) {
         shares.remove(&process);
+        made.remove(&process);
         std::fs::remove_dir_all(dir.join(process.as_str())).map_err(NotFilled::Directory)?;
         others.insert(process, "had no turn by then");
     }
@@ -188,10 +200,17 @@ async fn restore(
         });
     }
     check(&audit)?;
+    for (process, filled) in &mut made {
+        let lost = &mut filled.lost_messages;
+        lost.retain(|lost| !has_delivered(&audit, process, lost));
+        if !without_messages {
+            MessagesLost::check(process.as_str(), filled)?;
+        }
+    }
     Ok(RestoredCluster {
         audit,
         others,
-        left_out,
+        made,
     })
 }
 
@@ -222,13 +241,19 @@ fn joined_later(shares: &BTreeMap<ProcessId, Share>) -> Vec<ProcessId> {
     later.map(|(process, _)| process.clone()).collect()
 }
 
+// Whether the receiver has them at the instant, where only their acknowledgement was on its way.
+fn has_delivered(audit: &Audit, from: &ProcessId, lost: &LostMessages) -> bool {
+    let delivered = audit.shares.get(&lost.to);
+    let delivered = delivered.and_then(|receiver| receiver.delivered.get(from));
+    delivered.is_some_and(|delivered| delivered.sequence >= lost.last)
+}
+
 async fn one(
     archived: &ArchivedJournal,
     at: Hlc,
     into: &Path,
-    left_out: &mut Vec<String>,
     shown: &ProgressBar,
-) -> Result<Share, NotRestored> {
+) -> Result<(Share, Filled), NotRestored> {
     let (process, source) = (&archived.process, &archived.source);
     let until = Until::Instant(at);
     shown.set_message(process.to_string());
@@ -244,12 +269,12 @@ async fn one(
     let (store, filled) = refill::make(into, source, &successor, wanted, &told).await?;
     let totals = store.past().recomputed_totals()?;
     store.end_here()?;
-    left_out.extend(filled.left_out);
-    Ok(Share {
+    let share = Share {
         begins: Lsn(filled.first.0 - 1),
         doubt: archived.doubt(&totals, until),
         totals,
-    })
+    };
+    Ok((share, filled))
 }
 
 fn report(audit: &Audit, at: Hlc, dir: &Path) -> Report {

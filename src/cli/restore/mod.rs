@@ -72,6 +72,10 @@ pub struct Args {
     /// With --archive and --process: take the process over although it still ships its journal; it then stops by itself.
     #[arg(long, requires = "archive", conflicts_with = "at")]
     take_over: bool,
+    /// Restore from a damaged archive although messages are missing in it that were not acknowledged. If their receiver does
+    /// not have them, they are lost.
+    #[arg(long, requires = "archive")]
+    without_messages: bool,
     /// The name of the cluster in the archive [default: demo].
     #[arg(long, value_name = "NAME", requires = "archive")]
     cluster: Option<String>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::channel::window::{JournalReading, Window, WindowLimits};
+use crate::channel::window::{JournalReading, Place, Window, WindowLimits};
 use crate::channel::{Closed, Envelope};
 use crate::node::store_worker::StoreWorker;
 use crate::process::Process;
@@ -160,17 +160,24 @@ impl Backlog for Arc<Outbox> {
 }
 
 /// The outboxes of all outgoing channels of a recovered process.
+///
+/// # Errors
+/// [`StoreError`].
 pub(in crate::node) fn outboxes(
     worker: &StoreWorker,
     process: &Process,
-) -> BTreeMap<ProcessId, Arc<Outbox>> {
-    let channels = process.registers().outgoing.iter();
-    channels
-        .map(|(to, channel)| {
-            let outbox = Outbox::new(to.clone(), worker.clone(), channel.clone());
-            (to.clone(), Arc::new(outbox))
-        })
-        .collect()
+) -> Result<BTreeMap<ProcessId, Arc<Outbox>>, StoreError> {
+    let registers = process.registers();
+    let first = worker.store().first_messages(registers)?;
+    let outboxes = registers.outgoing.iter().map(|(to, channel)| {
+        let outbox = Outbox::new(to.clone(), worker.clone(), channel.clone());
+        if let Some(first) = first.get(to) {
+            // The landmark of an acknowledged message may be before the first turn.
+            outbox.window().keep(Place::Counted(*first));
+        }
+        (to.clone(), Arc::new(outbox))
+    });
+    Ok(outboxes.collect())
 }
 
 #[cfg(test)]

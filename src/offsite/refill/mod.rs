@@ -25,7 +25,7 @@ use crate::shipping::JournalPoint;
 use crate::shipping::chain::Chain;
 use crate::shipping::object::{RevisionKey, StateKey};
 use crate::shipping::writer::Walked;
-use crate::store::{Published, Store, StoreError};
+use crate::store::{LostBeginning, LostMessages, Published, Store, StoreError};
 use contents::Contents;
 use turns::Turns;
 
@@ -116,6 +116,8 @@ pub struct Filled {
     pub revisions: u64,
     /// What is damaged or missing in the archive, a sentence for each.
     pub left_out: Vec<String>,
+    /// The messages that nobody has acknowledged and that are before the first turn.
+    pub lost_messages: Vec<LostMessages>,
 }
 
 /// Why a store is not filled.
@@ -276,6 +278,14 @@ async fn fill(
     store.archived().note_parts_may_be_missing()?;
     store.sync_journal()?;
     store.continue_from_newest()?;
+    let LostBeginning { messages, parts } = store.lost_beginning()?;
+    filled.lost_messages = messages;
+    filled.left_out.extend(parts.iter().map(|snapshot| {
+        format!(
+            "the part of snapshot {snapshot}, which cannot be made without the turns before {}",
+            filled.first
+        )
+    }));
     Ok(filled)
 }
 

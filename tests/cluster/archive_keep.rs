@@ -1,0 +1,152 @@
+//! What an archive keeps of a process that others still need something of, through the program. Without this, what was
+//! acknowledged to clients and never reached its receiver is lost with a disk, although everything waits for the archive.
+
+use std::process::{Command, Output};
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::json;
+
+use crate::archive::{restore, restored};
+use crate::archive_place::Place;
+use crate::await_it::until;
+use crate::programs::Programs;
+use crate::rest::Rest;
+
+const SENT: i64 = 250;
+
+async fn pay_in(rest: &Rest, times: u32) {
+    for _ in 0..times {
+        let paid = json!({ "amount": 10 });
+        let answer = rest.post("/v1/accounts/a/deposits", &paid).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}
+
+async fn send(rest: &Rest) {
+    let sent = json!({
+        "from_account": "a", "to_account": "b", "to_process": "x", "amount": SENT
+    });
+    let answer = rest.post("/v1/transfers", &sent).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+async fn channel_to_x(rest: &Rest) -> serde_json::Value {
+    let cluster = rest.read("/v1/cluster").await;
+    let channels = cluster["channels"].as_array().expect("a list");
+    let found = channels.iter().find(|one| one["to"] == "x");
+    found.expect("there is one").clone()
+}
+
+/// The names in a folder of the archive.
+fn names(place: &Place, folder: &str) -> Vec<String> {
+    let objects = std::fs::read_dir(place.object(&format!("killed/{folder}")));
+    let objects = objects.into_iter().flatten();
+    let names = objects.map(|one| one.expect("a readable directory").file_name());
+    names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Waits until the archive has a recorded state behind so many.
+async fn has_states(place: &Place, count: usize) {
+    until("a recorded state in the archive", async || {
+        (names(place, "n1/states").len() >= count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_process_has_not_received_is_kept_whatever_its_age() {
+    let place = Place::directory();
+    let programs = Programs::planned(&["n1"]).archived_in(&place, "sync", "30s");
+    let mut programs = programs.with_other_make("x");
+    programs.start().await;
+    let rest = programs.rest("n1");
+    pay_in(&rest, 90).await;
+    rest.start_snapshot().await;
+    has_states(&place, 1).await;
+    send(&rest).await;
+    // States within 64 turns are thinned.
+    pay_in(&rest, 130).await;
+    let newest = rest.start_snapshot().await;
+    pay_in(&rest, 3).await;
+    has_states(&place, 2).await;
+    let is_there = || {
+        let names = names(&place, "snapshots");
+        names.iter().any(|name| name.ends_with(&newest))
+    };
+    until("the newest snapshot in the archive", async || {
+        is_there().then_some(())
+    })
+    .await;
+    programs.kill();
+    let file = programs.path("cluster.toml");
+    let text = std::fs::read_to_string(&file).expect("it is planned");
+    let kept = text.replace("[archive]\n", "[archive]\nkeep = \"1s\"\n");
+    std::fs::write(&file, kept).expect("a file in it");
+    programs.start().await;
+    // Its state is as old as the snapshot, and what is before that goes first.
+    until("the newest snapshot deleted in the archive", async || {
+        (!is_there()).then_some(())
+    })
+    .await;
+    programs.kill();
+    std::fs::remove_dir_all(programs.path("n1")).expect("it has a store");
+    let said = restore(&programs, &place, "n1");
+    assert!(!said.contains("left out"), "{said}");
+    programs.start().await;
+    let channel = channel_to_x(&programs.rest("n1")).await;
+    assert_ne!(channel["state"], "stopped", "{channel}");
+    programs.kill();
+    let checked = Command::new(cargo_bin!("snapledger"))
+        .args(["store", "check", &programs.path("n1")])
+        .output()
+        .expect("the program runs");
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+fn restored_without_messages(programs: &Programs, place: &Place) -> Output {
+    Command::new(cargo_bin!("snapledger"))
+        .args(["restore", "--archive", &place.url(), "--cluster", "killed"])
+        .args(["--process", "n1", "--into", &programs.path("n1")])
+        .arg("--without-messages")
+        .output()
+        .expect("the program runs")
+}
+
+// Without this, a damaged segment takes money with it that was on its way, and nothing says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_without_messages_that_are_needed_is_refused_unless_it_is_asked_for() {
+    let place = Place::directory();
+    let programs = Programs::planned(&["n1"]).archived_in(&place, "sync", "30s");
+    let mut programs = programs.with_other_make("x");
+    programs.start().await;
+    let rest = programs.rest("n1");
+    pay_in(&rest, 40).await;
+    send(&rest).await;
+    rest.start_snapshot().await;
+    pay_in(&rest, 3).await;
+    has_states(&place, 1).await;
+    programs.kill();
+    std::fs::remove_dir_all(programs.path("n1")).expect("it has a store");
+    let segment = place.object(&format!("killed/n1/journal/{:020}", 3));
+    let mut bytes = std::fs::read(&segment).expect("it is archived");
+    *bytes.last_mut().expect("it has turns") ^= 1;
+    std::fs::write(&segment, bytes).expect("it is a file");
+
+    let refused = restored(&programs, &place, "n1");
+    let wrong = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{wrong}");
+    let lost = format!("messages 1 to 1 for x (transfers: 1, minor units: {SENT})");
+    assert!(wrong.contains(&lost), "{wrong}");
+    assert!(wrong.contains("--without-messages"), "{wrong}");
+    let made = restored_without_messages(&programs, &place);
+    let report = String::from_utf8_lossy(&made.stdout);
+    assert!(made.status.success(), "{made:?}");
+    assert!(
+        report.contains(&format!("not restored: {lost}")),
+        "{report}"
+    );
+    programs.start().await;
+    programs.rest("n1").balance_is("a", 43 * 10 - SENT).await;
+}
