@@ -4,13 +4,14 @@
 pub mod memory;
 pub mod outbound;
 pub mod past;
+mod pins;
 pub mod refill;
 pub mod retention;
 
 use std::time::Duration;
 
 use crate::archive::Objects;
-use crate::shipping::object::{self, ObjectKey, SNAPSHOTS};
+use crate::shipping::object::{self, ObjectKey};
 use crate::shipping::segment::Owner;
 use crate::store;
 
@@ -69,7 +70,7 @@ impl Source {
     }
 
     fn folder_of<K: ObjectKey>(&self, _: &K) -> &Objects {
-        match K::FOLDER == SNAPSHOTS {
+        match K::IS_OF_CLUSTER {
             true => &self.cluster,
             false => &self.process,
         }

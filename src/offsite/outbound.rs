@@ -1,18 +1,18 @@
-//! What goes to the archive beside the journal: recorded states, own parts and published revisions, once each, with their
+//! What goes to the archive beside the journal: recorded states, own parts, published revisions and pins, once each, with their
 //! chunks. A state or part names only chunks that its writer has put itself in its own epoch, so nothing that an earlier writer
 //! deletes is missing to it ([decision 0047](../../docs/decisions/0047-states-share-within-an-epoch.md)).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::Source;
 use super::retention::Limit;
+use super::{Source, pins};
 use crate::archive::{ArchiveError, journal, kept};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn, SnapshotId};
 use crate::shipping::Epoch;
 use crate::shipping::object::{
-    ArchivedObject, GroupRef, ObjectKey, PIECE_BYTES, PartKey, PieceKey, RevisionKey, SnapshotName,
-    StateKey,
+    ArchivedObject, GroupRef, ObjectKey, PIECE_BYTES, PartKey, PieceKey, PinKey, RevisionKey,
+    SnapshotName, StateKey,
 };
 use crate::store::{ChunkGroup, GroupReader, Outgoing, Store, StoreError};
 
@@ -85,6 +85,10 @@ pub struct Outbound {
     archived: Lsn,
     /// Parts wait for the turns that they were made from.
     has_waiting: bool,
+    /// The updates of pins that are in the archive.
+    pins: HashSet<PinKey>,
+    /// The number of updates that had arrived when all were shipped.
+    pins_arrived: Option<u64>,
     /// What is too old for the archive.
     limit: Option<Limit>,
     shipped: Shipped,
@@ -99,6 +103,7 @@ impl Outbound {
         let states = kept::list::<StateKey>(&source.process).await?;
         let parts = kept::list::<PartKey>(&source.process).await?;
         let revisions = kept::list::<RevisionKey>(&source.cluster).await?;
+        let pins = kept::list::<PinKey>(&source.cluster).await?;
         let begins = journal::begins_behind(&source.process).await?.position;
         Ok(Self {
             source,
@@ -114,6 +119,8 @@ impl Outbound {
             begins,
             archived: Lsn(0),
             has_waiting: false,
+            pins: pins.into_iter().collect(),
+            pins_arrived: None,
             limit: None,
             shipped: Shipped::default(),
         })
@@ -367,6 +374,29 @@ impl Outbound {
             self.put(store, &key, outgoing).await?;
             self.shipped.revisions += 1;
         }
+        Ok(())
+    }
+
+    /// Ships the newest update of each pin that is not in the archive.
+    ///
+    /// # Errors
+    /// [`NotShipped`].
+    pub async fn ship_pins(&mut self, store: &impl StoreReader) -> Result<(), NotShipped> {
+        let arrived = store.read(|store| Ok(store.retention().pins_arrived()));
+        let arrived = Some(arrived.await?);
+        if self.pins_arrived == arrived {
+            return Ok(());
+        }
+        for pin in store.read(|store| Ok(store.archived().pins())).await? {
+            let (key, object) = pins::object_of(&self.source.owner, &pin);
+            let limit = self.limit.as_ref();
+            let is_too_old = limit.is_some_and(|limit| !key.is_pinned && key.at < limit.since);
+            if !is_too_old && !self.pins.contains(&key) {
+                kept::put(self.source.folder_of(&key), &key, &object).await?;
+                self.pins.insert(key);
+            }
+        }
+        self.pins_arrived = arrived;
         Ok(())
     }
 

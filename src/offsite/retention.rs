@@ -3,7 +3,8 @@
 //! 1. The boundary comes first: readers and writers then begin behind it.
 //! 2. Segments with turns before it, newest first, so that what is left of them is the beginning of a chain and is found again.
 //!    Fences and void segments stay ([decision 0046](../../docs/decisions/0046-fences-stay.md)).
-//! 3. States before the one at the boundary, revisions, and parts; each names only what is still there.
+//! 3. States before the one at the boundary, revisions, and parts; each names only what is still there. Then updates of pins
+//!    that say nothing any more.
 //! 4. Groups of chunks that nothing names any more.
 //!
 //! Never deleted are the state from which the kept journal begins, and what a pinned snapshot or one within the limit needs.
@@ -14,14 +15,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::Source;
+use super::{Source, pins};
 use crate::archive::walk::Heads;
 use crate::archive::{ArchiveError, HEADS_AHEAD, Objects, ReadAhead, epochs, journal, kept, links};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn};
 use crate::shipping::chain::{Chain, Link};
 use crate::shipping::object::{
-    GroupRef, ObjectHead, ObjectKey, PartKey, PieceKey, RevisionKey, SnapshotName, StateKey,
+    GroupRef, ObjectHead, ObjectKey, PartKey, PieceKey, PinKey, RevisionKey, SnapshotName, StateKey,
 };
 use crate::shipping::{Epoch, SegmentIndex};
 use crate::store::needed_by_stored_state;
@@ -34,7 +35,7 @@ const SEGMENTS_MAX: usize = 1024;
 pub struct Limit {
     /// Every instant from here on keeps its answers.
     pub since: Hlc,
-    /// Snapshots that are kept whatever their age.
+    /// Snapshots that are kept whatever their age, besides those that are pinned in the archive.
     pub kept: HashSet<SnapshotName>,
 }
 
@@ -51,6 +52,8 @@ pub struct Deleted {
     pub revisions: u64,
     /// Parts of this process.
     pub parts: u64,
+    /// Updates of pins.
+    pub pins: u64,
     /// Pieces of groups of chunks.
     pub pieces: u64,
     /// The groups of the own epoch among them.
@@ -63,7 +66,17 @@ impl Deleted {
     /// The number of objects.
     #[must_use]
     pub fn objects(&self) -> u64 {
-        self.segments + self.links + self.states + self.revisions + self.parts + self.pieces
+        let Self {
+            segments,
+            links,
+            states,
+            revisions,
+            parts,
+            pins,
+            pieces,
+            ..
+        } = self;
+        segments + links + states + revisions + parts + pins + pieces
     }
 }
 
@@ -157,7 +170,9 @@ impl<'a> Retention<'a> {
             self.delete(&key).await?;
             self.deleted.states += 1;
         }
-        let parts = self.delete_snapshots().await?;
+        let pins = kept::list::<PinKey>(&self.source.cluster).await?;
+        let parts = self.delete_snapshots(&pins::pinned(&pins)).await?;
+        self.delete_pins(&pins).await?;
         self.delete_groups(&states, &parts, &pieces).await
     }
 
@@ -274,12 +289,25 @@ impl<'a> Retention<'a> {
         Ok(())
     }
 
+    async fn delete_pins(&mut self, pins: &[PinKey]) -> Result<(), End> {
+        for key in pins::due(pins, self.limit.since) {
+            self.delete(key).await?;
+            self.deleted.pins += 1;
+        }
+        Ok(())
+    }
+
     // Deletes revisions and then parts that are due; returns the parts that stay.
-    async fn delete_snapshots(&mut self) -> Result<Vec<PartKey>, End> {
+    async fn delete_snapshots(
+        &mut self,
+        pinned: &HashSet<SnapshotName>,
+    ) -> Result<Vec<PartKey>, End> {
         let since = self.limit.since;
+        let kept = self.limit.kept.union(pinned).cloned();
+        let kept: HashSet<SnapshotName> = kept.collect();
         let mut staying = HashSet::new();
         for key in kept::list::<RevisionKey>(&self.source.cluster).await? {
-            if key.began >= since || self.limit.kept.contains(&key.snapshot) {
+            if key.began >= since || kept.contains(&key.snapshot) {
                 staying.insert(key.snapshot);
                 continue;
             }
@@ -291,7 +319,7 @@ impl<'a> Retention<'a> {
             let is_kept = key.time >= since
                 || key.epoch > self.epoch
                 || staying.contains(&key.snapshot)
-                || self.limit.kept.contains(&key.snapshot);
+                || kept.contains(&key.snapshot);
             if is_kept {
                 parts.push(key);
                 continue;

@@ -7,6 +7,7 @@
 //! | `parts/TIME-EPOCH-SNAPSHOT` | the part of this process in a snapshot | as stored |
 //! | `chunks/EPOCH/GROUP/PIECE` | chunks of a run, or of the recorded messages of a channel | each as stored, behind its length (4 bytes, little-endian) |
 //! | `snapshots/TIME-REVISION-ROOT-SNAPSHOT` | a published revision, below the folder of the cluster | as stored |
+//! | `pins/TIME-PINNED-HASH-SNAPSHOT` | an update of a pin (PINNED is 1 or 0), below the folder of the cluster | snapshot id, and what the store keeps of it, each behind its length |
 //!
 //! The keys contain what retention decides by. A head names its key again, and the groups of chunks that its body needs: those
 //! are below the epoch of the head, because a writer names only what it has put itself
@@ -43,6 +44,8 @@ pub const STATES: &str = "states";
 pub const PARTS: &str = "parts";
 /// The folder of published revisions, below that of the cluster.
 pub const SNAPSHOTS: &str = "snapshots";
+/// The folder of pins, below that of the cluster.
+pub const PINS: &str = "pins";
 /// The folder of chunks.
 pub const CHUNKS: &str = "chunks";
 
@@ -99,6 +102,19 @@ pub struct RevisionKey {
     pub snapshot: SnapshotName,
 }
 
+/// The place of an update of a pin. In its order a later update of one snapshot follows an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PinKey {
+    /// The stamp of the update.
+    pub at: Hlc,
+    /// Whether the snapshot is pinned since.
+    pub is_pinned: bool,
+    /// The hash of the body: two processes may have used one stamp.
+    pub hash: Hash,
+    /// The snapshot.
+    pub snapshot: SnapshotName,
+}
+
 /// The place of a piece of a group of chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PieceKey {
@@ -116,6 +132,8 @@ pub trait ObjectKey: Sized + Ord + fmt::Display {
     const FOLDER: &'static str;
     /// The most bytes of such an object.
     const BYTES_MAX: u64 = HEAD_BYTES_MAX as u64 + STORED_BYTES_MAX;
+    /// Whether the folder is below that of the cluster, and not below that of a process.
+    const IS_OF_CLUSTER: bool = false;
     /// Reads a name below the folder; `None` if it is not of such an object.
     fn parse(name: &str) -> Option<Self>;
 }
@@ -148,6 +166,7 @@ impl ObjectKey for PartKey {
 
 impl ObjectKey for RevisionKey {
     const FOLDER: &'static str = SNAPSHOTS;
+    const IS_OF_CLUSTER: bool = true;
 
     fn parse(name: &str) -> Option<Self> {
         let [began, revision, root, snapshot] = split(name)?;
@@ -155,6 +174,26 @@ impl ObjectKey for RevisionKey {
             began: Hlc(began.parse().ok()?),
             revision: revision.parse().ok()?,
             root: hash(root)?,
+            snapshot: SnapshotName(snapshot.to_owned()),
+        })
+    }
+}
+
+impl ObjectKey for PinKey {
+    const FOLDER: &'static str = PINS;
+    const BYTES_MAX: u64 = (2 * HEAD_BYTES_MAX) as u64;
+    const IS_OF_CLUSTER: bool = true;
+
+    fn parse(name: &str) -> Option<Self> {
+        let [at, pinned, update, snapshot] = split(name)?;
+        Some(Self {
+            at: Hlc(at.parse().ok()?),
+            is_pinned: match pinned {
+                "0" => false,
+                "1" => true,
+                _ => return None,
+            },
+            hash: hash(update)?,
             snapshot: SnapshotName(snapshot.to_owned()),
         })
     }
@@ -212,6 +251,14 @@ impl fmt::Display for RevisionKey {
     }
 }
 
+impl fmt::Display for PinKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, hash, .. } = self;
+        let (pinned, snapshot) = (u8::from(self.is_pinned), &self.snapshot.0);
+        write!(f, "{PINS}/{:020}-{pinned}-{hash}-{snapshot}", at.0)
+    }
+}
+
 impl fmt::Display for PieceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { group, piece, .. } = self;
@@ -232,7 +279,7 @@ pub struct GroupRef {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectHead {
     cluster: String,
-    /// Empty for a revision, which belongs to the cluster.
+    /// Empty for what belongs to the cluster.
     process: String,
     key: String,
     groups: Vec<GroupRef>,
@@ -278,16 +325,16 @@ pub struct ArchivedObject {
 }
 
 impl ArchivedObject {
-    /// An object under a key; `None` if it names too many groups. Without a process it belongs to the cluster.
+    /// An object under a key; `None` if it names too many groups.
     #[must_use]
-    pub fn new(
+    pub fn new<K: ObjectKey>(
         owner: &Owner,
-        key: &impl ObjectKey,
+        key: &K,
         groups: Vec<GroupRef>,
         body: Vec<u8>,
     ) -> Option<Self> {
         let key = key.to_string();
-        let process = match key.starts_with(SNAPSHOTS) {
+        let process = match K::IS_OF_CLUSTER {
             true => String::new(),
             false => owner.process.clone(),
         };
@@ -302,12 +349,12 @@ impl ArchivedObject {
         SEAL.fits(&head).then_some(Self { head, body })
     }
 
-    /// A piece of a group of chunks.
+    /// A piece of a group of chunks, or something else of which the body consists of pieces.
     ///
     /// # Panics
     /// If the names of the owner are longer than those of processes and clusters can be.
     #[must_use]
-    pub fn piece<C: AsRef<[u8]>>(owner: &Owner, key: &PieceKey, chunks: &[C]) -> Self {
+    pub fn piece<C: AsRef<[u8]>>(owner: &Owner, key: &impl ObjectKey, chunks: &[C]) -> Self {
         let mut body = Vec::new();
         for chunk in chunks {
             sealed::push(&mut body, chunk.as_ref());
@@ -371,6 +418,12 @@ mod tests {
             reads_back(&PartKey {
                 time,
                 epoch,
+                snapshot: snapshot.clone(),
+            });
+            reads_back(&PinKey {
+                at: Hlc(u64::MAX),
+                is_pinned: true,
+                hash: Hash([9; 32]),
                 snapshot: snapshot.clone(),
             });
             reads_back(&RevisionKey {

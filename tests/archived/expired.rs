@@ -8,6 +8,7 @@ use snapledger::offsite::refill::{Until, Wanted};
 use snapledger::offsite::retention::{Deleted, Limit, Retention};
 use snapledger::process::Process;
 use snapledger::process::clock::Hlc;
+use snapledger::process::decision::Actor;
 use snapledger::process::ids::{Lsn, SnapshotId};
 use snapledger::process::input::{Input, Operation};
 use snapledger::shipping::object::SnapshotName;
@@ -284,4 +285,69 @@ async fn what_an_open_recording_needs_is_kept() {
     let limit = now(&scene);
     let (first, _) = rest_of(&mut scene, &limit, None).await;
     assert!(first > finished, "{first}");
+}
+
+fn pin(scene: &Scene, snapshot: &SnapshotId, pinned: bool) {
+    let now = time_of(&scene.store, scene.store.journal().position());
+    let by = process_id("p");
+    let actor = Actor::of_request(Some("ann"), None);
+    let retention = scene.store.retention();
+    let pin = retention.pin(snapshot, pinned, &by, actor, now);
+    assert!(pin.expect("there is room").is_some(), "it is known");
+}
+
+fn has(revisions: &[Revision], snapshot: &SnapshotId) -> bool {
+    revisions.iter().any(|(found, _, _)| found == snapshot)
+}
+
+/// Restores a lost store.
+async fn restored(scene: &Scene, until: Option<Hlc>) -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let wanted = Wanted {
+        until: until.map(Until::Instant),
+        ..Wanted::ALL
+    };
+    let made = refilled(&scene.archive, dir.path(), wanted).await;
+    let (made, filled) = made.expect("it is consistent");
+    assert_eq!(filled.left_out, Vec::<String>::new());
+    (dir, made)
+}
+
+// Without this, a restored process has forgotten the pins, and deletes in the archive what they held.
+#[tokio::test]
+async fn a_pin_comes_back_and_holds_its_snapshot_in_the_archive_alone() {
+    let mut scene = scene(26).await;
+    let [pinned, other] = [0, 1].map(|number| revisions(&scene.store)[number].0.clone());
+    pin(&scene, &pinned, true);
+    scene.ship().await;
+    // Whoever deletes does not know the pin.
+    let limit = now(&scene);
+    assert!(round(&mut scene, &limit, u64::MAX).await.0.revisions > 0);
+    let (_dir, made) = restored(&scene, None).await;
+    let there = revisions(&made);
+    assert!(has(&there, &pinned) && !has(&there, &other), "{there:?}");
+    let known = |store: &Store| store.retention().pin_of(&pinned);
+    assert_eq!(known(&made), known(&scene.store));
+    assert!(made.retention().is_pinned(&pinned));
+
+    scene.pay_in(9);
+    let at = time_of(&scene.store, scene.store.journal().position());
+    scene.pay_in(9);
+    pin(&scene, &pinned, false);
+    states_later(&mut scene).await;
+    let (_dir, made) = restored(&scene, None).await;
+    assert!(!made.retention().is_pinned(&pinned));
+    assert_eq!(known(&made), known(&scene.store));
+    let (_dir, then) = restored(&scene, Some(at)).await;
+    assert!(then.retention().is_pinned(&pinned), "at an instant");
+    let limit = now(&scene);
+    let deleted = round(&mut scene, &limit, u64::MAX).await.0;
+    assert_eq!(deleted.pins, 2, "{deleted:?}");
+    let (_dir, made) = restored(&scene, None).await;
+    assert!(!has(&revisions(&made), &pinned));
+    assert_eq!(made.retention().pins(), []);
+    // Nothing is shipped only to be deleted.
+    scene.outbound.set_limit(limit.clone());
+    scene.ship().await;
+    assert_eq!(round(&mut scene, &limit, u64::MAX).await.0.objects(), 0);
 }

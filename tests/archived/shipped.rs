@@ -216,6 +216,8 @@ impl Scene {
             .ship_parts(&store)
             .await
             .expect("they are whole");
+        let pins = self.outbound.ship_pins(&store).await;
+        pins.expect("it is in memory");
         while self
             .outbound
             .ship_revisions(&store)

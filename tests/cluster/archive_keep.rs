@@ -10,7 +10,7 @@ use crate::archive::{restore, restored};
 use crate::archive_place::Place;
 use crate::await_it::until;
 use crate::programs::Programs;
-use crate::rest::Rest;
+use crate::rest::{Rest, request};
 
 const SENT: i64 = 250;
 
@@ -149,4 +149,31 @@ async fn a_restore_without_messages_that_are_needed_is_refused_unless_it_is_aske
     );
     programs.start().await;
     programs.rest("n1").balance_is("a", 43 * 10 - SENT).await;
+}
+
+// Without this, a pinned snapshot is deleted in the archive by the process that was restored from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pin_is_restored() {
+    let place = Place::directory();
+    let mut programs = Programs::planned(&["n1"]).archived_in(&place, "sync", "30s");
+    programs.start().await;
+    let rest = programs.rest("n1");
+    pay_in(&rest, 2).await;
+    let id = rest.start_snapshot().await;
+    rest.snapshot(&id, "complete").await;
+    let pin = format!("/v1/snapshots/{id}/pin");
+    let answer = rest.send(request("PUT", &pin, &[], String::new())).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    until("pin and snapshot in the archive", async || {
+        let both = ["pins", "snapshots"].map(|folder| names(&place, folder).len());
+        (both == [1, 1]).then_some(())
+    })
+    .await;
+    programs.kill();
+    std::fs::remove_dir_all(programs.path("n1")).expect("it has a store");
+    let said = restore(&programs, &place, "n1");
+    assert!(said.contains("snapshots pinned: 1"), "{said}");
+    programs.start().await;
+    let shown = programs.rest("n1").read(&pin).await;
+    assert_eq!(shown["pinned"], true, "{shown}");
 }

@@ -238,6 +238,7 @@ fn report(args: &Args, url: &str, process: &ProcessId, restored: &Restored) -> R
         states,
         parts,
         revisions,
+        pinned,
         left_out,
         lost_messages,
         ..
@@ -245,6 +246,9 @@ fn report(args: &Args, url: &str, process: &ProcessId, restored: &Restored) -> R
     report.line(&format!(
         "with it {states} recorded states, {parts} own parts of snapshots, and {revisions} published revisions"
     ));
+    if *pinned > 0 {
+        report.line(&format!("snapshots pinned: {pinned}"));
+    }
     say_left_out(&mut report, left_out);
     say_lost_messages(&mut report, process, lost_messages);
     report.line(

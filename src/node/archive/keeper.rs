@@ -187,6 +187,7 @@ impl Keeper {
 
     async fn ship(&mut self, has_parts: bool) -> Result<(), NotShipped> {
         self.ship_gaps().await?;
+        self.outbound.ship_pins(&self.worker).await?;
         loop {
             let archived = self.watermark.position();
             match self.outbound.ship_state(&self.worker, archived).await {
@@ -259,6 +260,7 @@ impl Keeper {
                     revisions,
                     parts,
                     pieces,
+                    pins,
                     ..
                 } = deleted;
                 tracing::info!(
@@ -267,6 +269,7 @@ impl Keeper {
                     revisions,
                     parts,
                     pieces,
+                    pins,
                     "deleted data before the limit of the archive"
                 );
             }

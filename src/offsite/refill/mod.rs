@@ -16,7 +16,7 @@ use std::path::Path;
 
 pub use successor::{Successor, claimed_salts};
 
-use super::{Source, memory};
+use super::{Source, memory, pins};
 use crate::archive::{ArchiveError, gaps, journal, kept, rebuilt};
 use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
@@ -114,6 +114,8 @@ pub struct Filled {
     pub parts: u64,
     /// The number of published revisions.
     pub revisions: u64,
+    /// The number of pinned snapshots.
+    pub pinned: u64,
     /// What is damaged or missing in the archive, a sentence for each.
     pub left_out: Vec<String>,
     /// The messages that nobody has acknowledged and that are before the first turn.
@@ -272,6 +274,7 @@ async fn fill(
     contents.parts(finished_by, &mut filled, told).await?;
     if wanted.revisions {
         contents.revisions(until, &mut filled, told).await?;
+        take_pins(store, source, until, &mut filled).await?;
     }
     take_gaps(store, source).await?;
     take_rebuilt_figures(store, source, &mut filled).await?;
@@ -309,6 +312,22 @@ pub async fn finish(store: &Store, source: &Source, filled: &Filled) -> Result<L
     memory::remember(store, chain.last())?;
     store.sync_journal()?;
     Ok(store.journal().end().0)
+}
+
+// Notes the pins, as they were at an instant if one is given.
+async fn take_pins(
+    store: &Store,
+    source: &Source,
+    until: Option<Hlc>,
+    filled: &mut Filled,
+) -> Result<(), NotFilled> {
+    let read = pins::read(source, until).await?;
+    filled.left_out.extend(read.left_out);
+    let retention = store.retention();
+    retention.note_pins(read.pins)?;
+    let pins = retention.pins();
+    filled.pinned = pins.iter().filter(|(_, pin)| pin.pinned).count() as u64;
+    Ok(())
 }
 
 // Notes the gaps of the journal, as far as it was read.

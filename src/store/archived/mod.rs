@@ -5,11 +5,13 @@
 mod incoming;
 mod link;
 mod outgoing;
+mod pins;
 pub(in crate::store) mod shipped;
 
 pub use incoming::{Arrived, Incoming, Salts};
 pub use link::ShippedLink;
 pub use outgoing::{GroupReader, Outgoing};
+pub use pins::{StoredPin, pin_of_stored};
 
 use super::Store;
 use super::states;
