@@ -163,6 +163,14 @@ impl Part {
         state.has_journal() && state == other.state && both.all(|(own, other)| own == other)
     }
 
+    /// The newest turn that it was made from: the one that recorded the state, or the last one that ended a channel.
+    #[must_use]
+    pub fn newest_turn(&self) -> Lsn {
+        let closings = self.channels.iter().filter_map(|channel| channel.closing);
+        let last = closings.map(|closing| closing.position).max();
+        last.unwrap_or_default().max(self.state.position.next())
+    }
+
     /// Whether the markers of all incoming channels have arrived.
     #[must_use]
     pub fn is_finished(&self) -> bool {

@@ -12,7 +12,7 @@ use snapledger::process::decision::Actor;
 use snapledger::process::ids::{Lsn, SnapshotId};
 use snapledger::process::input::{Input, Operation};
 use snapledger::shipping::object::SnapshotName;
-use snapledger::store::Store;
+use snapledger::store::{GroupReader, Store};
 
 use crate::refilled::time_of;
 use crate::shipped::{Scene, owner, refilled, revisions};
@@ -350,4 +350,35 @@ async fn a_pin_comes_back_and_holds_its_snapshot_in_the_archive_alone() {
     scene.outbound.set_limit(limit.clone());
     scene.ship().await;
     assert_eq!(round(&mut scene, &limit, u64::MAX).await.0.objects(), 0);
+}
+
+// Without this, `store check` calls a restored store damaged once its peers have shown it what its archive had deleted.
+#[tokio::test]
+async fn a_part_that_the_archive_has_deleted_is_not_missed() {
+    let mut scene = scene(27).await;
+    states_later(&mut scene).await;
+    let limit = now(&scene);
+    while round(&mut scene, &limit, u64::MAX).await.0.objects() > 0 {}
+    let (dir, made) = restored(&scene, None).await;
+    drop(recover(&made));
+    let mut deleted = 0;
+    for (snapshot, _, stored) in revisions(&scene.store) {
+        let incoming = made.archived().incoming(&stored).expect("it is whole");
+        for group in incoming.lacking.iter().flat_map(|(_, groups)| groups) {
+            let mut reader = GroupReader::new(group);
+            while !reader.is_done() {
+                let chunks = scene.store.archived().read(&mut reader, 1 << 20);
+                let put = made.archived().put_chunks(chunks.expect("they are here"));
+                put.expect("there is room");
+            }
+        }
+        let state = &incoming.published.state;
+        let adopted = made.history().adopt_revision(state, &stored);
+        adopted.expect("there is room");
+        let own = made.parts().get(&snapshot).expect("it is readable");
+        deleted += u64::from(own.is_none());
+    }
+    assert!(deleted > 0, "parts are before the beginning");
+    drop(made);
+    Store::check(dir.path()).expect("a good store");
 }

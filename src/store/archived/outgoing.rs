@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::{Archived, ChunkGroup, groups_of_part, groups_of_runs};
-use crate::history::part::{Chunk, Part};
+use crate::history::part::Chunk;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn, SnapshotId};
 use crate::store::chunks;
@@ -119,7 +119,7 @@ impl Archived<'_> {
             stored: stored_part::write_part(&part),
             groups: groups_of_part(&part),
             root: Hash::default(),
-            turn: newest_turn(&part),
+            turn: part.newest_turn(),
         }))
     }
 
@@ -201,11 +201,4 @@ impl Archived<'_> {
         }
         Ok(read)
     }
-}
-
-// The turn that recorded the state, or the last one that ended a channel.
-fn newest_turn(part: &Part) -> Lsn {
-    let closings = part.channels.iter().filter_map(|channel| channel.closing);
-    let last = closings.map(|closing| closing.position).max();
-    last.unwrap_or_default().max(part.state.position.next())
 }

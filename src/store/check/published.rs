@@ -210,7 +210,8 @@ fn own_part(
         Some(stored) if !goes_on(published, &stored) => {
             Some("its part of this process differs from the stored one".to_owned())
         }
-        None if published.is_finished() => {
+        // A restored store cannot make a part again that was recorded before its journal begins.
+        None if published.is_finished() && published.newest_turn() >= replayed.parts_from => {
             Some("its part of this process is finished, and is not stored".to_owned())
         }
         _ => None,

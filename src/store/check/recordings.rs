@@ -30,7 +30,7 @@ pub(super) struct Recordings {
     /// Ended recordings without a part; the journal must not report them as stored.
     unstored: BTreeSet<SnapshotId>,
     /// Before this turn parts may be missing.
-    parts_from: Lsn,
+    pub(super) parts_from: Lsn,
     /// Finished recordings that were compared with their part.
     compared: BTreeSet<SnapshotId>,
     /// The number of messages compared.

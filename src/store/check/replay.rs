@@ -40,6 +40,8 @@ use crate::store::stored::state::StoredState;
 pub(super) struct Replayed {
     /// Every snapshot whose state was recorded, up to the newest turn or the first damaged one.
     pub(super) recorded: BTreeMap<SnapshotId, SeenSnapshot>,
+    /// Before this turn parts of this process may be missing.
+    pub(super) parts_from: Lsn,
 }
 
 struct Replay {
@@ -377,6 +379,7 @@ impl Replay {
         examiner.report.balance_total = self.process.bank().balance_total();
         Ok(Replayed {
             recorded: self.recorded,
+            parts_from: self.recordings.parts_from,
         })
     }
 }
