@@ -235,7 +235,9 @@ impl Failure {
                 let http = Http::SERVICE_UNAVAILABLE;
                 ("no-room", http, Code::ResourceExhausted)
             }
-            Self::Unavailable(Unavailable::ArchiveBehind(_)) => return behind(),
+            Self::Unavailable(Unavailable::ArchiveBehind(_) | Unavailable::ArchiveLost(_)) => {
+                return behind();
+            }
             Self::Unavailable(Unavailable::Stopped(_)) => {
                 ("not-durable", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
             }

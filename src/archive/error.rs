@@ -25,6 +25,15 @@ pub enum ArchiveError {
         /// Whether another attempt may succeed: not without permission, or where the request is not supported.
         again: bool,
     },
+    /// The path of a directory leads elsewhere now.
+    #[error(
+        "the directory of the archive {url} is another one than when it was opened, or is gone. Mount that directory; if it was \
+         replaced on purpose, start again"
+    )]
+    Elsewhere {
+        /// The archive.
+        url: String,
+    },
     /// An object is not what its key says.
     #[error("{key} in the archive {url} is damaged: {reason}")]
     Damaged {
@@ -60,6 +69,7 @@ impl ArchiveError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Failed { again, .. } => *again,
+            Self::Elsewhere { .. } => true,
             Self::Address { .. }
             | Self::Damaged { .. }
             | Self::Moved { .. }

@@ -203,6 +203,17 @@ pub async fn boundary(process: &Objects) -> Result<Link, ArchiveError> {
     }
 }
 
+/// Whether the archive has a segment that it had. One that was deleted because of its age is before the boundary.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub async fn has(process: &Objects, link: Link) -> Result<bool, ArchiveError> {
+    match head(process, link.index).await? {
+        Some(head) => Ok(head.hash() == link.hash),
+        None => Ok(boundary(process).await?.index >= link.index),
+    }
+}
+
 /// The turn behind which the archived journal begins; the default if that is with turn 1, or if there is none.
 ///
 /// # Errors

@@ -30,6 +30,7 @@ mod objects;
 pub mod probe;
 mod read_ahead;
 pub mod rebuilt;
+mod root;
 mod start_reader;
 mod stored_link;
 pub mod walk;

@@ -20,6 +20,7 @@ use url::Url;
 use super::ArchiveError;
 use super::attempts::Attempts;
 use super::diagnosis::{Diagnosis, is_conflict, is_empty};
+use super::root::Root;
 
 /// The time limit of one request.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
@@ -31,6 +32,8 @@ pub(super) const SMALL_BYTES_MAX: u64 = 64 << 10;
 #[derive(Clone)]
 pub struct Objects {
     storage: Arc<dyn ObjectStore>,
+    /// If it is a directory.
+    root: Option<Root>,
     prefix: Path,
     url: Arc<str>,
     /// How long a request that fails is repeated.
@@ -123,18 +126,20 @@ impl Objects {
                 let directory = parsed.to_file_path().map_err(|()| {
                     refused("its path is not absolute; write file:///DIRECTORY".to_owned())
                 })?;
-                let local = LocalFileSystem::new_with_prefix(&directory);
-                let local = local.map_err(|error| {
+                let missing = |error: &dyn fmt::Display| {
                     refused(format!(
                         "{error}; create the directory {}",
                         directory.display()
                     ))
-                })?;
-                return Ok(Self::over(
-                    Arc::new(local.with_fsync(true)),
-                    Path::default(),
-                    url,
-                ));
+                };
+                let root = Root::at(&directory).map_err(|error| missing(&error))?;
+                let local = LocalFileSystem::new_with_prefix(&directory);
+                let local = local.map_err(|error| missing(&error))?;
+                let local = Arc::new(local.with_fsync(true));
+                return Ok(Self {
+                    root: Some(root),
+                    ..Self::over(local, Path::default(), url)
+                });
             }
             ObjectStoreScheme::AmazonS3 => AmazonS3Builder::from_env()
                 .with_url(url)
@@ -168,6 +173,7 @@ impl Objects {
     pub fn over(storage: Arc<dyn ObjectStore>, prefix: Path, url: &str) -> Self {
         Self {
             storage,
+            root: None,
             prefix,
             url: url.into(),
             patience: Duration::ZERO,
@@ -193,29 +199,63 @@ impl Objects {
     #[must_use]
     pub fn below(&self, folder: &str) -> Self {
         Self {
-            storage: Arc::clone(&self.storage),
             prefix: self.prefix.clone().join(folder),
-            url: Arc::clone(&self.url),
-            patience: self.patience,
+            ..self.clone()
         }
     }
 
     /// Creates an object, durably, unless there is one.
     ///
     /// # Errors
-    /// [`ArchiveError::Failed`]: whether it was created is not known.
+    /// [`ArchiveError::Failed`], [`ArchiveError::Elsewhere`]: whether it was created is not known.
     pub async fn create(&self, key: &str, bytes: Vec<u8>) -> Result<Creation, ArchiveError> {
         let payload = PutPayload::from(bytes);
+        self.patiently(|| self.create_once(key, payload.clone()))
+            .await
+    }
+
+    async fn create_once(&self, key: &str, payload: PutPayload) -> Result<Creation, ArchiveError> {
+        let (at, options) = (self.at(key), PutMode::Create.into());
+        match self.storage.put_opts(&at, payload, options).await {
+            Ok(_) => Ok(Creation::Created),
+            Err(error @ Error::AlreadyExists { .. }) if !is_conflict(&error) => {
+                Ok(Creation::Exists)
+            }
+            Err(error) => Err(self.failed("create", key, &error)),
+        }
+    }
+
+    // Executes a request, and repeats it while it fails and may succeed.
+    async fn patiently<T, F>(&self, request: impl Fn() -> F) -> Result<T, ArchiveError>
+    where
+        F: Future<Output = Result<T, ArchiveError>>,
+    {
         let mut attempts = Attempts::within(self.patience);
         loop {
-            let (at, options) = (self.at(key), PutMode::Create.into());
-            match self.storage.put_opts(&at, payload.clone(), options).await {
-                Ok(_) => return Ok(Creation::Created),
-                Err(error @ Error::AlreadyExists { .. }) if !is_conflict(&error) => {
-                    return Ok(Creation::Exists);
-                }
-                Err(error) => attempts.next(self.failed("create", key, &error)).await?,
+            match self.in_place(request()).await {
+                Err(error) => attempts.next(error).await?,
+                done => return done,
             }
+        }
+    }
+
+    // An answer counts if the directory was the one that was opened, from before the request until after it.
+    async fn in_place<T>(
+        &self,
+        request: impl Future<Output = Result<T, ArchiveError>>,
+    ) -> Result<T, ArchiveError> {
+        self.check_root().await?;
+        let done = request.await;
+        self.check_root().await?;
+        done
+    }
+
+    async fn check_root(&self) -> Result<(), ArchiveError> {
+        match &self.root {
+            Some(root) if !root.is_there().await => Err(ArchiveError::Elsewhere {
+                url: self.url.to_string(),
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -268,13 +308,7 @@ impl Objects {
     }
 
     async fn get(&self, key: &str, extent: Extent) -> Result<Option<ObjectPart>, ArchiveError> {
-        let mut attempts = Attempts::within(self.patience);
-        loop {
-            match self.get_once(key, extent).await {
-                Err(error) => attempts.next(error).await?,
-                got => return got,
-            }
-        }
+        self.patiently(|| self.get_once(key, extent)).await
     }
 
     async fn get_once(
@@ -316,13 +350,7 @@ impl Objects {
     /// # Errors
     /// [`ArchiveError::Failed`].
     pub async fn list(&self, folder: &str) -> Result<Vec<String>, ArchiveError> {
-        let mut attempts = Attempts::within(self.patience);
-        loop {
-            match self.names(folder).await {
-                Err(error) => attempts.next(error).await?,
-                listed => return listed,
-            }
-        }
+        self.patiently(|| self.names(folder)).await
     }
 
     async fn names(&self, folder: &str) -> Result<Vec<String>, ArchiveError> {
@@ -344,22 +372,18 @@ impl Objects {
     /// # Errors
     /// [`ArchiveError::Failed`].
     pub async fn list_behind(&self, folder: &str, name: &str) -> Result<Vec<String>, ArchiveError> {
+        self.patiently(|| self.names_behind(folder, name)).await
+    }
+
+    async fn names_behind(&self, folder: &str, name: &str) -> Result<Vec<String>, ArchiveError> {
         let (at, offset) = (self.at(folder), self.at(folder).join(name));
-        let mut attempts = Attempts::within(self.patience);
-        'again: loop {
-            let mut listed = self.storage.list_with_offset(Some(&at), &offset);
-            let mut names = Vec::new();
-            while let Some(entry) = listed.next().await {
-                match entry {
-                    Ok(entry) => names.extend(entry.location.filename().map(str::to_owned)),
-                    Err(error) => {
-                        attempts.next(self.failed("list", folder, &error)).await?;
-                        continue 'again;
-                    }
-                }
-            }
-            return Ok(names);
+        let mut listed = self.storage.list_with_offset(Some(&at), &offset);
+        let mut names = Vec::new();
+        while let Some(entry) = listed.next().await {
+            let entry = entry.map_err(|error| self.failed("list", folder, &error))?;
+            names.extend(entry.location.filename().map(str::to_owned));
         }
+        Ok(names)
     }
 
     /// The names of the folders below these objects, sorted.
@@ -367,6 +391,10 @@ impl Objects {
     /// # Errors
     /// [`ArchiveError::Failed`].
     pub async fn folders(&self) -> Result<Vec<String>, ArchiveError> {
+        self.patiently(|| self.folders_once()).await
+    }
+
+    async fn folders_once(&self) -> Result<Vec<String>, ArchiveError> {
         let listed = self.storage.list_with_delimiter(Some(&self.prefix)).await;
         let listed = listed.map_err(|error| self.failed("list", "", &error))?;
         let folders = listed.common_prefixes.iter();
@@ -384,12 +412,13 @@ impl Objects {
     /// # Errors
     /// [`ArchiveError::Failed`].
     pub async fn delete(&self, key: &str) -> Result<(), ArchiveError> {
-        let mut attempts = Attempts::within(self.patience);
-        loop {
-            match self.storage.delete(&self.at(key)).await {
-                Ok(()) | Err(Error::NotFound { .. }) => return Ok(()),
-                Err(error) => attempts.next(self.failed("delete", key, &error)).await?,
-            }
+        self.patiently(|| self.delete_once(key)).await
+    }
+
+    async fn delete_once(&self, key: &str) -> Result<(), ArchiveError> {
+        match self.storage.delete(&self.at(key)).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed("delete", key, &error)),
         }
     }
 
@@ -398,6 +427,10 @@ impl Objects {
     /// # Errors
     /// [`ArchiveError::Failed`].
     pub async fn delete_all(&self) -> Result<(), ArchiveError> {
+        self.patiently(|| self.delete_all_once()).await
+    }
+
+    async fn delete_all_once(&self) -> Result<(), ArchiveError> {
         let mut listed = self.storage.list(Some(&self.prefix));
         let mut paths = Vec::new();
         while let Some(entry) = listed.next().await {

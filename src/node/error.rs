@@ -5,6 +5,7 @@ use tokio::task::JoinError;
 use super::archive::attach::NotAttached;
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
+use crate::shipping::SegmentIndex;
 use crate::store::StoreError;
 
 /// Why a node cannot start or has stopped by itself.
@@ -74,6 +75,9 @@ pub enum Unavailable {
         "the archive is {0} s behind, and what this node answers waits for it; new work is refused until it has caught up"
     )]
     ArchiveBehind(u64),
+    /// Turns wait for an archive that is not the one that had them.
+    #[error("{0}; what this node answers waits for the archive, and new work is refused")]
+    ArchiveLost(ArchiveLoss),
     /// Another process must be contacted first.
     #[error("{0}; try again in a moment")]
     NotYet(String),
@@ -83,6 +87,17 @@ pub enum Unavailable {
     /// The requested data is damaged in the store; the node continues.
     #[error("{0}")]
     Damaged(String),
+}
+
+/// Why nothing counts as archived any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ArchiveLoss {
+    /// Its directory has gone away.
+    #[error("the directory of the archive is another one than at the start, or is gone")]
+    Elsewhere,
+    /// A segment that was archived is not there, or is another one.
+    #[error("the archive does not have segment {0} of the journal any more, or has another one")]
+    Lacks(SegmentIndex),
 }
 
 /// Why a snapshot is not started.

@@ -107,6 +107,8 @@ struct Flight {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum FlightState {
     InFlight,
+    /// Its index has an object: possibly the own one.
+    Asked,
     Landed,
     /// The index holds a segment of an earlier writer.
     Void,
@@ -248,7 +250,10 @@ impl Writer {
                 shipping.answered(index, FlightState::Landed);
                 self.settle()
             }
-            (Stage::Shipping(_), Event::Exists(index)) => vec![Action::Look(index)],
+            (Stage::Shipping(shipping), Event::Exists(index)) => {
+                shipping.asks(index);
+                vec![Action::Look(index)]
+            }
             (Stage::Shipping(_), Event::Found(index, found)) => self.found(index, found),
             (
                 Stage::Walking(_)
@@ -306,7 +311,10 @@ impl Writer {
             .find(|flight| flight.index == index);
         match (flight, found) {
             (None, None) => Vec::new(),
+            // Looked for before it was put, which is under way.
+            (Some(flight), None) if flight.state != FlightState::Asked => Vec::new(),
             (Some(flight), None) => {
+                flight.state = FlightState::InFlight;
                 let (head, body) = (flight.head.clone(), flight.turns.body.clone());
                 vec![Action::Put(Box::new(Segment { head, body }))]
             }
@@ -399,6 +407,15 @@ impl Shipping {
         }
     }
 
+    // Notes that the index of a put has an object.
+    fn asks(&mut self, index: SegmentIndex) {
+        let mut flights = self.flights.iter_mut();
+        let flight = flights.find(|flight| flight.index == index);
+        if let Some(flight) = flight.filter(|flight| flight.state == FlightState::InFlight) {
+            flight.state = FlightState::Asked;
+        }
+    }
+
     // Acknowledges what has landed without a gap; whether that is anything.
     fn acknowledge(&mut self) -> bool {
         let before = self.archived.index;
@@ -414,7 +431,8 @@ impl Shipping {
     // The turns behind a void segment, that one included, once no put is in flight: they are chained to it and so do not count.
     fn take_void(&mut self) -> Option<VecDeque<Turns>> {
         let mut flights = self.flights.iter();
-        let flies = flights.any(|flight| flight.state == FlightState::InFlight);
+        let flies = flights
+            .any(|flight| matches!(flight.state, FlightState::InFlight | FlightState::Asked));
         if flies || !self.has_void() {
             return None;
         }

@@ -302,3 +302,29 @@ fn a_writer_without_work_looks_past_a_void_segment() {
     settle(&mut idle, &mut archive);
     assert!(idle.stopped);
 }
+
+// Without this, a segment whose put is under way is put twice, and the log says that the archive contradicts itself.
+#[test]
+fn a_look_before_a_put_is_no_answer_to_it() {
+    let mut archive = Archive::default();
+    let mut node = Node::start(1, 2, Link::default());
+    settle(&mut node, &mut archive);
+    let Some(Action::Look(index)) = node.writer.look_ahead() else {
+        unreachable!("it is open");
+    };
+    let looked = archive.look(index);
+    let before = node.writer.shipped().expect("it is open");
+    let Action::Put(segment) = node.writer.ship(turn_after(before, 1)) else {
+        unreachable!("turns are put");
+    };
+    assert_eq!(node.writer.on(looked.clone()), Vec::new());
+    // An archive that says that it is there, and does not show it: the put is repeated.
+    assert_eq!(
+        node.writer.on(Event::Exists(index)),
+        vec![Action::Look(index)]
+    );
+    assert_eq!(node.writer.on(looked), vec![Action::Put(segment.clone())]);
+    let put = archive.put(&segment);
+    let acknowledged = vec![Action::Archived(Link::of(&segment.head))];
+    assert_eq!(node.writer.on(put), acknowledged);
+}

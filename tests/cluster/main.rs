@@ -10,6 +10,7 @@ mod archive_faults;
 mod archive_gaps;
 mod archive_keep;
 mod archive_left;
+mod archive_lost;
 mod archive_moto;
 mod archive_place;
 mod archive_refused;

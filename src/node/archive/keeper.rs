@@ -137,6 +137,9 @@ impl Keeper {
         written.mark_changed();
         loop {
             looks.tick().await;
+            if self.watermark.loss().is_some() {
+                continue;
+            }
             let is_steady = self.is_steady(&mut clock);
             let round_every = self.keep.map(|keep| keep / ROUNDS_PER_AGE);
             let is_due = is_steady && self.pins.are_known() && Instant::now() >= round_from;

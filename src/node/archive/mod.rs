@@ -75,6 +75,7 @@ fn start_tables(
     };
     let writer = TablesWriter {
         store: Arc::clone(around.worker.store()),
+        archive: attached.objects.clone(),
         watermark: Arc::clone(&around.watermark),
         figures: around.figures.clone(),
         every,

@@ -12,8 +12,9 @@ use super::attach::Attached;
 use super::figures::ArchiveFigures;
 use super::turns::read_turns;
 use super::watermark::Watermark;
-use crate::archive::{ArchiveError, NotFenced, Objects, ask, links};
+use crate::archive::{ArchiveError, NotFenced, Objects, ask, journal, links};
 use crate::config::ArchiveSettings;
+use crate::node::error::ArchiveLoss;
 use crate::node::health::admission::Admission;
 use crate::node::health::failures::Failures;
 use crate::node::store_worker::StoreWorker;
@@ -26,8 +27,9 @@ use crate::store::StoreError;
 
 /// The interval of looks at the lag.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// The interval at which a writer without work looks whether another has taken over.
-const LOOK_AHEAD_EVERY: Duration = Duration::from_secs(5);
+/// The interval at which a writer looks whether the archive still has what was archived, and, without work, whether another has
+/// taken over.
+const LOOK_ROUND_EVERY: Duration = Duration::from_secs(5);
 /// The interval at which the store remembers what is archived.
 const REMEMBER_EVERY: Duration = Duration::from_secs(1);
 /// How long the put of a link is repeated.
@@ -55,7 +57,12 @@ struct Shipper {
     objects: Objects,
     settings: ArchiveSettings,
     around: Surroundings,
-    requests: JoinSet<Result<Event, ArchiveError>>,
+    requests: JoinSet<Answer>,
+    /// The look whether the archive still has what was archived.
+    look_back: JoinSet<Result<LookBack, ArchiveError>>,
+    /// Requests that wait while it has not, and how often that was so.
+    kept_back: Vec<Action>,
+    losses: u64,
     /// The segments that were put and are not archived.
     puts: BTreeMap<SegmentIndex, Put>,
     /// When a segment was last shipped, and when turns were last read that wait for more.
@@ -68,6 +75,21 @@ struct Shipper {
     /// The newest segment with a link in the archive, and the put of that link.
     linked: SegmentIndex,
     link: JoinSet<()>,
+}
+
+/// A look whether the archive still has what was archived.
+struct LookBack {
+    /// The newest archived segment before it.
+    newest: Link,
+    /// The one that was not there.
+    lacks: Option<SegmentIndex>,
+}
+
+/// The answer to a request.
+struct Answer {
+    /// The number of losses of the archive before the request.
+    losses: u64,
+    event: Result<Event, ArchiveError>,
 }
 
 /// A segment that is not archived.
@@ -104,6 +126,7 @@ impl RunningShipper {
         let position = archived.journal.position;
         around.worker.store().journal().note_shipped(position);
         watermark.archived(position);
+        watermark.saw(archived);
         let (end, _) = around.worker.store().journal().end();
         watermark.committed(end);
         let shipper = Shipper {
@@ -112,6 +135,9 @@ impl RunningShipper {
             settings,
             around,
             requests: JoinSet::new(),
+            look_back: JoinSet::new(),
+            kept_back: Vec::new(),
+            losses: 0,
             puts: BTreeMap::new(),
             shipped: Instant::now(),
             gathered: Instant::now(),
@@ -147,7 +173,7 @@ impl Shipper {
     async fn run(mut self, mut stops: watch::Receiver<bool>) {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looked_ahead = Instant::now();
+        let mut looked_round = Instant::now();
         loop {
             let is_stopping = *stops.borrow();
             let more_at = match self.ship_all(is_stopping).await {
@@ -164,17 +190,20 @@ impl Shipper {
                         return self.ends(end);
                     }
                 }
+                Some(joined) = self.look_back.join_next() => {
+                    if let Ok(looked) = joined {
+                        self.looked_back(looked);
+                    }
+                }
                 () = self.around.watermark.next_commit() => {}
                 () = sleep_until(more_at.unwrap_or_else(Instant::now)), if more_at.is_some() => {}
                 _ = stops.changed(), if !*stops.borrow() => {}
                 _ = looks.tick() => {
                     self.report();
                     self.remember().await;
-                    if self.requests.is_empty() && looked_ahead.elapsed() >= LOOK_AHEAD_EVERY {
-                        looked_ahead = Instant::now();
-                        if let Some(look) = self.writer.look_ahead() {
-                            self.request(look);
-                        }
+                    if looked_round.elapsed() >= LOOK_ROUND_EVERY {
+                        looked_round = Instant::now();
+                        self.look_round();
                     }
                 }
             }
@@ -218,8 +247,79 @@ impl Shipper {
         Ok(None)
     }
 
-    fn answered(&mut self, answered: Result<Event, ArchiveError>) -> Result<(), End> {
-        let event = answered.map_err(NotFenced::from)?;
+    fn look_round(&mut self) {
+        if self.look_back.is_empty() {
+            let (objects, watermark) = (self.objects.clone(), &self.around.watermark);
+            // What was put since the last look may be where the rest is not.
+            let (seen, newest) = (watermark.seen(), self.archived);
+            let is_lost = watermark.loss().is_some();
+            self.look_back.spawn(async move {
+                let has_seen = journal::has(&objects, seen).await?;
+                let lacks = if !has_seen {
+                    Some(seen.index)
+                } else if is_lost && !journal::has(&objects, newest).await? {
+                    Some(newest.index)
+                } else {
+                    None
+                };
+                Ok(LookBack { newest, lacks })
+            });
+        }
+        if self.requests.is_empty()
+            && let Some(look) = self.writer.look_ahead()
+        {
+            self.request(look);
+        }
+    }
+
+    // From a loss until the archive has again what was archived, nothing more is put and nothing counts.
+    fn looked_back(&mut self, looked: Result<LookBack, ArchiveError>) {
+        let watermark = &self.around.watermark;
+        let loss = match looked {
+            Ok(LookBack { newest, lacks }) => {
+                if lacks.is_none() {
+                    watermark.saw(newest);
+                }
+                lacks.map(ArchiveLoss::Lacks)
+            }
+            Err(ArchiveError::Elsewhere { .. }) => Some(ArchiveLoss::Elsewhere),
+            Err(ArchiveError::Damaged { .. }) => Some(ArchiveLoss::Lacks(watermark.seen().index)),
+            // It does not answer; the next look may be answered.
+            Err(_) => return,
+        };
+        let url = self.objects.url();
+        match (watermark.lost(loss), loss) {
+            (None, Some(loss)) => {
+                self.losses += 1;
+                tracing::error!(
+                    url,
+                    %loss,
+                    "the archive is lost: nothing counts as archived until it is there again. Bring it back; or, if it was \
+                     emptied, stop the node and begin a new one with snapledger store new-archive"
+                );
+            }
+            (Some(_), None) => {
+                tracing::warn!(url, "the archive is there again");
+                for action in std::mem::take(&mut self.kept_back) {
+                    self.request(action);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn answered(&mut self, answer: Answer) -> Result<(), End> {
+        let event = answer.event.map_err(NotFenced::from)?;
+        // Where it was put, or found, may have been another archive.
+        let is_of_before = answer.losses != self.losses || self.around.watermark.loss().is_some();
+        let event = match event {
+            Event::Created(index) if is_of_before => Event::Exists(index),
+            Event::Found(index, _) if is_of_before => {
+                self.request(Action::Look(index));
+                return Ok(());
+            }
+            event => event,
+        };
         for action in self.writer.on(event) {
             match action {
                 Action::Look(_) | Action::Put(_) | Action::ReadBoundary => self.request(action),
@@ -249,6 +349,11 @@ impl Shipper {
 
     // Executes a request, repeating it until there is an answer.
     fn request(&mut self, action: Action) {
+        if self.around.watermark.loss().is_some() {
+            self.kept_back.push(action);
+            return;
+        }
+        let losses = self.losses;
         let (objects, figures) = (self.objects.clone(), self.around.figures.clone());
         let wait = self.pause_before(&action);
         self.requests.spawn(async move {
@@ -257,9 +362,8 @@ impl Shipper {
             sleep(wait).await;
             loop {
                 let error = match ask(&objects, &action).await {
-                    Ok(event) => return Ok(event),
-                    Err(error @ ArchiveError::Damaged { .. }) => return Err(error),
-                    Err(error) => error,
+                    Err(error) if !matches!(error, ArchiveError::Damaged { .. }) => error,
+                    event => return Answer { losses, event },
                 };
                 figures.retried();
                 if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
@@ -334,9 +438,15 @@ impl Shipper {
         let waits = self.settings.waits();
         let is_behind = waits.refuses(lag, self.settings.lag_max) || watermark.holds_much();
         let behind = is_behind.then_some(lag);
-        let was_behind = admission.borrow().archive_behind.is_some();
-        if behind.is_some() || was_behind {
-            admission.send_modify(|admission| admission.archive_behind = behind);
+        let lost = watermark.loss().filter(|_| waits.holds_start());
+        let (was_behind, was_lost) = {
+            let before = admission.borrow();
+            (before.archive_behind.is_some(), before.archive_lost)
+        };
+        if behind.is_some() || was_behind || lost != was_lost {
+            admission.send_modify(|admission| {
+                (admission.archive_behind, admission.archive_lost) = (behind, lost);
+            });
         }
         match (was_behind, behind) {
             (false, Some(lag)) => {

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::figures::ArchiveFigures;
 use super::watermark::Watermark;
+use crate::archive::{ArchiveError, Objects, journal};
 use crate::node::error::NodeError;
 use crate::node::health::failures::Failures;
 use crate::store::{Store, StoreError};
@@ -28,6 +29,8 @@ pub(super) struct RunningTables {
 /// What a writer of tables needs of its node.
 pub(super) struct TablesWriter {
     pub(super) store: Arc<Store>,
+    /// The objects of the process.
+    pub(super) archive: Objects,
     pub(super) watermark: Arc<Watermark>,
     pub(super) figures: ArchiveFigures,
     pub(super) every: Duration,
@@ -42,9 +45,8 @@ impl RunningTables {
     ) -> Result<Self, NodeError> {
         let (stop, stops) = watch::channel(false);
         let runtime = Runtime::current();
-        let exporter = Exporter::new(destination, runtime.clone(), stops.clone());
         let thread =
-            failures.thread_behind("tables", move || writer.run(exporter, &runtime, stops))?;
+            failures.thread_behind("tables", move || writer.run(&destination, &runtime, stops))?;
         Ok(Self { stop, thread })
     }
 
@@ -58,25 +60,30 @@ impl RunningTables {
 impl TablesWriter {
     fn run(
         self,
-        mut exporter: Exporter,
+        destination: &Destination,
         runtime: &Runtime,
-        mut stops: watch::Receiver<bool>,
+        stops: watch::Receiver<bool>,
     ) -> Result<(), StoreError> {
+        let new = || Exporter::new(destination.clone(), runtime.clone(), stops.clone());
+        let (mut exporter, mut ends) = (new(), stops.clone());
         let mut said: Option<Instant> = None;
         loop {
-            let stopped = stops.wait_for(|stop| *stop);
+            let stopped = ends.wait_for(|stop| *stop);
             let waited = runtime.block_on(async { timeout(self.every, stopped).await.is_ok() });
             if waited {
                 return Ok(());
             }
-            let until = self.watermark.position();
-            let before = exporter.written();
-            let exported = exporter.export(&self.store, until, &mut |_| {});
-            let written = exporter.written();
-            self.figures
-                .tables_written(written.bytes - before.bytes, exporter.position());
-            let Err(error) = exported else {
-                continue;
+            let error = match runtime.block_on(self.is_lost()) {
+                Ok(false) => match self.export(&mut exporter) {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
+                Ok(true) => {
+                    // What it remembers of the tables may not be there.
+                    exporter = new();
+                    continue;
+                }
+                Err(error) => error.into(),
             };
             let error = match error.into_fatal() {
                 Ok(fatal) => return Err(fatal),
@@ -89,5 +96,24 @@ impl TablesWriter {
                 tracing::warn!(%error, "history is not written as tables; trying again");
             }
         }
+    }
+
+    // Whether the archive is not the one that has what was archived: the shipper may not have looked back yet.
+    async fn is_lost(&self) -> Result<bool, ArchiveError> {
+        if self.watermark.loss().is_some() {
+            return Ok(true);
+        }
+        let has = journal::has(&self.archive, self.watermark.seen()).await?;
+        Ok(!has)
+    }
+
+    fn export(&self, exporter: &mut Exporter) -> Result<(), TablesError> {
+        let until = self.watermark.position();
+        let before = exporter.written();
+        let exported = exporter.export(&self.store, until, &mut |_| {});
+        let written = exporter.written();
+        self.figures
+            .tables_written(written.bytes - before.bytes, exporter.position());
+        exported
     }
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::node::error::ArchiveLoss;
 use crate::process::ids::Lsn;
+use crate::shipping::chain::Link;
 use crate::shipping::lag::Lag;
 
 /// The shortest time between two marks: the accuracy of the lag.
@@ -25,6 +27,10 @@ pub(in crate::node) struct Watermark {
 #[derive(Default)]
 struct State {
     lag: Lag<Instant>,
+    /// An archived segment, of those that were archived before the last look whether they are there.
+    seen: Link,
+    /// Set while the archive is not the one that has it.
+    loss: Option<ArchiveLoss>,
     is_closed: bool,
     /// The cost of the records that wait to be released.
     held: usize,
@@ -48,6 +54,26 @@ impl Watermark {
     pub(super) fn archived(&self, position: Lsn) {
         self.lock().lag.archived(position);
         self.advanced.notify_all();
+    }
+
+    /// Notes an archived segment that must be there from now on.
+    pub(super) fn saw(&self, link: Link) {
+        self.lock().seen = link;
+    }
+
+    /// An archived segment: an archive that does not have it is another one.
+    pub(super) fn seen(&self) -> Link {
+        self.lock().seen
+    }
+
+    /// Notes whether the archive is lost. Returns what was noted before.
+    pub(super) fn lost(&self, loss: Option<ArchiveLoss>) -> Option<ArchiveLoss> {
+        std::mem::replace(&mut self.lock().loss, loss)
+    }
+
+    /// Whether the archive is not the one that has what was archived. Nothing may be written there then.
+    pub(super) fn loss(&self) -> Option<ArchiveLoss> {
+        self.lock().loss
     }
 
     /// The archived position.

@@ -5,12 +5,13 @@
 //! cannot use: a quarter of the minimum. Below that, messages wait in the sender's journal. Acknowledgements, parts of running
 //! snapshots and checkpoints are always accepted: earlier work bounds their size.
 //!
-//! Where turns wait for the archive, new work is refused, and messages of peers wait, while the archive is too far behind.
+//! Where turns wait for the archive, new work is refused, and messages of peers wait, while the archive is too far behind or is
+//! not the one that it was.
 
 use std::time::Duration;
 
 use super::disk_space::DiskSpace;
-use crate::node::error::Unavailable;
+use crate::node::error::{ArchiveLoss, Unavailable};
 use crate::process::input::Input;
 
 /// The reasons for which work is refused, as of the last look.
@@ -19,6 +20,8 @@ pub(in crate::node) struct Admission {
     pub(in crate::node) disk: DiskSpace,
     /// The lag of the archive if it is over its limit.
     pub(in crate::node) archive_behind: Option<Duration>,
+    /// If it is lost, and something waits for it.
+    pub(in crate::node) archive_lost: Option<ArchiveLoss>,
     /// Whether answers to queries wait for the archive, too.
     pub(in crate::node) queries_wait: bool,
 }
@@ -29,6 +32,7 @@ impl Admission {
         Self {
             disk,
             archive_behind: None,
+            archive_lost: None,
             queries_wait: false,
         }
     }
@@ -62,8 +66,11 @@ impl Admission {
         }
     }
 
-    /// Checks that the archive is not too far behind.
+    /// Checks that the archive is there and not too far behind.
     pub(in crate::node) fn archived(self) -> Result<(), Unavailable> {
+        if let Some(loss) = self.archive_lost {
+            return Err(Unavailable::ArchiveLost(loss));
+        }
         match self.archive_behind {
             None => Ok(()),
             Some(lag) => Err(Unavailable::ArchiveBehind(lag.as_secs())),

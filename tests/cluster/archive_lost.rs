@@ -1,0 +1,129 @@
+//! An archive that goes away under running nodes: its directory is renamed, or what it had is gone. Without this, what nodes
+//! acknowledge rests on another directory, on the disk that it should survive, or on a bucket that lacks everything before.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::archive::restore;
+use crate::archive_place::Place;
+use crate::await_it::until;
+use crate::programs::Programs;
+use crate::rest::Rest;
+
+const ACCOUNT: &str = "/v1/accounts/a/deposits";
+
+async fn pay(rest: &Rest) -> u16 {
+    let answer = rest.post(ACCOUNT, &json!({ "amount": 1 })).await;
+    if answer.status == 503 {
+        assert_eq!(answer.problem(), "archive-behind", "{answer:?}");
+    }
+    answer.status
+}
+
+// Waits until the node says this of its archive; empty: that it is ready.
+async fn says(rest: &Rest, part: &str) {
+    until(&format!("{part:?} in /readyz"), async || {
+        let answer = rest.get("/readyz").await;
+        let is_it = match part {
+            "" => answer.status == 200,
+            part => answer.status == 503 && answer.body.contains(part),
+        };
+        is_it.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_in_the_place_of_the_archive_is_not_written() {
+    let place = Place::directory();
+    let mut programs = Programs::planned(&["n1"]).archived_in(&place, "sync", "30s");
+    programs.start().await;
+    let rest = programs.rest("n1");
+    assert_eq!(pay(&rest).await, 200);
+    let (archive, away) = (place.object(""), place.object("../away"));
+    std::fs::rename(&archive, &away).expect("it is there");
+    std::fs::create_dir(&archive).expect("there is room");
+    let held = tokio::spawn({
+        let rest = rest.clone();
+        async move { pay(&rest).await }
+    });
+    says(&rest, "another one than at the start").await;
+    assert_eq!(pay(&rest).await, 503, "it is refused at once");
+    // Fails if anything is in it.
+    std::fs::remove_dir(&archive).expect("nothing was written");
+    // Also where nothing has its place, which the client of a file system would make.
+    assert_eq!(pay(&rest).await, 503);
+    std::fs::rename(&away, &archive).expect("nothing was made");
+    says(&rest, "").await;
+    assert_eq!(held.await.expect("it does not panic"), 200);
+    assert_eq!(pay(&rest).await, 200);
+    programs.kill();
+    std::fs::remove_dir_all(programs.path("n1")).expect("it has a store");
+    restore(&programs, &place, "n1");
+    programs.start().await;
+    programs.rest("n1").balance_is("a", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archive_that_lacks_what_it_had_counts_nothing_until_it_is_back() {
+    for place in [Place::directory(), Place::s3().await] {
+        let mut environment = place.environment();
+        environment.push(("SNAPLEDGER_ARCHIVE_TABLES".to_owned(), "1s".to_owned()));
+        let programs = Programs::planned(&["n1"]).archived_in(&place, "sync", "30s");
+        let mut programs = programs.with_environment(environment);
+        programs.start().await;
+        let rest = programs.rest("n1");
+        assert_eq!(pay(&rest).await, 200);
+        let (archive, away) = (place.object("killed"), place.object("../away"));
+        until("the first tables", async || {
+            archive.join("tables/entries").exists().then_some(())
+        })
+        .await;
+        assert_eq!(pay(&rest).await, 200);
+        std::fs::rename(&archive, &away).expect("it is there");
+        says(&rest, "does not have segment").await;
+        assert_eq!(pay(&rest).await, 503, "it is refused at once");
+        assert!(!archive.join("tables").exists(), "not from memory");
+        assert!(!archive.join("n1").exists(), "nothing is put");
+        bring_back(&away, &archive);
+        says(&rest, "").await;
+        assert_eq!(pay(&rest).await, 200);
+        programs.kill();
+        std::fs::remove_dir_all(programs.path("n1")).expect("it has a store");
+        restore(&programs, &place, "n1");
+        programs.start().await;
+        programs.rest("n1").balance_is("a", 3).await;
+    }
+}
+
+fn bring_back(away: &Path, archive: &Path) {
+    // Other objects of the cluster may have been put.
+    if archive.exists() {
+        std::fs::remove_dir_all(archive).expect("it is a directory");
+    }
+    std::fs::rename(away, archive).expect("it was there");
+}
+
+// Without this a busy writer, whose puts succeed, would never look at what is before them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_writer_notices_too_and_its_next_start_says_what_is_missing() {
+    let place = Place::s3().await;
+    let mut programs = Programs::planned(&["n1"]).archived_in(&place, "sync", "30s");
+    programs.start().await;
+    let rest = programs.rest("n1");
+    assert_eq!(pay(&rest).await, 200);
+    let (archive, away) = (place.object("killed"), place.object("../away"));
+    std::fs::rename(&archive, &away).expect("it is there");
+    // What is put from now on is there, so the newest segment is.
+    until("a refusal", async || {
+        (pay(&rest).await == 503).then_some(())
+    })
+    .await;
+    says(&rest, "does not have segment").await;
+    bring_back(&away, &archive);
+    programs.kill();
+    let (code, said) = programs.refused("n1");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("does not have what n1 has shipped"), "{said}");
+}
