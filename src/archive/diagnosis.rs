@@ -1,5 +1,7 @@
 //! What an error of a storage means.
 
+use std::error::Error as StdError;
+
 use object_store::Error;
 
 /// What S3 says if another request for the object is under way: whether there will be one is not known.
@@ -52,6 +54,19 @@ impl Diagnosis {
                  AZURE_STORAGE_ACCOUNT_KEY or others of these services), and this machine has no role: ",
         again: true,
     };
+    const FULL: Self = Self {
+        advice: "the file system of the archive is full: ",
+        again: true,
+    };
+    const OTHER_TLS: Self = Self {
+        advice: "the endpoint does not speak TLS as https:// expects it; if it is one without, write http:// and set \
+                 AWS_ALLOW_HTTP=true: ",
+        again: true,
+    };
+    const REFUSED: Self = Self {
+        advice: "nothing listens at the endpoint: ",
+        again: true,
+    };
 
     pub(super) fn of(error: &Error) -> Self {
         match error {
@@ -64,7 +79,12 @@ impl Diagnosis {
                 advice: "",
                 again: false,
             },
-            other => Self::of_text(&other.to_string()),
+            // The program is ending.
+            Error::JoinError { source } if source.is_cancelled() => Self {
+                advice: "",
+                again: false,
+            },
+            other => Self::of_text(&told(other)),
         }
     }
 
@@ -81,6 +101,12 @@ impl Diagnosis {
             "/metadata/identity/",
         ]) {
             Self::NO_CREDENTIALS
+        } else if says(&["No space left on device", "Disk quota exceeded"]) {
+            Self::FULL
+        } else if says(&["InvalidContentType", "invalid peer certificate"]) {
+            Self::OTHER_TLS
+        } else if says(&["Connection refused"]) {
+            Self::REFUSED
         } else {
             Self {
                 advice: "",
@@ -88,4 +114,89 @@ impl Diagnosis {
             }
         }
     }
+}
+
+/// The words of an error in one line, with its first cause, which is what says why a connection failed.
+pub(super) fn told(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause: &dyn StdError = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    let first = cause.to_string();
+    if !text.contains(&first) {
+        text = format!("{text}: {first}");
+    }
+    without_xml(&text)
+}
+
+// Of an XML document, which S3 answers with, the code and the message.
+fn without_xml(text: &str) -> String {
+    let field = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        rest.split_once(&format!("</{name}>"))
+            .map(|(field, _)| field)
+    };
+    let begin = text.find("<?xml").or_else(|| text.find("<Error>"));
+    let end = text.rfind("</Error>").map(|at| at + "</Error>".len());
+    let text = match (begin, end, field("Code")) {
+        (Some(begin), Some(end), Some(code)) if begin < end => {
+            let message = field("Message").unwrap_or_default();
+            format!("{}{code}: {message}{}", &text[..begin], &text[end..])
+        }
+        _ => text.to_owned(),
+    };
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Without this the log has four lines of XML, or "error sending request" and no word of why.
+    #[test]
+    fn an_answer_of_s3_and_the_first_cause_are_told_in_one_line() {
+        let document = "<?xml version=\"1.0\"?>\n<Error>\n  <Code>NoSuchBucket</Code>\n  <Message>It does not \
+                        exist</Message>\n  <RequestId>1</RequestId>\n</Error>";
+        let error = Error::Generic {
+            store: "S3",
+            source: format!("404 Not Found: {document}\n").into(),
+        };
+        assert_eq!(
+            told(&error),
+            "Generic S3 error: 404 Not Found: NoSuchBucket: It does not exist"
+        );
+        let refused = std::io::Error::from_raw_os_error(111);
+        let error = Error::Generic {
+            store: "S3",
+            source: Box::new(Outer(refused)),
+        };
+        let told = told(&error);
+        assert!(told.contains("Connection refused"), "{told}");
+        assert!(Diagnosis::of(&error).advice.contains("nothing listens"));
+    }
+
+    #[test]
+    fn a_full_disk_and_an_endpoint_without_tls_are_named() {
+        for (text, advice) in [
+            ("No space left on device (os error 28)", "is full"),
+            (
+                "received corrupt message of type InvalidContentType",
+                "AWS_ALLOW_HTTP",
+            ),
+        ] {
+            let error = Error::Generic {
+                store: "any",
+                source: text.into(),
+            };
+            let diagnosis = Diagnosis::of(&error);
+            assert!(diagnosis.advice.contains(advice), "{}", diagnosis.advice);
+            assert!(diagnosis.again);
+        }
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("error sending request")]
+    struct Outer(#[source] std::io::Error);
 }

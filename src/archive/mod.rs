@@ -17,8 +17,10 @@
 //!
 //! Numbers in keys have leading zeros, so that the order of keys is the order of numbers.
 
+mod address;
 mod attempts;
 mod diagnosis;
+mod environment;
 pub mod epochs;
 mod error;
 mod fence;

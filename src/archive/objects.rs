@@ -4,27 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _,
-    ObjectStoreScheme, PutMode, PutPayload, RetryConfig,
+    Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload,
 };
 use percent_encoding::percent_decode_str;
 use tokio_stream::StreamExt as _;
-use url::Url;
 
 use super::ArchiveError;
+use super::address::{self, Storage};
 use super::attempts::Attempts;
-use super::diagnosis::{Diagnosis, is_conflict, is_empty};
+use super::diagnosis::{Diagnosis, is_conflict, is_empty, told};
 use super::root::Root;
 
-/// The time limit of one request.
-const REQUEST_MAX: Duration = Duration::from_secs(30);
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// The most bytes of an object of a few names and numbers: a claim, a link, a boundary.
 pub(super) const SMALL_BYTES_MAX: u64 = 64 << 10;
 
@@ -104,68 +96,15 @@ impl Objects {
     /// # Errors
     /// [`ArchiveError::Address`].
     pub fn open(url: &str) -> Result<Self, ArchiveError> {
-        let refused = |reason: String| ArchiveError::Address {
-            url: url.to_owned(),
-            reason,
-        };
-        let parsed = Url::parse(url).map_err(|error| refused(error.to_string()))?;
-        if parsed.password().is_some() || parsed.query().is_some() {
-            let reason =
-                "credentials and options do not belong in the URL; set them in the environment";
-            // They do not belong in a log either.
-            let host = parsed.host_str().unwrap_or_default();
-            return Err(ArchiveError::Address {
-                url: format!("{}://{host}{}", parsed.scheme(), parsed.path()),
-                reason: reason.to_owned(),
-            });
-        }
-        let (scheme, path) =
-            ObjectStoreScheme::parse(&parsed).map_err(|error| refused(error.to_string()))?;
-        let storage: Result<Arc<dyn ObjectStore>, Error> = match scheme {
-            ObjectStoreScheme::Local => {
-                let directory = parsed.to_file_path().map_err(|()| {
-                    refused("its path is not absolute; write file:///DIRECTORY".to_owned())
-                })?;
-                let missing = |error: &dyn fmt::Display| {
-                    refused(format!(
-                        "{error}; create the directory {}",
-                        directory.display()
-                    ))
-                };
-                let root = Root::at(&directory).map_err(|error| missing(&error))?;
-                let local = LocalFileSystem::new_with_prefix(&directory);
-                let local = local.map_err(|error| missing(&error))?;
-                let local = Arc::new(local.with_fsync(true));
-                return Ok(Self {
-                    root: Some(root),
-                    ..Self::over(local, Path::default(), url)
-                });
-            }
-            ObjectStoreScheme::AmazonS3 => AmazonS3Builder::from_env()
-                .with_url(url)
-                .with_retry(once())
-                .with_client_options(limits())
-                .build()
-                .map(|built| Arc::new(built) as _),
-            ObjectStoreScheme::GoogleCloudStorage => GoogleCloudStorageBuilder::from_env()
-                .with_url(url)
-                .with_retry(once())
-                .with_client_options(limits())
-                .build()
-                .map(|built| Arc::new(built) as _),
-            ObjectStoreScheme::MicrosoftAzure => MicrosoftAzureBuilder::from_env()
-                .with_url(url)
-                .with_retry(once())
-                .with_client_options(limits())
-                .build()
-                .map(|built| Arc::new(built) as _),
-            _ => {
-                let reason = "its scheme is none of s3, gs, az, file".to_owned();
-                return Err(refused(reason));
-            }
-        };
-        let storage = storage.map_err(|error| refused(error.to_string()))?;
-        Ok(Self::over(storage, path, url))
+        let Storage {
+            client,
+            root,
+            prefix,
+        } = address::open(url)?;
+        Ok(Self {
+            root,
+            ..Self::over(client, prefix, url)
+        })
     }
 
     /// The objects of a storage below a prefix; `url` names it in messages.
@@ -470,25 +409,10 @@ impl Objects {
             url: self.url.to_string(),
             verb,
             key: self.at(key).to_string(),
-            reason: format!("{advice}{error}"),
+            reason: format!("{advice}{}", told(error)),
             again,
         }
     }
-}
-
-// The library itself repeats nothing: attempts are counted and reported here.
-fn once() -> RetryConfig {
-    RetryConfig {
-        max_retries: 0,
-        ..RetryConfig::default()
-    }
-}
-
-fn limits() -> ClientOptions {
-    ClientOptions::new()
-        .with_timeout(REQUEST_MAX)
-        .with_connect_timeout(CONNECT_MAX)
-        .with_allow_http(std::env::var("AWS_ALLOW_HTTP").is_ok_and(|set| set == "true"))
 }
 
 impl fmt::Debug for Objects {
