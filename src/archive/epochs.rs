@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::objects::SMALL_BYTES_MAX;
-use super::{ArchiveError, Creation, Objects};
+use super::{ArchiveError, Creation, Objects, is_number};
 use crate::process::identity::Identity;
 use crate::process::ids::Lsn;
 use crate::shipping::Epoch;
@@ -116,7 +116,9 @@ pub struct Claimed {
 /// # Errors
 /// [`ArchiveError`].
 pub async fn newest_claim(process: &Objects) -> Result<Option<Claimed>, ArchiveError> {
-    match process.list(FOLDER).await?.last() {
+    let names = process.list(FOLDER).await?;
+    // Other files are passed over.
+    match names.iter().rev().find(|name| is_number(name)) {
         Some(name) => read(process, name).await.map(Some),
         None => Ok(None),
     }

@@ -2,7 +2,7 @@
 
 use super::objects::{ObjectPart, SMALL_BYTES_MAX};
 use super::read_ahead::AHEAD_BYTES_MAX;
-use super::{ArchiveError, Creation, Objects, stored_link};
+use super::{ArchiveError, Creation, Objects, is_number, stored_link};
 use crate::shipping::chain::{Chain, Link};
 use crate::shipping::segment::{HEAD_BYTES_MAX, Owner, SEGMENT_BYTES_MAX, Segment, SegmentHead};
 use crate::shipping::writer::Event;
@@ -193,7 +193,8 @@ pub async fn next_head(
 pub async fn boundary(process: &Objects) -> Result<Link, ArchiveError> {
     loop {
         let names = process.list(BOUNDARY).await?;
-        let Some(name) = names.last() else {
+        // Other files are passed over.
+        let Some(name) = names.iter().rev().find(|name| is_number(name)) else {
             return Ok(Link::default());
         };
         // One that is gone was deleted behind a greater one.

@@ -44,3 +44,8 @@ pub use fence::{Fenced, NotFenced, ask, fence};
 pub use objects::{Creation, Objects};
 pub use read_ahead::{HEADS_AHEAD, ReadAhead};
 pub use start_reader::StartReader;
+
+// Whether a name is a number, as the names of objects are that this program numbers.
+fn is_number(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|one| one.is_ascii_digit())
+}

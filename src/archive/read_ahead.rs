@@ -13,9 +13,22 @@ pub(super) const AHEAD_BYTES_MAX: u64 = 17 << 20;
 /// The number of requests for heads under way, or for objects that are not greater.
 pub const HEADS_AHEAD: usize = 32;
 
-pub(super) type Read<T> = JoinHandle<Result<T, ArchiveError>>;
+/// A read under way; it is ended when this is dropped.
+pub(super) struct Read<T>(JoinHandle<Result<T, ArchiveError>>);
 
-/// Reads of consecutive things, in order. Those that are not used any more are ended when this is dropped.
+impl<T: Send + 'static> Read<T> {
+    fn begin(read: impl Future<Output = Result<T, ArchiveError>> + Send + 'static) -> Self {
+        Self(tokio::spawn(read))
+    }
+}
+
+impl<T> Drop for Read<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Reads of consecutive things, in order.
 pub struct ReadAhead<T> {
     reads: VecDeque<Read<T>>,
     /// The number of requests under way.
@@ -43,7 +56,7 @@ impl<T: Send + 'static> ReadAhead<T> {
     {
         while self.reads.len() < self.width {
             let Some(read) = next() else { break };
-            self.reads.push_back(tokio::spawn(read));
+            self.reads.push_back(Read::begin(read));
         }
         let Some(read) = self.reads.pop_front() else {
             return Ok(None);
@@ -57,10 +70,10 @@ impl<T: Send + 'static> ReadAhead<T> {
         F: Future<Output = Result<T, ArchiveError>> + Send + 'static,
     {
         while self.reads.len() < self.width {
-            self.reads.push_back(tokio::spawn(next()));
+            self.reads.push_back(Read::begin(next()));
         }
         let oldest = self.reads.pop_front();
-        oldest.unwrap_or_else(|| tokio::spawn(next()))
+        oldest.unwrap_or_else(|| Read::begin(next()))
     }
 
     // The number of reads that were begun and not taken.
@@ -74,7 +87,7 @@ impl<T: Send + 'static> ReadAhead<T> {
     }
 }
 
-pub(super) async fn joined<T>(read: Read<T>) -> Result<T, ArchiveError> {
+pub(super) async fn joined<T>(mut read: Read<T>) -> Result<T, ArchiveError> {
     let ended = |error: tokio::task::JoinError| ArchiveError::Failed {
         url: String::new(),
         verb: "read",
@@ -82,11 +95,34 @@ pub(super) async fn joined<T>(read: Read<T>) -> Result<T, ArchiveError> {
         reason: error.to_string(),
         again: false,
     };
-    read.await.map_err(ended)?
+    (&mut read.0).await.map_err(ended)?
 }
 
-impl<T> Drop for ReadAhead<T> {
-    fn drop(&mut self) {
-        self.reads.iter().for_each(JoinHandle::abort);
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Arc;
+
+    use super::*;
+
+    // Without this, what a read waits for goes on behind a command that has its answer, and fails with it at its end.
+    #[tokio::test]
+    async fn a_read_within_a_read_ends_with_it() {
+        let held = Arc::new(());
+        let (mut starts, mut whole) = (ReadAhead::new(2), ReadAhead::new(2));
+        let start = || {
+            let held = Arc::clone(&held);
+            async move {
+                let _held = held;
+                pending::<Result<(), ArchiveError>>().await
+            }
+        };
+        let read = whole.take(|| joined(starts.take(start)));
+        tokio::task::yield_now().await;
+        assert!(Arc::strong_count(&held) > 1);
+        drop((read, whole, starts));
+        while Arc::strong_count(&held) > 1 {
+            tokio::task::yield_now().await;
+        }
     }
 }

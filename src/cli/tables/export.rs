@@ -9,6 +9,7 @@ use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 use url::Url;
 
+use super::super::archived::PATIENCE;
 use super::super::output::{Report, print};
 use super::super::progress::{STEPS, bar};
 use super::super::scratch::within;
@@ -80,7 +81,7 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
         ArchiveError::Address { .. } => CliError::Usage(error.to_string()),
         error => CliError::Refused(error.to_string()),
     };
-    let objects = Objects::open(&url).map_err(refused)?;
+    let objects = Objects::open(&url).map_err(refused)?.patient(PATIENCE);
     let runtime = runtime()?;
     let bar = bar(0, STEPS);
     let work = Work {
@@ -91,6 +92,7 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     let export = args.clone();
     let archive = args.archive.as_deref().map(Objects::open).transpose();
     let archive = archive.map_err(refused)?;
+    let archive = archive.map(|archive| archive.patient(PATIENCE));
     let exported = within(args.scratch.as_deref(), move |scratch| match archive {
         Some(archive) => {
             let cluster = export.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT);
