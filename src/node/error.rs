@@ -35,11 +35,13 @@ pub enum NodeError {
 }
 
 impl NodeError {
-    /// The exit code of the program: 2 for a wrong directory, address or configuration, 3 for a failed store or thread.
+    /// The exit code of the program: 1 for an archive that does not answer, 2 for a wrong directory, address or configuration, 3
+    /// for a failed store or thread, a damaged archive, or a process that another start has taken over.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(error) if error.is_wrong_directory() => 2,
+            Self::Archived(error) if error.may_pass() => 1,
             Self::Archived(error) if error.is_wrong_directory() => 2,
             Self::Address(_) | Self::Serve(_) | Self::LeftOut(_) => 2,
             Self::Store(_) | Self::Archived(_) | Self::Thread(_) => 3,

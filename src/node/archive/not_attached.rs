@@ -146,6 +146,15 @@ pub enum NotAttached {
 }
 
 impl NotAttached {
+    /// Whether another start may succeed without a change here: the archive has not answered.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Archive(error) | Self::NotFenced(NotFenced::Archive(error)) => error.may_pass(),
+            _ => false,
+        }
+    }
+
     /// Whether another directory or configuration is meant.
     #[must_use]
     pub fn is_wrong_directory(&self) -> bool {
@@ -158,9 +167,12 @@ impl NotAttached {
             | Self::RestoredEarlier { .. }
             | Self::Lacking { .. }
             | Self::Hole { .. }
-            | Self::Archive(ArchiveError::Address { .. } | ArchiveError::NotExclusive { .. }) => {
-                true
-            }
+            | Self::Archive(
+                ArchiveError::Address { .. }
+                | ArchiveError::NotExclusive { .. }
+                // What the storage refuses for good: credentials, permissions, a bucket that is not there.
+                | ArchiveError::Failed { .. },
+            ) => true,
             Self::Archive(_) | Self::Store(_) | Self::NotFenced(_) => false,
         }
     }
