@@ -89,6 +89,17 @@ ROWS = [
         ("Written by recordings", "timeseries", "Bps", "Bytes of recorded states, compressed.",
          [("{{instance}}", rate("snapshot_new_bytes_total"))]),
     ]),
+    ("Archive", [
+        ("Archive lag", "timeseries", "s", "Age of the oldest turn that the archive does not have.",
+         [("{{instance}}", f"snapledger_archive_lag_seconds{OF}")]),
+        ("Not archived", "timeseries", "bytes", "Durable turns that the archive does not have.",
+         [("{{instance}}", f"snapledger_archive_lag_bytes{OF}")]),
+        ("Puts", "timeseries", "s", "From the first attempt to put a segment until it is archived.",
+         [("median", quantile(0.5, "archive_put_seconds", "job")),
+          ("99 %", quantile(0.99, "archive_put_seconds", "job"))]),
+        ("Repeated requests", "timeseries", "reqps", "Requests to the archive that were repeated.",
+         [("{{instance}}", rate("archive_retries_total"))]),
+    ]),
     ("Machines", [
         ("Free space", "timeseries", "bytes", "Below the minimum new work is refused.",
          [("{{instance}}", f"snapledger_store_free_bytes{OF}"),

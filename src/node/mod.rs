@@ -131,6 +131,10 @@ impl Node {
                 .archive
                 .as_ref()
                 .is_some_and(|archive| archive.journal == Shipping::Sync),
+            work_waits: config
+                .archive
+                .as_ref()
+                .is_some_and(|archive| archive.waits().holds_start()),
             ..Admission::on(disk)
         });
         let admissions = Arc::new(admissions);

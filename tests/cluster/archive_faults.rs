@@ -127,9 +127,12 @@ async fn what_had_to_be_repeated_is_counted() {
     rest.balance_is("a", 7).await;
 }
 
-async fn figure(rest: &Rest, name: &str) -> f64 {
+/// The value of a metric without labels.
+pub(crate) async fn figure(rest: &Rest, name: &str) -> f64 {
     let text = rest.get("/metrics").await.body;
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     let value = line.and_then(|value| value.trim().parse().ok());
     value.unwrap_or_else(|| unreachable!("there is no {name} in {text}"))
 }
@@ -234,4 +237,34 @@ async fn a_full_segment_does_not_wait_for_more_turns() {
         .await;
     assert_eq!(answer.status, 200);
     assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+}
+
+// Without this a note that an operator leaves in a folder would keep the process from starting and from being restored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_files_among_the_objects_are_passed_over() {
+    let place = Place::directory();
+    let mut programs = Programs::planned(&["n1"]).archived_in(&place, "sync", "30s");
+    programs.start().await;
+    let paid = json!({ "amount": 1 });
+    let pay = async |programs: &Programs| {
+        let rest = programs.rest("n1");
+        let answer = rest.post("/v1/accounts/a/deposits", &paid).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    pay(&programs).await;
+    for folder in ["epochs", "boundary", "journal", "states", "links", "gaps"] {
+        let folder = place.object("killed/n1").join(folder);
+        std::fs::create_dir_all(&folder).expect("there is room");
+        for name in ["readme.txt", "~"] {
+            std::fs::write(folder.join(name), "not ours").expect("there is room");
+        }
+    }
+    programs.kill();
+    programs.start().await;
+    pay(&programs).await;
+    programs.kill();
+    std::fs::remove_dir_all(programs.path("n1")).expect("it has a store");
+    crate::archive::restore(&programs, &place, "n1");
+    programs.start().await;
+    programs.rest("n1").balance_is("a", 2).await;
 }

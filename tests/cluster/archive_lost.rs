@@ -1,11 +1,13 @@
 //! An archive that goes away under running nodes: its directory is renamed, or what it had is gone. Without this, what nodes
 //! acknowledge rests on another directory, on the disk that it should survive, or on a bucket that lacks everything before.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::json;
 
 use crate::archive::restore;
+use crate::archive_faults::figure;
 use crate::archive_place::Place;
 use crate::await_it::until;
 use crate::programs::Programs;
@@ -86,6 +88,7 @@ async fn an_archive_that_lacks_what_it_had_counts_nothing_until_it_is_back() {
         assert_eq!(pay(&rest).await, 503, "it is refused at once");
         assert!(!archive.join("tables").exists(), "not from memory");
         assert!(!archive.join("n1").exists(), "nothing is put");
+        assert_eq!(figure(&rest, "snapledger_archive_lost").await, 1.0);
         bring_back(&away, &archive);
         says(&rest, "").await;
         assert_eq!(pay(&rest).await, 200);
@@ -126,4 +129,54 @@ async fn a_busy_writer_notices_too_and_its_next_start_says_what_is_missing() {
     let (code, said) = programs.refused("n1");
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("does not have what n1 has shipped"), "{said}");
+}
+
+// Without this an archive that is away for days is noticed by nobody, and its disk is the only copy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archive_that_is_away_shows_in_figures_and_warnings_where_nothing_waits() {
+    let place = Place::s3().await;
+    let mut programs = Programs::planned(&["n1"]).archived_in(&place, "async", "1s");
+    programs.start().await;
+    let rest = programs.rest("n1");
+    let warnings = async || {
+        let warnings = rest.read("/v1/cluster").await["warnings"].to_string();
+        warnings.contains("further behind than archive.lag_max")
+    };
+    assert!(!warnings().await, "it is there");
+    assert_eq!(pay(&rest).await, 200);
+    place.goes_away();
+    for _ in 0..3 {
+        assert_eq!(pay(&rest).await, 200, "nothing waits");
+    }
+    until("a lag in figures and warnings", async || {
+        let lag = figure(&rest, "snapledger_archive_lag_seconds").await;
+        let bytes = figure(&rest, "snapledger_archive_lag_bytes").await;
+        let segments = figure(&rest, "snapledger_archive_lag_segments").await;
+        let is_shown = lag > 1.0 && bytes > 100.0 && segments >= 1.0;
+        (is_shown && warnings().await).then_some(())
+    })
+    .await;
+    assert_eq!(rest.get("/readyz").await.status, 200, "work is accepted");
+    place.comes_back();
+    until("no lag", async || {
+        let bytes = figure(&rest, "snapledger_archive_lag_bytes").await;
+        let segments = figure(&rest, "snapledger_archive_lag_segments").await;
+        (bytes == 0.0 && segments == 0.0 && !warnings().await).then_some(())
+    })
+    .await;
+
+    let text = rest.get("/metrics").await.body;
+    let types = text.lines().filter_map(|line| {
+        let name = line.strip_prefix("# TYPE snapledger_")?.split(' ').next()?;
+        Some(name.trim_end_matches("_total").to_owned())
+    });
+    let page = include_str!("../../docs/metrics.md").lines();
+    let documented = page.filter_map(|line| {
+        let name = line.strip_prefix("| `")?.split('`').next()?;
+        Some(name.trim_end_matches("_total").to_owned())
+    });
+    let of_archive = |name: &String| name.starts_with("archive_");
+    let types: BTreeSet<String> = types.filter(of_archive).collect();
+    assert!(types.len() > 10, "{types:?}");
+    assert_eq!(types, documented.filter(of_archive).collect());
 }

@@ -15,6 +15,9 @@ use crate::process::ids::Lsn;
 #[derive(Clone)]
 pub(in crate::node) struct ArchiveFigures {
     lag: Gauge<f64, AtomicU64>,
+    lag_bytes: Gauge,
+    lag_segments: Gauge,
+    lost: Gauge,
     position: Gauge,
     bytes: Counter,
     segments: Counter,
@@ -31,10 +34,25 @@ pub(in crate::node) struct ArchiveFigures {
     tables_failures: Counter,
 }
 
+/// How far the archive is behind the journal.
+pub(super) struct Behind {
+    pub(super) lag: Duration,
+    pub(super) archived: Lsn,
+    /// Segments that are put and not archived.
+    pub(super) in_flight: u64,
+    /// Of all turns that are not archived.
+    pub(super) bytes: u64,
+    pub(super) segments: u64,
+    pub(super) is_lost: bool,
+}
+
 impl Default for ArchiveFigures {
     fn default() -> Self {
         Self {
             lag: Gauge::default(),
+            lag_bytes: Gauge::default(),
+            lag_segments: Gauge::default(),
+            lost: Gauge::default(),
             position: Gauge::default(),
             bytes: Counter::default(),
             segments: Counter::default(),
@@ -55,12 +73,7 @@ impl Default for ArchiveFigures {
 
 impl ArchiveFigures {
     pub(in crate::node) fn register(&self, registry: &mut Registry) {
-        registry.register_with_unit(
-            "archive_lag",
-            "Age of the oldest durable turn that the archive does not have",
-            Unit::Seconds,
-            self.lag.clone(),
-        );
+        self.register_lag(registry);
         registry.register(
             "archive_position",
             "Newest journal position that the archive has",
@@ -122,6 +135,31 @@ impl ArchiveFigures {
         self.register_tables(registry);
     }
 
+    fn register_lag(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "archive_lag",
+            "Age of the oldest durable turn that the archive does not have",
+            Unit::Seconds,
+            self.lag.clone(),
+        );
+        registry.register_with_unit(
+            "archive_lag",
+            "About the bytes of the durable turns that the archive does not have",
+            Unit::Bytes,
+            self.lag_bytes.clone(),
+        );
+        registry.register(
+            "archive_lag_segments",
+            "About the segments that these turns are or become",
+            self.lag_segments.clone(),
+        );
+        registry.register(
+            "archive_lost",
+            "1 while the archive lacks what it had, or is another directory",
+            self.lost.clone(),
+        );
+    }
+
     fn register_tables(&self, registry: &mut Registry) {
         registry.register(
             "archive_tables_position",
@@ -158,12 +196,14 @@ impl ArchiveFigures {
         self.deleted.inc_by(objects);
     }
 
-    pub(super) fn lags(&self, lag: Duration, position: u64, in_flight: usize) {
-        self.lag.set(lag.as_secs_f64());
-        self.position
-            .set(i64::try_from(position).unwrap_or(i64::MAX));
-        self.in_flight
-            .set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+    pub(super) fn lags(&self, behind: Behind) {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.lag.set(behind.lag.as_secs_f64());
+        self.lag_bytes.set(number(behind.bytes));
+        self.lag_segments.set(number(behind.segments));
+        self.lost.set(i64::from(behind.is_lost));
+        self.position.set(number(behind.archived.0));
+        self.in_flight.set(number(behind.in_flight));
     }
 
     pub(super) fn was_put(&self, bytes: usize, took: Duration) {

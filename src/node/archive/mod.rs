@@ -7,6 +7,7 @@ pub(super) mod figures;
 pub(super) mod held;
 pub(super) mod instants;
 pub(super) mod keeper;
+mod look_back;
 mod not_attached;
 pub(super) mod shipper;
 mod tables;

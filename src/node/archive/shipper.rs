@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::attach::Attached;
-use super::figures::ArchiveFigures;
+use super::figures::{ArchiveFigures, Behind};
+use super::look_back;
+use super::look_back::{Change, LookBack};
 use super::turns::read_turns;
 use super::watermark::Watermark;
-use crate::archive::{ArchiveError, NotFenced, Objects, ask, journal, links};
+use crate::archive::{ArchiveError, NotFenced, Objects, ask, links};
 use crate::config::ArchiveSettings;
-use crate::node::error::ArchiveLoss;
 use crate::node::health::admission::Admission;
 use crate::node::health::failures::Failures;
 use crate::node::store_worker::StoreWorker;
@@ -65,6 +67,9 @@ struct Shipper {
     losses: u64,
     /// The segments that were put and are not archived.
     puts: BTreeMap<SegmentIndex, Put>,
+    /// The turns that were put, and their bytes.
+    turns: u64,
+    bytes: u64,
     /// When a segment was last shipped, and when turns were last read that wait for more.
     shipped: Instant,
     gathered: Instant,
@@ -75,14 +80,6 @@ struct Shipper {
     /// The newest segment with a link in the archive, and the put of that link.
     linked: SegmentIndex,
     link: JoinSet<()>,
-}
-
-/// A look whether the archive still has what was archived.
-struct LookBack {
-    /// The newest archived segment before it.
-    newest: Link,
-    /// The one that was not there.
-    lacks: Option<SegmentIndex>,
 }
 
 /// The answer to a request.
@@ -127,6 +124,13 @@ impl RunningShipper {
         around.worker.store().journal().note_shipped(position);
         watermark.archived(position);
         watermark.saw(archived);
+        let mode = settings.journal.to_possible_value();
+        tracing::info!(
+            url = objects.url(),
+            journal = mode.as_ref().map_or("", |mode| mode.get_name()),
+            archived = %position,
+            "the journal is archived up to this turn"
+        );
         let (end, _) = around.worker.store().journal().end();
         watermark.committed(end);
         let shipper = Shipper {
@@ -139,6 +143,8 @@ impl RunningShipper {
             kept_back: Vec::new(),
             losses: 0,
             puts: BTreeMap::new(),
+            turns: 0,
+            bytes: 0,
             shipped: Instant::now(),
             gathered: Instant::now(),
             archived,
@@ -241,6 +247,8 @@ impl Shipper {
                 return Ok(Some(due));
             }
             self.shipped = now;
+            self.turns += turns.after.position.0 - before.position.0;
+            self.bytes += turns.body.len() as u64;
             let put = self.writer.ship(turns);
             self.request(put);
         }
@@ -249,21 +257,10 @@ impl Shipper {
 
     fn look_round(&mut self) {
         if self.look_back.is_empty() {
-            let (objects, watermark) = (self.objects.clone(), &self.around.watermark);
-            // What was put since the last look may be where the rest is not.
-            let (seen, newest) = (watermark.seen(), self.archived);
-            let is_lost = watermark.loss().is_some();
-            self.look_back.spawn(async move {
-                let has_seen = journal::has(&objects, seen).await?;
-                let lacks = if !has_seen {
-                    Some(seen.index)
-                } else if is_lost && !journal::has(&objects, newest).await? {
-                    Some(newest.index)
-                } else {
-                    None
-                };
-                Ok(LookBack { newest, lacks })
-            });
+            let (objects, newest) = (self.objects.clone(), self.archived);
+            let watermark = Arc::clone(&self.around.watermark);
+            self.look_back
+                .spawn(async move { look_back::look(objects, &watermark, newest).await });
         }
         if self.requests.is_empty()
             && let Some(look) = self.writer.look_ahead()
@@ -274,22 +271,9 @@ impl Shipper {
 
     // From a loss until the archive has again what was archived, nothing more is put and nothing counts.
     fn looked_back(&mut self, looked: Result<LookBack, ArchiveError>) {
-        let watermark = &self.around.watermark;
-        let loss = match looked {
-            Ok(LookBack { newest, lacks }) => {
-                if lacks.is_none() {
-                    watermark.saw(newest);
-                }
-                lacks.map(ArchiveLoss::Lacks)
-            }
-            Err(ArchiveError::Elsewhere { .. }) => Some(ArchiveLoss::Elsewhere),
-            Err(ArchiveError::Damaged { .. }) => Some(ArchiveLoss::Lacks(watermark.seen().index)),
-            // It does not answer; the next look may be answered.
-            Err(_) => return,
-        };
         let url = self.objects.url();
-        match (watermark.lost(loss), loss) {
-            (None, Some(loss)) => {
+        match look_back::note(looked, &self.around.watermark) {
+            Some(Change::Lost(loss)) => {
                 self.losses += 1;
                 tracing::error!(
                     url,
@@ -298,13 +282,13 @@ impl Shipper {
                      emptied, stop the node and begin a new one with snapledger store new-archive"
                 );
             }
-            (Some(_), None) => {
+            Some(Change::IsBack) => {
                 tracing::warn!(url, "the archive is there again");
                 for action in std::mem::take(&mut self.kept_back) {
                     self.request(action);
                 }
             }
-            _ => {}
+            None => {}
         }
     }
 
@@ -434,11 +418,9 @@ impl Shipper {
             ..
         } = &self.around;
         let lag = watermark.lag();
-        figures.lags(lag, watermark.position().0, self.puts.len());
-        let waits = self.settings.waits();
-        let is_behind = waits.refuses(lag, self.settings.lag_max) || watermark.holds_much();
-        let behind = is_behind.then_some(lag);
-        let lost = watermark.loss().filter(|_| waits.holds_start());
+        figures.lags(self.behind(lag));
+        let is_behind = lag > self.settings.lag_max || watermark.holds_much();
+        let (behind, lost) = (is_behind.then_some(lag), watermark.loss());
         let (was_behind, was_lost) = {
             let before = admission.borrow();
             (before.archive_behind.is_some(), before.archive_lost)
@@ -452,11 +434,31 @@ impl Shipper {
             (false, Some(lag)) => {
                 tracing::warn!(
                     lag_s = lag.as_secs(),
-                    "the archive is too far behind; new work is refused"
+                    refuses_work = self.settings.waits().holds_start(),
+                    "the archive is too far behind"
                 );
             }
             (true, None) => tracing::info!("the archive has caught up"),
             _ => {}
+        }
+    }
+
+    // Turns that are not put yet are counted as large as those that were.
+    fn behind(&self, lag: Duration) -> Behind {
+        let watermark = &self.around.watermark;
+        let (end, _) = self.around.worker.store().journal().end();
+        let put = self.writer.shipped().map(|point| point.position);
+        let waiting = end.0.saturating_sub(put.unwrap_or(end).0);
+        let rest = waiting.saturating_mul(self.bytes.div_ceil(self.turns.max(1)));
+        let in_flight: u64 = self.puts.values().map(|put| put.bytes as u64).sum();
+        let segments = rest.div_ceil(self.settings.segment_max.max(1) as u64);
+        Behind {
+            lag,
+            archived: watermark.position(),
+            in_flight: self.puts.len() as u64,
+            bytes: in_flight.saturating_add(rest),
+            segments: segments.saturating_add(self.puts.len() as u64),
+            is_lost: watermark.loss().is_some(),
         }
     }
 

@@ -20,8 +20,10 @@ pub(in crate::node) struct Admission {
     pub(in crate::node) disk: DiskSpace,
     /// The lag of the archive if it is over its limit.
     pub(in crate::node) archive_behind: Option<Duration>,
-    /// If it is lost, and something waits for it.
+    /// Set while nothing counts as archived.
     pub(in crate::node) archive_lost: Option<ArchiveLoss>,
+    /// Whether new work waits for the archive.
+    pub(in crate::node) work_waits: bool,
     /// Whether answers to queries wait for the archive, too.
     pub(in crate::node) queries_wait: bool,
 }
@@ -33,6 +35,7 @@ impl Admission {
             disk,
             archive_behind: None,
             archive_lost: None,
+            work_waits: false,
             queries_wait: false,
         }
     }
@@ -66,8 +69,22 @@ impl Admission {
         }
     }
 
-    /// Checks that the archive is there and not too far behind.
+    /// A warning about the archive, whether or not work waits for it.
+    pub(in crate::node) fn archive_warning(self) -> Option<String> {
+        let is_behind = self.archive_behind.is_some();
+        let behind =
+            is_behind.then(|| "the archive is further behind than archive.lag_max".to_owned());
+        let what = self.archive_lost.map(|loss| loss.to_string()).or(behind)?;
+        Some(format!(
+            "{what}: what it does not have is lost with the disk; the log says why"
+        ))
+    }
+
+    /// Checks that the archive, if new work waits for it, is there and not too far behind.
     pub(in crate::node) fn archived(self) -> Result<(), Unavailable> {
+        if !self.work_waits {
+            return Ok(());
+        }
         if let Some(loss) = self.archive_lost {
             return Err(Unavailable::ArchiveLost(loss));
         }
@@ -88,6 +105,9 @@ mod tests {
         let mut admission = Admission::on(disk);
         assert!(admission.for_clients().is_ok() && admission.for_peers().is_ok());
         admission.archive_behind = Some(Duration::from_secs(31));
+        assert!(admission.for_clients().is_ok(), "it does not wait");
+        assert!(admission.archive_warning().is_some());
+        admission.work_waits = true;
         let refused = admission.for_clients().expect_err("it is behind");
         assert!(refused.to_string().contains("31 s behind"), "{refused}");
         assert!(admission.for_peers().is_err());
