@@ -147,7 +147,8 @@ async fn read(process: &Objects, name: &str) -> Result<Claimed, ArchiveError> {
 /// [`ArchiveError`].
 pub async fn promised(process: &Objects, end: Lsn) -> Result<Option<Waits>, ArchiveError> {
     let mut least = Waits::Everything;
-    for name in process.list(FOLDER).await?.iter().rev() {
+    let names = process.list(FOLDER).await?;
+    for name in names.iter().rev().filter(|name| is_number(name)) {
         let Some(Promise { waits, behind }) = read(process, name).await?.terms.promise else {
             return Ok(None);
         };
