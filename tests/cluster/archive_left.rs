@@ -30,8 +30,8 @@ async fn audited(programs: &Programs) -> (Value, String) {
     (said, at)
 }
 
-// Writes the cluster file without a process; returns it as it was.
-fn plan_without(programs: &Programs, left: &str) -> String {
+/// Writes the cluster file without a process; returns it as it was.
+pub(crate) fn plan_without(programs: &Programs, left: &str) -> String {
     let file = programs.path("cluster.toml");
     let whole = std::fs::read_to_string(&file).expect("it is planned");
     let (blocks, archive) = whole.split_once("[archive]").expect("it has an archive");
@@ -45,7 +45,8 @@ fn plan_without(programs: &Programs, left: &str) -> String {
     whole
 }
 
-fn leave(programs: &Programs, left: &str) {
+/// Takes a process out of the cluster file, and lets the others, which are stopped, give it up.
+pub(crate) fn leave(programs: &Programs, left: &str) {
     plan_without(programs, left);
     for id in IDS.iter().filter(|id| **id != left) {
         let mut forget = Command::new(cargo_bin!("snapledger"));

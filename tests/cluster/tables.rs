@@ -37,7 +37,8 @@ fn tables_export(programs: &Programs, into: &str) -> Value {
     export_of(&dirs, into)
 }
 
-fn export_of(source: &[&str], into: &str) -> Value {
+/// Exports tables; what was added.
+pub(crate) fn export_of(source: &[&str], into: &str) -> Value {
     let output = Command::new(cargo_bin!("snapledger"))
         .args(["tables", "export", "--into", into, "--output", "json"])
         .args(source)
@@ -103,7 +104,7 @@ async fn other_engines_answer_what_the_nodes_answer() {
     }
     // A snapshot taken at the same time as payments may be before all of them.
     assert!(expected.last().is_some_and(Expected::has_changes));
-    stop(&mut programs).await;
+    stop(&mut programs, &IDS).await;
     let tables = programs.path("tables");
     let exported = tables_export(&programs, &tables);
     assert!(added(&exported, "channel_messages") > 0, "{exported}");
@@ -139,7 +140,7 @@ async fn other_engines_answer_what_the_nodes_answer() {
     let newest = rest.start_snapshot().await;
     rest.snapshot(&newest, "complete").await;
     let expected = Expected::of(&rest, &earlier, &newest, &instant).await;
-    stop(&mut programs).await;
+    stop(&mut programs, &IDS).await;
     let exported = tables_export(&programs, &tables);
     assert_eq!(added(&exported, "snapshots"), 3, "{exported}");
     let asked = expected.questions.to_string();
@@ -210,9 +211,9 @@ fn assert_same(compared: &Value) {
     }
 }
 
-// Ends all nodes in order.
-async fn stop(programs: &mut Programs) {
-    for id in IDS {
+/// Ends nodes in order.
+pub(crate) async fn stop(programs: &mut Programs, ids: &[&str]) {
+    for id in ids {
         programs.signal(id, Signal::TERM);
         let mut node = programs.give_up(id);
         until("the end of the node", async || {
@@ -287,7 +288,7 @@ async fn nodes_killed_while_they_write_tables_neither_lose_nor_double_a_row() {
         },
     )
     .await;
-    stop(&mut programs).await;
+    stop(&mut programs, &IDS).await;
     let whole = programs.path("whole");
     let exported = tables_export(&programs, &whole);
     assert!(added(&exported, "entries") > 3, "{exported}");

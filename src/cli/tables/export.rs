@@ -177,7 +177,7 @@ impl Work {
         }
         let mut exported = Vec::new();
         for (process, position, mut one) in exporters {
-            let done = one.exporter.export_parts(&parts, processes.len());
+            let done = one.exporter.export_parts(&parts);
             done.map_err(|error| NotExported::Tables(process.as_str().into(), error))?;
             exported.push(Exported {
                 cluster: cluster.cluster().to_owned(),

@@ -1,6 +1,7 @@
 """Runs the queries of docs/analytics.md as they are written there and prints their rows as JSON.
 
 ask.py duckdb|clickhouse|polars DOC TABLES QUESTIONS    answers, by the name of the query
+ask.py sql DOC TABLES SQL                               the rows of a query about the tables and views of the page
 ask.py same TABLES OTHER COLUMN…                        the rows that are in one of two sets of tables alone, by table; without
                                                         these columns of snapshots
 ask.py iceberg DOC TABLES QUESTIONS WAREHOUSE           the answers from the tables that deploy/iceberg/register.py has made
@@ -57,6 +58,13 @@ def ask_duckdb(doc, tables, questions):
     named = dict(blocks(doc, "sql", "-- "))
     connection = duckdb_with(tables, named.pop("tables"))
     return ask_in(connection, named, questions)
+
+
+def ask_sql(doc, tables, sql):
+    named = dict(blocks(doc, "sql", "-- "))
+    connection = duckdb_with(tables, named["tables"])
+    connection.execute(named["views"])
+    return rows(connection.execute(sql).fetchall())
 
 
 def ask_in(connection, named, questions):
@@ -145,6 +153,8 @@ def main():
     how, *rest = sys.argv[1:]
     if how == "same":
         answers = same(*rest)
+    elif how == "sql":
+        answers = ask_sql(*rest)
     else:
         doc, tables, questions, *more = rest
         ask = {
