@@ -51,9 +51,10 @@ def versions(table, after):
             action = json.loads(line)
             if "add" in action:
                 files.append(str(table / action["add"]["path"]))
-            snapshot = action.get("commitInfo", {}).get("userMetadata", snapshot)
-            process = action.get("txn", {}).get("appId", process)
-        yield number, files, snapshot and process and f"{process.split(':')[0]}@{snapshot}"
+            written = action.get("commitInfo", {})
+            snapshot = written.get("userMetadata", snapshot)
+            process = written.get("operationParameters", {}).get("writer", process)
+        yield number, files, snapshot and process and f"{process}@{snapshot}"
 
 
 def register(catalog, tables, name):

@@ -1,6 +1,8 @@
 //! The actions of a Delta log as far as this program writes and reads them: JSON, one action per line. See the Delta transaction
 //! log protocol, `PROTOCOL.md` in github.com/delta-io/delta.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -11,6 +13,9 @@ const READER_VERSION: u32 = 1;
 const WRITER_VERSION: u32 = 2;
 /// The name of the cluster, in the configuration of a table.
 const CLUSTER: &str = "snapledger.cluster";
+/// How the log is written, in the same place: since 2, each version has the numbers of all writers.
+const LAYOUT: &str = "snapledger.layout";
+const NEWEST_LAYOUT: &str = "2";
 
 /// A data file of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,14 +32,8 @@ pub(super) struct Added {
     pub(super) ranges: Vec<(&'static str, i64, i64)>,
 }
 
-/// A number of a writer, kept with the log: `txn` in the protocol.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Number {
-    /// What is counted.
-    pub(super) name: String,
-    /// The number.
-    pub(super) value: i64,
-}
+/// The numbers of a writer, by what is counted.
+pub(super) type Numbers = BTreeMap<String, i64>;
 
 /// One version of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,12 +42,14 @@ pub(super) struct Commit {
     pub(super) id: String,
     /// Microseconds since the Unix epoch.
     pub(super) at_us: u64,
+    /// The name of the writer, without a colon.
+    pub(super) writer: String,
     /// The snapshot to which the version belongs.
     pub(super) snapshot: Option<String>,
     /// The files that it adds.
     pub(super) files: Vec<Added>,
-    /// The numbers that it sets.
-    pub(super) numbers: Vec<Number>,
+    /// The numbers of all writers, kept with the log: `txn` in the protocol. The newest version has all of them.
+    pub(super) numbers: BTreeMap<String, Numbers>,
 }
 
 impl Commit {
@@ -59,7 +60,7 @@ impl Commit {
         let mut info = json!({
             "timestamp": at_ms,
             "operation": "WRITE",
-            "operationParameters": {"mode": "Append"},
+            "operationParameters": {"mode": "Append", "writer": self.writer},
             "isBlindAppend": true,
             "engineInfo": "snapledger",
             "txnId": self.id,
@@ -68,9 +69,12 @@ impl Commit {
             info["userMetadata"] = json!(snapshot);
         }
         let mut lines = vec![json!({ "commitInfo": info })];
-        lines.extend(self.numbers.iter().map(|number| {
-            json!({"txn": {"appId": number.name, "version": number.value, "lastUpdated": at_ms}})
-        }));
+        for (writer, numbers) in &self.numbers {
+            let numbers = numbers.iter();
+            lines.extend(numbers.map(|(name, value)| {
+                json!({"txn": {"appId": format!("{writer}:{name}"), "version": value}})
+            }));
+        }
         lines.extend(self.files.iter().map(|file| {
             json!({"add": {
                 "path": file.path,
@@ -114,6 +118,7 @@ pub(super) fn first_version(table: Table, cluster: &str, id: &str, at_us: u64) -
         // A writer starts from what the log says, so no other program may shorten it.
         "delta.enableExpiredLogCleanup": "false",
         CLUSTER: cluster,
+        LAYOUT: NEWEST_LAYOUT,
     });
     let metadata = json!({
         "id": id,
@@ -136,8 +141,8 @@ pub(super) fn first_version(table: Table, cluster: &str, id: &str, at_us: u64) -
 pub(super) struct Version {
     /// The id of its commit.
     pub(super) id: Option<String>,
-    /// The numbers that it sets.
-    pub(super) numbers: Vec<Number>,
+    /// The numbers of all writers.
+    pub(super) numbers: BTreeMap<String, Numbers>,
     /// The paths of the files that it adds.
     pub(super) files: Vec<String>,
     /// The name of the cluster, if the version describes the table.
@@ -180,7 +185,7 @@ struct Protocol {
 
 #[derive(Debug, Deserialize, Serialize)]
 struct Described {
-    configuration: std::collections::BTreeMap<String, String>,
+    configuration: BTreeMap<String, String>,
 }
 
 /// Reads a version.
@@ -206,12 +211,19 @@ pub(super) fn read_version(bytes: &[u8]) -> Result<Version, String> {
         version.id = version
             .id
             .or_else(|| line.commit_info.and_then(|info| info.txn_id));
-        version.numbers.extend(line.txn.map(|txn| Number {
-            name: txn.app_id,
-            value: txn.version,
-        }));
+        if let Some(txn) = line.txn
+            && let Some((writer, name)) = txn.app_id.split_once(':')
+        {
+            let numbers = version.numbers.entry(writer.to_owned()).or_default();
+            numbers.insert(name.to_owned(), txn.version);
+        }
         version.files.extend(line.add.map(|add| add.path));
         if let Some(described) = line.meta_data {
+            if described.configuration.get(LAYOUT).map(String::as_str) != Some(NEWEST_LAYOUT) {
+                return Err(
+                    "another version of this program has begun it; use another place".to_owned(),
+                );
+            }
             let cluster = described.configuration.get(CLUSTER).cloned();
             version.cluster = Some(cluster.unwrap_or_default());
         }
@@ -237,10 +249,15 @@ mod tests {
                 rows: 2,
                 ranges: vec![("cut", 1, 9)],
             }],
-            numbers: vec![Number {
-                name: format!("cut:{process}"),
-                value: 9,
-            }],
+            writer: "n1".to_owned(),
+            numbers: ["n1", "n2"]
+                .map(|writer| {
+                    (
+                        writer.to_owned(),
+                        Numbers::from([("open:1-2".to_owned(), 9)]),
+                    )
+                })
+                .into(),
         }
     }
 
@@ -270,11 +287,11 @@ mod tests {
             let commit = commit(&process, &snapshot);
             let bytes = commit.encode();
             let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
-            prop_assert_eq!(lines.len(), 4, "three actions, and the end of the last line");
+            prop_assert_eq!(lines.len(), 5, "four actions, and the end of the last line");
             let version = read_version(&bytes).map_err(TestCaseError::fail)?;
             prop_assert_eq!(&version.numbers, &commit.numbers);
             prop_assert_eq!(version.files, vec!["n1/1.parquet".to_owned()]);
-            let add: Value = serde_json::from_slice(lines[2]).expect("JSON");
+            let add: Value = serde_json::from_slice(lines[3]).expect("JSON");
             let stats = add["add"]["stats"].as_str().expect("a text");
             let stats: Value = serde_json::from_str(stats).expect("JSON in a text");
             prop_assert_eq!(&stats["maxValues"]["process"], &json!(process));

@@ -6,12 +6,14 @@
 //! | `schema.rs` | the four tables and their columns |
 //! | `parquet_file.rs` | rows to the bytes of a file (pure) |
 //! | `log.rs` | the actions of a log, written and read (pure) |
+//! | `cuts.rs` | which recorded states and parts a table has, as numbers of a log (pure) |
 //! | `names.rs` | ids as names of folders and numbers (pure) |
 //! | `table.rs` | a table in a storage: put-if-absent decides who writes the next version |
 //! | `exporter/` | what the tables lack of the history of one process, from its store |
 //!
 //! Invariant: a row is in a table once. What a version says is in the table is there, whatever happened to its writer.
 
+mod cuts;
 mod error;
 mod exporter;
 mod log;

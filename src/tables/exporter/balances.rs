@@ -6,18 +6,17 @@ use crate::history::diff::AccountChange;
 use crate::history::part::{RecordedState, Run};
 use crate::process::ids::{Lsn, SnapshotId};
 use crate::store::{ReadLease, Store, StoreError};
+use crate::tables::cuts::Cuts;
 use crate::tables::error::TablesError;
-use crate::tables::log::{Added, Number};
+use crate::tables::log::{Added, Numbers};
 use crate::tables::parquet_file::{FileWriter, Value, long};
 use crate::tables::schema::Table;
 use crate::tables::table::Addition;
 
-/// The newest cut in the table, the newest cut with all balances, the rows of that, and the rows behind it.
-const CUT: &str = "cut";
+/// The newest cut with all balances, the rows of that, and the rows behind it.
 const BASE: &str = "base";
 const BASE_ROWS: &str = "base_rows";
 const ROWS_BEHIND: &str = "rows_behind";
-pub(super) const NUMBERS: usize = 4;
 
 /// The most rows of one file, which is in memory until it is put.
 const FILE_ROWS: u64 = 2_097_152;
@@ -28,8 +27,18 @@ struct PreviousState {
     _reading: ReadLease,
 }
 
+/// A state that a process recorded.
+enum Recorded {
+    Here(RecordedState),
+    /// It will be written soon.
+    NotYet,
+    /// It was deleted or is damaged.
+    Gone(StoreError),
+}
+
 /// Where a state stands in the table.
 struct Standing {
+    base: i64,
     base_rows: i64,
     rows_behind: i64,
 }
@@ -63,22 +72,62 @@ impl Exporter {
         };
         for (cut, snapshot) in recordings {
             let reading = store.retention().reading(&snapshot);
-            // Without its state the snapshot was deleted, or it was given up; it is in no history.
-            if let Some(state) = recorded(store, &snapshot, cut)? {
-                self.export_state(store, &snapshot, before.as_ref(), &state)?;
-                before = Some(PreviousState {
-                    runs: state.runs,
-                    _reading: reading,
-                });
+            let state = match recorded(store, &snapshot, cut)? {
+                Recorded::Here(state) => state,
+                Recorded::NotYet => break,
+                Recorded::Gone(error) => {
+                    self.pass_over(store, &snapshot, cut, &error)?;
+                    continue;
+                }
+            };
+            match self.export_state(store, &snapshot, before.as_ref(), &state) {
+                Err(TablesError::Store(error @ StoreError::Damaged { .. })) => {
+                    self.pass_over(store, &snapshot, cut, &error)?;
+                    continue;
+                }
+                exported => exported?,
             }
+            before = Some(PreviousState {
+                runs: state.runs,
+                _reading: reading,
+            });
         }
         Ok(())
     }
 
+    /// The states whose balances are in the table.
+    pub(super) fn states(&mut self) -> Result<&mut Cuts, TablesError> {
+        if self.states.is_none() {
+            let table = self.table(Table::Balances)?;
+            self.states = Some(Cuts::from_numbers(table.numbers()));
+        }
+        self.states.as_mut().ok_or(TablesError::Stopped)
+    }
+
     /// The newest cut whose balances are in the table.
     pub(super) fn newest_cut(&mut self) -> Result<Option<Lsn>, TablesError> {
-        let cut = self.number(Table::Balances, CUT)?;
-        Ok(cut.map(|cut| Lsn(u64::try_from(cut).unwrap_or(0))))
+        Ok(self.states()?.newest().map(Lsn))
+    }
+
+    // A snapshot without its balances gets no rows.
+    fn pass_over(
+        &mut self,
+        store: &Store,
+        snapshot: &SnapshotId,
+        cut: Lsn,
+        error: &StoreError,
+    ) -> Result<(), TablesError> {
+        let states = self.states()?;
+        states.pass(cut.0, Some(0));
+        if let Some(end) = states.too_many() {
+            states.close_until(end);
+        }
+        // A recording that was given up is in no history.
+        let is_published = !store.history().revisions_of(snapshot).is_empty();
+        if is_published || store.retention().is_deleted(snapshot) {
+            tracing::error!(%snapshot, %error, "the tables get no rows of the own part of a snapshot, whose state cannot be read");
+        }
+        Ok(())
     }
 
     /// A cut from which on the rows up to this cut give all balances.
@@ -101,10 +150,11 @@ impl Exporter {
     ) -> Result<(), TablesError> {
         let number = |this: &mut Self, what| this.number(Table::Balances, what);
         let standing = Standing {
+            base: number(self, BASE)?.unwrap_or(0),
             base_rows: number(self, BASE_ROWS)?.unwrap_or(0),
             rows_behind: number(self, ROWS_BEHIND)?.unwrap_or(0),
         };
-        let cut = long(state.position.0)?;
+        let cut = state.position.0;
         let before = before.filter(|_| !standing.asks_for_base());
         let (files, rows) = match before {
             Some(before) => match self.put_changes(store, &before.runs, state) {
@@ -117,11 +167,11 @@ impl Exporter {
             },
             None => return self.export_base(store, snapshot, state),
         };
-        let numbers = vec![
-            self.set(CUT, cut),
-            self.set(ROWS_BEHIND, standing.rows_behind.saturating_add(rows)),
-        ];
-        self.commit_state(snapshot, files, numbers)
+        let standing = Standing {
+            rows_behind: standing.rows_behind.saturating_add(rows),
+            ..standing
+        };
+        self.commit_state(snapshot, state, files, &standing)
     }
 
     fn export_base(
@@ -132,14 +182,13 @@ impl Exporter {
     ) -> Result<(), TablesError> {
         let (files, rows) = self.put_changes(store, &[], state)?;
         let cut = long(state.position.0)?;
-        let numbers = vec![
-            self.set(CUT, cut),
-            self.set(BASE, cut),
-            self.set(BASE_ROWS, rows),
-            self.set(ROWS_BEHIND, 0),
-        ];
+        let standing = Standing {
+            base: cut,
+            base_rows: rows,
+            rows_behind: 0,
+        };
         self.base_of(cut)?;
-        self.commit_state(snapshot, files, numbers)?;
+        self.commit_state(snapshot, state, files, &standing)?;
         self.bases.insert(cut);
         Ok(())
     }
@@ -147,9 +196,24 @@ impl Exporter {
     fn commit_state(
         &mut self,
         snapshot: &SnapshotId,
+        state: &RecordedState,
         files: Vec<Added>,
-        numbers: Vec<Number>,
+        standing: &Standing,
     ) -> Result<(), TablesError> {
+        let states = self.states()?;
+        states.pass(state.position.0, None);
+        let mut numbers: Numbers = states.numbers().into_iter().collect();
+        let Standing {
+            base,
+            base_rows,
+            rows_behind,
+        } = *standing;
+        let standing = [
+            (BASE, base),
+            (BASE_ROWS, base_rows),
+            (ROWS_BEHIND, rows_behind),
+        ];
+        numbers.extend(standing.map(|(name, value)| (name.to_owned(), value)));
         let addition = Addition {
             snapshot: Some(snapshot.to_string()),
             files,
@@ -192,18 +256,22 @@ impl Exporter {
 }
 
 // The state that a process recorded for a snapshot: that of the part, or while the recording goes on the state itself.
-fn recorded(
-    store: &Store,
-    snapshot: &SnapshotId,
-    cut: Lsn,
-) -> Result<Option<RecordedState>, StoreError> {
-    let part = store.parts().get(snapshot)?;
+fn recorded(store: &Store, snapshot: &SnapshotId, cut: Lsn) -> Result<Recorded, StoreError> {
+    let part = match store.parts().get(snapshot) {
+        Err(StoreError::Damaged { what, damage }) => {
+            tracing::warn!(what, %damage, "the state is read without the part");
+            None
+        }
+        found => found?,
+    };
     if let Some(part) = part.filter(|part| part.state.position == cut) {
-        return Ok(Some(part.state));
+        return Ok(Recorded::Here(part.state));
     }
     match store.states().at(cut) {
-        Err(StoreError::Damaged { .. }) => Ok(None),
-        found => found,
+        Ok(Some(state)) => Ok(Recorded::Here(state)),
+        Ok(None) => Ok(Recorded::NotYet),
+        Err(error @ StoreError::Damaged { .. }) => Ok(Recorded::Gone(error)),
+        Err(error) => Err(error),
     }
 }
 
@@ -217,9 +285,11 @@ fn previous(store: &Store, cut: Lsn) -> Result<Option<PreviousState>, StoreError
         return Ok(None);
     };
     let reading = store.retention().reading(&snapshot);
-    let state = recorded(store, &snapshot, cut)?;
-    Ok(state.map(|state| PreviousState {
-        runs: state.runs,
-        _reading: reading,
-    }))
+    match recorded(store, &snapshot, cut)? {
+        Recorded::Here(state) => Ok(Some(PreviousState {
+            runs: state.runs,
+            _reading: reading,
+        })),
+        Recorded::NotYet | Recorded::Gone(_) => Ok(None),
+    }
 }

@@ -8,6 +8,7 @@ use crate::history::unattributed::entries_without_account;
 use crate::process::ids::{AccountId, Lsn};
 use crate::store::{Damage, Store, StoreError};
 use crate::tables::error::TablesError;
+use crate::tables::log::Numbers;
 use crate::tables::parquet_file::{FileWriter, Value, long};
 use crate::tables::schema::Table;
 use crate::tables::table::Addition;
@@ -15,7 +16,6 @@ use crate::tables::table::Addition;
 /// The newest turn in the table, and some bits of the journal's hash there.
 const POSITION: &str = "position";
 const JOURNAL: &str = "journal";
-pub(super) const NUMBERS: usize = 2;
 
 /// The rows at which a file ends, with the turn that reaches it.
 const FILE_ROWS: usize = 131_072;
@@ -161,10 +161,10 @@ impl Exporter {
         let name = format!("{:020}-{:020}", first.0, last.0);
         let added = self.put(Table::Entries, &name, file.finish()?)?;
         let hash = store.journal().hash_of(last)?.unwrap_or_default();
-        let numbers = vec![
-            self.set(POSITION, long(last.0)?),
-            self.set(JOURNAL, shortened(hash)),
-        ];
+        let numbers = Numbers::from([
+            (POSITION.to_owned(), long(last.0)?),
+            (JOURNAL.to_owned(), shortened(hash)),
+        ]);
         self.commit(
             Table::Entries,
             Addition {

@@ -6,6 +6,7 @@
 
 mod balances;
 mod entries;
+mod pending;
 mod recorded;
 mod snapshots;
 
@@ -16,16 +17,17 @@ use std::collections::{BTreeSet, HashMap};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::watch;
 
+use super::cuts::Cuts;
 use super::error::TablesError;
-use super::log::{Added, Number};
+use super::log::Added;
 use super::names::name_of;
 use super::parquet_file::ParquetFile;
 use super::schema::Table;
-use super::table::{Addition, DeltaTable, Place, Wanted};
+use super::table::{Addition, DeltaTable, Place};
 use crate::archive::Objects;
-use crate::history::known::RevisionArrival;
 use crate::process::ids::{AccountId, Hash, Lsn, ProcessId};
 use crate::store::Store;
+use pending::Pending;
 
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,23 +60,27 @@ pub struct Destination {
 /// Writes the history of one process.
 pub struct Exporter {
     to: Destination,
-    /// The name of the process in paths and numbers.
+    /// The name of the process in paths and logs.
     name: String,
     runtime: Runtime,
     /// Becomes true when the work has to end.
     ending: watch::Receiver<bool>,
     /// The tables, once they are open.
     tables: Option<Tables>,
+    /// Whether the last version was written is not known.
+    is_doubtful: bool,
     /// The turns up to here have no further entries to write.
     scanned: Option<Lsn>,
     /// The balances of some accounts after the turn at `scanned`.
     known: HashMap<AccountId, i64>,
     /// The cuts at which all balances were written since this was made.
     bases: BTreeSet<i64>,
+    /// The states whose balances are in the table, once that is known. Those that were lost before are open, and stay so.
+    states: Option<Cuts>,
+    /// The snapshots that may get more rows, once they are known.
+    pending: Option<Pending>,
     /// The revisions of the history that were looked at.
     arrived: u64,
-    /// Those whose balances are not written yet.
-    waiting: Vec<RevisionArrival>,
     written: Written,
 }
 
@@ -99,8 +105,10 @@ impl Exporter {
             scanned: None,
             known: HashMap::new(),
             bases: BTreeSet::new(),
+            is_doubtful: false,
+            states: None,
+            pending: None,
             arrived: 0,
-            waiting: Vec::new(),
             written: Written::default(),
         }
     }
@@ -129,11 +137,11 @@ impl Exporter {
     ) -> Result<(), TablesError> {
         let done = self.export_all(store, until, step);
         if done.is_err() {
-            // Whether the last version was written may not be known: the log is read again.
-            self.tables = None;
+            self.is_doubtful = true;
             self.scanned = None;
             self.known.clear();
-            (self.arrived, self.waiting) = (0, Vec::new());
+            self.states = None;
+            self.pending = None;
         }
         done
     }
@@ -144,8 +152,17 @@ impl Exporter {
         until: Lsn,
         step: &mut dyn FnMut(Lsn),
     ) -> Result<(), TablesError> {
-        if self.tables.is_none() {
-            self.tables = Some(self.open()?);
+        let mut tables = match self.tables.take() {
+            Some(tables) => tables,
+            None => self.open()?,
+        };
+        if self.is_doubtful {
+            let refreshed = self.wait(tables.refresh());
+            self.tables = Some(tables);
+            refreshed?;
+            self.is_doubtful = false;
+        } else {
+            self.tables = Some(tables);
         }
         self.export_entries(store, until, step)?;
         self.export_balances(store, until)?;
@@ -153,22 +170,17 @@ impl Exporter {
     }
 
     fn open(&self) -> Result<Tables, TablesError> {
-        let prefix = self.number_name("");
-        let open = |table, count| {
-            let wanted = Wanted {
-                prefix: &prefix,
-                count,
-            };
+        let open = |table| {
             let Destination {
                 objects, cluster, ..
             } = &self.to;
-            self.wait(DeltaTable::open(objects, table, cluster, wanted))
+            self.wait(DeltaTable::open(objects, table, cluster, &self.name))
         };
         Ok(Tables {
-            entries: open(Table::Entries, Some(entries::NUMBERS))?,
-            balances: open(Table::Balances, Some(balances::NUMBERS))?,
-            channel_messages: open(Table::ChannelMessages, None)?,
-            snapshots: open(Table::Snapshots, None)?,
+            entries: open(Table::Entries)?,
+            balances: open(Table::Balances)?,
+            channel_messages: open(Table::ChannelMessages)?,
+            snapshots: open(Table::Snapshots)?,
         })
     }
 
@@ -187,10 +199,6 @@ impl Exporter {
         })
     }
 
-    fn number_name(&self, what: &str) -> String {
-        format!("{}:{what}", self.name)
-    }
-
     fn table(&mut self, table: Table) -> Result<&mut DeltaTable, TablesError> {
         let tables = self.tables.as_mut().ok_or(TablesError::Stopped)?;
         Ok(match table {
@@ -202,15 +210,7 @@ impl Exporter {
     }
 
     fn number(&mut self, table: Table, what: &str) -> Result<Option<i64>, TablesError> {
-        let name = self.number_name(what);
-        Ok(self.table(table)?.number(&name))
-    }
-
-    fn set(&self, what: &str, value: i64) -> Number {
-        Number {
-            name: self.number_name(what),
-            value,
-        }
+        Ok(self.table(table)?.number(what))
     }
 
     // A file without rows is not needed.
@@ -235,7 +235,6 @@ impl Exporter {
         };
         let place = Place {
             process: self.to.process.as_str(),
-            folder: &self.name,
             name,
         };
         let added = self.wait(into.put(file, place))?;
@@ -265,6 +264,15 @@ impl Exporter {
             true => Ok(()),
             false => Err(TablesError::Raced(self.to.process.clone())),
         }
+    }
+}
+
+impl Tables {
+    async fn refresh(&mut self) -> Result<(), TablesError> {
+        self.entries.refresh().await?;
+        self.balances.refresh().await?;
+        self.channel_messages.refresh().await?;
+        self.snapshots.refresh().await
     }
 }
 

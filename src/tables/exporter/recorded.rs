@@ -37,9 +37,15 @@ impl Exporter {
         store: &Store,
         into: &mut RecordedParts,
     ) -> Result<(), TablesError> {
-        for part in store.parts().lone() {
-            let part = part?;
-            if part.is_finished() {
+        // In the order of cuts those that are open stay few ranges.
+        let turns = (store.journal().begins_at(), store.journal().position());
+        for recording in store.past().recordings(turns.0, turns.1) {
+            let (cut, snapshot) = recording?;
+            let part = store.parts().get(&snapshot)?;
+            let Some(part) = part.filter(|part| part.state.position == cut) else {
+                continue;
+            };
+            if part.is_finished() && self.pending(store)?.at(cut).is_some() {
                 self.export_messages(store, &part)?;
             }
             into.add(part);
@@ -52,28 +58,45 @@ impl Exporter {
     /// # Errors
     /// [`TablesError`].
     pub fn export_parts(&mut self, parts: &RecordedParts) -> Result<(), TablesError> {
+        let own = |parts: &BTreeMap<ProcessId, Part>| {
+            let part = parts.get(&self.to.process)?;
+            Some(part.state.position)
+        };
+        let mut snapshots: Vec<_> = parts
+            .0
+            .values()
+            .filter_map(|one| Some((own(one)?, one)))
+            .collect();
+        snapshots.sort_unstable_by_key(|(cut, _)| *cut);
         let mut rows = Rows::new()?;
-        for (snapshot, parts) in &parts.0 {
-            let Some(part) = parts.get(&self.to.process) else {
+        for (cut, parts) in snapshots {
+            let is_complete = is_complete(parts);
+            let newest = self
+                .pending
+                .as_ref()
+                .and_then(|pending| pending.newest_row(cut));
+            let (Some(part), Some(written)) = (parts.get(&self.to.process), newest) else {
                 continue;
             };
-            let status = match is_complete(parts) {
-                true => "complete",
-                false => "partial",
-            };
-            let name = format!("recorded:{status}:{}", hex::encode(snapshot.as_str()));
+            if written > 0 && !is_complete {
+                continue;
+            }
             let begun = parts.get(&part.initiator).map(|part| part.state.time);
             let earliest = || parts.values().map(|part| part.state.time).min();
             let row = SnapshotRow {
                 revision: None,
                 root: None,
-                status,
+                status: if is_complete { "complete" } else { "partial" },
                 initiator: &part.initiator,
                 initiated_at: begun.or_else(earliest).unwrap_or(Hlc::default()),
                 parts: parts.len(),
                 part,
             };
-            self.add_row(&row, &name, &mut rows)?;
+            self.add_row(&row, &mut rows)?;
+            if let Some(pending) = &mut self.pending {
+                pending.note_row(cut, (!is_complete).then_some(1));
+            }
+            self.limit_pending();
         }
         self.commit_rows(rows)
     }

@@ -1,19 +1,21 @@
 //! The snapshots: for each published revision a row about the part of this process; and before it the messages of its recorded
 //! channels, once they are all closed.
 
+use std::collections::BTreeSet;
+
 use super::Exporter;
-use crate::history::known::RevisionArrival;
+use super::pending::Pending;
 use crate::history::part::Part;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 use crate::store::{Published, Store, StoreError};
+use crate::tables::cuts::Cuts;
 use crate::tables::error::TablesError;
-use crate::tables::log::Number;
 use crate::tables::parquet_file::{FileWriter, Value, long};
 use crate::tables::schema::Table;
 use crate::tables::table::Addition;
 
-/// The most revisions whose rows are in one version.
+/// The revisions whose rows are in one version.
 const TOGETHER: usize = 256;
 /// The most rows of a file of messages.
 const FILE_ROWS: u64 = 524_288;
@@ -21,7 +23,6 @@ const FILE_ROWS: u64 = 524_288;
 /// The rows of one version.
 pub(super) struct Rows {
     file: FileWriter,
-    numbers: Vec<Number>,
     newest: Option<SnapshotId>,
 }
 
@@ -29,7 +30,6 @@ impl Rows {
     pub(super) fn new() -> Result<Self, TablesError> {
         Ok(Self {
             file: FileWriter::new(Table::Snapshots)?,
-            numbers: Vec::new(),
             newest: None,
         })
     }
@@ -50,88 +50,171 @@ pub(super) struct SnapshotRow<'a> {
 
 impl Exporter {
     pub(super) fn export_snapshots(&mut self, store: &Store) -> Result<(), TablesError> {
-        let Some(newest) = self.newest_cut()? else {
-            return Ok(());
-        };
-        let mut waiting = std::mem::take(&mut self.waiting);
+        let mut changed = self.newly_pending(store)?;
         loop {
-            let mut rows = Rows::new()?;
-            for arrival in std::mem::take(&mut waiting) {
-                if !self.add(store, &arrival, newest, &mut rows)? {
-                    self.waiting.push(arrival);
+            let arrivals = store.history().revisions_after(self.arrived, TOGETHER);
+            self.arrived += arrivals.len() as u64;
+            let pending = self.pending(store)?;
+            let cuts = arrivals.iter().map(|one| pending.cut_of(&one.snapshot));
+            changed.extend(cuts.flatten());
+            if arrivals.is_empty() {
+                break;
+            }
+        }
+        // In this order the cuts that are open stay few ranges.
+        let mut rows = Rows::new()?;
+        for cut in changed {
+            self.add(store, cut, &mut rows)?;
+            if rows.file.rows() >= TOGETHER as u64 {
+                self.commit_rows(std::mem::replace(&mut rows, Rows::new()?))?;
+            }
+        }
+        self.commit_rows(rows)
+    }
+
+    pub(super) fn pending(&mut self, store: &Store) -> Result<&mut Pending, TablesError> {
+        if self.pending.is_none() {
+            let rows = Cuts::from_numbers(self.table(Table::Snapshots)?.numbers());
+            let messages = self.table(Table::ChannelMessages)?.numbers();
+            let mut pending = Pending::new(rows, Cuts::from_numbers(messages));
+            let begin = store.journal().begins_at();
+            for (first, last) in pending.open_ranges() {
+                // A state is recorded in the turn behind its cut.
+                let turns = (first.next().max(begin), last.next());
+                if turns.0 > turns.1 {
+                    continue;
+                }
+                for recording in store.past().recordings(turns.0, turns.1) {
+                    let (cut, snapshot) = recording?;
+                    pending.name(cut, snapshot);
                 }
             }
-            self.commit_rows(rows)?;
-            waiting = store.history().revisions_after(self.arrived, TOGETHER);
-            self.arrived += waiting.len() as u64;
-            if waiting.is_empty() {
-                return Ok(());
+            self.pending = Some(pending);
+        }
+        self.pending.as_mut().ok_or(TablesError::Stopped)
+    }
+
+    // The cuts whose revisions were not looked at: all open ones after a start, and then those whose balances were added.
+    fn newly_pending(&mut self, store: &Store) -> Result<BTreeSet<Lsn>, TablesError> {
+        let arrived = store.history().revisions_arrived();
+        let mut changed = BTreeSet::new();
+        if self.pending.is_none() {
+            changed.extend(self.pending(store)?.cuts());
+            self.arrived = arrived;
+        }
+        let Some(newest) = self.newest_cut()? else {
+            return Ok(changed);
+        };
+        let first = self.pending(store)?.newest();
+        let first = first.map_or(Lsn(1), |cut| cut.next().next());
+        let first = first.max(store.journal().begins_at());
+        if first > newest.next() {
+            return Ok(changed);
+        }
+        for recording in store.past().recordings(first, newest.next()) {
+            let (cut, snapshot) = recording?;
+            let is_lost = self.states()?.open_at(cut.0).is_some();
+            let pending = self.pending(store)?;
+            if is_lost {
+                pending.pass_over(cut);
+                continue;
             }
+            pending.add(cut, snapshot);
+            changed.insert(cut);
+        }
+        Ok(changed)
+    }
+
+    // Adds the rows of the revisions of a snapshot that are not in the table: the newer partial ones, and the complete one.
+    fn add(&mut self, store: &Store, cut: Lsn, rows: &mut Rows) -> Result<(), TablesError> {
+        let pending = self.pending(store)?;
+        let (Some(snapshot), Some(written)) = (pending.at(cut).cloned(), pending.newest_row(cut))
+        else {
+            return Ok(());
+        };
+        let _reading = store.retention().reading(&snapshot);
+        let has_complete = store.history().has_complete(&snapshot);
+        let mut found = Vec::new();
+        for revision in store.history().revisions_of(&snapshot) {
+            if i64::from(revision) <= written && !has_complete {
+                continue;
+            }
+            match store.history().revision(&snapshot, revision) {
+                Err(StoreError::Damaged { what, damage }) => {
+                    tracing::warn!(what, %damage, "a revision is not written to the tables");
+                }
+                revision => found.extend(revision?),
+            }
+        }
+        found.retain(|one| one.state.is_complete() || i64::from(one.state.revision) > written);
+        found.sort_by_key(|one| (one.state.is_complete(), one.state.revision));
+        for published in found {
+            let is_last = published.state.is_complete();
+            match self.add_revision(store, cut, &published, rows) {
+                Err(TablesError::Store(StoreError::Damaged { what, damage })) => {
+                    let revision = published.state.revision;
+                    tracing::error!(%snapshot, revision, what, %damage, "a revision is not written to the tables");
+                    continue;
+                }
+                added => added?,
+            }
+            let revision = i64::from(published.state.revision);
+            let newest = (!is_last).then_some(revision);
+            self.pending(store)?.note_row(cut, newest);
+            if is_last {
+                break;
+            }
+        }
+        self.limit_pending();
+        Ok(())
+    }
+
+    pub(super) fn limit_pending(&mut self) {
+        while let Some(end) = self.pending.as_mut().and_then(Pending::limit) {
+            tracing::error!(
+                process = %self.to.process,
+                cut = end.0,
+                "too many snapshots are partial at different times; those up to this cut get no more rows in the tables"
+            );
         }
     }
 
-    // Adds the row of a revision that is not in the table. `false` if its balances are not in their table yet.
-    fn add(
+    fn add_revision(
         &mut self,
         store: &Store,
-        arrival: &RevisionArrival,
-        newest: Lsn,
+        cut: Lsn,
+        Published { state, root }: &Published,
         rows: &mut Rows,
-    ) -> Result<bool, TablesError> {
-        let RevisionArrival {
-            snapshot, revision, ..
-        } = arrival;
-        let name = format!("revision:{revision}:{}", hex::encode(snapshot.as_str()));
-        if self.number(Table::Snapshots, &name)?.is_some() {
-            return Ok(true);
-        }
-        let _reading = store.retention().reading(snapshot);
-        let published = match store.history().revision(snapshot, *revision) {
-            Err(StoreError::Damaged { what, damage }) => {
-                tracing::warn!(what, %damage, "a revision is not written to the tables");
-                return Ok(true);
-            }
-            found => found?,
-        };
-        let Some(Published { state, root }) = published else {
-            return Ok(true);
-        };
-        let Some(part) = state.parts.get(&self.to.process) else {
-            return Ok(true);
+    ) -> Result<(), TablesError> {
+        let part = state.parts.get(&self.to.process);
+        let Some(part) = part.filter(|part| part.state.position == cut) else {
+            return Ok(());
         };
         // The state of a store that this one has replaced has cuts of another journal.
-        if !store.past().is_recorded_here(snapshot, &part.state)? {
-            return Ok(part.state.position <= store.journal().position());
-        }
-        if part.state.position > newest {
-            return Ok(false);
+        if !store.past().is_recorded_here(&part.snapshot, &part.state)? {
+            return Ok(());
         }
         if part.is_finished() {
             self.export_messages(store, part)?;
         }
         let row = SnapshotRow {
-            revision: Some(*revision),
-            root: Some(root),
+            revision: Some(state.revision),
+            root: Some(*root),
             status: state.status(),
             initiator: &state.initiator,
             initiated_at: state.initiated_at,
             parts: state.parts.len(),
             part,
         };
-        self.add_row(&row, &name, rows)?;
-        Ok(true)
+        self.add_row(&row, rows)
     }
 
-    /// Adds a row, unless the number with this name says that the table has it. Commits rows that are many.
+    /// Adds a row.
     pub(super) fn add_row(
         &mut self,
         row: &SnapshotRow<'_>,
-        name: &str,
         rows: &mut Rows,
     ) -> Result<(), TablesError> {
-        if self.number(Table::Snapshots, name)?.is_some() {
-            return Ok(());
-        }
         let (part, recorded) = (row.part, &row.part.state);
         let cut = long(recorded.position.0)?;
         let root = row.root.map(|root| root.to_string());
@@ -152,23 +235,16 @@ impl Exporter {
             Value::Decimal(recorded.withdrawals),
             Value::text_or_null(root.as_deref()),
         ])?;
-        rows.numbers.push(self.set(name, 0));
         rows.newest = Some(part.snapshot.clone());
-        match rows.numbers.len() < TOGETHER {
-            true => Ok(()),
-            false => self.commit_rows(std::mem::replace(rows, Rows::new()?)),
-        }
+        Ok(())
     }
 
     pub(super) fn commit_rows(&mut self, rows: Rows) -> Result<(), TablesError> {
-        let Rows {
-            file,
-            numbers,
-            newest,
-        } = rows;
-        let Some(newest) = newest else {
+        let Rows { file, newest } = rows;
+        let (Some(newest), Some(pending)) = (newest, &self.pending) else {
             return Ok(());
         };
+        let numbers = pending.row_numbers();
         let name = format!("{:020}", self.arrived);
         let added = self.put(Table::Snapshots, &name, file.finish()?)?;
         let addition = Addition {
@@ -184,14 +260,16 @@ impl Exporter {
         store: &Store,
         part: &Part,
     ) -> Result<(), TablesError> {
-        let snapshot = part.snapshot.as_str();
-        let name = format!("messages:{}", hex::encode(snapshot));
-        if part.channels.iter().all(|channel| channel.messages() == 0)
-            || self.number(Table::ChannelMessages, &name)?.is_some()
-        {
+        let (snapshot, cut) = (part.snapshot.as_str(), part.state.position);
+        let pending = self.pending(store)?;
+        if !pending.lacks_messages(cut) {
             return Ok(());
         }
-        let (mut files, at) = (Vec::new(), format!("{:020}", part.state.position.0));
+        if part.channels.iter().all(|channel| channel.messages() == 0) {
+            pending.note_messages(cut);
+            return Ok(());
+        }
+        let (mut files, at) = (Vec::new(), format!("{:020}", cut.0));
         let mut file = FileWriter::new(Table::ChannelMessages)?;
         for channel in &part.channels {
             for recorded in store.chunks().messages(channel) {
@@ -217,10 +295,12 @@ impl Exporter {
             }
         }
         files.extend(self.put(Table::ChannelMessages, &at, file.finish()?)?);
+        let pending = self.pending(store)?;
+        pending.note_messages(cut);
         let addition = Addition {
             snapshot: Some(snapshot.to_owned()),
             files,
-            numbers: vec![self.set(&name, 0)],
+            numbers: pending.message_numbers(),
         };
         self.commit(Table::ChannelMessages, addition)
     }
