@@ -17,7 +17,7 @@ import pyarrow
 from pyiceberg.catalog import load_catalog
 
 NAMESPACE = "snapledger"
-TABLES = ("entries", "balances", "channel_messages", "snapshots")
+TABLES = ("entries", "balances", "channel_messages", "snapshots", "progress")
 # The newest version of the Delta log that is registered.
 VERSION = "snapledger.version"
 

@@ -78,6 +78,7 @@ pub use restore::{Rebuilt, Restored};
 pub use retention::Retention;
 pub use retention::known_limits::HistoryLimits;
 pub use retention::sweep::Swept;
+pub use retention::tabled::Tabled;
 pub use retention::trim::Trimmed;
 pub use states::States;
 pub use states::merge::Cells;

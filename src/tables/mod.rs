@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `schema.rs` | the four tables and their columns |
+//! | `schema.rs` | the five tables and their columns |
 //! | `parquet_file.rs` | rows to the bytes of a file (pure) |
 //! | `log.rs` | the actions of a log, written and read (pure) |
 //! | `cuts.rs` | which recorded states and parts a table has, as numbers of a log (pure) |

@@ -1,4 +1,4 @@
-//! The four tables and their columns, once for Parquet and once for the Delta log.
+//! The five tables and their columns, once for Parquet and once for the Delta log.
 
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ pub enum Table {
     ChannelMessages,
     /// Every operation.
     Entries,
+    /// Up to where the entries are written, and what is missing.
+    Progress,
 }
 
 /// A column.
@@ -115,10 +117,19 @@ const ENTRIES: &[Column] = &[
     nullable("meant_for", Kind::Text),
 ];
 
+const PROGRESS: &[Column] = &[
+    column("process", Kind::Text),
+    column("position", Kind::Long),
+    column("time", Kind::Timestamp),
+    nullable("gap_from", Kind::Long),
+    nullable("gap_to", Kind::Long),
+];
+
 impl Table {
     /// All tables, in the order in which they are written: a snapshot is visible when everything of it is there.
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 5] = [
         Self::Entries,
+        Self::Progress,
         Self::Balances,
         Self::ChannelMessages,
         Self::Snapshots,
@@ -132,6 +143,7 @@ impl Table {
             Self::Snapshots => "snapshots",
             Self::ChannelMessages => "channel_messages",
             Self::Entries => "entries",
+            Self::Progress => "progress",
         }
     }
 
@@ -143,6 +155,7 @@ impl Table {
             Self::Snapshots => SNAPSHOTS,
             Self::ChannelMessages => CHANNEL_MESSAGES,
             Self::Entries => ENTRIES,
+            Self::Progress => PROGRESS,
         }
     }
 

@@ -104,6 +104,7 @@ mod statements;
 mod stores;
 mod streamed;
 mod table_members;
+mod table_retention;
 mod tables;
 mod terminal;
 mod traffic;

@@ -120,6 +120,12 @@ impl Programs {
         self.add_to_file(&format!("keep = {keep:?}\n"));
     }
 
+    /// With these lines about the history.
+    pub(crate) fn with_history(self, lines: &str) -> Self {
+        self.add_to_file(&format!("[history]\n{lines}\n"));
+        self
+    }
+
     fn add_to_file(&self, lines: &str) {
         let file = self.dir.path().join("cluster.toml");
         let mut text = std::fs::read_to_string(&file).expect("it was written");

@@ -122,6 +122,7 @@ async fn other_engines_answer_what_the_nodes_answer() {
         }
     }
 
+    unknown_instants_are_not_answered(&duckdb, &tables, &expected[0]);
     let iceberg = Iceberg {
         python: &duckdb,
         tables: &tables,
@@ -149,6 +150,21 @@ async fn other_engines_answer_what_the_nodes_answer() {
     let whole = programs.path("whole");
     tables_export(&programs, &whole);
     assert_same(&ask(&duckdb, &["same", &tables, &whole]));
+}
+
+// Without this, an instant that the tables have not reached would be answered as if nothing had happened since.
+fn unknown_instants_are_not_answered(duckdb: &str, tables: &str, expected: &Expected) {
+    let mut asked = expected.questions.clone();
+    asked["instant"] = json!("2099-01-01T00:00:00Z");
+    let asked = asked.to_string();
+    let answers = ask(duckdb, &["duckdb", DOC, tables, &asked]);
+    let none = json!([]);
+    assert_eq!(answers["balances at an instant"], none);
+    assert_eq!(answers["conservation from the entries alone"], none);
+    let unknown = IDS.map(|id| [id]);
+    assert_eq!(answers["unknown at an instant"], json!(unknown));
+    let answers = ask(duckdb, &["clickhouse", DOC, tables, &asked]);
+    assert_eq!(answers["conservation from the entries alone"], none);
 }
 
 /// The snapshots of a loaded cluster, and an instant between two of them.
@@ -235,7 +251,8 @@ async fn positions(programs: &Programs) -> BTreeMap<&'static str, i64> {
     IDS.into_iter().map(position).collect()
 }
 
-async fn metric(rest: &Rest, name: &str) -> i64 {
+/// A figure of a node; -1 if it has none.
+pub(crate) async fn metric(rest: &Rest, name: &str) -> i64 {
     let text = rest.get("/metrics").await.body;
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let value = line.and_then(|rest| rest.trim().parse().ok());

@@ -8,6 +8,7 @@ mod past;
 mod recovery;
 mod retention;
 mod rot;
+mod tabled;
 #[path = "../teller/mod.rs"]
 mod teller;
 mod trimmed;

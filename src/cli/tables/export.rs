@@ -233,6 +233,7 @@ fn as_json(url: &str, exported: &[Exported]) -> String {
             balances,
             channel_messages,
             snapshots,
+            progress,
             files,
             bytes,
         } = one.written;
@@ -244,6 +245,7 @@ fn as_json(url: &str, exported: &[Exported]) -> String {
                 "balances": balances,
                 "channel_messages": channel_messages,
                 "snapshots": snapshots,
+                "progress": progress,
             },
             "files": files,
             "bytes": bytes,

@@ -32,6 +32,7 @@ pub(in crate::node) struct ArchiveFigures {
     tables_position: Gauge,
     tables_bytes: Counter,
     tables_failures: Counter,
+    tables_lost: Counter,
 }
 
 /// How far the archive is behind the journal.
@@ -67,6 +68,7 @@ impl Default for ArchiveFigures {
             tables_position: Gauge::default(),
             tables_bytes: Counter::default(),
             tables_failures: Counter::default(),
+            tables_lost: Counter::default(),
         }
     }
 }
@@ -177,6 +179,11 @@ impl ArchiveFigures {
             "Attempts to write tables that failed",
             self.tables_failures.clone(),
         );
+        registry.register(
+            "archive_tables_lost",
+            "Turns and recorded states that were deleted or damaged before the tables had them",
+            self.tables_lost.clone(),
+        );
     }
 
     pub(super) fn kept(&self, shipped: Shipped) {
@@ -222,6 +229,10 @@ impl ArchiveFigures {
             self.tables_position
                 .set(i64::try_from(position.0).unwrap_or(i64::MAX));
         }
+    }
+
+    pub(super) fn tables_lost(&self, turns_and_states: u64) {
+        self.tables_lost.inc_by(turns_and_states);
     }
 
     pub(super) fn tables_failed(&self) {

@@ -16,6 +16,7 @@ pub(super) mod watermark;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::error::NodeError;
 use super::turn::committer::Release;
@@ -28,6 +29,9 @@ use attach::{Attached, NotAttached};
 use held::Held;
 use shipper::{RunningShipper, Surroundings};
 use tables::{RunningTables, TablesWriter};
+
+/// How long a request of the tables is repeated; the end of the node ends it at once.
+const TABLES_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The shipper, the thread that releases behind it, and the one that writes tables.
 pub(super) struct RunningArchive {
@@ -70,7 +74,10 @@ fn start_tables(
     let cluster = &attached.writer.owner().cluster;
     let objects = Objects::open(&settings.url).map_err(NotAttached::from)?;
     let destination = Destination {
-        objects: objects.below(cluster).below(FOLDER),
+        objects: objects
+            .below(cluster)
+            .below(FOLDER)
+            .patient(TABLES_PATIENCE),
         cluster: cluster.clone(),
         process: me,
     };

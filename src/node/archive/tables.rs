@@ -14,7 +14,7 @@ use super::watermark::Watermark;
 use crate::archive::{ArchiveError, Objects, journal};
 use crate::node::error::NodeError;
 use crate::node::health::failures::Failures;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Tabled};
 use crate::tables::{Destination, Exporter, TablesError};
 
 /// The shortest time between two log lines about tables that cannot be written.
@@ -43,6 +43,8 @@ impl RunningTables {
         destination: Destination,
         failures: &Failures,
     ) -> Result<Self, NodeError> {
+        // Retention waits for the tables from here on.
+        writer.store.retention().note_tabled(Tabled::default());
         let (stop, stops) = watch::channel(false);
         let runtime = Runtime::current();
         let thread =
@@ -109,11 +111,13 @@ impl TablesWriter {
 
     fn export(&self, exporter: &mut Exporter) -> Result<(), TablesError> {
         let until = self.watermark.position();
-        let before = exporter.written();
+        let (before, lost) = (exporter.written(), exporter.lost());
         let exported = exporter.export(&self.store, until, &mut |_| {});
         let written = exporter.written();
         self.figures
             .tables_written(written.bytes - before.bytes, exporter.position());
-        exported
+        self.figures.tables_lost(exporter.lost() - lost);
+        self.store.retention().note_tabled(exported?);
+        Ok(())
     }
 }

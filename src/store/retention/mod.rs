@@ -6,6 +6,7 @@
 pub(super) mod known_limits;
 pub(super) mod pin;
 pub(super) mod sweep;
+pub(super) mod tabled;
 pub(super) mod trim;
 
 use std::collections::{HashMap, HashSet};
@@ -27,12 +28,14 @@ use crate::process::clock::Hlc;
 use crate::process::decision::Actor;
 use crate::process::ids::{ProcessId, SnapshotId};
 use pin::RetentionEntry;
+use tabled::TabledMark;
 
 /// The retention data of all snapshots; also cached in memory.
 pub(super) struct RetentionTree {
     tree: sled::Tree,
     /// Locked before the leases and before the index of the history, never while one of these is held.
     marks: Mutex<Marks>,
+    tabled: TabledMark,
 }
 
 #[derive(Default)]
@@ -80,6 +83,7 @@ impl RetentionTree {
         Ok(Self {
             tree,
             marks: Mutex::new(marks),
+            tabled: TabledMark::default(),
         })
     }
 
@@ -270,11 +274,13 @@ impl Retention<'_> {
         self.store.retention.marks().pinned.clone()
     }
 
-    /// Unpinned snapshots beyond the limits of age or count, oldest first, without the newest complete one. The caller
-    /// must check whether a partial one is still being collected.
+    /// Unpinned snapshots beyond the limits of age or count, oldest first, without the newest complete one and without those that
+    /// the tables lack. The caller must check whether a partial one is still being collected.
     #[must_use]
     pub fn due(self, limits: &Limits) -> Vec<Due> {
-        self.store.history.due(limits, &self.pinned())
+        let mut due = self.store.history.due(limits, &self.pinned());
+        self.retain_tabled(&mut due);
+        due
     }
 
     /// Leases a snapshot to a reader. While the lease is held, for at most [`READING_MAX`](super::READING_MAX), the

@@ -31,8 +31,8 @@ pub struct Trimmed {
 }
 
 impl Retention<'_> {
-    /// Deletes everything before the newest state that is at or before `instant` and not needed, unless the archive lacks some
-    /// of it, and what an earlier trim has left. There is one trim at a time, and none during a backup. Stops early when
+    /// Deletes everything before the newest state that is at or before `instant` and not needed, unless the archive or the
+    /// tables lack some of it, and what an earlier trim has left. There is one trim at a time, and none during a backup. Stops early when
     /// `goes_on` returns false, and reports what was done.
     ///
     /// # Errors
@@ -44,7 +44,8 @@ impl Retention<'_> {
         let goes_on = || goes_on() && !self.store.standstill.is_wanted();
         let shipped = self.store.journal.shipped();
         let state = self.beginning(instant)?;
-        if let Some(state) = state.filter(|state| state.recorded.position <= shipped) {
+        let is_kept_elsewhere = |cut| cut <= shipped && self.is_tabled(cut);
+        if let Some(state) = state.filter(|state| is_kept_elsewhere(state.recorded.position)) {
             self.begin_at(&state)?;
         }
         let mut trimmed = Trimmed::default();

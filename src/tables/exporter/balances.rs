@@ -51,20 +51,25 @@ impl Standing {
 }
 
 impl Exporter {
-    pub(super) fn export_balances(&mut self, store: &Store, until: Lsn) -> Result<(), TablesError> {
+    /// Returns the turn up to which all states are in the table.
+    pub(super) fn export_balances(
+        &mut self,
+        store: &Store,
+        until: Lsn,
+    ) -> Result<Lsn, TablesError> {
         let newest = self.newest_cut()?;
         // A state is recorded in the turn behind its cut.
         let first = newest.map_or(Lsn(1), |cut| cut.next().next());
         let first = first.max(store.journal().begins_at());
         if first > until {
-            return Ok(());
+            return Ok(until);
         }
         let recordings: Vec<_> = store
             .past()
             .recordings(first, until)
             .collect::<Result<_, _>>()?;
         if recordings.is_empty() {
-            return Ok(());
+            return Ok(until);
         }
         let mut before = match newest {
             Some(cut) => previous(store, cut)?,
@@ -74,7 +79,7 @@ impl Exporter {
             let reading = store.retention().reading(&snapshot);
             let state = match recorded(store, &snapshot, cut)? {
                 Recorded::Here(state) => state,
-                Recorded::NotYet => break,
+                Recorded::NotYet => return Ok(cut),
                 Recorded::Gone(error) => {
                     self.pass_over(store, &snapshot, cut, &error)?;
                     continue;
@@ -92,7 +97,7 @@ impl Exporter {
                 _reading: reading,
             });
         }
-        Ok(())
+        Ok(until)
     }
 
     /// The states whose balances are in the table.
@@ -125,6 +130,7 @@ impl Exporter {
         // A recording that was given up is in no history.
         let is_published = !store.history().revisions_of(snapshot).is_empty();
         if is_published || store.retention().is_deleted(snapshot) {
+            self.lost += 1;
             tracing::error!(%snapshot, %error, "the tables get no rows of the own part of a snapshot, whose state cannot be read");
         }
         Ok(())

@@ -35,9 +35,10 @@ impl Exporter {
         until: Lsn,
         step: &mut dyn FnMut(Lsn),
     ) -> Result<(), TablesError> {
+        let begin = store.journal().begins_at();
         let mut from = match self.scanned {
-            Some(scanned) => scanned,
-            None => self.written_until(store)?,
+            Some(scanned) if scanned.next() >= begin => scanned,
+            scanned => self.written_until(store, scanned)?,
         };
         while from < until {
             let (rows, last) = self.read_rows(store, from, until)?;
@@ -54,38 +55,48 @@ impl Exporter {
         Ok(())
     }
 
-    // The newest turn in the table, which must be of this journal.
-    fn written_until(&mut self, store: &Store) -> Result<Lsn, TablesError> {
+    // The newest turn in the table, or a later one up to which there is nothing to write. It must be of this journal.
+    fn written_until(&mut self, store: &Store, scanned: Option<Lsn>) -> Result<Lsn, TablesError> {
         let before = Lsn(store.journal().begins_at().0 - 1);
         let Some(position) = self.number(Table::Entries, POSITION)? else {
-            if before > Lsn(0) {
+            if before > self.told_until()? {
                 tracing::warn!(
                     process = %self.to.process,
                     first = before.next().0,
                     "the table entries begins with the oldest turn that retention has left"
                 );
+                self.export_gap(store, Lsn(0))?;
             }
             return Ok(before);
         };
         let position = Lsn(u64::try_from(position).unwrap_or(0));
         let hash = self.number(Table::Entries, JOURNAL)?;
         if position < before {
-            tracing::warn!(
-                process = %self.to.process,
-                after = position.0,
-                first = before.next().0,
-                "turns were deleted before they were written to the table entries; it has a gap"
-            );
+            let after = self.told_until()?.max(scanned.unwrap_or(position));
+            if after < before {
+                tracing::error!(
+                    process = %self.to.process,
+                    after = after.0,
+                    first = before.next().0,
+                    "turns were deleted before they were written to the table entries; it has a gap"
+                );
+                self.export_gap(store, after)?;
+                self.lost += before.0 - after.0;
+            }
             return Ok(before);
         }
         let here = store.journal().hash_of(position)?;
         match here.is_some_and(|here| Some(shortened(here)) == hash) {
             true => Ok(position),
-            false => Err(TablesError::OtherJournal {
-                url: self.to.objects.url().to_owned(),
-                process: self.to.process.clone(),
-                position,
-            }),
+            false => Err(self.other_journal(position)),
+        }
+    }
+
+    pub(super) fn other_journal(&self, position: Lsn) -> TablesError {
+        TablesError::OtherJournal {
+            url: self.to.objects.url().to_owned(),
+            process: self.to.process.clone(),
+            position,
         }
     }
 

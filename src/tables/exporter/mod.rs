@@ -1,12 +1,13 @@
 //! Writes the history of one process as tables, and only what they lack. Runs on a thread that may block; one file is in memory
 //! at a time.
 //!
-//! The order is entries, balances, messages, snapshots: a snapshot is in its table when everything that it refers to is in the
+//! The order is entries, progress, balances, messages, snapshots: a snapshot is in its table when everything that it refers to is in the
 //! others.
 
 mod balances;
 mod entries;
 mod pending;
+mod progress;
 mod recorded;
 mod snapshots;
 
@@ -25,8 +26,9 @@ use super::parquet_file::ParquetFile;
 use super::schema::Table;
 use super::table::{Addition, DeltaTable, Place};
 use crate::archive::Objects;
+use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Hash, Lsn, ProcessId};
-use crate::store::Store;
+use crate::store::{Store, Tabled};
 use pending::Pending;
 
 /// What was written.
@@ -40,6 +42,8 @@ pub struct Written {
     pub channel_messages: u64,
     /// Rows of snapshots.
     pub snapshots: u64,
+    /// Rows that say how far the entries are.
+    pub progress: u64,
     /// Data files.
     pub files: u64,
     /// Their size in bytes.
@@ -71,6 +75,9 @@ pub struct Exporter {
     is_doubtful: bool,
     /// The turns up to here have no further entries to write.
     scanned: Option<Lsn>,
+    /// The time of the newest row of `progress`, and how many entries were written by then, since this was made.
+    told_at: Option<Hlc>,
+    entries_told: u64,
     /// The balances of some accounts after the turn at `scanned`.
     known: HashMap<AccountId, i64>,
     /// The cuts at which all balances were written since this was made.
@@ -82,11 +89,14 @@ pub struct Exporter {
     /// The revisions of the history that were looked at.
     arrived: u64,
     written: Written,
+    /// Turns and states that were lost before they were written.
+    lost: u64,
 }
 
 /// The open tables.
 struct Tables {
     entries: DeltaTable,
+    progress: DeltaTable,
     balances: DeltaTable,
     channel_messages: DeltaTable,
     snapshots: DeltaTable,
@@ -103,6 +113,8 @@ impl Exporter {
             ending,
             tables: None,
             scanned: None,
+            told_at: None,
+            entries_told: 0,
             known: HashMap::new(),
             bases: BTreeSet::new(),
             is_doubtful: false,
@@ -110,6 +122,7 @@ impl Exporter {
             pending: None,
             arrived: 0,
             written: Written::default(),
+            lost: 0,
         }
     }
 
@@ -119,13 +132,20 @@ impl Exporter {
         self.written
     }
 
+    /// The turns and recorded states that were deleted or damaged before they were written, as far as this has noticed.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
     /// The newest turn whose entries are in the tables, if that is known.
     #[must_use]
     pub fn position(&self) -> Option<Lsn> {
         self.scanned
     }
 
-    /// Writes what the tables lack, from the turns up to a position. `step` is told how far the turns are written.
+    /// Writes what the tables lack, from the turns up to a position. `step` is told how far the turns are written. Returns what
+    /// the store may delete.
     ///
     /// # Errors
     /// [`TablesError`]; what is written stays, and the next call continues.
@@ -134,7 +154,7 @@ impl Exporter {
         store: &Store,
         until: Lsn,
         step: &mut dyn FnMut(Lsn),
-    ) -> Result<(), TablesError> {
+    ) -> Result<Tabled, TablesError> {
         let done = self.export_all(store, until, step);
         if done.is_err() {
             self.is_doubtful = true;
@@ -151,7 +171,7 @@ impl Exporter {
         store: &Store,
         until: Lsn,
         step: &mut dyn FnMut(Lsn),
-    ) -> Result<(), TablesError> {
+    ) -> Result<Tabled, TablesError> {
         let mut tables = match self.tables.take() {
             Some(tables) => tables,
             None => self.open()?,
@@ -165,8 +185,13 @@ impl Exporter {
             self.tables = Some(tables);
         }
         self.export_entries(store, until, step)?;
-        self.export_balances(store, until)?;
-        self.export_snapshots(store)
+        self.export_progress(store)?;
+        let position = self.export_balances(store, until)?;
+        self.export_snapshots(store)?;
+        Ok(Tabled {
+            position,
+            revisions: self.arrived,
+        })
     }
 
     fn open(&self) -> Result<Tables, TablesError> {
@@ -178,6 +203,7 @@ impl Exporter {
         };
         Ok(Tables {
             entries: open(Table::Entries)?,
+            progress: open(Table::Progress)?,
             balances: open(Table::Balances)?,
             channel_messages: open(Table::ChannelMessages)?,
             snapshots: open(Table::Snapshots)?,
@@ -203,6 +229,7 @@ impl Exporter {
         let tables = self.tables.as_mut().ok_or(TablesError::Stopped)?;
         Ok(match table {
             Table::Entries => &mut tables.entries,
+            Table::Progress => &mut tables.progress,
             Table::Balances => &mut tables.balances,
             Table::ChannelMessages => &mut tables.channel_messages,
             Table::Snapshots => &mut tables.snapshots,
@@ -229,6 +256,7 @@ impl Exporter {
         };
         let into = match table {
             Table::Entries => &tables.entries,
+            Table::Progress => &tables.progress,
             Table::Balances => &tables.balances,
             Table::ChannelMessages => &tables.channel_messages,
             Table::Snapshots => &tables.snapshots,
@@ -242,6 +270,7 @@ impl Exporter {
         self.written.bytes += bytes;
         *match table {
             Table::Entries => &mut self.written.entries,
+            Table::Progress => &mut self.written.progress,
             Table::Balances => &mut self.written.balances,
             Table::ChannelMessages => &mut self.written.channel_messages,
             Table::Snapshots => &mut self.written.snapshots,
@@ -270,6 +299,7 @@ impl Exporter {
 impl Tables {
     async fn refresh(&mut self) -> Result<(), TablesError> {
         self.entries.refresh().await?;
+        self.progress.refresh().await?;
         self.balances.refresh().await?;
         self.channel_messages.refresh().await?;
         self.snapshots.refresh().await

@@ -6,6 +6,9 @@ use std::convert::Infallible;
 use crate::process::ids::{Lsn, SnapshotId};
 use crate::tables::cuts::Cuts;
 
+/// The most snapshots that are followed from one export to the next.
+const FOLLOWED_MAX: usize = 65_536;
+
 /// The cuts in the tables `snapshots` and `channel_messages`, and the snapshots of the open ones.
 pub(super) struct Pending {
     /// The parts whose rows are in the table. Those of snapshots that are not complete are open, with the newest revision that
@@ -107,14 +110,26 @@ impl Pending {
         let Ok(()) = self.messages.change(cut.0, None, among(&self.snapshots));
     }
 
-    /// Keeps the logs short: returns the end of the oldest snapshots, which get no more rows, if there are too many.
-    pub(super) fn limit(&mut self) -> Option<Lsn> {
+    /// Keeps the logs short: returns the end of the oldest snapshots, which get no more rows, if there are too many ranges.
+    pub(super) fn limit_ranges(&mut self) -> Option<Lsn> {
         let end = self.rows.too_many().or_else(|| self.messages.too_many())?;
+        Some(self.close_until(end))
+    }
+
+    /// Keeps the memory small: as [`Self::limit_ranges`], if there are too many snapshots.
+    pub(super) fn limit_followed(&mut self) -> Option<Lsn> {
+        let mut cuts = self.snapshots.keys();
+        let end = cuts.nth(FOLLOWED_MAX / 2).copied();
+        let end = end.filter(|_| self.snapshots.len() > FOLLOWED_MAX)?;
+        Some(self.close_until(end))
+    }
+
+    fn close_until(&mut self, end: u64) -> Lsn {
         self.rows.close_until(end);
         self.messages.close_until(end);
         self.snapshots = self.snapshots.split_off(&end.saturating_add(1));
         self.by_id.retain(|_, cut| *cut > end);
-        Some(Lsn(end))
+        Lsn(end)
     }
 
     /// The numbers for the log of `snapshots`.

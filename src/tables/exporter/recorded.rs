@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Exporter;
+use super::pending::Pending;
 use crate::history::part::Part;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, Seq, SnapshotId};
@@ -96,7 +97,8 @@ impl Exporter {
             if let Some(pending) = &mut self.pending {
                 pending.note_row(cut, (!is_complete).then_some(1));
             }
-            self.limit_pending();
+            self.limit_pending(Pending::limit_ranges);
+            self.commit_many(&mut rows)?;
         }
         self.commit_rows(rows)
     }

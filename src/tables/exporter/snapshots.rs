@@ -15,7 +15,7 @@ use crate::tables::parquet_file::{FileWriter, Value, long};
 use crate::tables::schema::Table;
 use crate::tables::table::Addition;
 
-/// The revisions whose rows are in one version.
+/// The most revisions whose rows are in one version, but for those of one snapshot.
 const TOGETHER: usize = 256;
 /// The most rows of a file of messages.
 const FILE_ROWS: u64 = 524_288;
@@ -65,11 +65,14 @@ impl Exporter {
         let mut rows = Rows::new()?;
         for cut in changed {
             self.add(store, cut, &mut rows)?;
-            if rows.file.rows() >= TOGETHER as u64 {
-                self.commit_rows(std::mem::replace(&mut rows, Rows::new()?))?;
-            }
+            self.commit_many(&mut rows)?;
         }
-        self.commit_rows(rows)
+        self.commit_rows(rows)?;
+        // A store that was replayed from an archive has no revisions; its parts are exported later.
+        if self.arrived > 0 {
+            self.limit_pending(Pending::limit_followed);
+        }
+        Ok(())
     }
 
     pub(super) fn pending(&mut self, store: &Store) -> Result<&mut Pending, TablesError> {
@@ -165,16 +168,16 @@ impl Exporter {
                 break;
             }
         }
-        self.limit_pending();
+        self.limit_pending(Pending::limit_ranges);
         Ok(())
     }
 
-    pub(super) fn limit_pending(&mut self) {
-        while let Some(end) = self.pending.as_mut().and_then(Pending::limit) {
+    pub(super) fn limit_pending(&mut self, limit: fn(&mut Pending) -> Option<Lsn>) {
+        while let Some(end) = self.pending.as_mut().and_then(limit) {
             tracing::error!(
                 process = %self.to.process,
                 cut = end.0,
-                "too many snapshots are partial at different times; those up to this cut get no more rows in the tables"
+                "too many snapshots are not complete; those up to this cut get no more rows in the tables"
             );
         }
     }
@@ -237,6 +240,14 @@ impl Exporter {
         ])?;
         rows.newest = Some(part.snapshot.clone());
         Ok(())
+    }
+
+    /// Commits rows that are many, all of whose snapshots are noted.
+    pub(super) fn commit_many(&mut self, rows: &mut Rows) -> Result<(), TablesError> {
+        match rows.file.rows() < TOGETHER as u64 {
+            true => Ok(()),
+            false => self.commit_rows(std::mem::replace(rows, Rows::new()?)),
+        }
     }
 
     pub(super) fn commit_rows(&mut self, rows: Rows) -> Result<(), TablesError> {

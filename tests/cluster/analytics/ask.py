@@ -138,7 +138,7 @@ def ask_iceberg(doc, tables, questions, warehouse):
         "tables", type="sql", uri=f"sqlite:///{warehouse}/catalog.db", warehouse=f"file://{warehouse}"
     )
     connection = duckdb.connect()
-    for name in ("entries", "balances", "snapshots", "channel_messages"):
+    for name in ("entries", "progress", "balances", "snapshots", "channel_messages"):
         table = catalog.load_table(f"snapledger.{name}")
         connection.register(name, table.scan().to_arrow())
     named = dict(blocks(doc, "sql", "-- "))
