@@ -257,7 +257,6 @@ fn damaged_states_leave_their_snapshots_out_and_stop_nothing() {
             value[last] ^= 1;
             chunks.insert(key, value).expect("there is room");
         }
-        engine.flush().expect("there is room");
     }
     images::await_release(&path);
     let scene = Scene {
