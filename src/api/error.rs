@@ -222,7 +222,7 @@ impl Failure {
     /// The row of the table for this failure.
     pub(super) fn verdict(&self) -> Verdict {
         use StatusCode as Http;
-        let internal = Http::INTERNAL_SERVER_ERROR;
+        let (internal, away) = (Http::INTERNAL_SERVER_ERROR, Http::SERVICE_UNAVAILABLE);
         let (kind, http, grpc) = match self {
             Self::Refused(refusal) => return of_refusal(refusal),
             Self::Denied(denied) => return denied.verdict(),
@@ -232,8 +232,7 @@ impl Failure {
             }
             // 503 rather than 429, since an early retry does not help.
             Self::Unavailable(Unavailable::NoRoom { .. }) => {
-                let http = Http::SERVICE_UNAVAILABLE;
-                ("no-room", http, Code::ResourceExhausted)
+                ("no-room", away, Code::ResourceExhausted)
             }
             Self::Unavailable(Unavailable::ArchiveBehind(_) | Unavailable::ArchiveLost(_)) => {
                 return behind();
@@ -244,9 +243,7 @@ impl Failure {
             Self::NotReady(_) | Self::Unavailable(Unavailable::NotYet(_)) => {
                 ("not-ready", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
-            Self::ProcessDown { .. } => {
-                ("process-down", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
-            }
+            Self::ProcessDown { .. } => ("process-down", away, Code::Unavailable),
             Self::ForeignProcess { .. } => ("other-make", Http::CONFLICT, Code::FailedPrecondition),
             Self::RemovedProcess { .. } => ("removed-process", Http::GONE, Code::NotFound),
             Self::UnknownAccount { .. } => ("unknown-account", Http::NOT_FOUND, Code::NotFound),

@@ -73,9 +73,6 @@ pub(super) fn open(url: &str) -> Result<Storage, ArchiveError> {
 
 fn in_directory(directory: &FilePath) -> Result<Storage, String> {
     let shown = directory.display();
-    if directory.parent().is_none() {
-        return Err("name a directory below /".to_owned());
-    }
     let root = Root::at(directory).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             format!("there is no directory {shown}; mount it, or create the directory")

@@ -117,7 +117,7 @@ fn a_url_of_another_kind_is_refused_with_those_that_are_not() {
         ("s3://user:secret@ledger/archive", "environment"),
         ("file:///nowhere/at/all", "create the directory"),
         ("file:///etc/passwd", "not a directory"),
-        ("file:///", "below /"),
+        ("file:///", "file:///DIRECTORY"),
     ] {
         let (code, said) = refused(&place, &[("SNAPLEDGER_ARCHIVE_URL", Some(url))]);
         assert_eq!(code, Some(2), "{said}");

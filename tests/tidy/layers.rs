@@ -168,6 +168,8 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
             "src/tls/client.rs",
             // A collector of traces, not a node.
             "src/otel/exporter.rs",
+            // Keys of the environment of a storage.
+            "src/archive/environment.rs",
         ],
     ),
     (
@@ -180,6 +182,8 @@ const NAMED_ONLY_BY: &[(&str, &[&str])] = &[
             // Files of certificates, tokens and keys, not the store.
             "src/tls/reload.rs",
             "src/access/authority.rs",
+            // The directory of an archive, not the store.
+            "src/archive/root.rs",
             // Commands have no node.
             "src/bench/",
             "src/cli/",
