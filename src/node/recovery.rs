@@ -32,7 +32,7 @@ struct Attaching {
 }
 
 impl Attaching {
-    fn attach(self, archive: Archive, store: &Store) -> Result<Attached, NodeError> {
+    fn attach(self, archive: Archive, store: &mut Store) -> Result<Attached, NodeError> {
         self.runtime.block_on(async {
             tokio::select! {
                 biased;
@@ -66,10 +66,13 @@ impl Recovered {
         attaching: Attaching,
     ) -> Result<Self, NodeError> {
         let started = Instant::now();
-        let store = Store::open(&config.dir, &config.cluster, &config.me)?;
+        // A start that its archive refuses is not counted: the directory may be an older copy.
+        let mut store = Store::open_uncounted(&config.dir, &config.cluster, &config.me)?;
         let attached = archive
-            .map(|archive| attaching.attach(archive, &store))
+            .map(|archive| attaching.attach(archive, &mut store))
             .transpose()?;
+        store.count_start()?;
+        store.sync()?;
         let open_max = config.snapshot.open_max;
         let (mut process, committed) = store.recover(&config.me, &config.topology, open_max)?;
         process.limit(config.limits);

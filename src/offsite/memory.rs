@@ -1,13 +1,15 @@
 //! What a store remembers of its journal and its archive, as [`crate::shipping`] and [`crate::archive`] know it: the archived segment,
-//! the gaps, and what was booked when it was made again.
+//! its last claim, the gaps, and what was booked when it was made again.
 
 use crate::archive::rebuilt::RebuiltFigures;
 use crate::archive::{ArchiveError, Objects, gaps};
 use crate::history::process_totals::Rebooked;
+use crate::process::identity::Identity;
 use crate::shipping::chain::Link;
 use crate::shipping::gaps::NotedGaps;
+use crate::shipping::segment::WriterId;
 use crate::shipping::{Epoch, JournalPoint, SegmentIndex};
-use crate::store::{KnownGaps, ShippedLink, Store, StoreError};
+use crate::store::{KnownGaps, OwnClaim, ShippedLink, Store, StoreError};
 
 /// The newest segment that is known to be archived; `None` if nothing was shipped from this store.
 ///
@@ -38,6 +40,33 @@ pub fn remember(store: &Store, link: Link) -> Result<(), StoreError> {
         position: link.journal.position,
         journal: link.journal.hash,
     })
+}
+
+/// The last claim that a store has made, or was about to make; `None` if it never had an archive, or if an operator has vouched for it
+/// since.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn recall_claim(store: &Store) -> Result<Option<WriterId>, StoreError> {
+    let claimed = store.archived().claimed()?;
+    Ok(claimed.map(|OwnClaim { epoch, boot, run }| WriterId {
+        epoch: Epoch(epoch),
+        identity: Identity {
+            store: store.identity().store,
+            boot,
+            run,
+        },
+    }))
+}
+
+/// Remembers, durably, a claim that a store is about to make.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn remember_claim(store: &Store, claim: WriterId) -> Result<(), StoreError> {
+    let Identity { boot, run, .. } = claim.identity;
+    let epoch = claim.epoch.0;
+    store.archived().note_claimed(OwnClaim { epoch, boot, run })
 }
 
 /// The gaps of a journal.

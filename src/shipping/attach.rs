@@ -4,7 +4,8 @@
 //!    that lacks the segment that the store here remembers is another one, or damaged: it is refused as well.
 //! 2. From that segment on, the turns that only the archive has are appended here, and the journals are compared. All this without a fence: a wrong
 //!    directory must not stop the right process.
-//! 3. The epoch behind the compared claim is claimed. If it is taken, the new claim is compared first.
+//! 3. The epoch behind the compared claim is claimed; the store remembers that claim first. If the epoch is taken, the new claim is
+//!    compared. A remembered claim that is not there is made again before a new one: its answer was lost, and it may still come.
 //! 4. The writer sets its fence; what earlier writers have shipped before it is appended here.
 //! 5. If other processes may depend only on archived turns, the rest of the journal here is shipped, see
 //!    [`Waits::holds_start`].
@@ -26,6 +27,8 @@ use crate::process::ids::{Hash, Lsn};
 pub enum Event {
     /// The newest claim; `None` if the process has no archive yet.
     Newest(Option<WriterId>),
+    /// [`Action::Remember`] is done.
+    Remembered,
     /// Whether [`Action::Claim`] has claimed its epoch.
     Claimed(bool),
     /// The answer to [`Action::ReadLink`].
@@ -58,6 +61,8 @@ pub struct Here {
 pub enum Action {
     /// Read the newest claim.
     ReadClaim,
+    /// Remember a claim that this store is about to make, durably, and count the start.
+    Remember(WriterId),
     /// Create a claim, unless its epoch has one.
     Claim(WriterId),
     /// A request of the writer.
@@ -104,6 +109,8 @@ pub struct Starting {
     pub end: Lsn,
     /// The newest segment that is known here to be archived.
     pub known: Option<Link>,
+    /// The last claim that the store here has made, or was about to make. Those before it were answered.
+    pub claimed: Option<WriterId>,
 }
 
 /// A start in progress.
@@ -126,7 +133,9 @@ pub struct Attaching {
 enum Stage {
     /// Reads the newest claim, before anything else or before its own claim.
     Claims { is_compared: bool },
-    /// Has created this claim.
+    /// Has the store remember this claim.
+    Remembering(WriterId),
+    /// Creates this claim.
     Claiming(WriterId),
     /// Reads the boundary.
     Bounding,
@@ -178,11 +187,19 @@ impl Attaching {
             (Stage::Claims { is_compared }, Event::Newest(newest)) => {
                 self.claims(is_compared, newest)
             }
-            (Stage::Claiming(_), Event::Claimed(false)) => {
+            (Stage::Remembering(claim), Event::Remembered) => {
+                self.starting.claimed = Some(claim);
+                Ok(self.claim(claim))
+            }
+            (Stage::Claiming(claim), Event::Claimed(true))
+                if claim.identity == self.starting.identity =>
+            {
+                Ok(self.claimed(claim))
+            }
+            (Stage::Claiming(_), Event::Claimed(_)) => {
                 self.stage = Stage::Claims { is_compared: true };
                 Ok(vec![Action::ReadClaim])
             }
-            (Stage::Claiming(claim), Event::Claimed(true)) => Ok(self.claimed(claim)),
             (
                 Stage::Bounding | Stage::Missing(_),
                 Event::Told(writer::Event::Boundary(boundary)),
@@ -223,9 +240,13 @@ impl Attaching {
         is_compared: bool,
         newest: Option<WriterId>,
     ) -> Result<Vec<Action>, Unfit> {
-        let here = self.starting.identity;
+        let Starting {
+            identity: here,
+            claimed: own,
+            ..
+        } = self.starting;
         match (newest, self.starting.known) {
-            (Some(newest), _) => check(newest.identity, here)?,
+            (Some(newest), _) => check(newest, here, own)?,
             (None, Some(known)) => return Err(Unfit::Lacking(known)),
             (None, None) => {}
         }
@@ -236,12 +257,21 @@ impl Attaching {
         if let Some(own) = newest.filter(|newest| newest.identity == here) {
             return Ok(self.claimed(own));
         }
+        let newest = newest.map_or(Epoch::default(), |newest| newest.epoch);
+        if let Some(own) = own.filter(|own| own.epoch > newest) {
+            return Ok(self.claim(own));
+        }
         let claim = WriterId {
-            epoch: Epoch(newest.map_or(0, |newest| newest.epoch.0) + 1),
+            epoch: Epoch(newest.0 + 1),
             identity: here,
         };
+        self.stage = Stage::Remembering(claim);
+        Ok(vec![Action::Remember(claim)])
+    }
+
+    fn claim(&mut self, claim: WriterId) -> Vec<Action> {
         self.stage = Stage::Claiming(claim);
-        Ok(vec![Action::Claim(claim)])
+        vec![Action::Claim(claim)]
     }
 
     fn claimed(&mut self, claim: WriterId) -> Vec<Action> {

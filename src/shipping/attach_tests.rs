@@ -14,6 +14,8 @@ struct World {
     looked: Vec<u64>,
     boundary: Link,
     link: Option<Link>,
+    /// What the directory remembers.
+    claimed: Option<WriterId>,
 }
 
 fn identity(boot: u64, run: u64) -> Identity {
@@ -33,6 +35,7 @@ fn starting(identity: Identity, waits: Waits, here: &[Hash]) -> Starting {
         begins: JournalPoint::default(),
         end: Lsn(here.len() as u64),
         known: None,
+        claimed: None,
     }
 }
 
@@ -76,6 +79,10 @@ impl World {
         match action {
             Action::ReadClaim => {
                 Event::Newest(self.claims.last_key_value().map(|(_, claim)| *claim))
+            }
+            Action::Remember(claim) => {
+                self.claimed = Some(*claim);
+                Event::Remembered
             }
             Action::Claim(claim) => {
                 let is_free = !self.claims.contains_key(&claim.epoch);
@@ -207,6 +214,90 @@ fn a_claim_that_comes_in_between_is_compared_as_well() {
         }
     });
     assert_eq!(refused.err(), Some(Unfit::OlderCopy(restored.identity)));
+}
+
+// Without this an older copy takes the process over once it was started more often than the right directory, in turns with it.
+#[test]
+fn a_directory_that_does_not_know_the_newest_claim_is_refused_however_often_it_was_started() {
+    let mut world = World::with_turns(1);
+    let first = starting(identity(1, 7), Waits::Everything, &world.here);
+    world.start(first, |_, _| {}).expect("it is the first");
+    let copied = world.claimed;
+    assert_eq!(copied, Some(world.claims[&Epoch(1)]));
+    let again = Starting {
+        claimed: copied,
+        ..starting(identity(1_001, 8), Waits::Everything, &world.here)
+    };
+    world.start(again, |_, _| {}).expect("it is the same");
+    let newest = world.claims[&Epoch(2)];
+    for boot in [2, 1_001, 1_002, 5_000] {
+        let old = Starting {
+            claimed: copied,
+            ..starting(identity(boot, 9), Waits::Everything, &world.here)
+        };
+        let refused = world.start(old, |_, action| {
+            assert!(!matches!(action, Action::Remember(_)), "it does not count");
+        });
+        assert_eq!(
+            refused.err(),
+            Some(Unfit::OlderCopy(newest.identity)),
+            "{boot}"
+        );
+    }
+    // An operator has vouched for it, so it remembers nothing.
+    let vouched = starting(identity(5_000, 9), Waits::Everything, &world.here);
+    world.start(vouched, |_, _| {}).expect("it is later");
+}
+
+// Without this a start whose claim was answered too late, or never, would be taken for that of another directory.
+#[test]
+fn a_claim_that_was_remembered_and_not_answered_is_made_again() {
+    for lands in [None, Some("before the walk"), Some("before the claim")] {
+        let mut world = World::with_turns(1);
+        let first = starting(identity(1, 7), Waits::Everything, &world.here);
+        world.start(first, |_, _| {}).expect("it is the first");
+        let lost = WriterId {
+            epoch: Epoch(2),
+            identity: identity(2, 8),
+        };
+        let again = Starting {
+            claimed: Some(lost),
+            ..starting(identity(3, 9), Waits::Everything, &world.here)
+        };
+        let attached = world.start(again, |world, action| {
+            let is_due = match lands {
+                None => false,
+                Some("before the walk") => *action == Action::ReadClaim,
+                Some(_) => matches!(action, Action::Claim(_)),
+            };
+            if is_due {
+                world.claims.insert(lost.epoch, lost);
+            }
+        });
+        attached.expect("it is the same directory");
+        let claims: Vec<_> = world.claims.values().map(|claim| claim.identity).collect();
+        let expected = [identity(1, 7), lost.identity, identity(3, 9)];
+        assert_eq!(claims, expected, "{lands:?}");
+        assert_eq!(world.claimed, Some(world.claims[&Epoch(3)]));
+    }
+    // Another directory was first.
+    let mut world = World::with_turns(1);
+    let first = starting(identity(1, 7), Waits::Everything, &world.here);
+    world.start(first, |_, _| {}).expect("it is the first");
+    let other = WriterId {
+        epoch: Epoch(2),
+        identity: identity(2, 6),
+    };
+    world.claims.insert(other.epoch, other);
+    let again = Starting {
+        claimed: Some(WriterId {
+            identity: identity(2, 8),
+            ..other
+        }),
+        ..starting(identity(3, 9), Waits::Everything, &world.here)
+    };
+    let refused = world.start(again, |_, _| {});
+    assert_eq!(refused.err(), Some(Unfit::OlderCopy(other.identity)));
 }
 
 // An archive of five segments, and what the store remembers of it.

@@ -2,6 +2,7 @@
 
 use super::SegmentIndex;
 use super::chain::{Broken, Link};
+use super::segment::WriterId;
 use super::writer::Superseded;
 use crate::process::identity::Identity;
 use crate::process::ids::Lsn;
@@ -12,7 +13,7 @@ pub enum Unfit {
     /// Another store has written to the archive.
     #[error("another store has written to the archive")]
     OtherStore(Identity),
-    /// A later start of the same store has written to the archive.
+    /// A later start of the same store, from another directory, has written to the archive.
     #[error("start {} has written to the archive", .0.boot)]
     OlderCopy(Identity),
     /// The journals differ at the end of the archived one.
@@ -40,13 +41,20 @@ pub enum Unfit {
     Hole(SegmentIndex),
 }
 
-// Compares the start that has claimed the journal with this one.
-pub(super) fn check(there: Identity, here: Identity) -> Result<(), Unfit> {
+// Compares the newest claim with this start, and with the last claim that its directory knows to be its own. A directory that does
+// not know the newest claim is an older copy, however often it was started; the boots alone are compared if it knows of no claim,
+// because it never had an archive or an operator has vouched for it.
+pub(super) fn check(newest: WriterId, here: Identity, own: Option<WriterId>) -> Result<(), Unfit> {
+    let there = newest.identity;
     if there.store != here.store {
         return Err(Unfit::OtherStore(there));
     }
-    if there.boot > here.boot || (there.boot == here.boot && there.run != here.run) {
-        return Err(Unfit::OlderCopy(there));
+    let is_known = match own {
+        Some(own) if newest.epoch >= own.epoch => newest == own,
+        _ => there.boot < here.boot || there == here,
+    };
+    match is_known {
+        true => Ok(()),
+        false => Err(Unfit::OlderCopy(there)),
     }
-    Ok(())
 }

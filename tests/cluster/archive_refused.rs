@@ -14,6 +14,7 @@ use crate::archive_place::Place;
 use crate::await_it::until;
 use crate::programs::Programs;
 use crate::s3::{S3, Way};
+use crate::stores::{copy_of, put_back};
 
 /// Starts a node that must not start; returns its exit code and what it says.
 fn refused(place: &Place, changes: &[(&str, Option<&str>)]) -> (Option<i32>, String) {
@@ -279,4 +280,36 @@ fn nowhere() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     format!("http://{address}")
+}
+
+// Without this a supervisor that starts an older copy of a directory again and again makes it take the process over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_copy_is_refused_however_often_it_is_started() {
+    let place = Place::directory();
+    let mut programs = Programs::planned(&["n1"]).archived_in(&place, "sync", "30s");
+    pay(&mut programs).await;
+    let store = programs.path("n1");
+    let copy = copy_of(Path::new(&store));
+    pay(&mut programs).await;
+    put_back(copy.path(), Path::new(&store));
+    let claims = place.object("killed").join("n1/epochs");
+    let claims = || std::fs::read_dir(&claims).expect("it has claims").count();
+    let (before, mut said_first) = (claims(), None);
+    for _ in 0..3 {
+        let (code, said) = programs.refused("n1");
+        assert_eq!(code, Some(2), "{said}");
+        let said = said[said.find("this directory").expect("what is refused")..].to_owned();
+        assert!(said.contains("start 2 "), "{said}");
+        // The same number each time: it does not count.
+        assert_eq!(*said_first.get_or_insert(said.clone()), said);
+    }
+    assert_eq!(claims(), before, "nothing is claimed");
+    let vouched = Command::new(cargo_bin!("snapledger"))
+        .args(["store", "vouch", &store])
+        .output()
+        .expect("the program runs");
+    assert!(vouched.status.success(), "{vouched:?}");
+    pay(&mut programs).await;
+    programs.start().await;
+    programs.rest("n1").balance_is("a", 3).await;
 }

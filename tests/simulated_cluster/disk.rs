@@ -16,7 +16,7 @@ use snapledger::process::record::Turn;
 use snapledger::process::registers::Registers;
 use snapledger::shipping::JournalPoint;
 use snapledger::shipping::chain::Link;
-use snapledger::shipping::segment::Turns;
+use snapledger::shipping::segment::{Turns, WriterId};
 use snapledger::store::codec::Entry;
 
 use crate::history::Listed;
@@ -49,6 +49,8 @@ pub(crate) struct Disk {
     gaps: BTreeSet<Lsn>,
     /// The newest segment of the journal that is known to be archived. An older one may be kept instead: it is not synced.
     pub(crate) archived: Option<Link>,
+    /// The last claim of the archive; durable at once.
+    pub(crate) claimed: Option<WriterId>,
     /// Sabotage: omit the last recorded message of a channel.
     pub(crate) leaves_out_messages: bool,
     writes: Stamp,

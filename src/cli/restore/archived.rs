@@ -144,8 +144,8 @@ async fn restore(
     if !accepts.takes_over && refill::has_gone_on(source, &filled).await? {
         return Err(NotRestored::Runs(source.owner().process.clone()));
     }
-    successor.take_over(source, filled.walked).await?;
-    filled.end = refill::finish(&store, source, &filled).await?;
+    let claim = successor.take_over(source, filled.walked).await?;
+    filled.end = refill::finish(&store, source, &filled, claim).await?;
     store.note_gap_at_end()?;
     Ok(Restored {
         boot: successor.identity.boot,

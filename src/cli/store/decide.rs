@@ -86,7 +86,8 @@ pub(super) fn new_archive(dir: &Path) -> Result<(), CliError> {
         Some(ShippedLink { position, .. }) => format!(
             "the next start may begin a new archive; the one before has the journal up to turn {position} or later"
         ),
-        None => "nothing to do: the store remembers no archive".to_owned(),
+        None => "the next start may begin a new archive; the store remembers no archived turn"
+            .to_owned(),
     })
 }
 

@@ -107,7 +107,7 @@ impl Archive {
 
     /// Executes the start ([`Attaching`]): compares, catches up, sets the fence, and ships what must be archived first. The
     /// store is open and not running.
-    pub(in crate::node) async fn attach(self, store: &Store) -> Result<Attached, NotAttached> {
+    pub(in crate::node) async fn attach(self, store: &mut Store) -> Result<Attached, NotAttached> {
         let identity = store.identity();
         self.check_restored(store).await?;
         let (mut attaching, first) = Attaching::begin(Starting {
@@ -118,6 +118,7 @@ impl Archive {
             begins: begins_behind(store)?,
             end: store.journal().end().0,
             known: memory::recall(store)?,
+            claimed: memory::recall_claim(store)?,
         });
         let (mut actions, mut walk) = (VecDeque::from([first]), Walk::default());
         while let Some(action) = actions.pop_front() {
@@ -168,13 +169,18 @@ impl Archive {
 
     async fn execute(
         &self,
-        store: &Store,
+        store: &mut Store,
         action: &Action,
         walk: &mut Walk,
     ) -> Result<Event, NotAttached> {
         let objects = &self.objects;
         Ok(match action {
             Action::ReadClaim => Event::Newest(epochs::newest(objects).await?),
+            Action::Remember(claim) => {
+                store.count_start()?;
+                memory::remember_claim(store, *claim)?;
+                Event::Remembered
+            }
             Action::Claim(claim) => {
                 let terms = Terms {
                     salts: store.salts()?.as_ref().map(claimed_salts),

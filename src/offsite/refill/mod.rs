@@ -24,6 +24,7 @@ use crate::process::ids::{Lsn, ProcessId};
 use crate::shipping::JournalPoint;
 use crate::shipping::chain::Chain;
 use crate::shipping::object::{RevisionKey, StateKey};
+use crate::shipping::segment::WriterId;
 use crate::shipping::writer::Walked;
 use crate::store::{LostBeginning, LostMessages, Published, Store, StoreError};
 use contents::Contents;
@@ -292,11 +293,17 @@ async fn fill(
     Ok(filled)
 }
 
-/// Appends what was archived behind the last segment that a store was filled from; returns the last turn.
+/// Appends what was archived behind the last segment that a store was filled from, and has the store remember the claim with which it
+/// took the process over; returns the last turn.
 ///
 /// # Errors
 /// [`NotFilled`]; the store is then useless.
-pub async fn finish(store: &Store, source: &Source, filled: &Filled) -> Result<Lsn, NotFilled> {
+pub async fn finish(
+    store: &Store,
+    source: &Source,
+    filled: &Filled,
+    claim: WriterId,
+) -> Result<Lsn, NotFilled> {
     let turns = Turns {
         store,
         source,
@@ -310,6 +317,7 @@ pub async fn finish(store: &Store, source: &Source, filled: &Filled) -> Result<L
     take_gaps(store, source).await?;
     store.archived().note_parts_may_be_missing()?;
     memory::remember(store, chain.last())?;
+    memory::remember_claim(store, claim)?;
     store.sync_journal()?;
     Ok(store.journal().end().0)
 }

@@ -39,11 +39,12 @@ impl Successor {
         })
     }
 
-    /// Claims an epoch and sets a fence behind what was walked: nothing is acknowledged behind what is read afterwards.
+    /// Claims an epoch and sets a fence behind what was walked: nothing is acknowledged behind what is read afterwards. Returns the claim,
+    /// which the new store must remember.
     ///
     /// # Errors
     /// [`NotFenced`].
-    pub async fn take_over(&self, source: &Source, walked: Walked) -> Result<(), NotFenced> {
+    pub async fn take_over(&self, source: &Source, walked: Walked) -> Result<WriterId, NotFenced> {
         let (objects, identity) = (&source.process, self.identity);
         probe::probe(objects, identity.run).await?;
         let terms = Terms {
@@ -53,7 +54,7 @@ impl Successor {
         let epoch = epochs::claim(objects, identity, terms).await?;
         let id = WriterId { epoch, identity };
         fence(objects, source.owner.clone(), id, 1, walked).await?;
-        Ok(())
+        Ok(id)
     }
 }
 

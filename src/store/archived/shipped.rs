@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Archived, ShippedLink};
+use super::{Archived, ShippedLink, claimed};
 use crate::store::Store;
 use crate::store::engine::schema;
 use crate::store::engine::schema::ARCHIVED;
@@ -42,6 +42,7 @@ impl Store {
         let Stopped { engine, trees, .. } = opening::stopped_of_newest_format(dir)?;
         let known = shipped(&trees.meta)?;
         schema::remove_all(&trees.meta, ARCHIVED)?;
+        claimed::forget(&trees.meta)?;
         engine.make_durable()?;
         Ok(known)
     }

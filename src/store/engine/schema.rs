@@ -26,6 +26,7 @@
 //! | meta | `limits-age`, `limits-count` | the limits of the history that the journal names: microseconds and a count, 0 for none |
 //! | meta | `restored-to` | the newest turn of a store that was restored to an instant before the end of its archive |
 //! | meta | `archived` | [`crate::store::stored::v7::link::ShippedLinkV7`]: the newest segment known to be archived |
+//! | meta | `claimed-epoch`, `claimed-boot`, `claimed-run` | the last claim of the archive that this store has made ([`crate::store::archived::claimed`]) |
 //! | meta | `owner` | [`crate::store::stored::v1::state::OwnerV1`] |
 //!
 //! A value is stored under the keys `key ‖ fragment number`, 2 bytes big-endian.
@@ -89,6 +90,11 @@ pub(in crate::store) const VOUCHED: &[u8] = b"vouched";
 pub(in crate::store) const RESTORED_TO: &[u8] = b"restored-to";
 /// The newest segment of the journal that is known to be archived.
 pub(in crate::store) const ARCHIVED: &[u8] = b"archived";
+/// The last claim of the archive that this store has made, or was about to make; the beginning of the next three.
+pub(in crate::store) const CLAIMED: &[u8] = b"claimed-";
+pub(in crate::store) const CLAIMED_EPOCH: &[u8] = b"claimed-epoch";
+pub(in crate::store) const CLAIMED_BOOT: &[u8] = b"claimed-boot";
+pub(in crate::store) const CLAIMED_RUN: &[u8] = b"claimed-run";
 pub(in crate::store) const OWNER: &[u8] = b"owner";
 
 impl Trees {

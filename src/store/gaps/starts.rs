@@ -8,6 +8,7 @@ use super::{Gaps, ranges};
 use crate::process::identity::Identity;
 use crate::process::ids::{Lsn, ProcessId};
 use crate::store::engine::schema;
+use crate::store::engine::schema::{BOOT, RUN};
 use crate::store::error::StoreError;
 use crate::store::stored::frame::Kind;
 
@@ -34,6 +35,23 @@ impl Starts {
         Ok(Self(starts.collect()))
     }
 
+    /// Counts a start; it becomes durable with what is written next.
+    pub(in crate::store) fn count(
+        &mut self,
+        meta: &sled::Tree,
+        identity: &Identity,
+        end: Lsn,
+    ) -> Result<(), StoreError> {
+        let Identity { boot, run, .. } = *identity;
+        if self.0.contains_key(&boot) {
+            return Ok(());
+        }
+        schema::put_numbers(meta, [(BOOT, boot), (RUN, run)])?;
+        note(meta, identity, end)?;
+        self.0.insert(boot, Start { run, end });
+        Ok(())
+    }
+
     // If the identity known to a peer contradicts these starts: the end of the journal at the first start that the
     // other copy has certainly not made.
     fn contradicted_by(&self, known: &Identity, own: &Identity) -> Option<Lsn> {
@@ -53,12 +71,8 @@ impl Starts {
     }
 }
 
-/// Records a start and removes old ones. The caller makes it durable.
-pub(in crate::store) fn note(
-    meta: &sled::Tree,
-    identity: &Identity,
-    end: Lsn,
-) -> Result<(), StoreError> {
+// Records a start and removes old ones.
+fn note(meta: &sled::Tree, identity: &Identity, end: Lsn) -> Result<(), StoreError> {
     let key = |what: &str, boot: u64| format!("{what}-{boot}");
     let Identity { boot, run, .. } = *identity;
     let [run_key, end_key] = [key("run", boot), key("end", boot)];

@@ -22,7 +22,6 @@ use super::error::StoreError;
 use super::gaps::caught_up::CaughtUp;
 use super::gaps::ranges;
 use super::gaps::ranges::GapRanges;
-use super::gaps::starts;
 use super::gaps::starts::Starts;
 use super::history::RevisionBlocks;
 use super::history::trees::HistoryTrees;
@@ -74,6 +73,30 @@ impl Store {
         process: &ProcessId,
         medium: Box<dyn Medium>,
     ) -> Result<Self, StoreError> {
+        let mut store = Self::open_uncounted_on(dir, cluster, process, medium)?;
+        store.count_start()?;
+        store.sync()?;
+        Ok(store)
+    }
+
+    /// As [`Store::open`], for a start that may still be refused: it counts once [`Store::count_start`] says so.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_uncounted(
+        dir: &Path,
+        cluster: &str,
+        process: &ProcessId,
+    ) -> Result<Self, StoreError> {
+        Self::open_uncounted_on(dir, cluster, process, Box::new(Disk))
+    }
+
+    fn open_uncounted_on(
+        dir: &Path,
+        cluster: &str,
+        process: &ProcessId,
+        medium: Box<dyn Medium>,
+    ) -> Result<Self, StoreError> {
         let engine = Engine::open(dir, medium)?;
         let trees = Trees::open(&engine.db)?;
         let format = migrate::known_format(&trees)?;
@@ -88,9 +111,6 @@ impl Store {
             run: uuid::Uuid::new_v4().as_u64_pair().1,
             ..before
         };
-        let counted = [(BOOT, identity.boot), (RUN, identity.run)];
-        schema::put_numbers(&trees.meta, counted)?;
-        starts::note(&trees.meta, &identity, journal.head().position)?;
         engine.make_durable()?;
         let store = Self::assemble(engine, trees, owner.process, journal, identity)?;
         match store.unbooked()? {

@@ -17,6 +17,7 @@ use crate::process::registers::Registers;
 use crate::process::reply::Settlement;
 use crate::process::topology::Topology;
 use crate::store::Store;
+use crate::store::archived::claimed;
 use crate::store::engine::schema;
 use crate::store::engine::schema::{BOOT, VOUCHED};
 use crate::store::error::StoreError;
@@ -189,6 +190,8 @@ impl Store {
         frame::insert(&mut batch, VOUCHED, &decision);
         frame::insert(&mut batch, BOOT, &number);
         trees.meta.apply_batch(batch)?;
+        // The archive compares the boots alone from now on.
+        claimed::forget(&trees.meta)?;
         engine.make_durable()?;
         Ok(boot)
     }

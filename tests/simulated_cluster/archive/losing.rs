@@ -45,7 +45,6 @@ impl World {
 
     fn lose_disk(&mut self, place: Place) -> Checked {
         self.archive.losses += 1;
-        self.archive.copy = None;
         self.trace.say(|| format!("disk of {place} lost"));
         self.sometimes.saw("disk lost");
         let goes_on = self.nodes[place].life.is_some() && self.archive.random.below(3) > 0;
@@ -171,28 +170,34 @@ impl World {
     /// Whether a process is started on an older copy of its directory this time.
     pub(crate) fn starts_on_copy(&mut self, place: Place) -> bool {
         let newest = self.archive.folder(place).newest();
-        let newest = newest.map_or(0, |newest| newest.identity.boot);
-        let Some((_, boot)) = &self.archive.copy else {
+        let (Some((copy, _)), Some(newest)) = (&self.archive.copy, newest) else {
             return false;
         };
         // Otherwise the archive cannot tell the copy from its original.
-        let is_older = *boot < newest;
+        let is_older = copy.claimed.is_some_and(|own| own.epoch < newest.epoch);
         let is_of_it = self.archive.plan.as_ref().and_then(|plan| plan.lost);
         let is_of_it = is_of_it.is_some_and(|(lost, _)| lost == place);
         is_older && is_of_it && self.archive.random.below(3) == 0
     }
 
-    /// Starts a process on an older copy of its directory.
+    /// Starts a process on an older copy of its directory, which may have been started more often than the right one.
     pub(crate) fn start_on_copy(&mut self, place: Place) -> Checked {
         let Some((copy, boot)) = self.archive.copy.take() else {
             return Ok(());
         };
         let run = self.archive.random.next();
+        let ahead = self.archive.random.below(2) * self.archive.random.below(2 * BOOTS_AHEAD);
         let node = &mut self.nodes[place];
         let original = std::mem::replace(&mut node.disk, copy);
-        let boots = std::mem::replace(&mut node.boot, boot + 1);
+        let boots = std::mem::replace(&mut node.boot, boot + 1 + ahead);
         node.run = run;
         self.attach(place, Purpose::OlderCopy(Box::new(original), boots))
+    }
+
+    /// Keeps a copy that was refused: it is started again.
+    pub(crate) fn keep_copy(&mut self, place: Place) {
+        let node = &self.nodes[place];
+        self.archive.copy = Some((node.disk.clone(), node.boot));
     }
 
     /// Handles that a program crashes before its process runs. Returns whether it was a restore.

@@ -81,6 +81,7 @@ impl World {
             begins: JournalPoint::default(),
             end: node.disk.head().0,
             known: node.disk.archived,
+            claimed: node.disk.claimed,
         };
         self.trace
             .say(|| format!("attach {place} {:?} at {}", starting.identity, starting.end));
@@ -118,6 +119,10 @@ impl World {
     fn execute_start(&mut self, place: Place, action: Action) -> Checked<Option<Answer>> {
         let disk = &mut self.nodes[place].disk;
         Ok(match action {
+            Action::Remember(claim) => {
+                disk.claimed = Some(claim);
+                Some(Answer::Remembered)
+            }
             Action::Append(segment) => {
                 let before = segment.head.before().position.0;
                 for (position, framed) in (before + 1..).zip(segment.entries()) {
@@ -221,6 +226,7 @@ impl World {
             }
             (Purpose::OlderCopy(original, boot), Unfit::OlderCopy(_)) => {
                 self.sometimes.saw("start on an older copy refused");
+                self.keep_copy(place);
                 self.put_original_back(place, *original, boot);
                 self.restart(place)
             }
