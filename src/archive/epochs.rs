@@ -1,5 +1,6 @@
 //! The claim of an epoch: one start of a process, one number.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use crate::process::ids::Lsn;
 use crate::shipping::Epoch;
 use crate::shipping::hold::Waits;
 use crate::shipping::segment::WriterId;
+use crate::shipping::taking_up::WINDOW_MAX;
 
 const FOLDER: &str = "epochs";
 
@@ -28,6 +30,9 @@ struct Claim {
     journal: Option<String>,
     #[serde(default)]
     behind: Option<u64>,
+    /// The most puts that the writer has in flight; absent in claims of older programs.
+    #[serde(default)]
+    window: Option<u64>,
 }
 
 /// What a store needs to make the same chunks again as the one that claimed the epoch.
@@ -52,6 +57,44 @@ pub struct Terms {
     pub salts: Option<ClaimedSalts>,
     /// What its writer promises; `None` in claims of older programs.
     pub promise: Option<Promise>,
+    /// The most puts that its writer has in flight; `None` in claims of older programs.
+    pub window: Option<u64>,
+}
+
+/// The windows of writers, each read once.
+pub struct Windows {
+    process: Objects,
+    read: BTreeMap<Epoch, u64>,
+}
+
+impl Windows {
+    /// Of the writers of a process.
+    #[must_use]
+    pub fn of(process: &Objects) -> Self {
+        Self {
+            process: process.clone(),
+            read: BTreeMap::new(),
+        }
+    }
+
+    /// The most puts that the writer of an epoch has in flight; the most of any writer if its claim does not say it.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`].
+    pub async fn at(&mut self, epoch: Epoch) -> Result<u64, ArchiveError> {
+        if let Some(window) = self.read.get(&epoch) {
+            return Ok(*window);
+        }
+        let claim = match self.process.read(&key(epoch), SMALL_BYTES_MAX).await {
+            Err(ArchiveError::Damaged { .. }) => None,
+            claim => claim?,
+        };
+        let claim = claim.and_then(|claim| serde_json::from_slice::<Claim>(&claim).ok());
+        let window = claim.and_then(|claim| claim.window);
+        let window = window.unwrap_or(WINDOW_MAX).clamp(1, WINDOW_MAX);
+        self.read.insert(epoch, window);
+        Ok(window)
+    }
 }
 
 /// What leaves a process only after the archive has the turn that it depends on.
@@ -65,7 +108,11 @@ pub struct Promise {
 
 impl Claim {
     fn of(identity: Identity, terms: Terms) -> Self {
-        let Terms { salts, promise } = terms;
+        let Terms {
+            salts,
+            promise,
+            window,
+        } = terms;
         Self {
             store: identity.store_in_hexadecimal().into(),
             boot: identity.boot,
@@ -73,6 +120,7 @@ impl Claim {
             salts,
             journal: promise.map(|promise| promise.waits.name().to_owned()),
             behind: promise.map(|promise| promise.behind.0),
+            window,
         }
     }
 
@@ -132,11 +180,14 @@ async fn read(process: &Objects, name: &str) -> Result<Claimed, ArchiveError> {
     let claim: Claim = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
     let epoch = name.parse().map(Epoch).map_err(|_| damaged())?;
     let identity = claim.identity().ok_or_else(damaged)?;
-    let promise = claim.promise();
-    let salts = claim.salts;
+    let terms = Terms {
+        promise: claim.promise(),
+        window: claim.window,
+        salts: claim.salts,
+    };
     Ok(Claimed {
         writer: WriterId { epoch, identity },
-        terms: Terms { salts, promise },
+        terms,
     })
 }
 
@@ -235,6 +286,7 @@ mod tests {
             let terms = Terms {
                 salts: None,
                 promise,
+                window: Some(boot),
             };
             let claimed = claim(&objects, start(boot), terms.clone()).await;
             assert_eq!(claimed.expect("it is in memory"), Epoch(boot));

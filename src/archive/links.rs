@@ -69,7 +69,27 @@ pub async fn newest(
 ) -> Result<Option<Link>, ArchiveError> {
     let keys = keys(process).await?.into_iter();
     let suits = |key: &LinkKey| key.index > behind && key.position <= until;
-    for key in keys.rev().filter(suits) {
+    read_one(process, keys.rev().filter(suits)).await
+}
+
+/// The first link behind a segment; `None` if there is none.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub(super) async fn first(
+    process: &Objects,
+    behind: SegmentIndex,
+) -> Result<Option<Link>, ArchiveError> {
+    let keys = keys(process).await?.into_iter();
+    read_one(process, keys.filter(|key| key.index > behind)).await
+}
+
+// The first of these links that is whole.
+async fn read_one(
+    process: &Objects,
+    keys: impl Iterator<Item = LinkKey>,
+) -> Result<Option<Link>, ArchiveError> {
+    for key in keys {
         // One that is gone was deleted behind a boundary.
         let bytes = match process.read(&key.key(), SMALL_BYTES_MAX).await {
             Ok(Some(bytes)) => bytes,
@@ -92,9 +112,9 @@ fn say_damaged(process: &Objects, key: LinkKey) {
     pass_over(&process.damaged(&key.key(), "it does not name a segment of the journal"));
 }
 
-// A link only saves requests: the one before it serves as well.
+// A link only saves requests: another one serves as well.
 fn pass_over(error: &ArchiveError) {
-    tracing::warn!(%error, "an earlier link is used");
+    tracing::warn!(%error, "another link is used");
 }
 
 /// The links up to a segment.

@@ -2,8 +2,9 @@
 //!
 //! [`Objects`] is the client: create if absent, read, list, delete. [`probe`] checks before the first write of a start that the
 //! storage keeps the one guarantee that [`crate::shipping`] rests on. [`epochs`] claims a writer's epoch. [`journal`] reads and
-//! writes segments, and [`walk`] walks along those that count, from a link of [`links`] where the newest ones suffice. [`kept`]
-//! reads and writes what is kept beside the journal; [`crate::shipping::object`] has its keys.
+//! writes segments, and [`walk`] walks along those that count, from a link of [`links`] where the newest ones suffice; [`take_up`]
+//! finds where the chain goes on behind damage. [`kept`] reads and writes what is kept beside the journal;
+//! [`crate::shipping::object`] has its keys.
 //!
 //! | key | what |
 //! |---|---|
@@ -35,6 +36,7 @@ pub mod rebuilt;
 mod root;
 mod start_reader;
 mod stored_link;
+mod taking_up;
 pub mod walk;
 #[cfg(test)]
 mod watched;
@@ -44,6 +46,7 @@ pub use fence::{Fenced, NotFenced, ask, fence};
 pub use objects::{Creation, Objects};
 pub use read_ahead::{HEADS_AHEAD, ReadAhead};
 pub use start_reader::StartReader;
+pub use taking_up::take_up;
 
 // Whether a name is a number, as the names of objects are that this program numbers.
 fn is_number(name: &str) -> bool {

@@ -1,16 +1,18 @@
 //! Walks along the journal in the archive: many requests at once, in order, and in bounded memory.
 
+use std::cmp::Reverse;
+
+use super::epochs::Windows;
 use super::journal::{Begun, boundary, damaged, head};
 use super::objects::ObjectPart;
 use super::read_ahead::{HEADS_AHEAD, OBJECTS_AHEAD, joined};
-use super::{ArchiveError, Objects, ReadAhead, journal, links};
+use super::{ArchiveError, Objects, ReadAhead, journal, kept, links};
 use crate::process::ids::Lsn;
 use crate::shipping::SegmentIndex;
 use crate::shipping::chain::Chain;
+use crate::shipping::object::StateKey;
 use crate::shipping::segment::{Segment, SegmentHead};
-
-/// The most puts that a writer has in flight: so far behind a free index there may be segments that do not count.
-const IN_FLIGHT_MAX: u64 = 64;
+use crate::shipping::taking_up::{WINDOW_MAX, proves_missing};
 
 /// Reads heads at consecutive indices. The more it has read in order, the more requests it begins ahead.
 pub struct HeadReader {
@@ -223,34 +225,16 @@ impl Segments {
 /// Checks that a walk ended at the end of the journal: where a segment is missing in the middle it ends, too.
 ///
 /// # Errors
-/// [`ArchiveError::Damaged`]: there are segments behind that cannot have been in flight. [`ArchiveError::Moved`]: beside a deletion
-/// the walk ended where the first deleted segment was.
+/// [`ArchiveError::Damaged`]: there are objects that were put only when the missing segment was there. [`ArchiveError::Moved`]: beside a
+/// deletion the walk ended where the first deleted segment was.
 pub async fn check_end(process: &Objects, chain: &Chain) -> Result<(), ArchiveError> {
     let free = chain.next();
     if boundary(process).await?.index >= free {
         let url = process.url().to_owned();
         return Err(ArchiveError::Moved { url });
     }
-    let behind = journal::indices_behind(process, free).await?;
-    let (mut is_hole, mut has_behind) = (false, false);
-    for index in behind {
-        has_behind = true;
-        // A later writer begins at the first free index.
-        let later = async || {
-            let head = head(process, index).await?;
-            Ok::<_, ArchiveError>(head.is_some_and(|head| head.epoch() > chain.last().epoch))
-        };
-        is_hole = index.0 > free.0 + IN_FLIGHT_MAX || later().await?;
-        if is_hole {
-            break;
-        }
-    }
-    if !is_hole && has_behind {
-        // A link names what is acknowledged.
-        is_hole = links::newest(process, free, Lsn(u64::MAX)).await?.is_some();
-    }
     // A writer may have gone on in the meantime.
-    match is_hole && head(process, free).await?.is_none() {
+    match lacks(process, chain).await? && head(process, free).await?.is_none() {
         true => Err(damaged(
             process,
             free,
@@ -260,14 +244,46 @@ pub async fn check_end(process: &Objects, chain: &Chain) -> Result<(), ArchiveEr
     }
 }
 
+// Whether an object proves that the segment behind a chain is missing.
+async fn lacks(process: &Objects, chain: &Chain) -> Result<bool, ArchiveError> {
+    let (free, last) = (chain.next(), chain.last());
+    let mut behind = journal::indices_behind(process, free).await?;
+    // The last one is the farthest.
+    behind.sort_unstable_by_key(|index| Reverse(*index));
+    let mut windows = Windows::of(process);
+    for index in behind {
+        if proves_missing(free, index, WINDOW_MAX) {
+            return Ok(true);
+        }
+        let Some(head) = head(process, index).await? else {
+            continue;
+        };
+        // A later writer begins at the first free index.
+        let is_later = head.epoch() > last.epoch;
+        if is_later || proves_missing(free, index, windows.at(head.epoch()).await?) {
+            return Ok(true);
+        }
+    }
+    // A link names what is acknowledged. A state is put once the archive has the turn that recorded it.
+    if links::newest(process, free, Lsn(u64::MAX)).await?.is_some() {
+        return Ok(true);
+    }
+    let states = kept::list::<StateKey>(process).await?;
+    let newest = states.iter().map(|key| key.cut).max();
+    Ok(newest > Some(last.journal.position))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::epochs;
+    use crate::archive::epochs::Terms;
     use crate::archive::read_ahead::AHEAD_BYTES_MAX;
     use crate::archive::watched::{chain, watched};
-    use crate::shipping::JournalPoint;
+    use crate::process::clock::Hlc;
     use crate::shipping::chain::Link;
     use crate::shipping::segment::Turns;
+    use crate::shipping::{Epoch, JournalPoint};
 
     const COUNT: u64 = 150;
 
@@ -337,6 +353,60 @@ mod tests {
         let read = reads.next().await.expect("it is whole");
         assert_eq!(read.as_ref(), Some(&last));
         assert_eq!(reads.next().await.expect("it is whole"), None);
+    }
+
+    // Without this a restore would end at a hole among the newest segments, and say that all is well.
+    #[tokio::test]
+    async fn a_hole_is_in_flight_only_within_the_window_of_its_writer() {
+        for (window, behind, is_hole) in [
+            (Some(4), 3, false),
+            (Some(4), 4, true),
+            (Some(1), 1, true),
+            (None, 63, false),
+            (None, 64, true),
+        ] {
+            let (objects, _) = watched();
+            let counting = chain(&objects, COUNT).await;
+            let claim = counting[0].writer();
+            let terms = Terms {
+                window,
+                ..Terms::default()
+            };
+            let claimed = epochs::create(&objects, claim, terms).await;
+            assert!(claimed.expect("it is in memory"));
+            let hole = SegmentIndex(COUNT - behind);
+            let deleted = journal::delete(&objects, hole).await;
+            deleted.expect("it is there");
+            let mut heads = Heads::along(&objects, Chain::behind(Link::default()));
+            heads.newest().await.expect("it is whole up to there");
+            let ended = check_end(&objects, heads.chain()).await;
+            assert_eq!(ended.is_err(), is_hole, "{window:?}, {behind}: {ended:?}");
+        }
+    }
+
+    // Without this a journal that ends before what was made of it would be taken for whole.
+    #[tokio::test]
+    async fn a_state_proves_that_the_turn_behind_its_cut_was_archived() {
+        let (objects, _) = watched();
+        let counting = chain(&objects, COUNT).await;
+        let walked = async || {
+            let mut heads = Heads::along(&objects, Chain::behind(Link::default()));
+            heads.newest().await.expect("it is whole up to there");
+            heads.chain().clone()
+        };
+        let whole = walked().await;
+        let cut = Lsn(whole.last().journal.position.0 - 1);
+        let (time, epoch) = (Hlc(7), Epoch(2));
+        let key = StateKey { cut, time, epoch }.to_string();
+        let put = objects.create(&key, Vec::new()).await;
+        put.expect("it is in memory");
+        check_end(&objects, &whole).await.expect("it is whole");
+        for lost in &counting[counting.len() - 2..] {
+            let deleted = journal::delete(&objects, lost.index()).await;
+            deleted.expect("it is there");
+        }
+        let ended = check_end(&objects, &walked().await).await;
+        ended.expect_err("the last two segments are missing");
     }
 
     // Without this a walk that begins at a link would end early, or not see that a segment is missing.

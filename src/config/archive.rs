@@ -9,11 +9,10 @@ use super::duration::{parse_duration, parse_interval, parse_span};
 use super::fault::{ConfigError, Fault};
 use super::size::parse_size;
 use crate::shipping::hold::Waits;
+use crate::shipping::taking_up::WINDOW_MAX;
 
 /// The largest segment: it is held in memory once per put in flight.
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
-/// The most puts in flight.
-const WINDOW_MAX: u16 = 64;
 /// The most bytes of all puts in flight.
 const IN_FLIGHT_BYTES_MAX: usize = 512 << 20;
 
@@ -300,7 +299,7 @@ fn replace_in_flight<P>(
     settings: &mut ArchiveSettings,
 ) -> Result<(), (Fault, P)> {
     if let Some((count, place)) = window {
-        match count {
+        match u64::from(count) {
             1..=WINDOW_MAX => settings.window = count.into(),
             _ => return Err((Fault::ArchiveWindow(count), place)),
         }

@@ -1,7 +1,7 @@
 //! Shipping of a journal into an archive, without I/O: segments of turns ([`segment`]), the chain that makes them count
 //! ([`chain`]), the writer that extends it and is fenced off by a later one ([`writer`]), the start of a process on it
-//! ([`attach`]), what waits for it ([`hold`]), how far it is behind ([`lag`]), and where turns may be missing ([`gaps`]). What is
-//! kept there beside the journal is in [`object`].
+//! ([`attach`]), what waits for it ([`hold`]), how far it is behind ([`lag`]), where turns may be missing ([`gaps`]), and where a broken
+//! chain is taken up ([`taking_up`]). What is kept there beside the journal is in [`object`].
 //!
 //! The archive gives one guarantee: of several writers that create an object under one key, one succeeds. Everything else
 //! follows from these rules:
@@ -23,6 +23,7 @@ pub mod lag;
 pub mod object;
 mod sealed;
 pub mod segment;
+pub mod taking_up;
 mod unfit;
 pub mod writer;
 

@@ -7,6 +7,7 @@ use super::*;
 use crate::process::identity::Identity;
 use crate::process::ids::Hash;
 use crate::shipping::Epoch;
+use crate::shipping::taking_up::proves_missing;
 
 const SEEDS: u64 = 2_000;
 
@@ -27,9 +28,32 @@ impl Dice {
     }
 }
 
+// Checks that no put is so far behind a free index that a reader would take the free one for missing.
+fn check_windows(archive: &Archive, nodes: &[Node], seed: u64) {
+    let mut chain = Chain::behind(archive.boundary);
+    while let Some(segment) = archive.objects.get(&chain.next()) {
+        chain.take(&segment.head).expect("it is whole");
+    }
+    let free = chain.next();
+    for (index, segment) in archive.objects.range(free..) {
+        let epoch = segment.head.epoch();
+        let node = nodes.iter().find(|node| u64::from(node.epoch) == epoch.0);
+        let window = node.expect("it has put it").window;
+        assert!(
+            !proves_missing(free, *index, window),
+            "seed {seed}: {index} of epoch {epoch} with window {window} was put before {free}"
+        );
+        assert!(
+            epoch <= chain.last().epoch,
+            "seed {seed}: a fence was set before {free}"
+        );
+    }
+}
+
 /// A writer with its process: turns have the position as a number and the epoch as the first byte of the hash.
 struct Node {
     writer: Writer,
+    window: u64,
     epoch: u8,
     /// Actions to be executed, in any order.
     pending: Vec<Action>,
@@ -114,6 +138,7 @@ impl Node {
         let (writer, first) = Writer::open(owner(), id, window, known);
         Self {
             writer,
+            window: window as u64,
             epoch,
             pending: vec![first],
             archived: None,
@@ -207,6 +232,9 @@ fn run(seed: u64) -> Outcome {
         let chosen = oldest + dice.below(nodes.len() - oldest);
         if !nodes[chosen].stopped {
             nodes[chosen].step(&mut archive, &mut dice);
+        }
+        if dice.one_in(4) {
+            check_windows(&archive, &nodes, seed);
         }
     }
     let chain = archive.chain();

@@ -82,6 +82,7 @@ impl Scene {
         let terms = Terms {
             salts: salts.as_ref().map(claimed_salts),
             promise: None,
+            window: Some(1),
         };
         let epoch = epochs::claim(source.process(), identity, terms).await;
         let epoch = epoch.expect("it is in memory");

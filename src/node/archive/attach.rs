@@ -188,6 +188,7 @@ impl Archive {
                         waits: self.settings.waits(),
                         behind: store.journal().end().0,
                     }),
+                    window: Some(self.settings.window as u64),
                 };
                 Event::Claimed(epochs::create(objects, *claim, terms).await?)
             }
@@ -293,6 +294,7 @@ impl Archive {
                 process,
                 there: there.boot,
                 here: store.identity().boot,
+                dir: store.dir().display().to_string(),
             },
             Unfit::Differs(position) => self.differs(position),
             Unfit::Trimmed { archived, first } => NotAttached::Trimmed {

@@ -49,8 +49,10 @@ pub enum NotAttached {
     },
     /// The process has been started later from another directory.
     #[error(
-        "this directory is an older copy of {process}: start {there} has written to the archive {url}, and this is start \
-         {here}. Stop that process first; then restore from the archive into an empty directory"
+        "this directory is an older copy of {process}, or a copy of it was started since: start {there} from another directory has \
+         written to the archive {url}, and this is start {here}. Use that directory; or stop that process and restore from the \
+         archive into an empty directory. If that start was a mistake, stop it and go on with this directory: snapledger store \
+         vouch {dir}"
     )]
     OlderCopy {
         /// The archive.
@@ -61,6 +63,8 @@ pub enum NotAttached {
         there: u64,
         /// This start.
         here: u64,
+        /// The directory of the store.
+        dir: String,
     },
     /// The two journals differ.
     #[error(

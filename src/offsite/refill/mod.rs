@@ -22,7 +22,7 @@ use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
 use crate::shipping::JournalPoint;
-use crate::shipping::chain::Chain;
+use crate::shipping::chain::{Chain, Link};
 use crate::shipping::object::{RevisionKey, StateKey};
 use crate::shipping::segment::WriterId;
 use crate::shipping::writer::Walked;
@@ -141,13 +141,15 @@ pub enum NotFilled {
         /// The cluster.
         cluster: String,
     },
-    /// A segment of the journal is damaged, or the state from which it should begin does not belong to it.
+    /// A segment of the journal is missing or damaged, or the state from which it should begin does not belong to it.
     #[error("{error}")]
     Broken {
         /// Which, and how.
         error: ArchiveError,
         /// A new store can be filled from a state behind this turn; `None` if there is none.
         behind: Option<Lsn>,
+        /// The segment with that turn, if the chain is broken before it.
+        link: Option<Link>,
     },
     /// The journal does not begin with turn 1, and no state is kept where it begins.
     #[error(
@@ -184,8 +186,8 @@ pub enum NotFilled {
     Directory(io::Error),
 }
 
-/// Makes the store of a process in an empty directory. If a part of the journal is damaged and a state behind it is kept, the
-/// journal begins there, and the damage is named among what is left out.
+/// Makes the store of a process in an empty directory. If a segment of the journal is missing or damaged and a state behind it is kept,
+/// the journal begins there; what is not restored is named first among what is left out.
 ///
 /// # Errors
 /// [`NotFilled`]; the content of the directory is then useless.
@@ -201,32 +203,61 @@ pub async fn make(
         process: source.owner.process.clone(),
         cluster: source.owner.cluster.clone(),
     })?;
-    let mut left_out = Vec::new();
+    let from = wanted.behind;
+    let (mut damages, mut taken_up) = (Vec::new(), None);
     loop {
         let Successor {
             identity, salts, ..
         } = *successor;
         let store = Store::create_archived(dir, &source.owner.cluster, &process, identity, salts)?;
-        match fill(&store, source, wanted, told).await {
+        let turns = Turns {
+            store: &store,
+            source,
+            wanted,
+            taken_up,
+            told,
+        };
+        match fill(&turns).await {
             Ok(mut filled) => {
-                left_out.append(&mut filled.left_out);
-                filled.left_out = left_out;
+                if !damages.is_empty() {
+                    let lost = not_restored(source, from, &filled, &damages).await?;
+                    filled.left_out.insert(0, lost);
+                }
                 return Ok((store, filled));
             }
             Err(NotFilled::Broken {
                 error,
                 behind: Some(behind),
+                link,
             }) if behind > wanted.behind => {
                 wanted.behind = behind;
-                left_out.push(format!(
-                    "the turns up to {behind} are not restored: {error}"
-                ));
+                taken_up = link.or(taken_up);
+                damages.push(error.to_string());
             }
             Err(error) => return Err(error),
         }
         drop(store);
         empty(dir).map_err(NotFilled::Directory)?;
     }
+}
+
+// Which turns of the archive, behind one, are not restored because of damage.
+async fn not_restored(
+    source: &Source,
+    behind: Lsn,
+    filled: &Filled,
+    damages: &[String],
+) -> Result<String, ArchiveError> {
+    let begins = match journal::begins_behind(&source.process).await {
+        Ok(begins) => begins.position,
+        Err(ArchiveError::Damaged { .. }) => filled.walked.boundary.journal.position,
+        Err(error) => return Err(error),
+    };
+    let (first, last) = (begins.max(behind).next(), filled.first.0 - 1);
+    Ok(format!(
+        "the turns {first} to {last} are not restored: {}",
+        damages.join("; ")
+    ))
 }
 
 fn empty(dir: &Path) -> io::Result<()> {
@@ -241,21 +272,17 @@ fn empty(dir: &Path) -> io::Result<()> {
 }
 
 // Fills a store that was made by `Store::create_archived`.
-async fn fill(
-    store: &Store,
-    source: &Source,
-    wanted: Wanted,
-    told: &(dyn Fn(Progress) + Sync),
-) -> Result<Filled, NotFilled> {
-    let mut filled = Filled::default();
-    let states = kept::list::<StateKey>(&source.process).await?;
-    let mut contents = Contents::new(store, source);
-    let turns = Turns {
+async fn fill(turns: &Turns<'_>) -> Result<Filled, NotFilled> {
+    let Turns {
         store,
         source,
         wanted,
         told,
-    };
+        ..
+    } = *turns;
+    let mut filled = Filled::default();
+    let states = kept::list::<StateKey>(&source.process).await?;
+    let mut contents = Contents::new(store, source);
     let begun = turns.read(&mut contents, &states, &mut filled).await?;
     (filled.first, filled.end) = (store.journal().begins_at(), store.journal().end().0);
     if filled.end < filled.first && begun {
@@ -308,6 +335,7 @@ pub async fn finish(
         store,
         source,
         wanted: Wanted::ALL,
+        taken_up: None,
         told: &|_| {},
     };
     let mut chain = Chain::behind(filled.walked.last);

@@ -9,6 +9,9 @@ use crate::shipping::segment::WriterId;
 use crate::shipping::writer::Walked;
 use crate::store::{Salts, Store};
 
+/// The puts of a fence.
+const WINDOW: usize = 1;
+
 /// The store that takes the place of the one that last wrote to the archive. No `Debug`: it holds a secret.
 #[derive(Clone, Copy)]
 pub struct Successor {
@@ -50,10 +53,11 @@ impl Successor {
         let terms = Terms {
             salts: self.salts.as_ref().map(claimed_salts),
             promise: self.promise,
+            window: Some(WINDOW as u64),
         };
         let epoch = epochs::claim(objects, identity, terms).await?;
         let id = WriterId { epoch, identity };
-        fence(objects, source.owner.clone(), id, 1, walked).await?;
+        fence(objects, source.owner.clone(), id, WINDOW, walked).await?;
         Ok(id)
     }
 }

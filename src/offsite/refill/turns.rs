@@ -3,12 +3,12 @@
 use super::contents::Contents;
 use super::{Filled, NotFilled, Phase, Progress, Until, Wanted};
 use crate::archive::walk::{Heads, Reads, check_end};
-use crate::archive::{ArchiveError, journal, links};
+use crate::archive::{ArchiveError, journal, links, take_up};
 use crate::offsite::Source;
 use crate::process::ids::{Hash, Lsn};
-use crate::shipping::chain::Chain;
+use crate::shipping::chain::{Chain, Link};
 use crate::shipping::object::StateKey;
-use crate::shipping::segment::Segment;
+use crate::shipping::segment::{Segment, SegmentHead};
 use crate::shipping::writer::Walked;
 use crate::shipping::{JournalPoint, SegmentIndex};
 use crate::store::{Store, StoreError};
@@ -18,6 +18,8 @@ pub(super) struct Turns<'a> {
     pub(super) store: &'a Store,
     pub(super) source: &'a Source,
     pub(super) wanted: Wanted,
+    /// A segment that counts, although a walk from the beginning does not reach it.
+    pub(super) taken_up: Option<Link>,
     pub(super) told: &'a (dyn Fn(Progress) + Sync),
 }
 
@@ -32,7 +34,10 @@ impl Turns<'_> {
         let process = self.source.process();
         let boundary = journal::boundary(process).await?;
         let mut chain = Chain::behind(boundary);
-        let before = journal::begins_behind(process).await?;
+        let before = match journal::begins_behind(process).await {
+            Err(error) => return Err(self.broken(error, &chain, states).await?),
+            Ok(before) => before,
+        };
         let behind = before.position.max(self.wanted.behind);
         let mut begin = JournalPoint::default();
         if behind > Lsn(0) {
@@ -41,11 +46,10 @@ impl Turns<'_> {
             let (position, hash) = self.store.journal().end();
             begin = JournalPoint { position, hash };
             // The segments before it are not needed, even where they are damaged.
-            let near = links::nearest(process, cut).await?;
-            if near.boundary == boundary {
-                chain = Chain::behind(near.last);
+            if let Some(near) = self.nearest(boundary, cut, states).await? {
+                chain = Chain::behind(near);
             }
-            self.skip(&mut chain, begin).await?;
+            self.skip(&mut chain, begin, states).await?;
         }
         self.append(&mut chain, begin, states).await?;
         filled.walked = Walked {
@@ -97,10 +101,48 @@ impl Turns<'_> {
         })
     }
 
+    // The last segment up to a turn that is known to count without a walk.
+    async fn nearest(
+        &self,
+        boundary: Link,
+        cut: Lsn,
+        states: &[StateKey],
+    ) -> Result<Option<Link>, NotFilled> {
+        let process = self.source.process();
+        let near = match links::nearest(process, cut).await {
+            Ok(near) => Some(near.last).filter(|_| near.boundary == boundary),
+            Err(error) => {
+                let named = links::newest(process, boundary.index, cut).await?;
+                let before = named.map_or(0, |link| link.index.0 - 1);
+                let chain = Chain::behind(Link {
+                    index: SegmentIndex(before),
+                    ..Link::default()
+                });
+                return Err(self.broken(error, &chain, states).await?);
+            }
+        };
+        Ok(near
+            .into_iter()
+            .chain(self.taken_up)
+            .max_by_key(|link| link.index))
+    }
+
     // Passes over the segments before the beginning, of which the heads suffice.
-    async fn skip(&self, chain: &mut Chain, begin: JournalPoint) -> Result<(), NotFilled> {
+    async fn skip(
+        &self,
+        chain: &mut Chain,
+        begin: JournalPoint,
+        states: &[StateKey],
+    ) -> Result<(), NotFilled> {
         let mut heads = Heads::along(self.source.process(), chain.clone());
-        while let Some(head) = heads.next().await? {
+        loop {
+            let head = match heads.next().await {
+                Ok(Some(head)) => head,
+                Ok(None) => break,
+                Err(error) => {
+                    return Err(self.broken(error, heads.chain(), states).await?);
+                }
+            };
             if head.after().position > begin.position {
                 break;
             }
@@ -124,6 +166,7 @@ impl Turns<'_> {
         Err(NotFilled::Broken {
             error: folder.damaged(&key, "the journal has another hash at its position"),
             behind: Some(begin.position.next()),
+            link: None,
         })
     }
 
@@ -140,7 +183,7 @@ impl Turns<'_> {
             let segment = match reads.next().await {
                 Ok(Some(segment)) => segment,
                 Ok(None) => break,
-                Err(error) => return Err(self.broken(error, chain, states).await),
+                Err(error) => return Err(self.broken(error, chain, states).await?),
             };
             let index = chain.next();
             let counts = chain.take(&segment.head);
@@ -154,7 +197,10 @@ impl Turns<'_> {
                 total: last.max(index).0,
             });
         }
-        Ok(check_end(process, chain).await?)
+        match check_end(process, chain).await {
+            Err(error) => Err(self.broken(error, chain, states).await?),
+            Ok(()) => Ok(()),
+        }
     }
 
     // Appends the turns of a segment. Returns whether all were wanted.
@@ -164,9 +210,8 @@ impl Turns<'_> {
         begin: JournalPoint,
         states: &[StateKey],
     ) -> Result<bool, NotFilled> {
-        let index = segment.head.index();
         journal::check_owner(self.source.process(), &segment.head, self.source.owner())?;
-        let damaged = |reason: String| self.damaged(index, &reason, segment.head.after(), states);
+        let damaged = |reason: String| self.damaged(&segment.head, &reason, states);
         let mut entries = Vec::new();
         let JournalPoint {
             mut position,
@@ -204,30 +249,40 @@ impl Turns<'_> {
         Ok(all)
     }
 
-    // Of a segment with a readable head it is known behind which turn a later state must be.
-    async fn broken(&self, error: ArchiveError, chain: &Chain, states: &[StateKey]) -> NotFilled {
-        if !matches!(error, ArchiveError::Damaged { .. }) {
-            return error.into();
+    // Behind a segment that is missing or damaged a new store can be filled from a state, if it is known where the chain goes on. The head
+    // of a damaged one says that, if it can be read.
+    async fn broken(
+        &self,
+        error: ArchiveError,
+        chain: &Chain,
+        states: &[StateKey],
+    ) -> Result<NotFilled, NotFilled> {
+        if !matches!(error, ArchiveError::Damaged { .. }) || states.is_empty() {
+            return Ok(error.into());
         }
-        let head = journal::next_head(self.source.process(), &mut chain.clone()).await;
-        let behind = head.ok().flatten().map(|head| head.after().position);
-        NotFilled::Broken {
-            error,
-            behind: behind.filter(|behind| states.iter().any(|key| key.cut >= *behind)),
-        }
+        let process = self.source.process();
+        let link = match journal::next_head(process, &mut chain.clone()).await {
+            Ok(Some(head)) => Some(Link::of(&head)),
+            _ => take_up(process, chain.next()).await?,
+        };
+        Ok(broken_at(error, link, states))
     }
 
-    fn damaged(
-        &self,
-        index: SegmentIndex,
-        reason: &str,
-        after: JournalPoint,
-        states: &[StateKey],
-    ) -> NotFilled {
-        let is_behind = |key: &StateKey| key.cut >= after.position;
-        NotFilled::Broken {
-            error: journal::damaged(self.source.process(), index, reason),
-            behind: states.iter().any(is_behind).then_some(after.position),
-        }
+    fn damaged(&self, head: &SegmentHead, reason: &str, states: &[StateKey]) -> NotFilled {
+        let error = journal::damaged(self.source.process(), head.index(), reason);
+        broken_at(error, Some(Link::of(head)), states)
+    }
+}
+
+// Damage behind which this segment counts.
+fn broken_at(error: ArchiveError, link: Option<Link>, states: &[StateKey]) -> NotFilled {
+    let link = link.filter(|link| {
+        let mut cuts = states.iter().map(|key| key.cut);
+        cuts.any(|cut| cut >= link.journal.position)
+    });
+    NotFilled::Broken {
+        error,
+        behind: link.map(|link| link.journal.position),
+        link,
     }
 }
