@@ -236,6 +236,7 @@ fn a_snapshot_waits_for_its_state() {
 fn damaged_states_leave_their_snapshots_out_and_stop_nothing() {
     let mut scene = Scene::new();
     scene.publish(4);
+    scene.checkpoint();
     let Scene {
         store,
         teller,
@@ -249,13 +250,21 @@ fn damaged_states_leave_their_snapshots_out_and_stop_nothing() {
     images::await_release(&path);
     {
         let engine = images::engine(&path);
-        let chunks = engine.open_tree("chunks").expect("it is readable");
-        for entry in chunks.iter() {
-            let (key, value) = entry.expect("it is readable");
-            let mut value = value.to_vec();
-            let last = value.len() - 1;
-            value[last] ^= 1;
-            chunks.insert(key, value).expect("there is room");
+        // All but the newest state, from which a node goes on.
+        let newest = engine.open_tree("states-2").expect("it is readable").last();
+        let newest = newest.expect("it is readable").expect("there are states");
+        for name in ["states-2", "parts"] {
+            let tree = engine.open_tree(name).expect("it is readable");
+            for entry in tree.iter() {
+                let (key, value) = entry.expect("it is readable");
+                if key.starts_with(&newest.0[..8]) {
+                    continue;
+                }
+                let mut value = value.to_vec();
+                let last = value.len() - 1;
+                value[last] ^= 1;
+                tree.insert(key, value).expect("there is room");
+            }
         }
     }
     images::await_release(&path);
@@ -267,6 +276,8 @@ fn damaged_states_leave_their_snapshots_out_and_stop_nothing() {
         published,
         dir,
     };
+    let newest = scene.store.continue_from_newest();
+    newest.expect("it is whole");
     let exported = scene.export();
     assert!(exported.written.entries > 0);
     assert!(exported.lost > 0);

@@ -230,7 +230,9 @@ fn report(args: &Args, url: &str, process: &ProcessId, restored: &Restored) -> R
         "process {process} is restored into {into} up to turn {end}; its next start is start {}",
         boot + 1
     ));
-    report.line(&missing(*waits));
+    if filled.lost_messages.is_empty() {
+        report.line(&missing(*waits));
+    }
     if first.0 > 1 {
         report.line(&format!("its journal begins with turn {first}"));
     }
