@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 pub(in crate::node) use super::not_attached::NotAttached;
 use super::turns::read_turns;
@@ -25,6 +26,9 @@ use crate::shipping::writer;
 use crate::shipping::writer::Writer;
 use crate::shipping::{Epoch, JournalPoint};
 use crate::store::{Store, StoreError};
+
+/// The time between two log lines of a long start.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// What is known of the archive when the node starts.
 pub(in crate::node) struct Beginning {
@@ -50,6 +54,20 @@ struct Walk {
     reader: StartReader,
     /// The turns that were appended here and are not durable.
     appended: u64,
+    /// When it was last said how far the start is; at first, when the shipping began.
+    said: Option<Instant>,
+}
+
+impl Walk {
+    // Nobody can ask a process that is not ready how far it is.
+    fn say_shipping(&mut self, position: Lsn, end: Lsn) {
+        let now = Instant::now();
+        let said = self.said.get_or_insert(now);
+        if now.duration_since(*said) >= SAY_EVERY {
+            *said = now;
+            tracing::info!(%position, %end, "shipping what the archive lacks of the journal before the process is ready");
+        }
+    }
 }
 
 /// The archive of a process, before its store is open.
@@ -229,6 +247,7 @@ impl Archive {
             }
             Action::ReadTurns(before) => {
                 let bytes_max = self.settings.segment_max;
+                walk.say_shipping(before.position, store.journal().end().0);
                 Event::Turns(read_turns(store, *before, bytes_max)?)
             }
             Action::Attached(_) => unreachable!("it ends the start"),
