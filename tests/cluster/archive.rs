@@ -8,7 +8,7 @@ use assert_cmd::cargo::cargo_bin;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::archive_place::Place;
+use crate::archive_place::{Place, objects};
 use crate::await_it::until;
 use crate::killed::{IDS, SEED, balances_after, load_until_killed, retry_everything, seed};
 use crate::programs::Programs;
@@ -116,9 +116,7 @@ async fn a_restore_says_what_may_be_missing() {
         assert!(report.contains(&sentence), "{sentence} in {report}");
     }
     // The claims of older programs do not say it.
-    let claims = std::fs::read_dir(place.object("killed/n1/epochs"));
-    for claim in claims.expect("it has claims") {
-        let path = claim.expect("it is readable").path();
+    for path in objects(&place.object("killed/n1/epochs")) {
         let claim = std::fs::read(&path).expect("it is readable");
         let mut claim: serde_json::Value = serde_json::from_slice(&claim).expect("JSON");
         let members = claim.as_object_mut().expect("an object");

@@ -12,7 +12,7 @@ use snapledger::archive::{Creation, Objects};
 use tokio::task::JoinSet;
 
 use crate::archive::{lost_disk, restored};
-use crate::archive_place::Place;
+use crate::archive_place::{Place, name, objects};
 use crate::await_it::until;
 use crate::programs::Programs;
 use crate::rest::Rest;
@@ -173,12 +173,10 @@ async fn an_object_that_was_changed_or_cut_is_named() {
 }
 
 fn longest(folder: PathBuf) -> (String, PathBuf) {
-    let objects = std::fs::read_dir(folder).expect("it has segments");
-    let objects = objects.map(|entry| entry.expect("a readable directory"));
-    let longest = objects.max_by_key(|entry| entry.metadata().expect("a file").len());
+    let segments = objects(&folder).into_iter();
+    let longest = segments.max_by_key(|file| file.metadata().expect("a file").len());
     let longest = longest.expect("it has segments");
-    let name = longest.file_name().to_string_lossy().into_owned();
-    (name, longest.path())
+    (name(&longest).to_owned(), longest)
 }
 
 // Without this, the node would ask thousands of times a second, and no figure and no line would say so.
@@ -191,9 +189,7 @@ async fn a_segment_that_exists_and_cannot_be_read_is_put_again_with_pauses() {
     let paid = json!({ "amount": 1 });
     let archived = async || figure(&rest, "snapledger_archive_position").await;
     // In the place of the next segments, where a directory exists and is no object.
-    let segments = std::fs::read_dir(&journal)
-        .expect("it has segments")
-        .count();
+    let segments = objects(&journal).len();
     let places: Vec<_> = (segments + 1..segments + 20)
         .map(|index| journal.join(format!("{index:020}")))
         .filter(|place| std::fs::create_dir_all(place.join("x")).is_ok())

@@ -1,13 +1,14 @@
 //! What an archive keeps of a process that others still need something of, through the program. Without this, what was
 //! acknowledged to clients and never reached its receiver is lost with a disk, although everything waits for the archive.
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::json;
 
 use crate::archive::{restore, restored};
-use crate::archive_place::Place;
+use crate::archive_place::{Place, name, objects};
 use crate::await_it::until;
 use crate::programs::Programs;
 use crate::rest::{Rest, request};
@@ -37,20 +38,15 @@ async fn channel_to_x(rest: &Rest) -> serde_json::Value {
     found.expect("there is one").clone()
 }
 
-/// The names in a folder of the archive.
-fn names(place: &Place, folder: &str) -> Vec<String> {
-    let objects = std::fs::read_dir(place.object(&format!("killed/{folder}")));
-    let objects = objects.into_iter().flatten();
-    let names = objects.map(|one| one.expect("a readable directory").file_name());
-    names
-        .map(|name| name.to_string_lossy().into_owned())
-        .collect()
+/// The objects in a folder of the cluster.
+fn archived(place: &Place, folder: &str) -> Vec<PathBuf> {
+    objects(&place.object(&format!("killed/{folder}")))
 }
 
 /// Waits until the archive has a recorded state behind so many.
 async fn has_states(place: &Place, count: usize) {
     until("a recorded state in the archive", async || {
-        (names(place, "n1/states").len() >= count).then_some(())
+        (archived(place, "n1/states").len() >= count).then_some(())
     })
     .await;
 }
@@ -72,8 +68,8 @@ async fn what_a_process_has_not_received_is_kept_whatever_its_age() {
     pay_in(&rest, 3).await;
     has_states(&place, 2).await;
     let is_there = || {
-        let names = names(&place, "snapshots");
-        names.iter().any(|name| name.ends_with(&newest))
+        let snapshots = archived(&place, "snapshots");
+        snapshots.iter().any(|one| name(one).ends_with(&newest))
     };
     until("the newest snapshot in the archive", async || {
         is_there().then_some(())
@@ -165,7 +161,7 @@ async fn a_pin_is_restored() {
     let answer = rest.send(request("PUT", &pin, &[], String::new())).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     until("pin and snapshot in the archive", async || {
-        let both = ["pins", "snapshots"].map(|folder| names(&place, folder).len());
+        let both = ["pins", "snapshots"].map(|folder| archived(&place, folder).len());
         (both == [1, 1]).then_some(())
     })
     .await;

@@ -1,10 +1,27 @@
 //! Where the archive of a test lies: in a directory, or on an S3 server in this process. The tests are the same.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use crate::s3::{S3, Way, environment, url};
+
+/// The files of the objects in a folder of an archive, in the order of their names; none if there is no such folder. What is
+/// being put has another name until it is whole, and a kill leaves that: it is not an object yet, and left out.
+pub(crate) fn objects(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let paths = entries.map(|entry| entry.expect("a readable directory").path());
+    let is_whole = |path: &PathBuf| !path.to_string_lossy().contains('#');
+    let mut objects: Vec<_> = paths.filter(is_whole).collect();
+    objects.sort_unstable();
+    objects
+}
+
+/// The name of the file of an object.
+pub(crate) fn name(object: &Path) -> &str {
+    let name = object.file_name().and_then(|name| name.to_str());
+    name.expect("the name of an object is text")
+}
 
 /// A place for an archive.
 pub(crate) enum Place {

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::archive::{restore, restored};
-use crate::archive_place::Place;
+use crate::archive_place::{Place, name, objects};
 use crate::await_it::until;
 use crate::programs::Programs;
 use crate::s3::{S3, Way};
@@ -197,11 +197,7 @@ async fn an_archive_without_what_was_shipped_is_refused_until_a_new_one_is_begun
 
     // A chain that lost its newest segments: the fence of the second start, and what follows.
     let journal = archive.join("n1/journal");
-    let segments = std::fs::read_dir(&journal).expect("it has segments");
-    let segments = segments.map(|entry| entry.expect("it can be read").path());
-    let mut segments: Vec<_> = segments.collect();
-    segments.sort_unstable();
-    for lost in segments.iter().rev().take(2) {
+    for lost in objects(&journal).iter().rev().take(2) {
         std::fs::remove_file(lost).expect("it is there");
     }
     let (code, said) = programs.refused("n1");
@@ -279,10 +275,7 @@ async fn a_segment_that_is_missing_among_the_newest_is_named_by_a_restore() {
     }
     programs.kill();
     let journal = place.object("killed").join("n1/journal");
-    let segments = std::fs::read_dir(&journal).expect("it has segments");
-    let segments = segments.map(|entry| entry.expect("it can be read").path());
-    let mut segments: Vec<_> = segments.collect();
-    segments.sort_unstable();
+    let segments = objects(&journal);
     // More than the default window is behind it.
     let hole = &segments[segments.len() - 6];
     std::fs::remove_file(hole).expect("it is there");
@@ -290,8 +283,7 @@ async fn a_segment_that_is_missing_among_the_newest_is_named_by_a_restore() {
     let output = restored(&programs, &place, "n1");
     let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
     assert_eq!(output.status.code(), Some(1), "{said}");
-    let name = hole.file_name().expect("a segment").to_str();
-    assert!(said.contains(name.expect("text")), "{said}");
+    assert!(said.contains(name(hole)), "{said}");
     assert!(said.contains("it is missing"), "{said}");
 }
 
@@ -323,7 +315,7 @@ async fn an_older_copy_is_refused_however_often_it_is_started() {
     pay(&mut programs).await;
     put_back(copy.path(), Path::new(&store));
     let claims = place.object("killed").join("n1/epochs");
-    let claims = || std::fs::read_dir(&claims).expect("it has claims").count();
+    let claims = || objects(&claims).len();
     let (before, mut said_first) = (claims(), None);
     for _ in 0..3 {
         let (code, said) = programs.refused("n1");

@@ -1,6 +1,7 @@
 //! The past of a cluster as its archive alone tells it. Without this, whoever has the archive would have to trust a node, and a
 //! cluster could only be restored to the last archived turn.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::analytics::{DOC, ask, python, sorted};
+use crate::archive_place::{name, objects};
 use crate::await_it::until;
 use crate::killed::{IDS, SEED, seed};
 use crate::programs::Programs;
@@ -278,7 +280,7 @@ async fn until_shortened(programs: &Programs, ids: &[&str]) {
 
 fn is_shortened(programs: &Programs, id: &str) -> bool {
     let boundary = programs.path(&format!("archive/killed/{id}/boundary"));
-    std::fs::read_dir(boundary).is_ok_and(|mut names| names.next().is_some())
+    !objects(Path::new(&boundary)).is_empty()
 }
 
 // Each process deletes by its own limit. Without this, an audit or export could take all journals for whole because one is.
@@ -431,12 +433,7 @@ async fn a_statement_shows_nothing_that_the_archive_does_not_have() {
 async fn journals_that_contradict_each_other_are_not_restored() {
     let (programs, _) = audited("sync").await;
     let journal = format!("{}/killed/n1/journal", programs.path("archive"));
-    let segments = std::fs::read_dir(&journal).expect("it has a journal");
-    let mut segments: Vec<_> = segments
-        .map(|entry| entry.expect("a name").path())
-        .collect();
-    segments.sort();
-    for lost in segments.iter().rev().take(8) {
+    for lost in objects(Path::new(&journal)).iter().rev().take(8) {
         std::fs::remove_file(lost).expect("it is there");
     }
     let into = programs.path("earlier");
@@ -456,20 +453,13 @@ async fn journals_that_contradict_each_other_are_not_restored() {
 async fn a_segment_that_is_missing_before_later_ones_is_named() {
     let (programs, _) = audited("sync").await;
     let journal = format!("{}/killed/n1/journal", programs.path("archive"));
-    let segments = std::fs::read_dir(&journal).expect("it has a journal");
-    let names = segments.map(|entry| entry.expect("a name").file_name());
-    let names = names.map(|name| name.into_string().expect("text"));
-    // A put that the kill interrupted leaves a file with another name.
-    let names = names.filter(|name| name.parse::<u64>().is_ok());
-    let last = names.max().expect("it has segments");
+    let segments = objects(Path::new(&journal));
+    let last = name(segments.last().expect("it has segments"));
     let index: u64 = last.parse().expect("an index");
     // Further behind than any put that was in flight.
     let later = format!("{journal}/{:020}", index + 100);
     std::fs::rename(format!("{journal}/{last}"), later).expect("it is there");
     let (code, _, wrong) = run(&programs, &["audit"]);
     assert_eq!(code, Some(1), "{wrong}");
-    assert!(
-        wrong.contains(&last) && wrong.contains("missing"),
-        "{wrong}"
-    );
+    assert!(wrong.contains(last) && wrong.contains("missing"), "{wrong}");
 }

@@ -3,6 +3,7 @@
 //! wrong unnoticed, lose rows or count them twice.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 use assert_cmd::cargo::cargo_bin;
@@ -10,6 +11,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::analytics::{DOC, Expected, Iceberg, ODD_ACCOUNT, ask, python, sorted};
+use crate::archive_place::objects;
 use crate::await_it::until;
 use crate::killed::{IDS, load_until_killed, retry_everything, seed};
 use crate::programs::Programs;
@@ -291,11 +293,9 @@ async fn nodes_killed_while_they_write_tables_neither_lose_nor_double_a_row() {
     until(
         "the row of each process about the last snapshot",
         async || {
-            let log = std::fs::read_dir(format!("{tables}/snapshots/_delta_log")).expect("a log");
-            let versions = log.map(|version| version.expect("a version").path());
-            // One that is being created has another name, perhaps beside its own.
-            let versions = versions.filter(|path| path.extension().is_some_and(|of| of == "json"));
-            let versions = versions.map(|path| std::fs::read_to_string(path).unwrap_or_default());
+            let log = objects(&Path::new(&tables).join("snapshots/_delta_log"));
+            let versions = log.iter().map(std::fs::read_to_string);
+            let versions = versions.map(Result::unwrap_or_default);
             let metadata = format!("\"userMetadata\":\"{snapshot}\"");
             (versions
                 .filter(|version| version.contains(&metadata))
