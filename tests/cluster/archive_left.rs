@@ -7,6 +7,7 @@ use assert_cmd::cargo::cargo_bin;
 use serde_json::{Value, json};
 
 use crate::archived_past::run;
+use crate::await_it::until;
 use crate::killed::IDS;
 use crate::programs::Programs;
 
@@ -24,8 +25,13 @@ async fn pay(programs: &Programs, path: &str, paid: Value) {
 }
 
 async fn audited(programs: &Programs) -> (Value, String) {
-    let said = programs.rest("n1").read("/v1/audit").await;
-    assert_eq!(said["complete"], true, "{said}");
+    let rest = programs.rest("n1");
+    // Processes that have just started vouch for each other once they have met.
+    let said = until("a complete audit", async || {
+        let said = rest.read("/v1/audit").await;
+        (said["complete"] == true).then_some(said)
+    })
+    .await;
     let at = said["at"].as_str().expect("an instant").to_owned();
     (said, at)
 }
