@@ -262,6 +262,9 @@ impl Node {
         self.handle.shared.queue.stop();
         self.handle.shared.peers.wall().close();
         let background = self.threads.split_off(turn::THREADS);
+        if let Some(archive) = &self.archive {
+            archive.end_waiting_for_room();
+        }
         join(self.threads).await;
         // Nothing is committed any more: what waits for the archive is released, and the background threads end behind it.
         if let Some(archive) = self.archive {

@@ -11,7 +11,7 @@ use crate::process::record::Record;
 use crate::shipping::hold::{Audience, Waits};
 use crate::store::{Committed, StoreError};
 
-/// The queue of turns that wait for the archive. New work is refused while the archive is too far behind, which bounds it.
+/// The queue of turns that wait for the archive, bounded by the cost of their records.
 pub(in crate::node) struct Held {
     waiting: Sender<HeldStep>,
     watermark: Arc<Watermark>,
@@ -49,7 +49,7 @@ impl Held {
         (this, releases)
     }
 
-    /// Holds a turn until the archive has it.
+    /// Holds a turn until the archive has it. Waits while too much is held.
     pub(in crate::node) fn hold(
         &self,
         step: Step,
@@ -74,6 +74,7 @@ impl Held {
         self.watermark.holds(cost);
         // Without a receiver the node is stopping; what is not released is answered to nobody.
         let _gone = self.waiting.send(held);
+        self.watermark.wait_for_room();
     }
 }
 

@@ -92,6 +92,11 @@ fn start_tables(
 }
 
 impl RunningArchive {
+    /// Lets the last turns be made although too much waits for the archive.
+    pub(super) fn end_waiting_for_room(&self) {
+        self.shipper.end_waiting_for_room();
+    }
+
     /// Waits, for a bounded time, until the archive has the whole journal. Returns the threads that still end.
     pub(super) async fn stop(self) -> Vec<JoinHandle<()>> {
         let tables = self.tables.map(RunningTables::stop);

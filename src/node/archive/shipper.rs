@@ -161,6 +161,11 @@ impl RunningShipper {
         }
     }
 
+    /// Lets the last turns be made although too much waits for the archive.
+    pub(in crate::node) fn end_waiting_for_room(&self) {
+        self.watermark.end_waiting_for_room();
+    }
+
     /// Ships what is durable, for a bounded time, then ends all waiting for the archive.
     pub(in crate::node) async fn stop(self) {
         let _ended = self.stop.send(true);
@@ -419,7 +424,7 @@ impl Shipper {
         } = &self.around;
         let lag = watermark.lag();
         figures.lags(self.behind(lag));
-        let is_behind = lag > self.settings.lag_max || watermark.holds_much();
+        let is_behind = lag > self.settings.lag_max;
         let (behind, lost) = (is_behind.then_some(lag), watermark.loss());
         let (was_behind, was_lost) = {
             let before = admission.borrow();

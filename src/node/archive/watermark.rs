@@ -13,7 +13,7 @@ use crate::shipping::lag::Lag;
 /// The shortest time between two marks: the accuracy of the lag.
 const MARK_EVERY: Duration = Duration::from_millis(20);
 
-/// The cost of the records that wait in memory before new work is refused, in plain operations: some 100 MiB.
+/// The cost of the records that wait in memory before the next turns wait, too, in plain operations: some 100 MiB.
 const HELD_MAX: usize = 500_000;
 
 /// The archived position, beside the committed one.
@@ -21,6 +21,7 @@ const HELD_MAX: usize = 500_000;
 pub(in crate::node) struct Watermark {
     state: Mutex<State>,
     advanced: Condvar,
+    has_room: Condvar,
     committed: Notify,
 }
 
@@ -32,6 +33,8 @@ struct State {
     /// Set while the archive is not the one that has it.
     loss: Option<ArchiveLoss>,
     is_closed: bool,
+    /// Set when the last turns are made: nothing waits for room any more.
+    is_ending: bool,
     /// The cost of the records that wait to be released.
     held: usize,
 }
@@ -95,7 +98,7 @@ impl Watermark {
         state.lag.position() >= position
     }
 
-    /// Notes that records of this cost wait.
+    /// Notes that records of this cost wait to be released.
     pub(super) fn holds(&self, cost: usize) {
         self.lock().held += cost;
     }
@@ -103,17 +106,27 @@ impl Watermark {
     /// Notes that records of this cost wait no more.
     pub(super) fn releases(&self, cost: usize) {
         self.lock().held -= cost;
+        self.has_room.notify_all();
     }
 
-    /// Whether so much waits that new work must not add to it.
-    pub(super) fn holds_much(&self) -> bool {
-        self.lock().held > HELD_MAX
+    /// Waits while too much waits to be released: whoever makes turns faster than the archive takes them is slowed down.
+    pub(super) fn wait_for_room(&self) {
+        let waits = |state: &mut State| state.held > HELD_MAX && !state.is_ending;
+        let state = self.has_room.wait_while(self.lock(), waits);
+        drop(state.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Lets the last turns pass, however much waits. The queue of inputs bounds them.
+    pub(super) fn end_waiting_for_room(&self) {
+        self.lock().is_ending = true;
+        self.has_room.notify_all();
     }
 
     /// Ends all waiting.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.advanced.notify_all();
+        self.end_waiting_for_room();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -123,6 +136,8 @@ impl Watermark {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
 
     #[test]
@@ -137,12 +152,36 @@ mod tests {
         watermark.archived(Lsn(2));
         assert_eq!(watermark.lag(), Duration::ZERO);
         assert!(watermark.wait_for(Lsn(2)));
-        assert!(!watermark.holds_much());
-        watermark.holds(HELD_MAX + 1);
-        assert!(watermark.holds_much());
-        watermark.releases(1);
-        assert!(!watermark.holds_much());
         watermark.close();
         assert!(!watermark.wait_for(Lsn(3)), "the node stops");
+    }
+
+    // Without this, turns that wait for a slow archive would fill the memory, or a stop would wait for an archive that is gone.
+    #[test]
+    fn turns_wait_for_room_until_enough_is_released_or_the_node_stops() {
+        type End = fn(&Watermark);
+        let ends: [End; 3] = [
+            |watermark| watermark.releases(1),
+            Watermark::end_waiting_for_room,
+            Watermark::close,
+        ];
+        for end in ends {
+            let watermark = Watermark::default();
+            watermark.holds(HELD_MAX);
+            watermark.wait_for_room();
+            watermark.holds(1);
+            std::thread::scope(|scope| {
+                let (passed, passes) = channel();
+                let waits = &watermark;
+                scope.spawn(move || {
+                    waits.wait_for_room();
+                    passed.send(())
+                });
+                let early = passes.recv_timeout(Duration::from_millis(50));
+                end(&watermark);
+                early.expect_err("it waits");
+                passes.recv().expect("it waits no more");
+            });
+        }
     }
 }
