@@ -34,7 +34,11 @@ impl Root {
     pub(super) async fn is_there(&self) -> bool {
         let path = Arc::clone(&self.path);
         // A file system of another machine may hang.
-        let found = spawn_blocking(move || std::fs::metadata(&*path)).await;
-        matches!(found, Ok(Ok(found)) if (found.dev(), found.ino()) == (self.device, self.inode))
+        match spawn_blocking(move || std::fs::metadata(&*path)).await {
+            Ok(Ok(found)) => (found.dev(), found.ino()) == (self.device, self.inode),
+            Ok(Err(_)) => false,
+            // The program ends, and this with it: nothing is known of the directory.
+            Err(_) => std::future::pending().await,
+        }
     }
 }

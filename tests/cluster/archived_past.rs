@@ -25,6 +25,8 @@ pub(crate) fn run(programs: &Programs, arguments: &[&str]) -> (Option<i32>, Stri
         .expect("the program runs");
     let [said, wrong] =
         [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("text"));
+    // A program that ends takes nothing back.
+    assert!(!wrong.contains("trying again"), "{wrong}");
     (output.status.code(), said, wrong)
 }
 
@@ -247,6 +249,7 @@ async fn a_shortened_archive_is_audited_restored_and_exported() {
     let (code, report, wrong) = run(&programs, &["tables", "export", "--into", &tables]);
     assert_eq!(code, Some(0), "{wrong}");
     assert!(report.contains("balances"), "{report}");
+    nothing_is_known_behind_a_gap_that_was_deleted(&programs, at);
     // The archive goes on behind the instant.
     std::fs::rename(programs.path("archive"), programs.path("old")).expect("it is there");
     std::fs::create_dir(programs.path("archive")).expect("a new archive");
@@ -260,6 +263,21 @@ async fn a_shortened_archive_is_audited_restored_and_exported() {
         .read(&format!("/v1/audit?at={at}"))
         .await;
     assert_eq!(restored["totals"], said["totals"], "{restored}");
+}
+
+// As of a process that was restored before all that is kept, and that has not caught up with the others since.
+fn nothing_is_known_behind_a_gap_that_was_deleted(programs: &Programs, at: &str) {
+    let note = programs.path("archive/killed/n2/gaps");
+    let note = Path::new(&note).join(format!("{0:020}-from-{0:020}", 1));
+    std::fs::create_dir_all(note.parent().expect("a folder")).expect("an archive");
+    std::fs::write(&note, b"{}").expect("a folder");
+    let into = programs.path("unknown");
+    let (code, _, wrong) = run(programs, &["restore", "--at", at, "--into", &into]);
+    assert_eq!(code, Some(1), "{wrong}");
+    for says in ["n2", "other_journal", "no instant before it"] {
+        assert!(wrong.contains(says), "{says}: {wrong}");
+    }
+    std::fs::remove_file(&note).expect("it is there");
 }
 
 // Pays and takes snapshots until the archive has deleted turns of these processes.

@@ -51,14 +51,13 @@ enum NotRestored {
         common: Hlc,
     },
     #[error(
-        "what process {process} was at that instant is not known ({reason}): turns may be missing there. The newest instant before it \
-         that is known of all is --at {}",
-        rfc3339(.known.wall_us())
+        "what process {process} was at that instant is not known ({reason}): turns may be missing there. {}",
+        instead(*.known)
     )]
     Unknown {
         process: ProcessId,
         reason: &'static str,
-        known: Hlc,
+        known: Option<Hlc>,
     },
     #[error(
         "the journals contradict each other at that instant ({check} of {subject}: {figures}); give an earlier one"
@@ -226,6 +225,19 @@ fn check(audit: &Audit) -> Result<(), NotRestored> {
         subject: wrong.subject.clone(),
         figures: figures.join(", "),
     })
+}
+
+// What to do where an instant is not known of all; with the newest one before it that is.
+fn instead(known: Option<Hlc>) -> String {
+    match known {
+        Some(known) => format!(
+            "The newest instant before it that is known of all is --at {}",
+            rfc3339(known.wall_us())
+        ),
+        None => "The archive has no instant before it that is known of all: give a later one, or restore each process alone \
+                 (--process), up to its last turn"
+            .to_owned(),
+    }
 }
 
 // The processes that had no turn yet and that no other one knew.

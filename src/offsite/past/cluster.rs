@@ -31,7 +31,8 @@ pub async fn journals(
     }
 }
 
-/// The newest instant, as people write it, that is known of every process that had not left the cluster by then.
+/// The newest instant, as people write it, that is known of every process that had not left the cluster by then; the newest to which
+/// they all reach if none is known.
 pub async fn common_end(journals: &[ArchivedJournal]) -> Result<Hlc, NotArchived> {
     let mut totals = BTreeMap::new();
     for journal in journals {
@@ -47,25 +48,30 @@ pub async fn common_end(journals: &[ArchivedJournal]) -> Result<Hlc, NotArchived
     };
     // It may have left only after that instant.
     if left.iter().all(|journal| gone.contains(&journal.process)) {
-        return newest_known(&staying, common).await;
+        let known = newest_known(&staying, common).await?;
+        return Ok(known.unwrap_or(common));
     }
     let all: Vec<_> = journals.iter().collect();
-    newest_known(&all, end_of(journals.iter())).await
+    let end = end_of(journals.iter());
+    Ok(newest_known(&all, end).await?.unwrap_or(end))
 }
 
-/// The newest instant, not after this one, at which no process has a gap; this one if there is none.
-pub async fn newest_known(journals: &[&ArchivedJournal], end: Hlc) -> Result<Hlc, NotArchived> {
+/// The newest instant, not after this one, at which no process has a gap; `None` if the archive has none.
+pub async fn newest_known(
+    journals: &[&ArchivedJournal],
+    end: Hlc,
+) -> Result<Option<Hlc>, NotArchived> {
     let mut at = end;
     loop {
         let mut known = at;
         for journal in journals {
             match journal.known_until(at).await? {
                 Some(until) => known = known.min(until),
-                None => return Ok(end),
+                None => return Ok(None),
             }
         }
         if known == at {
-            return Ok(at);
+            return Ok(Some(at));
         }
         at = known;
     }

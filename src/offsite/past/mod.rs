@@ -194,7 +194,7 @@ impl ArchivedJournal {
         }
     }
 
-    // The newest instant, as people write it and not after this one, that is before a gap or in none; `None` if there is none.
+    // The newest instant, as people write it and not after this one, that is before a gap or in none; `None` if the archive has none.
     async fn known_until(&self, at: Hlc) -> Result<Option<Hlc>, NotArchived> {
         if self.gaps == NotedGaps::default() {
             return Ok(Some(at));
@@ -206,6 +206,15 @@ impl ArchivedJournal {
         let ranges = self.gaps.ranges().map(|(first, _)| first);
         match ranges.filter(|first| *first <= position).max() {
             None | Some(Lsn(0)) => Ok(None),
+            // The archive keeps no instant before the gap.
+            Some(first)
+                if first
+                    <= journal::begins_behind(self.source.process())
+                        .await?
+                        .position =>
+            {
+                Ok(None)
+            }
             Some(first) => {
                 let before = self.time(first).await?.wall_us().saturating_sub(1);
                 Ok(Some(Hlc::at(before).last_of_label()))
