@@ -11,38 +11,79 @@ use super::super::progress::{BYTES, bar};
 use super::super::{CliError, runtime};
 use super::Args;
 use crate::api::rest::audit_document;
+use crate::api::time::rfc3339;
 use crate::archive::Objects;
 use crate::config::CLUSTER_DEFAULT;
 use crate::history::audit::Audit;
-use crate::offsite::past::{NotArchived, audit_of, common_end, journals};
+use crate::offsite::past::{ArchivedJournal, NotArchived, audit_of, common_end, journals};
 use crate::offsite::refill::Until;
 use crate::process::clock::Hlc;
 
-/// The document of the audit, as a node would answer it.
-pub(super) fn run(args: &Args, url: &str) -> Result<Value, CliError> {
+/// An audit of an archive.
+pub(super) struct Audited {
+    /// Its document, as a node would answer it.
+    pub(super) document: Value,
+    /// The options with which it is repeated.
+    pub(super) again: String,
+    /// If nothing is known of its instant: the options of the newest one of which something is known.
+    pub(super) instead: Option<String>,
+}
+
+pub(super) fn run(args: &Args, url: &str) -> Result<Audited, CliError> {
     let cluster = args.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT);
     let at = args.at.as_deref().map(instant).transpose()?;
     let objects = Objects::open(url).map_err(NotArchived::from)?;
     let objects = objects.patient(PATIENCE);
     let shown = bar(0, BYTES);
-    let audit = runtime()?.block_on(audit(&objects, cluster, at, &shown))?;
+    let found = runtime()?.block_on(find(&objects, cluster, at, &shown))?;
     shown.finish_and_clear();
-    Ok(audit_document(&audit, cluster))
+    let options = |at: Hlc| {
+        let at = rfc3339(at.wall_us());
+        format!("--archive {url} --cluster {cluster} --at {at}")
+    };
+    Ok(Audited {
+        document: audit_document(&found.audit, cluster),
+        again: options(found.at),
+        instead: found.instead.map(options),
+    })
 }
 
-async fn audit(
+/// What the archive says of an instant.
+struct Found {
+    at: Hlc,
+    audit: Audit,
+    instead: Option<Hlc>,
+}
+
+async fn find(
     objects: &Objects,
     cluster: &str,
     at: Option<Hlc>,
     shown: &ProgressBar,
-) -> Result<Audit, NotArchived> {
+) -> Result<Found, NotArchived> {
     let journals = journals(objects, cluster).await?;
     let at = match at {
         Some(at) => at,
         None => common_end(&journals).await?,
     };
+    let audit = audit_at(&journals, at, shown).await?;
+    let mut instead = None;
+    if audit.shares.is_empty() {
+        let newest = common_end(&journals).await?;
+        let is_other = newest != at;
+        let there = audit_at(&journals, newest, shown).await?;
+        instead = (is_other && !there.shares.is_empty()).then_some(newest);
+    }
+    Ok(Found { at, audit, instead })
+}
+
+async fn audit_at(
+    journals: &[ArchivedJournal],
+    at: Hlc,
+    shown: &ProgressBar,
+) -> Result<Audit, NotArchived> {
     let mut shares = BTreeMap::new();
-    for journal in &journals {
+    for journal in journals {
         shown.set_message(journal.process.to_string());
         let until = Until::Instant(at);
         let share = journal.share(until, &|read| shown.inc(read)).await?;
