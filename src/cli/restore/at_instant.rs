@@ -3,7 +3,7 @@
 //! The turns up to one clock value on every process are a consistent cut: no message is received in it that is not sent in it.
 //! What was on its way is in the journals of its senders and arrives once the processes run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use indicatif::ProgressBar;
@@ -115,8 +115,11 @@ pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
     for (process, why) in others {
         report.line(&format!("process {process} {why} and is not restored"));
     }
+    // Each process lacks the same revisions.
+    let mut said = BTreeSet::new();
     let left_out = made.values().flat_map(|filled| &filled.left_out);
-    say_left_out(&mut report, &left_out.cloned().collect::<Vec<_>>());
+    let left_out = left_out.filter(|why| said.insert(*why)).cloned();
+    say_left_out(&mut report, &left_out.collect::<Vec<_>>());
     for (process, filled) in &made {
         say_lost_messages(&mut report, process, &filled.lost_messages);
     }

@@ -10,6 +10,7 @@ mod contents;
 mod successor;
 mod turns;
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -317,7 +318,14 @@ async fn fill(turns: &Turns<'_>) -> Result<Filled, NotFilled> {
             filled.first
         )
     }));
+    distinct(&mut filled.left_out);
     Ok(filled)
+}
+
+/// Says each sentence once: a state, for example, is read twice if the journal could not begin with it.
+pub(super) fn distinct(sentences: &mut Vec<String>) {
+    let mut said = HashSet::new();
+    sentences.retain(|one| said.insert(one.clone()));
 }
 
 /// Appends what was archived behind the last segment that a store was filled from, and has the store remember the claim with which it
