@@ -46,28 +46,12 @@ impl DeltaTable {
         cluster: &str,
         writer: &str,
     ) -> Result<Self, TablesError> {
-        let objects = tables.below(table.name());
-        let mut this = Self {
-            table,
-            objects,
-            writer: writer.to_owned(),
-            next: 0,
-            numbers: BTreeMap::new(),
-        };
-        let found = match this.read(0).await? {
-            Some(first) => first.cluster,
+        let mut this = Self::unread(tables, table, writer);
+        let first = match this.read(0).await? {
+            Some(first) => Some(first),
             None => this.create(cluster).await?,
         };
-        let Some(found) = found else {
-            return Err(this.not_ours(0, "it does not describe the table".to_owned()));
-        };
-        if found != cluster {
-            return Err(TablesError::OtherCluster {
-                url: tables.url().to_owned(),
-                found,
-                cluster: cluster.to_owned(),
-            });
-        }
+        this.check_cluster(first, cluster)?;
         this.next = 1;
         let known = this.newest_by_steps().await?;
         let newest = this.newest_behind(known).await?.unwrap_or(known);
@@ -75,15 +59,53 @@ impl DeltaTable {
         Ok(this)
     }
 
-    // Another process of the cluster may be first. The cluster of the table.
-    async fn create(&self, cluster: &str) -> Result<Option<String>, TablesError> {
+    /// Checks that a table is of a cluster, if there is one; writes nothing.
+    pub(super) async fn check(
+        tables: &Objects,
+        table: Table,
+        cluster: &str,
+    ) -> Result<(), TablesError> {
+        let this = Self::unread(tables, table, "");
+        match this.read(0).await? {
+            Some(first) => this.check_cluster(Some(first), cluster),
+            None => Ok(()),
+        }
+    }
+
+    fn unread(tables: &Objects, table: Table, writer: &str) -> Self {
+        Self {
+            table,
+            objects: tables.below(table.name()),
+            writer: writer.to_owned(),
+            next: 0,
+            numbers: BTreeMap::new(),
+        }
+    }
+
+    fn check_cluster(&self, first: Option<Version>, cluster: &str) -> Result<(), TablesError> {
+        let found = first.and_then(|first| first.cluster);
+        let Some(found) = found else {
+            return Err(self.not_ours(0, "it does not describe the table".to_owned()));
+        };
+        match found == cluster {
+            true => Ok(()),
+            false => Err(TablesError::OtherCluster {
+                url: self.objects.url().to_owned(),
+                found,
+                cluster: cluster.to_owned(),
+            }),
+        }
+    }
+
+    // Another process of the cluster may be first.
+    async fn create(&self, cluster: &str) -> Result<Option<Version>, TablesError> {
         if self.newest_behind(0).await?.is_some() {
             return Err(self.not_ours(0, "it is missing".to_owned()));
         }
         let id = uuid::Uuid::new_v4().to_string();
         let bytes = log::first_version(self.table, cluster, &id, now_us());
         self.objects.create(&key(0), bytes).await?;
-        Ok(self.read(0).await?.and_then(|first| first.cluster))
+        self.read(0).await
     }
 
     // A late version that exists: a log has many, and a list of all would be long.

@@ -365,7 +365,14 @@ async fn tables_of_another_cluster_or_journal_are_refused() {
     let log = format!("{tables}/entries/_delta_log/00000000000000000000.json");
     let first = std::fs::read_to_string(&log).expect("the first version");
     std::fs::write(&log, first.replace("killed", "other")).expect("it may be changed");
+    let probe = format!("{tables}/probe");
+    std::fs::remove_dir_all(&probe).expect("it was probed");
     let (code, said) = export(&programs, &tables);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("of cluster \"other\""), "{said}");
+    let is_probed = std::path::Path::new(&probe).exists();
+    assert!(
+        !is_probed,
+        "nothing is written to the place of another cluster"
+    );
 }

@@ -204,6 +204,8 @@ impl Work {
     }
 
     fn export(&self, one: &mut Running, store: &Store, dir: &Path) -> Result<Lsn, NotExported> {
+        let failed = |error| NotExported::Tables(dir.to_path_buf(), error);
+        one.exporter.check_place().map_err(failed)?;
         // Only now that there is something to export.
         let run = uuid::Uuid::new_v4().as_u64_pair().1;
         self.runtime
@@ -213,9 +215,7 @@ impl Work {
         self.bar.set_message("turns");
         self.bar.set_length(end.0);
         let mut step = |position: Lsn| self.bar.set_position(position.0);
-        one.exporter
-            .export(store, end, &mut step)
-            .map_err(|error| NotExported::Tables(dir.to_path_buf(), error))?;
+        one.exporter.export(store, end, &mut step).map_err(failed)?;
         Ok(end)
     }
 }

@@ -126,6 +126,20 @@ impl Exporter {
         }
     }
 
+    /// Checks that the tables at the destination, if there are any, are of the cluster; writes nothing.
+    ///
+    /// # Errors
+    /// [`TablesError::OtherCluster`] among others.
+    pub fn check_place(&self) -> Result<(), TablesError> {
+        let Destination {
+            objects, cluster, ..
+        } = &self.to;
+        for table in Table::ALL {
+            self.wait(DeltaTable::check(objects, table, cluster))?;
+        }
+        Ok(())
+    }
+
     /// What was written since this was made.
     #[must_use]
     pub fn written(&self) -> Written {
