@@ -58,7 +58,7 @@ pub use engine::usage::Usage;
 pub use engine::{Disk, Medium};
 pub use error::StoreError;
 pub use export::{Export, ExportError};
-pub use gaps::{Gaps, KnownGaps};
+pub use gaps::{Gaps, KnownGaps, Unknown};
 pub use history::parts::Parts;
 pub use history::proof::{
     AbsentCell, Branch, CellPlace, Disclosure, FoundCell, Neighbour, NeighbourName, Proof, Proven,

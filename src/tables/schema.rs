@@ -17,7 +17,7 @@ pub enum Table {
     ChannelMessages,
     /// Every operation.
     Entries,
-    /// Up to where the entries are written, and what is missing.
+    /// Up to where the entries are written, what is missing, and which instants are not known.
     Progress,
 }
 
@@ -123,6 +123,10 @@ const PROGRESS: &[Column] = &[
     column("time", Kind::Timestamp),
     nullable("gap_from", Kind::Long),
     nullable("gap_to", Kind::Long),
+    nullable("lost_from", Kind::Long),
+    nullable("lost_to", Kind::Long),
+    nullable("unknown_from", Kind::Timestamp),
+    nullable("unknown_until", Kind::Timestamp),
 ];
 
 impl Table {

@@ -103,6 +103,7 @@ mod statement_tables;
 mod statements;
 mod stores;
 mod streamed;
+mod table_gaps;
 mod table_members;
 mod table_retention;
 mod tables;

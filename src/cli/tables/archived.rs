@@ -5,7 +5,8 @@ use std::path::Path;
 use tokio::runtime::Handle as Runtime;
 
 use crate::archive::walk::Segments;
-use crate::archive::{ArchiveError, Objects, epochs, journal};
+use crate::archive::{ArchiveError, Objects, epochs, gaps, journal};
+use crate::offsite::memory;
 use crate::offsite::past::{ArchivedJournal, NotArchived, journals};
 use crate::offsite::refill;
 use crate::offsite::refill::{NotFilled, Successor, Wanted};
@@ -102,6 +103,10 @@ impl ArchivedCluster {
                 replayed.push(framed)?;
             }
         }
-        Ok(replayed.finish()?)
+        let store = replayed.finish()?;
+        // Behind the turns: a gap is noted before the turn that ends it.
+        let gaps = runtime.block_on(gaps::read(objects))?;
+        memory::take_gaps(&store, &gaps.until(store.journal().position()))?;
+        Ok(store)
     }
 }

@@ -1,11 +1,12 @@
 //! The gaps of the journal: what this store cannot know because it is an older copy of itself.
 //!
 //! [`ranges`] holds the gaps, [`starts`] finds them by what peers know of this store, and [`caught_up`] says from which
-//! instant the journal answers again.
+//! instant the journal answers again. [`unknown`] says it all as intervals.
 
 pub(super) mod caught_up;
 pub(super) mod ranges;
 pub(super) mod starts;
+mod unknown;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -14,6 +15,7 @@ use super::Store;
 use super::error::StoreError;
 use crate::process::clock::Hlc;
 use crate::process::ids::Lsn;
+pub use unknown::Unknown;
 
 /// All that is noted about gaps.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

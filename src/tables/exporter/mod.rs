@@ -10,6 +10,7 @@ mod pending;
 mod progress;
 mod recorded;
 mod snapshots;
+mod unknown;
 
 pub use recorded::RecordedParts;
 
@@ -199,6 +200,7 @@ impl Exporter {
             self.tables = Some(tables);
         }
         self.export_entries(store, until, step)?;
+        self.export_unknown(store, until)?;
         self.export_progress(store)?;
         let position = self.export_balances(store, until)?;
         self.export_snapshots(store)?;

@@ -4,7 +4,7 @@
 use super::Exporter;
 use crate::process::clock::Hlc;
 use crate::process::ids::Lsn;
-use crate::store::Store;
+use crate::store::{Store, Unknown};
 use crate::tables::error::TablesError;
 use crate::tables::log::Numbers;
 use crate::tables::parquet_file::{FileWriter, Value, long};
@@ -17,11 +17,13 @@ const POSITION: &str = "position";
 const QUIET_US: u64 = 60_000_000;
 
 /// A row of the table.
-struct Row {
-    position: Lsn,
-    time: Hlc,
+pub(super) struct Row {
+    pub(super) position: Lsn,
+    pub(super) time: Hlc,
     /// The first of the turns up to this one that are missing.
-    gap_from: Option<Lsn>,
+    pub(super) gap_from: Option<Lsn>,
+    /// A gap that the journal itself has.
+    pub(super) unknown: Option<Unknown>,
 }
 
 impl Exporter {
@@ -47,11 +49,14 @@ impl Exporter {
         if is_quiet && next.is_some_and(|next| time.wall_us() < next) {
             return Ok(());
         }
-        self.tell(&Row {
+        let row = Row {
             position,
             time,
             gap_from: None,
-        })
+            unknown: None,
+        };
+        let numbers = self.progress_numbers()?;
+        self.tell(&row, numbers)
     }
 
     /// Writes that the turns behind one are missing up to the beginning of the journal.
@@ -63,11 +68,14 @@ impl Exporter {
         if first <= after.next() {
             return Ok(());
         }
-        self.tell(&Row {
+        let row = Row {
             position: Lsn(first.0 - 1),
             time: since,
             gap_from: Some(after.next()),
-        })
+            unknown: None,
+        };
+        let numbers = self.progress_numbers()?;
+        self.tell(&row, numbers)
     }
 
     /// The newest turn in the table.
@@ -78,13 +86,28 @@ impl Exporter {
             .unwrap_or(0)))
     }
 
-    fn tell(&mut self, row: &Row) -> Result<(), TablesError> {
+    /// All numbers of this process in the table.
+    pub(super) fn progress_numbers(&mut self) -> Result<Numbers, TablesError> {
+        let numbers = self.table(Table::Progress)?.numbers();
+        Ok(numbers
+            .map(|(name, number)| (name.to_owned(), number))
+            .collect())
+    }
+
+    /// Writes a row, and the numbers that go with it.
+    pub(super) fn tell(&mut self, row: &Row, mut numbers: Numbers) -> Result<(), TablesError> {
         let Row {
             position,
             time,
             gap_from,
+            unknown,
         } = *row;
-        let gap_from = gap_from.map(|from| long(from.0)).transpose()?;
+        let number = |number: Option<u64>| {
+            let number = number.map(long).transpose()?;
+            Ok::<_, TablesError>(Value::long_or_null(number))
+        };
+        let from = gap_from.map(|from| from.0);
+        let until = unknown.and_then(|unknown| unknown.until);
         let at = long(position.0)?;
         let mut file = FileWriter::new(Table::Progress)?;
         let process = self.to.process.clone();
@@ -92,18 +115,23 @@ impl Exporter {
             Value::Text(process.as_str()),
             Value::Long(at),
             Value::Long(long(time.wall_us())?),
-            Value::long_or_null(gap_from),
-            Value::long_or_null(gap_from.map(|_| at)),
+            number(from)?,
+            Value::long_or_null(from.map(|_| at)),
+            number(unknown.map(|unknown| unknown.first.0))?,
+            number(unknown.map(|unknown| unknown.last.0))?,
+            number(unknown.map(|unknown| unknown.from.wall_us()))?,
+            number(until.map(Hlc::wall_us))?,
         ])?;
         let added = self.put(
             Table::Progress,
             &format!("{:020}", position.0),
             file.finish()?,
         )?;
+        numbers.insert(POSITION.to_owned(), at);
         let addition = Addition {
             snapshot: None,
             files: added.into_iter().collect(),
-            numbers: Numbers::from([(POSITION.to_owned(), at)]),
+            numbers,
         };
         self.commit(Table::Progress, addition)?;
         self.told_at = Some(time);
