@@ -23,10 +23,7 @@ pub async fn put(
 /// # Errors
 /// [`ArchiveError::Failed`].
 pub async fn list<K: ObjectKey>(folder: &Objects) -> Result<Vec<K>, ArchiveError> {
-    let names = folder.list(K::FOLDER).await?;
-    let mut keys: Vec<K> = names.iter().filter_map(|name| K::parse(name)).collect();
-    keys.sort_unstable();
-    Ok(keys)
+    folder.list_as(K::FOLDER, K::parse).await
 }
 
 /// The object under a key; `None` if there is none.

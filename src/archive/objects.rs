@@ -289,21 +289,39 @@ impl Objects {
     /// # Errors
     /// [`ArchiveError::Failed`].
     pub async fn list(&self, folder: &str) -> Result<Vec<String>, ArchiveError> {
-        self.patiently(|| self.names(folder)).await
+        self.list_as(folder, |name| Some(name.to_owned())).await
     }
 
-    async fn names(&self, folder: &str) -> Result<Vec<String>, ArchiveError> {
+    /// What the names of the objects below a folder say, sorted: of a large folder the names themselves would take far more memory. Those
+    /// that say nothing are passed over.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`].
+    pub async fn list_as<T: Ord>(
+        &self,
+        folder: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, ArchiveError> {
+        self.patiently(|| self.list_once(folder, &read)).await
+    }
+
+    async fn list_once<T: Ord>(
+        &self,
+        folder: &str,
+        read: &impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, ArchiveError> {
         let at = self.at(folder);
         let mut listed = self.storage.list(Some(&at));
-        let mut names = Vec::new();
+        let mut all = Vec::new();
         while let Some(entry) = listed.next().await {
             let entry = entry.map_err(|error| self.failed("list", folder, &error))?;
             let below = entry.location.prefix_match(&at).into_iter().flatten();
-            let below: Vec<String> = below.map(|part| part.as_ref().to_owned()).collect();
-            names.push(below.join("/"));
+            let below: Vec<_> = below.collect();
+            let below: Vec<&str> = below.iter().map(AsRef::as_ref).collect();
+            all.extend(read(&below.join("/")));
         }
-        names.sort_unstable();
-        Ok(names)
+        all.sort_unstable();
+        Ok(all)
     }
 
     /// The names of the objects directly in a folder that sort behind a name, in any order.
