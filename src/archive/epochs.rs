@@ -14,7 +14,8 @@ use crate::shipping::hold::Waits;
 use crate::shipping::segment::WriterId;
 use crate::shipping::taking_up::WINDOW_MAX;
 
-const FOLDER: &str = "epochs";
+/// The folder of claims.
+pub const FOLDER: &str = "epochs";
 
 /// Who has claimed an epoch, as the object says it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,6 +171,33 @@ pub async fn newest_claim(process: &Objects) -> Result<Option<Claimed>, ArchiveE
         Some(name) => read(process, name).await.map(Some),
         None => Ok(None),
     }
+}
+
+/// What the claims of a process look like.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CheckedClaims {
+    /// How many there are.
+    pub count: u64,
+    /// A sentence for each that is damaged.
+    pub damaged: Vec<String>,
+}
+
+/// Reads all claims of a process.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub async fn check(process: &Objects) -> Result<CheckedClaims, ArchiveError> {
+    let mut checked = CheckedClaims::default();
+    let names = process.list(FOLDER).await?;
+    for name in names.iter().filter(|name| is_number(name)) {
+        checked.count += 1;
+        match read(process, name).await {
+            Ok(_) => {}
+            Err(error @ ArchiveError::Damaged { .. }) => checked.damaged.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(checked)
 }
 
 async fn read(process: &Objects, name: &str) -> Result<Claimed, ArchiveError> {

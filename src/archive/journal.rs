@@ -9,7 +9,8 @@ use crate::shipping::writer::Event;
 use crate::shipping::{JournalPoint, SegmentIndex};
 
 const BOUNDARY: &str = "boundary";
-const JOURNAL: &str = "journal";
+/// The folder of segments.
+pub const JOURNAL: &str = "journal";
 /// What is read of a segment at first: all of it, if its process was idle.
 const START_BYTES: u64 = 256 << 10;
 

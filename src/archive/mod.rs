@@ -43,7 +43,7 @@ mod watched;
 
 pub use error::ArchiveError;
 pub use fence::{Fenced, NotFenced, ask, fence};
-pub use objects::{Creation, Objects};
+pub use objects::{Creation, Kept, Objects};
 pub use read_ahead::{HEADS_AHEAD, ReadAhead};
 pub use start_reader::StartReader;
 pub use taking_up::take_up;

@@ -1,5 +1,6 @@
 //! The client of the archive: four verbs over object storage.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +78,23 @@ impl Extent {
             range: self.first.map(|bytes| GetRange::Bounded(0..bytes)),
             ..GetOptions::default()
         }
+    }
+}
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// The number of objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Kept {
+    /// Adds what else is kept.
+    pub fn add(&mut self, more: Self) {
+        self.objects += more.objects;
+        self.bytes += more.bytes;
     }
 }
 
@@ -322,6 +340,35 @@ impl Objects {
         }
         all.sort_unstable();
         Ok(all)
+    }
+
+    /// The number and size of these objects, by the folder that they are in; those in none are below an empty name.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`].
+    pub async fn kept(&self) -> Result<BTreeMap<String, Kept>, ArchiveError> {
+        self.patiently(|| self.kept_once()).await
+    }
+
+    async fn kept_once(&self) -> Result<BTreeMap<String, Kept>, ArchiveError> {
+        let mut listed = self.storage.list(Some(&self.prefix));
+        let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
+        while let Some(entry) = listed.next().await {
+            let entry = entry.map_err(|error| self.failed("list", "", &error))?;
+            let mut below = entry
+                .location
+                .prefix_match(&self.prefix)
+                .into_iter()
+                .flatten();
+            let first = below.next();
+            let folder = first.filter(|_| below.next().is_some());
+            let folder = folder.map_or_else(String::new, |folder| folder.as_ref().to_owned());
+            kept.entry(folder).or_default().add(Kept {
+                objects: 1,
+                bytes: entry.size,
+            });
+        }
+        Ok(kept)
     }
 
     /// The names of the objects directly in a folder that sort behind a name, in any order.

@@ -1,10 +1,11 @@
 //! The command line: one file or folder per command. All commands are clients of the REST or gRPC API, except
-//! `cluster`, `node`, `store`, `restore`, `tables`, `simulate` and `cert`.
+//! `cluster`, `node`, `store`, `restore`, `archive`, `tables`, `simulate` and `cert`.
 //!
 //! A command fails with a [`CliError`], which has a sentence and an exit code.
 
 pub mod account;
 mod agent;
+pub mod archive;
 mod archived;
 pub mod audit;
 pub mod backup;
@@ -94,6 +95,8 @@ enum Command {
     Backup(backup::Args),
     /// Create a new cluster from a complete snapshot
     Restore(restore::Args),
+    /// Check the archive of a cluster before it is needed
+    Archive(archive::Args),
     /// Write history as tables that other engines query
     Tables(tables::Args),
     /// Make and show certificates for TLS
@@ -162,6 +165,7 @@ impl Cli {
             Command::Store(args) => store::run(args),
             Command::Backup(args) => backup::run(&args),
             Command::Restore(args) => restore::run(&args),
+            Command::Archive(args) => archive::run(args),
             Command::Tables(args) => tables::run(args),
             Command::Cert(args) => cert::run(args),
             Command::Token(args) => token::run(&args),

@@ -1,11 +1,13 @@
 //! Between a store and the archive: [`outbound`] ships what is kept there beside the journal, [`retention`] deletes what is too
-//! old, [`past`] reads the past from there, [`refill`] fills a new store with everything, [`memory`] is what a store remembers of its archive.
+//! old, [`past`] reads the past from there, [`refill`] fills a new store with everything, [`rehearsal`] does so to find damage, [`memory`] is
+//! what a store remembers of its archive.
 
 pub mod memory;
 pub mod outbound;
 pub mod past;
 mod pins;
 pub mod refill;
+pub mod rehearsal;
 pub mod retention;
 
 use std::time::Duration;

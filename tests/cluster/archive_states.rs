@@ -11,7 +11,7 @@ use crate::rest::Rest;
 use crate::snapshots::assert_proven;
 
 /// A counter of a node.
-async fn counted(rest: &Rest, name: &str) -> u64 {
+pub(crate) async fn counted(rest: &Rest, name: &str) -> u64 {
     let text = rest.get("/metrics").await.body;
     let mut lines = text.lines();
     let line = lines.find_map(|line| line.strip_prefix(&format!("snapledger_{name} ")));

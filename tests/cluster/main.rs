@@ -6,6 +6,7 @@ mod alerts;
 mod amounts;
 mod analytics;
 mod archive;
+mod archive_check;
 mod archive_faults;
 mod archive_gaps;
 mod archive_keep;

@@ -201,14 +201,20 @@ pub(in crate::cli) async fn restore_itself(config: &NodeConfig) -> Result<(), Cl
 }
 
 /// Shows progress.
-pub(super) fn show(shown: &ProgressBar, progress: Progress) {
+fn show(shown: &ProgressBar, progress: Progress) {
     shown.set_message(phase(progress));
     shown.set_length(progress.total);
     shown.set_position(progress.done);
 }
 
-/// What is being done.
-pub(super) fn phase(progress: Progress) -> &'static str {
+/// Shows progress with one of several subjects.
+pub(in crate::cli) fn show_of(shown: &ProgressBar, subject: &str, progress: Progress) {
+    show(shown, progress);
+    shown.set_message(format!("{subject} {}", phase(progress)));
+}
+
+// What is being done.
+fn phase(progress: Progress) -> &'static str {
     match progress.phase {
         Phase::Journal => "journal",
         Phase::States => "states",

@@ -13,7 +13,7 @@ use super::super::destination::Destination;
 use super::super::output::Report;
 use super::super::progress::{STEPS, bar};
 use super::super::{CliError, runtime};
-use super::archived::{MessagesLost, phase, say_left_out, say_lost_messages, show};
+use super::archived::{MessagesLost, say_left_out, say_lost_messages, show_of};
 use super::{Args, cluster_file, named_as_directories, say_how_to_start};
 use crate::api::time::rfc3339;
 use crate::archive::{ArchiveError, Objects};
@@ -273,10 +273,7 @@ async fn one(
     let until = Until::Instant(at);
     shown.set_message(process.to_string());
     let successor = Successor::of(source).await?;
-    let told = |progress: Progress| {
-        show(shown, progress);
-        shown.set_message(format!("{process} {}", phase(progress)));
-    };
+    let told = |progress: Progress| show_of(shown, process.as_str(), progress);
     let wanted = Wanted {
         until: Some(until),
         ..Wanted::ALL

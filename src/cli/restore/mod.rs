@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-pub(super) use archived::restore_itself;
+pub(super) use archived::{restore_itself, show_of};
 
 use super::CliError;
 use super::destination::Destination;

@@ -93,7 +93,10 @@ impl ArchivedJournal {
         Self::find(Source::new(archive, owner), process.clone()).await
     }
 
-    async fn find(source: Source, process: ProcessId) -> Result<Option<Self>, ArchiveError> {
+    pub(super) async fn find(
+        source: Source,
+        process: ProcessId,
+    ) -> Result<Option<Self>, ArchiveError> {
         let objects = source.process();
         let mut begin = links::nearest(objects, Lsn(u64::MAX)).await?;
         let head = loop {
@@ -123,6 +126,12 @@ impl ArchivedJournal {
         let newest = journal.entries(&segment).last().transpose()?;
         journal.ends = newest.map_or(Hlc::default(), |entry| entry.turn.time);
         Ok(Some(journal))
+    }
+
+    /// The newest turn.
+    #[must_use]
+    pub fn end(&self) -> Lsn {
+        self.end
     }
 
     /// What the process was at an end: the totals of the state behind which the journal begins, and of every turn up to the end.

@@ -151,6 +151,8 @@ pub enum NotFilled {
         behind: Option<Lsn>,
         /// The segment with that turn, if the chain is broken before it.
         link: Option<Link>,
+        /// The last turn before it.
+        until: Lsn,
     },
     /// The journal does not begin with turn 1, and no state is kept where it begins.
     #[error(
@@ -230,6 +232,7 @@ pub async fn make(
                 error,
                 behind: Some(behind),
                 link,
+                ..
             }) if behind > wanted.behind => {
                 wanted.behind = behind;
                 taken_up = link.or(taken_up);
@@ -409,6 +412,24 @@ pub async fn has_gone_on(source: &Source, filled: &Filled) -> Result<bool, Archi
     Ok(journal::next_head(&source.process, &mut chain)
         .await?
         .is_some())
+}
+
+/// Loads what the processes of a cluster share into a store of none of them: the published revisions, with the chunks of all parts, and
+/// the pins.
+///
+/// # Errors
+/// [`NotFilled`].
+pub async fn load_history(
+    store: &Store,
+    source: &Source,
+    told: &(dyn Fn(Progress) + Sync),
+) -> Result<Filled, NotFilled> {
+    let mut filled = Filled::default();
+    let mut contents = Contents::new(store, source);
+    contents.revisions(None, &mut filled, told).await?;
+    take_pins(store, source, None, &mut filled).await?;
+    store.sync_journal()?;
+    Ok(filled)
 }
 
 /// Loads one published revision, with the chunks of all of its parts, if it `is_wanted`. What is damaged or missing in the archive

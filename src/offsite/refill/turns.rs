@@ -167,6 +167,7 @@ impl Turns<'_> {
             error: folder.damaged(&key, "the journal has another hash at its position"),
             behind: Some(begin.position.next()),
             link: None,
+            until: begin.position,
         })
     }
 
@@ -257,25 +258,34 @@ impl Turns<'_> {
         chain: &Chain,
         states: &[StateKey],
     ) -> Result<NotFilled, NotFilled> {
-        if !matches!(error, ArchiveError::Damaged { .. }) || states.is_empty() {
+        if !matches!(error, ArchiveError::Damaged { .. }) {
             return Ok(error.into());
+        }
+        let until = chain.last().journal.position;
+        if states.is_empty() {
+            return Ok(broken_at(error, None, states, until));
         }
         let process = self.source.process();
         let link = match journal::next_head(process, &mut chain.clone()).await {
             Ok(Some(head)) => Some(Link::of(&head)),
             _ => take_up(process, chain.next()).await?,
         };
-        Ok(broken_at(error, link, states))
+        Ok(broken_at(error, link, states, until))
     }
 
     fn damaged(&self, head: &SegmentHead, reason: &str, states: &[StateKey]) -> NotFilled {
         let error = journal::damaged(self.source.process(), head.index(), reason);
-        broken_at(error, Some(Link::of(head)), states)
+        broken_at(error, Some(Link::of(head)), states, head.before().position)
     }
 }
 
 // Damage behind which this segment counts.
-fn broken_at(error: ArchiveError, link: Option<Link>, states: &[StateKey]) -> NotFilled {
+fn broken_at(
+    error: ArchiveError,
+    link: Option<Link>,
+    states: &[StateKey],
+    until: Lsn,
+) -> NotFilled {
     let link = link.filter(|link| {
         let mut cuts = states.iter().map(|key| key.cut);
         cuts.any(|cut| cut >= link.journal.position)
@@ -284,5 +294,6 @@ fn broken_at(error: ArchiveError, link: Option<Link>, states: &[StateKey]) -> No
         error,
         behind: link.map(|link| link.journal.position),
         link,
+        until,
     }
 }
