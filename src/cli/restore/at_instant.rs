@@ -123,9 +123,12 @@ pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
     for (process, filled) in &made {
         say_lost_messages(&mut report, process, &filled.lost_messages);
     }
-    report.line(
-        "stop the cluster that runs, and give this one another archive: the old one goes on behind this instant",
-    );
+    report.line("stop the cluster that runs before you start this one");
+    report.line(&format!(
+        "if this one is to have an archive, set another url in the table [archive] of {}/cluster.toml: the old archive goes on behind \
+         this instant, and refuses these stores",
+        destination.dir().display()
+    ));
     say_how_to_start(&mut report, &names, destination.dir());
     report.print()
 }

@@ -366,6 +366,8 @@ fn say_how_to_start(report: &mut Report, names: &[&ProcessId], dir: &Path) {
         report.line(&format!(
             "start it with: snapledger cluster --nodes {count} --dir {shown}"
         ));
+        report
+            .line("its ports are those of --grpc-port and --rest-port, whatever cluster.toml says");
     } else {
         report.line("start each of its nodes with:");
         for name in names {
