@@ -105,3 +105,18 @@ impl Place {
         archive
     }
 }
+
+/// Copies a directory with all that is in it.
+pub(crate) fn copy_dir(from: &str, to: &str) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("it is there") {
+        let entry = entry.expect("it is readable");
+        let name = entry.file_name();
+        let name = name.to_str().expect("text");
+        let (from, to) = (format!("{from}/{name}"), format!("{to}/{name}"));
+        match entry.file_type().expect("it has a type").is_dir() {
+            true => copy_dir(&from, &to),
+            false => _ = std::fs::copy(from, to).expect("there is room"),
+        }
+    }
+}

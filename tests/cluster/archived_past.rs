@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::analytics::{DOC, ask, python, sorted};
-use crate::archive_place::{name, objects};
+use crate::archive_place::{copy_dir, name, objects};
 use crate::await_it::until;
 use crate::killed::{IDS, SEED, seed};
 use crate::programs::Programs;
@@ -21,6 +21,8 @@ pub(crate) fn run(programs: &Programs, arguments: &[&str]) -> (Option<i32>, Stri
     let output = Command::new(cargo_bin!("snapledger"))
         .args(arguments)
         .args(["--archive", &url, "--cluster", "killed"])
+        // As a shell of an operator has it; no node is asked.
+        .env("SNAPLEDGER_REST", "http://127.0.0.1:1")
         .output()
         .expect("the program runs");
     let [said, wrong] =
@@ -219,20 +221,6 @@ async fn a_snapshot_of_the_archive_is_verified_against_its_journals() {
     let (code, _, wrong) = run(&programs, &["snapshot", "verify", &id]);
     assert_eq!(code, Some(1), "{wrong}");
     assert!(wrong.contains("n2 in its journal"), "{wrong}");
-}
-
-fn copy_dir(from: &str, to: &str) {
-    std::fs::create_dir_all(to).expect("a directory");
-    for entry in std::fs::read_dir(from).expect("it is there") {
-        let entry = entry.expect("it is readable");
-        let name = entry.file_name();
-        let name = name.to_str().expect("text");
-        let (from, to) = (format!("{from}/{name}"), format!("{to}/{name}"));
-        match entry.file_type().expect("it has a type").is_dir() {
-            true => copy_dir(&from, &to),
-            false => _ = std::fs::copy(from, to).expect("there is room"),
-        }
-    }
 }
 
 // Without this, nothing could be audited, restored to an instant or exported from an archive that deletes old turns.

@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long, value_name = "TOKEN")]
     cut: Option<String>,
     /// Recompute everything from the journals in this archive; no node is asked.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["cut", "rest"])]
+    #[arg(long, value_name = "URL", conflicts_with = "cut")]
     archive: Option<String>,
     /// The name of the cluster in the archive [default: demo].
     #[arg(long, value_name = "NAME", requires = "archive")]

@@ -31,7 +31,7 @@ use crate::store::{Export, ExportError, Published, Store, StoreError};
 #[derive(Debug, clap::Args)]
 pub(super) struct ArchiveOptions {
     /// Read the snapshot from this archive, and compare it with the journals there; no node is asked.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["proof", "rest"])]
+    #[arg(long, value_name = "URL", conflicts_with = "proof")]
     archive: Option<String>,
     /// The name of the cluster in the archive [default: demo].
     #[arg(long, value_name = "NAME", requires = "archive")]
