@@ -167,8 +167,7 @@ impl Objects {
     /// [`ArchiveError::Failed`], [`ArchiveError::Elsewhere`]: whether it was created is not known.
     pub async fn create(&self, key: &str, bytes: Vec<u8>) -> Result<Creation, ArchiveError> {
         let payload = PutPayload::from(bytes);
-        self.patiently(|| self.create_once(key, payload.clone()))
-            .await
+        self.change(|| self.create_once(key, payload.clone())).await
     }
 
     async fn create_once(&self, key: &str, payload: PutPayload) -> Result<Creation, ArchiveError> {
@@ -182,29 +181,35 @@ impl Objects {
         }
     }
 
-    // Executes a request, and repeats it while it fails and may succeed.
+    // Executes a request that changes something, and repeats it while it fails and may succeed. It is not sent to another directory.
+    async fn change<T, F>(&self, request: impl Fn() -> F) -> Result<T, ArchiveError>
+    where
+        F: Future<Output = Result<T, ArchiveError>>,
+    {
+        let in_place = || {
+            let request = request();
+            async move {
+                self.check_root().await?;
+                request.await
+            }
+        };
+        self.patiently(in_place).await
+    }
+
+    // Executes a request, and repeats it while it fails and may succeed. An answer counts if the directory is still the one that was
+    // opened.
     async fn patiently<T, F>(&self, request: impl Fn() -> F) -> Result<T, ArchiveError>
     where
         F: Future<Output = Result<T, ArchiveError>>,
     {
         let mut attempts = Attempts::within(self.patience);
         loop {
-            match self.in_place(request()).await {
+            let done = request().await;
+            match self.check_root().await.and(done) {
                 Err(error) => attempts.next(error).await?,
                 done => return done,
             }
         }
-    }
-
-    // An answer counts if the directory was the one that was opened, from before the request until after it.
-    async fn in_place<T>(
-        &self,
-        request: impl Future<Output = Result<T, ArchiveError>>,
-    ) -> Result<T, ArchiveError> {
-        self.check_root().await?;
-        let done = request.await;
-        self.check_root().await?;
-        done
     }
 
     async fn check_root(&self) -> Result<(), ArchiveError> {
@@ -416,7 +421,7 @@ impl Objects {
     /// # Errors
     /// [`ArchiveError::Failed`].
     pub async fn delete(&self, key: &str) -> Result<(), ArchiveError> {
-        self.patiently(|| self.delete_once(key)).await
+        self.change(|| self.delete_once(key)).await
     }
 
     async fn delete_once(&self, key: &str) -> Result<(), ArchiveError> {
@@ -431,7 +436,7 @@ impl Objects {
     /// # Errors
     /// [`ArchiveError::Failed`].
     pub async fn delete_all(&self) -> Result<(), ArchiveError> {
-        self.patiently(|| self.delete_all_once()).await
+        self.change(|| self.delete_all_once()).await
     }
 
     async fn delete_all_once(&self) -> Result<(), ArchiveError> {
