@@ -61,12 +61,19 @@ struct Walk {
 impl Walk {
     // Nobody can ask a process that is not ready how far it is.
     fn say_shipping(&mut self, position: Lsn, end: Lsn) {
-        let now = Instant::now();
-        let said = self.said.get_or_insert(now);
-        if now.duration_since(*said) >= SAY_EVERY {
-            *said = now;
+        if self.is_due(Instant::now()) {
             tracing::info!(%position, %end, "shipping what the archive lacks of the journal before the process is ready");
         }
+    }
+
+    // Nothing is said of a shipping that is over within the time between two lines.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let said = self.said.get_or_insert(now);
+        let is_due = now.duration_since(*said) >= SAY_EVERY;
+        if is_due {
+            *said = now;
+        }
+        is_due
     }
 }
 
@@ -402,5 +409,21 @@ impl StoreReader for Opened<'_> {
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, NotShipped> {
         work(self.0).map_err(NotShipped::Damaged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Without this a start that ships a long journal looks like one that hangs, or writes a line for each segment.
+    #[test]
+    fn a_long_first_shipping_is_spoken_of_every_ten_seconds() {
+        let (mut walk, began) = (Walk::default(), Instant::now());
+        let seconds = [0, 1, 9, 10, 11, 19, 20, 45, 46, 54, 55];
+        let due = seconds.map(|second| walk.is_due(began + Duration::from_secs(second)));
+        let said = seconds.iter().zip(due).filter(|(_, due)| *due);
+        let said: Vec<u64> = said.map(|(second, _)| *second).collect();
+        assert_eq!(said, [10, 20, 45, 55]);
     }
 }

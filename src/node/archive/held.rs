@@ -106,3 +106,79 @@ impl HeldReleases {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::iter;
+
+    use tokio::runtime::Handle as Runtime;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+    use crate::node::background::recorder_queue::RecorderQueue;
+    use crate::node::fixture::{Fixture, process};
+    use crate::node::health::metrics::Metrics;
+    use crate::process::clock::Lamport;
+    use crate::process::ids::{AccountId, Amount, Key, Lsn};
+    use crate::process::message::{Stamp, VALUE_BYTES_MAX, Write};
+    use crate::process::record::Turn;
+
+    fn step(record: Record, count: usize) -> Step {
+        let turn = Turn {
+            position: Lsn(1),
+            records: vec![record; count],
+            ..Turn::default()
+        };
+        Step {
+            position: turn.position,
+            time: turn.time,
+            turn,
+            replies: Vec::new(),
+            sealed: Vec::new(),
+            finished: Vec::new(),
+        }
+    }
+
+    // Without this a few long values would fill the memory of a node whose archive is away: by their number they are little.
+    #[tokio::test]
+    async fn what_waits_counts_by_its_cost_until_it_is_released() {
+        let fixture = Fixture::new();
+        let store = Arc::clone(fixture.parts.worker.store());
+        let paid = Record::Deposited {
+            account: AccountId::parse("a").expect("a valid id"),
+            amount: Amount::new(1).expect("it is positive"),
+        };
+        let written = Record::Written(Arc::new(Write {
+            key: Key::parse("k").expect("a valid key"),
+            value: Some("v".repeat(VALUE_BYTES_MAX).into()),
+            stamp: Stamp {
+                clock: Lamport(1),
+                process: process("p"),
+            },
+        }));
+        let committed = store.commit(&step(paid.clone(), 1).turn);
+        let committed = committed.expect("the disk has room");
+        let watermark = Arc::new(Watermark::default());
+        let releaser = Releaser {
+            store,
+            outboxes: BTreeMap::new(),
+            recorder: RecorderQueue::new(1, Runtime::current()).0,
+            metrics: Arc::new(Metrics::new()),
+            me: process("p"),
+            started: unbounded_channel().0,
+            assembled: BTreeSet::new(),
+            events: Arc::clone(&fixture.events),
+        };
+        let (held, releases) = Held::new(Waits::Everything, &watermark, releaser);
+        held.hold(step(paid, 10), committed, iter::empty());
+        assert_eq!(watermark.held(), 10);
+        held.hold(step(written, 10), committed, iter::empty());
+        let bytes = 10 * VALUE_BYTES_MAX;
+        assert!(watermark.held() > bytes / 1024, "{}", watermark.held());
+        watermark.archived(Lsn(1));
+        drop(held);
+        releases.run().expect("nothing is written");
+        assert_eq!(watermark.held(), 0, "all is released");
+    }
+}

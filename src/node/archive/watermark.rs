@@ -109,6 +109,12 @@ impl Watermark {
         self.has_room.notify_all();
     }
 
+    /// The cost of the records that wait to be released.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.lock().held
+    }
+
     /// Waits while too much waits to be released: whoever makes turns faster than the archive takes them is slowed down.
     pub(super) fn wait_for_room(&self) {
         let waits = |state: &mut State| state.held > HELD_MAX && !state.is_ending;
