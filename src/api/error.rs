@@ -237,9 +237,10 @@ impl Failure {
             Self::Unavailable(Unavailable::ArchiveBehind(_) | Unavailable::ArchiveLost(_)) => {
                 return behind();
             }
-            Self::Unavailable(Unavailable::Stopped(_)) => {
-                ("not-durable", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
+            Self::Unavailable(Unavailable::NotArchived(_)) => {
+                ("not-archived", away, Code::Unavailable)
             }
+            Self::Unavailable(Unavailable::Stopped(_)) => ("not-durable", away, Code::Unavailable),
             Self::NotReady(_) | Self::Unavailable(Unavailable::NotYet(_)) => {
                 ("not-ready", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
             }

@@ -80,6 +80,11 @@ pub enum Unavailable {
     /// Turns wait for an archive that is not the one that had them.
     #[error("{0}; what this node answers waits for the archive, and new work is refused")]
     ArchiveLost(ArchiveLoss),
+    /// What was submitted waits for an archive that does not take it; why not.
+    #[error(
+        "{0}, and the answer waits for it: the outcome is unknown, and a retry with the same idempotency key is safe"
+    )]
+    NotArchived(String),
     /// Another process must be contacted first.
     #[error("{0}; try again in a moment")]
     NotYet(String),
@@ -89,6 +94,20 @@ pub enum Unavailable {
     /// The requested data is damaged in the store; the node continues.
     #[error("{0}")]
     Damaged(String),
+}
+
+impl Unavailable {
+    /// The same of what was submitted before: it may have been done.
+    #[must_use]
+    pub(in crate::node) fn of_submitted(self) -> Self {
+        match self {
+            Self::ArchiveBehind(lag_s) => {
+                Self::NotArchived(format!("the archive is {lag_s} s behind"))
+            }
+            Self::ArchiveLost(loss) => Self::NotArchived(loss.to_string()),
+            other => other,
+        }
+    }
 }
 
 /// Why nothing counts as archived any more.

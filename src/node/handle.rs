@@ -169,8 +169,8 @@ impl Handle {
     /// Executes a command; its reply is durable when this returns.
     ///
     /// # Errors
-    /// [`Unavailable`]: too much is waiting, the disk is nearly full, or the node is stopping. In the last case the outcome is
-    /// unknown.
+    /// [`Unavailable`]: too much is waiting, the disk is nearly full, the archive does not take what waits for it, or the node is
+    /// stopping. In the last two cases the outcome is unknown.
     pub async fn ask<C: Command>(&self, command: C) -> Result<Settled<C::Reply>, Unavailable> {
         let commands = Commands::from(command);
         self.meet_before(commands.inputs()).await?;
@@ -215,7 +215,7 @@ impl Handle {
     /// Submits several inputs, decided in this order.
     ///
     /// # Errors
-    /// As [`Handle::ask`]; unless the node is stopping, nothing was executed.
+    /// As [`Handle::ask`]; if the outcome is known, nothing was executed.
     pub async fn ask_all<C: Command>(
         &self,
         commands: Commands<C>,

@@ -18,7 +18,9 @@ const ACCOUNT: &str = "/v1/accounts/a/deposits";
 async fn pay(rest: &Rest) -> u16 {
     let answer = rest.post(ACCOUNT, &json!({ "amount": 1 })).await;
     if answer.status == 503 {
-        assert_eq!(answer.problem(), "archive-behind", "{answer:?}");
+        // One that was accepted before may have been done.
+        let known = ["archive-behind", "not-archived"];
+        assert!(known.contains(&&*answer.problem()), "{answer:?}");
     }
     answer.status
 }
@@ -59,7 +61,8 @@ async fn a_directory_in_the_place_of_the_archive_is_not_written() {
     assert_eq!(pay(&rest).await, 503);
     std::fs::rename(&away, &archive).expect("nothing was made");
     says(&rest, "").await;
-    assert_eq!(held.await.expect("it does not panic"), 200);
+    assert_eq!(held.await.expect("it does not panic"), 503);
+    // It was done all the same.
     assert_eq!(pay(&rest).await, 200);
     programs.kill();
     std::fs::remove_dir_all(programs.path("n1")).expect("it has a store");

@@ -99,7 +99,7 @@ impl Drop for Batch {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 let mut tally = Tally::default();
-                if let Ok(answers) = replies.all().await {
+                if let Ok(answers) = replies.patiently().all().await {
                     answers.for_each(|answer| tally.add(&answer));
                 }
                 caller.note(tally);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::disk_space::DiskSpace;
 use crate::node::error::{ArchiveLoss, Unavailable};
 use crate::process::input::Input;
+use crate::shipping::hold::Audience;
 
 /// The reasons for which work is refused, as of the last look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,22 @@ impl Admission {
     /// Checks that a query of a client will be answered.
     pub(in crate::node) fn for_queries(self) -> Result<(), Unavailable> {
         match self.queries_wait {
+            true => self.archived(),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether answers for this audience wait for the archive.
+    pub(in crate::node) fn holds(self, audience: Audience) -> bool {
+        match audience {
+            Audience::Client => self.queries_wait,
+            Audience::Processes => self.work_waits,
+        }
+    }
+
+    /// Checks that an answer for this audience is worth waiting for: not if the archive does not take what it depends on.
+    pub(in crate::node) fn for_answers(self, audience: Audience) -> Result<(), Unavailable> {
+        match self.holds(audience) {
             true => self.archived(),
             false => Ok(()),
         }
@@ -113,7 +130,13 @@ mod tests {
         assert!(admission.for_peers().is_err());
         assert!(admission.for_input(&Input::Checkpoint).is_ok());
         assert!(admission.for_queries().is_ok(), "they do not wait");
+        assert!(admission.for_answers(Audience::Processes).is_err());
+        assert!(
+            admission.for_answers(Audience::Client).is_ok(),
+            "they do not wait"
+        );
         admission.queries_wait = true;
         assert!(admission.for_queries().is_err());
+        assert!(admission.for_answers(Audience::Client).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::clocks::DurableClocks;
-use super::replies::{PendingAnswer, PendingReplies, Room, Settled, Waiter, stopped};
+use super::replies::{Patience, PendingAnswer, PendingReplies, Room, Settled, Waiter, stopped};
 use super::share::QueueShare;
 use crate::node::error::Unavailable;
 use crate::node::health::admission::Admission;
@@ -111,7 +111,8 @@ impl Queue {
         let room = self.room_at_once(share, weight)?;
         let place = Arc::clone(&self.places).try_acquire_many_owned(places(commands.inputs()));
         let place = place.map_err(|_| Unavailable::Full)?;
-        self.put(commands, audience, place, room)
+        let replies = self.put(commands, audience, place, room)?;
+        Ok(replies.within(self.patience(audience)))
     }
 
     /// Submits commands of a client that waits for space, in order. A call made after this one returns comes after it.
@@ -136,12 +137,9 @@ impl Queue {
         let waiters = acquire(&self.waiters, weight).await?;
         let clients = acquire(&self.clients, weight).await?;
         let place = acquire(&self.places, places(commands.inputs())).await?;
-        self.put(
-            commands,
-            Audience::Client,
-            place,
-            [Some(clients), Some(waiters), share_waiters, share],
-        )
+        let room = [Some(clients), Some(waiters), share_waiters, share];
+        let replies = self.put(commands, Audience::Client, place, room)?;
+        Ok(replies.within(self.patience(Audience::Client)))
     }
 
     /// Submits a query of a client. Refused at once if too many inputs wait, or its answer would wait for an archive that is too
@@ -156,8 +154,14 @@ impl Queue {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| Unavailable::Full)?;
         self.put_query(query, Audience::Client, place, room)?
+            .within(self.patience(Audience::Client))
             .settled()
             .await
+    }
+
+    // Of a client. Peers and the node itself wait for as long as it takes.
+    fn patience(&self, audience: Audience) -> Option<Patience> {
+        Patience::of(&self.admission, audience)
     }
 
     /// Submits a query of a peer or of the node itself, waiting for a place.

@@ -1,5 +1,7 @@
 //! The queue: whom it lets wait, whom it refuses, and what that leaves for others.
 
+use std::time::Duration;
+
 use super::*;
 use crate::config::ClockSettings;
 use crate::node::health::disk_space::DiskSpace;
@@ -70,6 +72,42 @@ async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
     assert!(requests.try_recv().is_ok(), "what was sent went in");
     let acknowledged = queue.acknowledge(&from, Seq(1)).await;
     assert!(acknowledged.is_ok(), "acknowledgements always pass");
+}
+
+// Without this a client waits for its own time limit, whatever `archive.lag_max` is, and does not learn why.
+#[tokio::test]
+async fn a_client_does_not_wait_for_an_archive_that_is_late() {
+    let disk = DiskSpace { free: 1, min: 0 };
+    let mut admission = Admission {
+        work_waits: true,
+        ..Admission::on(disk)
+    };
+    let (room, looks) = watch::channel(admission);
+    let (queue, _requests) = queue(looks);
+    let initiate = Initiate {
+        snapshot: snapshot(),
+        start: None,
+    };
+    let started = queue.ask(initiate.into(), Audience::Processes, None);
+    let paid = queue.ask(put().into(), Audience::Client, None);
+    let mut started = Box::pin(started.expect("it is not late").last());
+    let mut paid = Box::pin(paid.expect("it is not late").last());
+    let mut peer = Box::pin(queue.ask_for_peer(put()));
+    for late in [false, true] {
+        admission.archive_behind = late.then_some(Duration::from_secs(31));
+        room.send_replace(admission);
+        tokio::select! {
+            biased;
+            _ = &mut paid => unreachable!("it does not wait for the archive"),
+            _ = &mut peer => unreachable!("a peer waits as long as it takes"),
+            ended = &mut started => {
+                assert!(late, "{ended:?}");
+                let why = ended.expect_err("it is late").to_string();
+                assert!(why.contains("31 s behind") && why.contains("unknown"), "{why}");
+            }
+            () = tokio::task::yield_now() => assert!(!late),
+        }
+    }
 }
 
 fn put() -> Operate {

@@ -2,9 +2,10 @@
 
 use std::marker::PhantomData;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::node::error::Unavailable;
+use crate::node::health::admission::Admission;
 use crate::process::Process;
 use crate::process::clock::Hlc;
 use crate::process::command::{Command, reply_to};
@@ -60,6 +61,7 @@ impl Waiter {
         };
         let pending = PendingReplies {
             replies: settled,
+            patience: None,
             to: PhantomData,
         };
         (waiter, pending)
@@ -87,7 +89,11 @@ impl Waiter {
                 _room: room,
             }
         };
-        (Box::new(waiting), PendingAnswer(settled))
+        let answer = PendingAnswer {
+            answer: settled,
+            patience: None,
+        };
+        (Box::new(waiting), answer)
     }
 
     // A submitter that has gone is ignored; its operations stay done.
@@ -150,19 +156,74 @@ impl Answered {
     }
 }
 
+/// Why a client stops waiting for an answer that waits for the archive: that does not take what the answer depends on.
+pub(in crate::node) struct Patience {
+    admission: watch::Receiver<Admission>,
+    audience: Audience,
+}
+
+impl Patience {
+    /// For answers to this audience; `None`: they do not wait for the archive.
+    pub(in crate::node) fn of(
+        admission: &watch::Receiver<Admission>,
+        audience: Audience,
+    ) -> Option<Self> {
+        let holds = admission.borrow().holds(audience);
+        holds.then(|| Self {
+            admission: admission.clone(),
+            audience,
+        })
+    }
+
+    // Does not resolve if the node ends: then there is no answer either.
+    async fn ends(&mut self) -> Unavailable {
+        let audience = self.audience;
+        let stuck = |admission: &Admission| admission.for_answers(audience).is_err();
+        let looked = self.admission.wait_for(stuck).await;
+        match looked.map(|admission| admission.for_answers(audience)) {
+            Ok(Err(why)) => why,
+            Ok(Ok(())) | Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+// What comes, or why it is not waited for any longer.
+async fn received<T>(
+    answer: &mut oneshot::Receiver<T>,
+    patience: Option<&mut Patience>,
+) -> Result<T, Unavailable> {
+    let Some(patience) = patience else {
+        return answer.await.map_err(|_| stopped());
+    };
+    tokio::select! {
+        biased;
+        answer = answer => answer.map_err(|_| stopped()),
+        why = patience.ends() => Err(why),
+    }
+}
+
 /// The pending answer to a query.
-pub(in crate::node) struct PendingAnswer<R>(oneshot::Receiver<Settled<R>>);
+pub(in crate::node) struct PendingAnswer<R> {
+    answer: oneshot::Receiver<Settled<R>>,
+    patience: Option<Patience>,
+}
 
 impl<R> PendingAnswer<R> {
+    /// The same, waited for only as long as the archive answers.
+    pub(in crate::node) fn within(self, patience: Option<Patience>) -> Self {
+        Self { patience, ..self }
+    }
+
     /// The answer, with the turn in which it was read.
-    pub(in crate::node) async fn settled(self) -> Result<Settled<R>, Unavailable> {
-        self.0.await.map_err(|_| stopped())
+    pub(in crate::node) async fn settled(mut self) -> Result<Settled<R>, Unavailable> {
+        received(&mut self.answer, self.patience.as_mut()).await
     }
 }
 
 /// Pending replies to commands of one kind, in their order.
 pub struct PendingReplies<C> {
     replies: oneshot::Receiver<(Vec<Reply>, Turned)>,
+    patience: Option<Patience>,
     to: PhantomData<fn(C)>,
 }
 
@@ -172,14 +233,33 @@ impl<C: Command> PendingReplies<C> {
     pub fn none() -> Self {
         let (sender, replies) = oneshot::channel();
         let _held = sender.send(Default::default());
-        let to = PhantomData;
-        Self { replies, to }
+        Self {
+            replies,
+            patience: None,
+            to: PhantomData,
+        }
+    }
+
+    /// The same, waited for only as long as the archive answers.
+    pub(in crate::node) fn within(self, patience: Option<Patience>) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// The same, waited for as long as it takes.
+    #[must_use]
+    pub fn patiently(self) -> Self {
+        self.within(None)
+    }
+
+    async fn received(&mut self) -> Result<(Vec<Reply>, Turned), Unavailable> {
+        let received = received(&mut self.replies, self.patience.as_mut()).await;
+        received.map_err(Unavailable::of_submitted)
     }
 
     /// All replies; each is durable.
     ///
     /// # Errors
-    /// [`Unavailable`]: the node is stopping, and the outcome is unknown.
+    /// [`Unavailable`]: the node is stopping, or the archive does not take what waits for it. The outcome is unknown.
     pub async fn all(mut self) -> Result<impl Iterator<Item = C::Reply> + use<C>, Unavailable> {
         self.take().await
     }
@@ -189,7 +269,7 @@ impl<C: Command> PendingReplies<C> {
     /// # Errors
     /// As [`PendingReplies::all`].
     pub async fn take(&mut self) -> Result<impl Iterator<Item = C::Reply> + use<C>, Unavailable> {
-        let (replies, _) = (&mut self.replies).await.map_err(|_| stopped())?;
+        let (replies, _) = self.received().await?;
         Ok(replies.into_iter().map(reply_to::<C>))
     }
 
@@ -197,8 +277,8 @@ impl<C: Command> PendingReplies<C> {
     ///
     /// # Errors
     /// As [`PendingReplies::all`].
-    pub async fn last(self) -> Result<Settled<C::Reply>, Unavailable> {
-        let (mut replies, (position, time)) = self.replies.await.map_err(|_| stopped())?;
+    pub async fn last(mut self) -> Result<Settled<C::Reply>, Unavailable> {
+        let (mut replies, (position, time)) = self.received().await?;
         let reply = replies.pop().ok_or_else(stopped)?;
         Ok(Settled {
             reply: reply_to::<C>(reply),
@@ -278,7 +358,7 @@ mod tests {
             to: Some(waiting(&process)),
         };
         assert_eq!(room.available_permits(), 0, "its turn is not durable");
-        assert!(answer.0.try_recv().is_err(), "nor is it answered");
+        assert!(answer.answer.try_recv().is_err(), "nor is it answered");
         let answered = Answers::default().take(replies, (Lsn(1), Hlc(1)));
         answered.expect("it is all").send();
         assert_eq!(room.available_permits(), 1);
