@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,32 +18,43 @@ use crate::shipping::taking_up::WINDOW_MAX;
 /// The folder of claims.
 pub const FOLDER: &str = "epochs";
 
-/// Who has claimed an epoch, as the object says it.
+/// Who has claimed an epoch, as the object says it. A claim without one of these members is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Claim {
     store: String,
     boot: u64,
     run: u64,
-    /// Absent in claims of older programs.
-    #[serde(default)]
-    salts: Option<ClaimedSalts>,
-    /// The promise of the writer; absent in claims of older programs.
-    #[serde(default)]
-    journal: Option<String>,
-    #[serde(default)]
-    behind: Option<u64>,
-    /// The most puts that the writer has in flight; absent in claims of older programs.
-    #[serde(default)]
-    window: Option<u64>,
+    salts: StoredSalts,
+    /// The promise of the writer.
+    journal: String,
+    behind: u64,
+    window: u64,
+    /// In microseconds.
+    #[serde(deserialize_with = "Option::deserialize")]
+    max_age_us: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredSalts {
+    /// In hexadecimal.
+    secret: String,
+    #[serde(deserialize_with = "Option::deserialize")]
+    from: Option<u64>,
 }
 
 /// What a store needs to make the same chunks again as the one that claimed the epoch.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ClaimedSalts {
-    /// The secret from which salts are derived, in hexadecimal.
-    pub secret: String,
+    /// The secret from which salts are derived.
+    pub secret: [u8; 32],
     /// The cut from which states are salted; `None` if none is yet.
     pub from: Option<u64>,
+}
+
+impl fmt::Debug for StoredSalts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredSalts").finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for ClaimedSalts {
@@ -52,14 +64,16 @@ impl fmt::Debug for ClaimedSalts {
 }
 
 /// What a claim says besides who makes it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     /// What a store needs to make the same chunks again.
-    pub salts: Option<ClaimedSalts>,
-    /// What its writer promises; `None` in claims of older programs.
-    pub promise: Option<Promise>,
-    /// The most puts that its writer has in flight; `None` in claims of older programs.
-    pub window: Option<u64>,
+    pub salts: ClaimedSalts,
+    /// What its writer promises.
+    pub promise: Promise,
+    /// The most puts that its writer has in flight.
+    pub window: u64,
+    /// `history.max_age` of its writer, by which a restored store begins; `None`: it keeps everything.
+    pub max_age: Option<Duration>,
 }
 
 /// The windows of writers, each read once.
@@ -78,7 +92,7 @@ impl Windows {
         }
     }
 
-    /// The most puts that the writer of an epoch has in flight; the most of any writer if its claim does not say it.
+    /// The most puts that the writer of an epoch has in flight; the most of any writer if its claim is damaged.
     ///
     /// # Errors
     /// [`ArchiveError::Failed`].
@@ -86,13 +100,11 @@ impl Windows {
         if let Some(window) = self.read.get(&epoch) {
             return Ok(*window);
         }
-        let claim = match self.process.read(&key(epoch), SMALL_BYTES_MAX).await {
-            Err(ArchiveError::Damaged { .. }) => None,
-            claim => claim?,
+        let window = match read(&self.process, &name_of(epoch)).await {
+            Ok(claimed) => claimed.terms.window.clamp(1, WINDOW_MAX),
+            Err(ArchiveError::Damaged { .. }) => WINDOW_MAX,
+            Err(error) => return Err(error),
         };
-        let claim = claim.and_then(|claim| serde_json::from_slice::<Claim>(&claim).ok());
-        let window = claim.and_then(|claim| claim.window);
-        let window = window.unwrap_or(WINDOW_MAX).clamp(1, WINDOW_MAX);
         self.read.insert(epoch, window);
         Ok(window)
     }
@@ -108,38 +120,66 @@ pub struct Promise {
 }
 
 impl Claim {
-    fn of(identity: Identity, terms: Terms) -> Self {
+    fn of(identity: Identity, terms: &Terms) -> Self {
         let Terms {
             salts,
             promise,
             window,
+            max_age,
         } = terms;
+        let micros = |age: Duration| u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
         Self {
             store: identity.store_in_hexadecimal().into(),
             boot: identity.boot,
             run: identity.run,
-            salts,
-            journal: promise.map(|promise| promise.waits.name().to_owned()),
-            behind: promise.map(|promise| promise.behind.0),
-            window,
+            salts: StoredSalts {
+                secret: hex::encode(salts.secret),
+                from: salts.from,
+            },
+            journal: promise.waits.name().to_owned(),
+            behind: promise.behind.0,
+            window: *window,
+            max_age_us: max_age.map(micros),
         }
     }
 
-    fn promise(&self) -> Option<Promise> {
-        Some(Promise {
-            waits: Waits::named(self.journal.as_deref()?)?,
-            behind: Lsn(self.behind?),
-        })
-    }
-
-    fn identity(&self) -> Option<Identity> {
-        let mut store = [0; 16];
-        hex::decode_to_slice(&self.store, &mut store).ok()?;
-        Some(Identity {
-            store,
+    fn identity(&self) -> Result<Identity, String> {
+        Ok(Identity {
+            store: bytes(&self.store)?,
             boot: self.boot,
             run: self.run,
         })
+    }
+
+    fn terms(&self) -> Result<Terms, String> {
+        let unknown = || {
+            format!(
+                "this program does not know its journal = {:?}",
+                self.journal
+            )
+        };
+        Ok(Terms {
+            salts: ClaimedSalts {
+                secret: bytes(&self.salts.secret)?,
+                from: self.salts.from,
+            },
+            promise: Promise {
+                waits: Waits::named(&self.journal).ok_or_else(unknown)?,
+                behind: Lsn(self.behind),
+            },
+            window: self.window,
+            max_age: self.max_age_us.map(Duration::from_micros),
+        })
+    }
+}
+
+fn bytes<const N: usize>(text: &str) -> Result<[u8; N], String> {
+    let mut bytes = [0; N];
+    match hex::decode_to_slice(text, &mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(_) => Err(format!(
+            "it does not have {N} bytes in hexadecimal where it should"
+        )),
     }
 }
 
@@ -202,46 +242,66 @@ pub async fn check(process: &Objects) -> Result<CheckedClaims, ArchiveError> {
 
 async fn read(process: &Objects, name: &str) -> Result<Claimed, ArchiveError> {
     let key = format!("{FOLDER}/{name}");
-    let damaged = || process.damaged(&key, "it is not the claim of an epoch");
-    let bytes = process.read(&key, SMALL_BYTES_MAX).await?;
-    let bytes = bytes.ok_or_else(damaged)?;
-    let claim: Claim = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
-    let epoch = name.parse().map(Epoch).map_err(|_| damaged())?;
-    let identity = claim.identity().ok_or_else(damaged)?;
-    let terms = Terms {
-        promise: claim.promise(),
-        window: claim.window,
-        salts: claim.salts,
+    let damaged = |why: &str| {
+        let reason = format!("it is not the claim of an epoch: {why}");
+        process.damaged(&key, reason)
     };
+    let claim = process.read(&key, SMALL_BYTES_MAX).await?;
+    let claim = claim.ok_or_else(|| damaged("it is gone"))?;
+    let claim = serde_json::from_slice::<Claim>(&claim).map_err(|error| error.to_string());
+    let said = claim.and_then(|claim| Ok((claim.identity()?, claim.terms()?)));
+    let (identity, terms) = said.map_err(|why| damaged(&why))?;
+    let epoch = name.parse().map(Epoch);
+    let epoch = epoch.map_err(|_| damaged("its number is too large"))?;
     Ok(Claimed {
         writer: WriterId { epoch, identity },
         terms,
     })
 }
 
-/// What the writers of an archived journal that ends with this turn let wait for the archive, those that it may lack turns of: the
-/// least of it. `None` if one of them does not say it.
+/// The promises of the writers of an archived journal, newest first, those that it may lack turns of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promises(Vec<Promise>);
+
+/// The promises of the writers of an archived journal that ends with this turn, or a later one.
 ///
 /// # Errors
 /// [`ArchiveError`].
-pub async fn promised(process: &Objects, end: Lsn) -> Result<Option<Waits>, ArchiveError> {
-    let mut least = Waits::Everything;
+pub async fn promises(process: &Objects, end: Lsn) -> Result<Promises, ArchiveError> {
+    let mut promises = Vec::new();
     let names = process.list(FOLDER).await?;
     for name in names.iter().rev().filter(|name| is_number(name)) {
-        let Some(Promise { waits, behind }) = read(process, name).await?.terms.promise else {
-            return Ok(None);
-        };
-        least = least.min(waits);
-        if behind <= end {
-            return Ok(Some(least));
+        let promise = read(process, name).await?.terms.promise;
+        promises.push(promise);
+        if promise.behind <= end {
+            break;
         }
     }
-    // Turns from before the first writer are missing.
-    Ok(Some(Waits::Nothing))
+    Ok(Promises(promises))
+}
+
+impl Promises {
+    /// What the writers let wait for the archive if the journal ends with this turn: the least of it.
+    #[must_use]
+    pub fn at(&self, end: Lsn) -> Waits {
+        let mut least = Waits::Everything;
+        for Promise { waits, behind } in &self.0 {
+            least = least.min(*waits);
+            if *behind <= end {
+                return least;
+            }
+        }
+        // Turns from before the first writer are missing.
+        Waits::Nothing
+    }
+}
+
+fn name_of(epoch: Epoch) -> String {
+    format!("{:010}", epoch.0)
 }
 
 fn key(epoch: Epoch) -> String {
-    format!("{FOLDER}/{:010}", epoch.0)
+    format!("{FOLDER}/{}", name_of(epoch))
 }
 
 /// Creates a claim, unless its epoch has one. Returns whether it did.
@@ -251,7 +311,7 @@ fn key(epoch: Epoch) -> String {
 pub async fn create(
     process: &Objects,
     claim: WriterId,
-    terms: Terms,
+    terms: &Terms,
 ) -> Result<bool, ArchiveError> {
     let WriterId { epoch, identity } = claim;
     let claim = Claim::of(identity, terms);
@@ -266,7 +326,7 @@ pub async fn create(
 pub async fn claim(
     process: &Objects,
     identity: Identity,
-    terms: Terms,
+    terms: &Terms,
 ) -> Result<Epoch, ArchiveError> {
     loop {
         let newest = newest(process).await?;
@@ -275,8 +335,27 @@ pub async fn claim(
             return Ok(newest.epoch);
         }
         let epoch = Epoch(newest.map_or(0, |newest| newest.epoch.0) + 1);
-        if create(process, WriterId { epoch, identity }, terms.clone()).await? {
+        if create(process, WriterId { epoch, identity }, terms).await? {
             return Ok(epoch);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Terms {
+    /// Of a writer with so many puts in flight.
+    pub(super) fn of_window(window: u64) -> Self {
+        Self {
+            salts: ClaimedSalts {
+                secret: [5; 32],
+                from: None,
+            },
+            promise: Promise {
+                waits: Waits::Processes,
+                behind: Lsn(0),
+            },
+            window,
+            max_age: None,
         }
     }
 }
@@ -286,6 +365,7 @@ mod tests {
     use std::sync::Arc;
 
     use object_store::memory::InMemory;
+    use serde_json::Value;
 
     use super::*;
 
@@ -297,11 +377,15 @@ mod tests {
         }
     }
 
+    fn in_memory() -> Objects {
+        Objects::over(Arc::new(InMemory::new()), "".into(), "memory:")
+    }
+
     // Without this a restore would say that nothing is missing, where a start that waits for the archive was lost before it had
     // shipped what an earlier one, which did not wait, had left.
     #[tokio::test]
     async fn a_promise_counts_from_the_turn_on_with_which_its_writer_began() {
-        let objects = Objects::over(Arc::new(InMemory::new()), "".into(), "memory:");
+        let objects = in_memory();
         let writers = [
             (Waits::Processes, 10),
             (Waits::Everything, 20),
@@ -310,16 +394,16 @@ mod tests {
         ];
         for (boot, (waits, behind)) in (1..).zip(writers) {
             let behind = Lsn(behind);
-            let promise = Some(Promise { waits, behind });
             let terms = Terms {
-                salts: None,
-                promise,
-                window: Some(boot),
+                promise: Promise { waits, behind },
+                max_age: Some(Duration::from_micros(boot)),
+                ..Terms::of_window(boot)
             };
-            let claimed = claim(&objects, start(boot), terms.clone()).await;
+            let claimed = claim(&objects, start(boot), &terms).await;
             assert_eq!(claimed.expect("it is in memory"), Epoch(boot));
             let newest = newest_claim(&objects).await.expect("it is in memory");
-            assert_eq!(newest.map(|newest| newest.terms), Some(terms));
+            let newest = newest.expect("it was made");
+            assert_eq!((newest.writer.identity, newest.terms), (start(boot), terms));
         }
         for (end, waits) in [
             (41, Waits::Everything),
@@ -328,19 +412,56 @@ mod tests {
             (30, Waits::Nothing),
             (9, Waits::Nothing),
         ] {
-            let promised = promised(&objects, Lsn(end)).await;
-            assert_eq!(promised.expect("it is in memory"), Some(waits), "{end}");
+            let promises = promises(&objects, Lsn(end)).await;
+            let promises = promises.expect("it is in memory");
+            assert_eq!(promises.at(Lsn(end)), waits, "{end}");
+            // More was shipped after they were read.
+            assert_eq!(promises.at(Lsn(40)), Waits::Everything, "{end}");
         }
-        // As older programs write it, and a later one whose promise is unknown here.
-        for (boot, more) in [(5, ""), (6, ",\"journal\":\"quorum\",\"behind\":50")] {
-            let store = start(boot).store_in_hexadecimal();
-            let claim = format!("{{\"store\":\"{store}\",\"boot\":{boot},\"run\":{boot}{more}}}");
-            let created = objects.create(&key(Epoch(boot)), claim.into_bytes()).await;
+    }
+
+    // Without this what a claim does not say would be taken for a default: no promise, another secret, no limit.
+    #[tokio::test]
+    async fn a_claim_that_lacks_something_is_damaged_and_named() {
+        let whole = Claim::of(start(1), &Terms::of_window(4));
+        let whole = serde_json::to_value(whole).expect("it is plain");
+        let members = whole.as_object().expect("it has members");
+        let mut claims: Vec<(String, Value)> = Vec::new();
+        for member in members.keys() {
+            let mut less = members.clone();
+            less.remove(member);
+            claims.push((format!("missing field `{member}`"), less.into()));
+        }
+        for (member, odd, said) in [
+            ("journal", "quorum".into(), "journal = \"quorum\""),
+            ("store", "07".into(), "16 bytes in hexadecimal"),
+            ("window", Value::Null, "invalid type: null"),
+            (
+                "salts",
+                serde_json::json!({ "secret": "05" }),
+                "missing field `from`",
+            ),
+        ] {
+            let mut other = members.clone();
+            other.insert(member.to_owned(), odd);
+            claims.push((said.to_owned(), other.into()));
+        }
+        for (said, claim) in claims {
+            let objects = in_memory();
+            let epoch = Epoch(3);
+            let created = objects.create(&key(epoch), claim.to_string().into()).await;
             assert_eq!(created.expect("it is in memory"), Creation::Created);
-            let promised = promised(&objects, Lsn(60)).await;
-            assert_eq!(promised.expect("it is in memory"), None);
+            for refused in [
+                newest_claim(&objects).await.map(drop),
+                promises(&objects, Lsn(0)).await.map(drop),
+            ] {
+                let refused = refused.expect_err(&said).to_string();
+                assert!(refused.contains("epochs/0000000003"), "{refused}");
+                assert!(refused.contains(&said), "{said}: {refused}");
+            }
+            // What is taken up behind damage counts on the most.
+            let window = Windows::of(&objects).at(epoch).await;
+            assert_eq!(window.expect("it is in memory"), WINDOW_MAX);
         }
-        let newest = newest(&objects).await.expect("it is in memory");
-        assert_eq!(newest.map(|newest| newest.identity), Some(start(6)));
     }
 }

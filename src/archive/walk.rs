@@ -367,13 +367,11 @@ mod tests {
         ] {
             let (objects, _) = watched();
             let counting = chain(&objects, COUNT).await;
-            let claim = counting[0].writer();
-            let terms = Terms {
-                window,
-                ..Terms::default()
-            };
-            let claimed = epochs::create(&objects, claim, terms).await;
-            assert!(claimed.expect("it is in memory"));
+            if let Some(window) = window {
+                let (claim, terms) = (counting[0].writer(), Terms::of_window(window));
+                let claimed = epochs::create(&objects, claim, &terms).await;
+                assert!(claimed.expect("it is in memory"));
+            }
             let hole = SegmentIndex(COUNT - behind);
             let deleted = journal::delete(&objects, hole).await;
             deleted.expect("it is there");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use snapledger::archive::epochs::Terms;
+use snapledger::archive::epochs::{Promise, Terms};
 use snapledger::archive::{Fenced, Objects, epochs, fence, journal, links};
 use snapledger::history::global::{Completeness, GlobalState};
 use snapledger::offsite::Source;
@@ -14,6 +14,7 @@ use snapledger::offsite::refill::{self, Filled, NotFilled, Successor, Wanted, cl
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::ids::{Lsn, SnapshotId};
 use snapledger::process::input::{Input, Operation};
+use snapledger::shipping::hold::Waits;
 use snapledger::shipping::segment::{Owner, Turns, WriterId};
 use snapledger::shipping::writer::{Action, Walked};
 use snapledger::shipping::{JournalPoint, SegmentIndex};
@@ -80,11 +81,15 @@ impl Scene {
         let identity = store.identity();
         let salts = store.salts().expect("it is readable");
         let terms = Terms {
-            salts: salts.as_ref().map(claimed_salts),
-            promise: None,
-            window: Some(1),
+            salts: claimed_salts(salts),
+            promise: Promise {
+                waits: Waits::Everything,
+                behind: store.journal().end().0,
+            },
+            window: 1,
+            max_age: None,
         };
-        let epoch = epochs::claim(source.process(), identity, terms).await;
+        let epoch = epochs::claim(source.process(), identity, &terms).await;
         let epoch = epoch.expect("it is in memory");
         let id = WriterId { epoch, identity };
         let known = journal::boundary(source.process()).await;

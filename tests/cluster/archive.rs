@@ -8,7 +8,7 @@ use assert_cmd::cargo::cargo_bin;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::archive_place::{Place, objects};
+use crate::archive_place::Place;
 use crate::await_it::until;
 use crate::killed::{IDS, SEED, balances_after, load_until_killed, retry_everything, seed};
 use crate::programs::Programs;
@@ -115,20 +115,6 @@ async fn a_restore_says_what_may_be_missing() {
         let sentence = format!("{lost} {journal:?}: {said}");
         assert!(report.contains(&sentence), "{sentence} in {report}");
     }
-    // The claims of older programs do not say it.
-    for path in objects(&place.object("killed/n1/epochs")) {
-        let claim = std::fs::read(&path).expect("it is readable");
-        let mut claim: serde_json::Value = serde_json::from_slice(&claim).expect("JSON");
-        let members = claim.as_object_mut().expect("an object");
-        for member in ["journal", "behind"] {
-            members.remove(member).expect("this program says it");
-        }
-        std::fs::write(&path, claim.to_string()).expect("there is room");
-    }
-    std::fs::remove_dir_all(programs.path("n1")).expect("it has a store");
-    let report = restore(&programs, &place, "n1");
-    assert!(report.contains("the archive does not say"), "{report}");
-    assert!(!report.contains(lost), "{report}");
 }
 
 // The money that went out of a lost store is unbooked in the one that was made from its peers, until a person books it.

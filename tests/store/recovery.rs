@@ -342,7 +342,7 @@ fn made_again(seed: u64, restored: Restored) -> usize {
     let store = open(dir.path());
     let mut teller = Teller::new(seed, recover(&store));
     let identity = Store::successor_of(store.identity());
-    let salts = store.salts().expect("they are readable");
+    let salts = Some(store.salts().expect("they are readable"));
     let me = process_id("p");
     let made = Store::create_archived(again.path(), crate::teller::CLUSTER, &me, identity, salts);
     let made = made.expect("the disk has room");

@@ -114,8 +114,8 @@ struct Restored {
     /// The boot of the new store.
     boot: u64,
     filled: Filled,
-    /// What the lost process let wait for the archive, if that is known.
-    waits: Option<Waits>,
+    /// What the lost process let wait for the archive.
+    waits: Waits,
 }
 
 /// What is not refused.
@@ -138,6 +138,7 @@ async fn restore(
     let successor = Successor::of(source).await?;
     let made = refill::make(dir, source, &successor, Wanted::ALL, told).await?;
     let (store, mut filled) = made;
+    let promises = epochs::promises(source.process(), filled.end).await?;
     if !accepts.without_messages {
         MessagesLost::check(&source.owner().process, &filled)?;
     }
@@ -149,7 +150,7 @@ async fn restore(
     store.note_gap_at_end()?;
     Ok(Restored {
         boot: successor.identity.boot,
-        waits: epochs::promised(source.process(), filled.end).await?,
+        waits: promises.at(filled.end),
         filled,
     })
 }
@@ -269,11 +270,7 @@ fn report(args: &Args, url: &str, process: &ProcessId, restored: &Restored) -> R
 }
 
 // What the lost process may have done that is not restored.
-fn missing(waits: Option<Waits>) -> String {
-    let Some(waits) = waits else {
-        return "the archive does not say what the lost process let wait for it, so how much may be missing is not known"
-            .to_owned();
-    };
+fn missing(waits: Waits) -> String {
     let what = match waits {
         Waits::Everything => "nothing that it acknowledged is missing",
         Waits::Processes => {

@@ -80,6 +80,8 @@ impl Walk {
 /// The archive of a process, before its store is open.
 pub(in crate::node) struct Archive {
     settings: ArchiveSettings,
+    /// `history.max_age`, by which a restored store begins.
+    max_age: Option<Duration>,
     /// Those of the process; a request is repeated as long as a node may lag.
     objects: Objects,
     source: Source,
@@ -100,6 +102,7 @@ impl Archive {
         let source = Source::new(&Objects::open(&settings.url)?, owner.clone());
         Ok(Some(Self {
             settings: settings.clone(),
+            max_age: config.history.max_age,
             objects: source.process().patient(settings.lag_max),
             source,
             owner,
@@ -208,14 +211,15 @@ impl Archive {
             }
             Action::Claim(claim) => {
                 let terms = Terms {
-                    salts: store.salts()?.as_ref().map(claimed_salts),
-                    promise: Some(Promise {
+                    salts: claimed_salts(store.salts()?),
+                    promise: Promise {
                         waits: self.settings.waits(),
                         behind: store.journal().end().0,
-                    }),
-                    window: Some(self.settings.window as u64),
+                    },
+                    window: self.settings.window as u64,
+                    max_age: self.max_age,
                 };
-                Event::Claimed(epochs::create(objects, *claim, terms).await?)
+                Event::Claimed(epochs::create(objects, *claim, &terms).await?)
             }
             Action::ReadLink(behind, until) => {
                 Event::Linked(links::newest(objects, *behind, *until).await?)

@@ -212,7 +212,8 @@ pub async fn make(
         let Successor {
             identity, salts, ..
         } = *successor;
-        let store = Store::create_archived(dir, &source.owner.cluster, &process, identity, salts)?;
+        let (cluster, salts) = (&source.owner.cluster, Some(salts));
+        let store = Store::create_archived(dir, cluster, &process, identity, salts)?;
         let turns = Turns {
             store: &store,
             source,

@@ -1,5 +1,7 @@
 //! The store that takes the place of a lost one, and how it takes the process over.
 
+use std::time::Duration;
+
 use super::NotFilled;
 use crate::archive::epochs::{ClaimedSalts, Promise, Terms};
 use crate::archive::{NotFenced, epochs, fence, probe};
@@ -18,9 +20,11 @@ pub struct Successor {
     /// Its identity: that of the lost store, with a higher boot.
     pub identity: Identity,
     /// What it needs to make the same chunks again.
-    pub salts: Option<Salts>,
+    pub salts: Salts,
+    /// `history.max_age` of the lost store; `None`: it kept everything.
+    pub max_age: Option<Duration>,
     /// What the lost store promised. A successor that was never started has kept it.
-    promise: Option<Promise>,
+    promise: Promise,
 }
 
 impl Successor {
@@ -35,10 +39,18 @@ impl Successor {
             process: source.owner.process.clone(),
             cluster: source.owner.cluster.clone(),
         })?;
+        let Terms {
+            salts,
+            promise,
+            max_age,
+            ..
+        } = claimed.terms;
+        let ClaimedSalts { secret, from } = salts;
         Ok(Self {
             identity: Store::successor_of(claimed.writer.identity),
-            salts: claimed.terms.salts.as_ref().and_then(salts_of),
-            promise: claimed.terms.promise,
+            salts: Salts { secret, from },
+            max_age,
+            promise,
         })
     }
 
@@ -51,11 +63,12 @@ impl Successor {
         let (objects, identity) = (&source.process, self.identity);
         probe::probe(objects, identity.run).await?;
         let terms = Terms {
-            salts: self.salts.as_ref().map(claimed_salts),
+            salts: claimed_salts(self.salts),
             promise: self.promise,
-            window: Some(WINDOW as u64),
+            window: WINDOW as u64,
+            max_age: self.max_age,
         };
-        let epoch = epochs::claim(objects, identity, terms).await?;
+        let epoch = epochs::claim(objects, identity, &terms).await?;
         let id = WriterId { epoch, identity };
         fence(objects, source.owner.clone(), id, WINDOW, walked).await?;
         Ok(id)
@@ -64,16 +77,7 @@ impl Successor {
 
 /// The salts of a store as a claim says them.
 #[must_use]
-pub fn claimed_salts(salts: &Salts) -> ClaimedSalts {
-    ClaimedSalts {
-        secret: hex::encode(salts.secret),
-        from: salts.from,
-    }
-}
-
-fn salts_of(claimed: &ClaimedSalts) -> Option<Salts> {
-    let mut secret = [0; 32];
-    hex::decode_to_slice(&claimed.secret, &mut secret).ok()?;
-    let from = claimed.from;
-    Some(Salts { secret, from })
+pub fn claimed_salts(salts: Salts) -> ClaimedSalts {
+    let Salts { secret, from } = salts;
+    ClaimedSalts { secret, from }
 }

@@ -7,6 +7,7 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
 use crate::store::Store;
 use crate::store::chunks::batch::ChunkBatch;
+use crate::store::chunks::salting;
 use crate::store::engine::schema;
 use crate::store::engine::schema::{CHUNK_SECRET, PARTS_FROM, SALTED_FROM, STATES_FROM};
 use crate::store::error::StoreError;
@@ -29,10 +30,10 @@ pub struct Salts {
 
 impl Salts {
     /// Reads those of a store.
-    pub(in crate::store) fn read(meta: &sled::Tree) -> Result<Option<Self>, StoreError> {
+    pub(in crate::store) fn read(meta: &sled::Tree) -> Result<Self, StoreError> {
         let from = schema::get(meta, SALTED_FROM, Kind::Number)?;
-        let secret = schema::get(meta, CHUNK_SECRET, Kind::Secret)?;
-        Ok(secret.map(|secret| Self { secret, from }))
+        let secret = salting::read_secret(meta)?;
+        Ok(Self { secret, from })
     }
 
     /// Gives them to a new store.
@@ -70,7 +71,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn salts(&self) -> Result<Option<Salts>, StoreError> {
+    pub fn salts(&self) -> Result<Salts, StoreError> {
         Salts::read(&self.meta)
     }
 }

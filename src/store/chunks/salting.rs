@@ -20,6 +20,15 @@ const SECRET_BYTES: usize = 32;
 /// No state is salted yet.
 const NOT_YET: u64 = u64::MAX;
 
+/// The secret of a store, which every one has.
+pub(in crate::store) fn read_secret(meta: &sled::Tree) -> Result<[u8; SECRET_BYTES], StoreError> {
+    let secret = schema::get::<[u8; SECRET_BYTES]>(meta, CHUNK_SECRET, Kind::Secret)?;
+    secret.ok_or_else(|| {
+        let problem = Damage::Contradiction("it is missing".to_owned());
+        StoreError::damaged(schema::name(Kind::Secret, CHUNK_SECRET), problem)
+    })
+}
+
 /// The secret of a store, and the states to which it applies.
 pub(in crate::store) struct Salting {
     meta: sled::Tree,
@@ -35,11 +44,7 @@ pub(in crate::store) struct Salting {
 impl Salting {
     /// Reads the secret of a store whose journal ends here.
     pub(in crate::store) fn open(meta: sled::Tree, end: Lsn) -> Result<Self, StoreError> {
-        let secret = schema::get::<[u8; SECRET_BYTES]>(&meta, CHUNK_SECRET, Kind::Secret)?;
-        let secret = secret.ok_or_else(|| {
-            let problem = Damage::Contradiction("it is missing".to_owned());
-            StoreError::damaged(schema::name(Kind::Secret, CHUNK_SECRET), problem)
-        })?;
+        let secret = read_secret(&meta)?;
         let from: Option<u64> = schema::get(&meta, SALTED_FROM, Kind::Number)?;
         Ok(Self {
             meta,
