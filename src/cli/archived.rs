@@ -27,8 +27,8 @@ pub(super) fn said(error: &NotArchived) -> String {
     }
 }
 
-/// The last clock value of an instant on the command line; before now by the clock of this machine.
-pub(super) fn instant(text: &str) -> Result<Hlc, CliError> {
+/// The last clock value of an instant that was given with an option; before now by the clock of this machine.
+pub(super) fn instant(option: &str, text: &str) -> Result<Hlc, CliError> {
     let instant = match before_now(text) {
         Some(before) => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -38,7 +38,10 @@ pub(super) fn instant(text: &str) -> Result<Hlc, CliError> {
         }
         None => read(text).map(|instant| instant.bound()),
     };
-    let before_1970 =
-        || CliError::Usage(format!("--at: {text} is before 1970; give a later instant"));
+    let before_1970 = || {
+        CliError::Usage(format!(
+            "{option}: {text} is before 1970; give a later instant"
+        ))
+    };
     instant.map(Hlc::last_of_label).ok_or_else(before_1970)
 }

@@ -23,7 +23,11 @@ const TURNS: u64 = 70;
 type Revision = (SnapshotId, u32, Vec<u8>);
 
 async fn scene(seed: u64) -> Scene {
-    let mut scene = Scene::new(seed).await;
+    lived(Scene::new(seed).await).await
+}
+
+/// Lives on, with states at which nothing is on its way.
+pub(crate) async fn lived(mut scene: Scene) -> Scene {
     for _ in 0..4 {
         scene.live(TURNS);
         // What a process still needs is kept, and with it everything behind.
@@ -170,7 +174,7 @@ async fn a_writer_that_was_taken_over_deletes_nothing() {
 }
 
 /// A process that has sent a message to `q`, and asks for snapshots, in its first turns; with states long after them.
-async fn waiting(seed: u64) -> Scene {
+pub(crate) async fn waiting(seed: u64) -> Scene {
     let mut scene = Scene::new(seed).await;
     scene.pay_in(30);
     scene.checkpoint();
@@ -224,7 +228,7 @@ async fn rest_of(scene: &mut Scene, limit: &Limit, until: Option<Hlc>) -> (Lsn, 
     (filled.first, process)
 }
 
-fn oldest_unacknowledged(process: &Process) -> Lsn {
+pub(crate) fn oldest_unacknowledged(process: &Process) -> Lsn {
     let channel = &process.registers().outgoing[&process_id("q")];
     let landmark = channel.landmarks.front();
     landmark.expect("something is not acknowledged").position

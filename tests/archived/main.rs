@@ -5,6 +5,7 @@
 #[path = "../teller/mod.rs"]
 mod teller;
 
+mod aged;
 mod damage;
 mod expired;
 mod oversized;

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::json;
@@ -94,6 +95,107 @@ async fn what_a_process_has_not_received_is_kept_whatever_its_age() {
     let channel = channel_to_x(&programs.rest("n1")).await;
     assert_ne!(channel["state"], "stopped", "{channel}");
     programs.kill();
+    assert_good(&programs);
+}
+
+/// Takes snapshots, each finished, and waits until the archive has them.
+async fn snapshots(rest: &Rest, place: &Place, count: usize) -> Vec<String> {
+    let mut taken = Vec::new();
+    for _ in 0..count {
+        let id = rest.start_snapshot().await;
+        rest.snapshot(&id, "complete").await;
+        taken.push(id);
+    }
+    until("the snapshots in the archive", async || {
+        let archived = archived(place, "snapshots");
+        let has = |id: &String| archived.iter().any(|one| name(one).ends_with(id));
+        taken.iter().all(has).then_some(())
+    })
+    .await;
+    taken
+}
+
+async fn pin(rest: &Rest, place: &Place, id: &str) {
+    let pin = format!("/v1/snapshots/{id}/pin");
+    let answer = rest.send(request("PUT", &pin, &[], String::new())).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    until("the pin in the archive", async || {
+        (archived(place, "pins").len() == 1).then_some(())
+    })
+    .await;
+}
+
+// Without this a process whose history is limited comes back with everything since its archive began.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_process_begins_where_its_max_age_lets_it() {
+    let place = Place::directory();
+    let mut programs = Programs::planned(&["n1"]).archived_in(&place, "sync", "30s");
+    programs.start().await;
+    let rest = programs.rest("n1");
+    pay_in(&rest, 90).await;
+    let entries = rest.read("/v1/accounts/a/history?order=oldest").await;
+    let early = entries["entries"][0]["time"].as_str().expect("a time");
+    let early = format!("/v1/accounts/a/balance?at={early}");
+    let old = snapshots(&rest, &place, 4).await;
+    pin(&rest, &place, &old[0]).await;
+    pay_in(&rest, 3).await;
+    has_states(&place, 1).await;
+    let (states, began) = (archived(&place, "n1/states").len(), Instant::now());
+    programs.kill();
+    let mut programs = programs.with_history("max_age = \"1s\"");
+    programs.start().await;
+    let rest = programs.rest("n1");
+    while began.elapsed() < Duration::from_millis(1_100) {
+        pay_in(&rest, 1).await;
+    }
+    // States within 64 turns are thinned.
+    pay_in(&rest, 70).await;
+    let newest = snapshots(&rest, &place, 1).await;
+    pay_in(&rest, 3).await;
+    has_states(&place, states + 1).await;
+    let balance = rest.read("/v1/accounts/a").await["balance"].clone();
+    programs.kill();
+    let lose = || std::fs::remove_dir_all(programs.path("n1")).expect("it has a store");
+    lose();
+    let said = restore(&programs, &place, "n1");
+    assert!(said.contains("left out: turns 1 to "), "{said}");
+    let deleted = said.lines().find(|line| line.starts_with("left out"));
+    let deleted = deleted.and_then(|line| line.split(". They").next());
+    assert!(deleted.is_some_and(|line| line.ends_with("Z: 2")), "{said}");
+    assert!(said.contains("`audit --archive` reads them"), "{said}");
+    assert_good(&programs);
+    lose();
+    let everything = Command::new(cargo_bin!("snapledger"))
+        .args(["restore", "--archive", &place.url(), "--cluster", "killed"])
+        .args(["--process", "n1", "--into", &programs.path("n1")])
+        .args(["--since", "1970-01-01"])
+        .output()
+        .expect("the program runs");
+    let said = String::from_utf8_lossy(&everything.stdout);
+    assert!(everything.status.success(), "{everything:?}");
+    assert!(!said.contains("left out"), "{said}");
+    lose();
+    let said = restore(&programs, &place, "n1");
+    assert!(
+        said.contains("left out: turns 1 to "),
+        "as the lost process"
+    );
+
+    programs.start().await;
+    let rest = programs.rest("n1");
+    assert_eq!(rest.read("/v1/accounts/a").await["balance"], balance);
+    let gone = rest.get(&early).await;
+    assert_eq!(gone.problem(), "before-horizon", "{gone:?}");
+    for id in [&old[0], &newest[0]] {
+        rest.snapshot(id, "complete").await;
+    }
+    for id in &old[1..3] {
+        let gone = rest.get(&format!("/v1/snapshots/{id}")).await;
+        assert_eq!(gone.problem(), "deleted", "{gone:?}");
+    }
+}
+
+fn assert_good(programs: &Programs) {
     let checked = Command::new(cargo_bin!("snapledger"))
         .args(["store", "check", &programs.path("n1")])
         .output()

@@ -31,7 +31,11 @@ pub(super) struct Audited {
 
 pub(super) fn run(args: &Args, url: &str) -> Result<Audited, CliError> {
     let cluster = args.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT);
-    let at = args.at.as_deref().map(instant).transpose()?;
+    let at = args
+        .at
+        .as_deref()
+        .map(|at| instant("--at", at))
+        .transpose()?;
     let objects = Objects::open(url).map_err(NotArchived::from)?;
     let objects = objects.patient(PATIENCE);
     let shown = bar(0, BYTES);

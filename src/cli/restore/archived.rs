@@ -5,15 +5,16 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 
-use super::super::archived::PATIENCE;
+use super::super::archived::{PATIENCE, instant};
 use super::super::destination::Destination;
 use super::super::output::Report;
 use super::super::progress::{STEPS, bar};
 use super::super::{CliError, runtime};
 use super::Args;
+use crate::api::time::rfc3339;
 use crate::archive::{ArchiveError, NotFenced, Objects, epochs};
-use crate::config::{CLUSTER_DEFAULT, NodeConfig, SelfRestore};
-use crate::offsite::refill::{Filled, NotFilled, Phase, Progress, Successor, Wanted};
+use crate::config::{CLUSTER_DEFAULT, NodeConfig, SelfRestore, parse_duration};
+use crate::offsite::refill::{Filled, NotFilled, Older, Phase, Progress, Since, Successor, Wanted};
 use crate::offsite::{Source, refill};
 use crate::process::ids::{Lsn, ProcessId};
 use crate::shipping::hold::Waits;
@@ -88,6 +89,14 @@ impl From<NotRestored> for CliError {
 /// Restores, and prints what was made and how to go on.
 pub(super) fn run(args: &Args, url: &str, process: &ProcessId) -> Result<(), CliError> {
     let destination = Destination::check("--into", &args.into)?;
+    let how = How {
+        takes_over: args.take_over,
+        without_messages: args.without_messages,
+        begins: match args.since.as_deref() {
+            Some(text) => Begins::With(Some(since(text)?)),
+            None => Begins::AsBefore,
+        },
+    };
     let cluster = args.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT);
     let objects = Objects::open(url).map_err(NotRestored::from)?;
     let owner = Owner {
@@ -98,15 +107,18 @@ pub(super) fn run(args: &Args, url: &str, process: &ProcessId) -> Result<(), Cli
     let staged = destination.stage()?;
     let shown = bar(0, STEPS);
     let told = |progress| show(&shown, progress);
-    let accepts = Accepts {
-        takes_over: args.take_over,
-        without_messages: args.without_messages,
-    };
-    let restored = runtime()?.block_on(restore(&source, staged.dir(), accepts, &told));
+    let restored = runtime()?.block_on(restore(&source, staged.dir(), how, &told));
     shown.finish_and_clear();
     let restored = restored?;
     staged.move_into_place()?;
     report(args, url, process, &restored).print()
+}
+
+fn since(text: &str) -> Result<Since, CliError> {
+    match parse_duration(text) {
+        Ok(age) => Ok(Since::Age(age)),
+        Err(_) => instant("--since", text).map(Since::Instant),
+    }
 }
 
 /// A store that was made again.
@@ -118,13 +130,23 @@ struct Restored {
     waits: Waits,
 }
 
-/// What is not refused.
-#[derive(Clone, Copy, Default)]
-struct Accepts {
-    /// A process that still ships its journal.
+/// What is wanted, and what is not refused.
+#[derive(Clone, Copy)]
+struct How {
+    /// A process that still ships its journal is accepted.
     takes_over: bool,
-    /// That messages are lost.
+    /// It is accepted that messages are lost.
     without_messages: bool,
+    begins: Begins,
+}
+
+/// Where the new store begins.
+#[derive(Clone, Copy)]
+enum Begins {
+    /// Where the `history.max_age` of the lost process lets it.
+    AsBefore,
+    /// With what was from then on; `None`: with everything.
+    With(Option<Since>),
 }
 
 // Reads and checks everything before it takes the process over: a restore that fails leaves the process alone. What was shipped
@@ -132,17 +154,24 @@ struct Accepts {
 async fn restore(
     source: &Source,
     dir: &Path,
-    accepts: Accepts,
+    how: How,
     told: &(dyn Fn(Progress) + Sync),
 ) -> Result<Restored, NotRestored> {
     let successor = Successor::of(source).await?;
-    let made = refill::make(dir, source, &successor, Wanted::ALL, told).await?;
+    let wanted = Wanted {
+        since: match how.begins {
+            Begins::AsBefore => successor.max_age.map(Since::Age),
+            Begins::With(since) => since,
+        },
+        ..Wanted::ALL
+    };
+    let made = refill::make(dir, source, &successor, wanted, told).await?;
     let (store, mut filled) = made;
     let promises = epochs::promises(source.process(), filled.end).await?;
-    if !accepts.without_messages {
+    if !how.without_messages {
         MessagesLost::check(&source.owner().process, &filled)?;
     }
-    if !accepts.takes_over && refill::has_gone_on(source, &filled).await? {
+    if !how.takes_over && refill::has_gone_on(source, &filled).await? {
         return Err(NotRestored::Runs(source.owner().process.clone()));
     }
     let claim = successor.take_over(source, filled.walked).await?;
@@ -179,7 +208,12 @@ pub(in crate::cli) async fn restore_itself(config: &NodeConfig) -> Result<(), Cl
     let destination = Destination::check("--dir", dir)?;
     let staged = destination.stage()?;
     tracing::warn!("the directory is empty: restoring the process from the archive");
-    let restored = restore(&source, staged.dir(), Accepts::default(), &|_| {}).await?;
+    let how = How {
+        takes_over: false,
+        without_messages: false,
+        begins: Begins::With(config.history.max_age.map(Since::Age)),
+    };
+    let restored = restore(&source, staged.dir(), how, &|_| {}).await?;
     let Restored {
         boot,
         filled,
@@ -187,6 +221,9 @@ pub(in crate::cli) async fn restore_itself(config: &NodeConfig) -> Result<(), Cl
     } = restored;
     staged.move_into_place()?;
     tracing::warn!("{}", missing(waits));
+    if let Some(older) = filled.older {
+        tracing::info!("{}", too_old(older));
+    }
     for why in filled.left_out.iter().take(LEFT_OUT_MAX) {
         tracing::warn!("not restored: {why}");
     }
@@ -248,6 +285,7 @@ fn report(args: &Args, url: &str, process: &ProcessId, restored: &Restored) -> R
         parts,
         revisions,
         pinned,
+        older,
         left_out,
         lost_messages,
         ..
@@ -258,6 +296,9 @@ fn report(args: &Args, url: &str, process: &ProcessId, restored: &Restored) -> R
     if *pinned > 0 {
         report.line(&format!("snapshots pinned: {pinned}"));
     }
+    if let Some(older) = older {
+        report.line(&too_old(*older));
+    }
     say_left_out(&mut report, left_out);
     say_lost_messages(&mut report, process, lost_messages);
     report.line(
@@ -267,6 +308,26 @@ fn report(args: &Args, url: &str, process: &ProcessId, restored: &Restored) -> R
         "start the process with the same archive and this directory: --dir {into} --archive-url {url}"
     ));
     report
+}
+
+// What is not restored because of its age.
+fn too_old(older: Older) -> String {
+    let Older {
+        first,
+        last,
+        since,
+        limit,
+        snapshots,
+    } = older;
+    let [since, limit] = [since, limit].map(|time| rfc3339(time.wall_us()));
+    let snapshots = match snapshots {
+        0 => String::new(),
+        count => format!("; snapshots that began before {limit}: {count}"),
+    };
+    format!(
+        "left out: turns {first} to {last}, older than {since}{snapshots}. They stay in the archive, `audit --archive` reads them; \
+         --since 1970-01-01 restores them, too"
+    )
 }
 
 // What the lost process may have done that is not restored.

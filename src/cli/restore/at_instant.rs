@@ -92,7 +92,7 @@ pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
     let destination = Destination::check("--into", &args.into)?;
     let wanted = WantedCluster {
         cluster: args.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT),
-        at: instant(at)?,
+        at: instant("--at", at)?,
         takes_short: args.short,
         without_messages: args.without_messages,
     };

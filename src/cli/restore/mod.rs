@@ -17,7 +17,7 @@ pub(super) use archived::{restore_itself, show_of};
 
 use super::CliError;
 use super::destination::Destination;
-use super::instant::{INSTANT, at};
+use super::instant::{INSTANT, INSTANT_OR_AGE, at, since};
 use super::output::Report;
 use super::snapshot::verify;
 use crate::api::{ITS_ID_IS_LATEST, LATEST};
@@ -69,6 +69,16 @@ pub struct Args {
     /// Take a process whose archived journal ends before --at as it was at its end: one that had stopped for good by then.
     #[arg(long, requires = "at")]
     short: bool,
+    /// With --archive and --process: leave out what retention would have deleted before an instant (2026-01-31, or -30d before
+    /// now), or at an age, back from the newest archived state (30d) [default: the history.max_age of the lost process].
+    #[arg(
+        long,
+        value_name = INSTANT_OR_AGE,
+        requires_all = ["archive", "process"],
+        allow_hyphen_values = true,
+        value_parser = since
+    )]
+    since: Option<String>,
     /// With --archive and --process: take the process over although it still ships its journal; it then stops by itself.
     #[arg(long, requires = "archive", conflicts_with = "at")]
     take_over: bool,

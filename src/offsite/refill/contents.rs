@@ -1,6 +1,6 @@
 //! Recorded states, own parts and revisions from the archive, with their chunks.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Filled, NotFilled, Phase, Progress};
 use crate::archive::kept::Found;
@@ -19,16 +19,18 @@ use crate::store::{
     groups_of_stored_state,
 };
 
-type Told<'a> = &'a (dyn Fn(Progress) + Sync);
+pub(super) type Told<'a> = &'a (dyn Fn(Progress) + Sync);
 /// What is left out is named by a sentence; an error ends the work.
 type Loaded = Result<Result<(), String>, NotFilled>;
 
 /// Loads into a new store what is kept beside the journal.
 pub(super) struct Contents<'a> {
-    store: &'a Store,
-    source: &'a Source,
+    pub(super) store: &'a Store,
+    pub(super) source: &'a Source,
     /// The cuts of the states that are stored.
     states: BTreeSet<Lsn>,
+    /// The snapshots that are left out.
+    pub(super) deleted: HashSet<SnapshotName>,
     /// The parts that each process has in the archive, as far as they were asked for.
     parts: HashMap<ProcessId, BTreeMap<SnapshotName, Vec<PartKey>>>,
 }
@@ -47,6 +49,7 @@ impl<'a> Contents<'a> {
             store,
             source,
             states: BTreeSet::new(),
+            deleted: HashSet::new(),
             parts: HashMap::new(),
         }
     }
@@ -127,7 +130,8 @@ impl<'a> Contents<'a> {
         told: Told<'_>,
     ) -> Result<(), NotFilled> {
         let folder = &self.source.process;
-        let all = kept::list::<PartKey>(folder).await?;
+        let mut all = kept::list::<PartKey>(folder).await?;
+        all.retain(|key| !self.deleted.contains(&key.snapshot));
         let mut progress = Counter::new(Phase::Parts, all.len(), told);
         let mut done: BTreeSet<SnapshotName> = BTreeSet::new();
         let mut reads = kept::Reads::of(folder, &self.source.owner, all.into_iter().rev());
@@ -178,7 +182,8 @@ impl<'a> Contents<'a> {
         filled: &mut Filled,
         told: Told<'_>,
     ) -> Result<(), NotFilled> {
-        let all = kept::list::<RevisionKey>(&self.source.cluster).await?;
+        let mut all = kept::list::<RevisionKey>(&self.source.cluster).await?;
+        all.retain(|key| !self.deleted.contains(&key.snapshot));
         let is_later = |incoming: &Incoming| {
             until.is_some_and(|until| !existed(&incoming.published.state, until))
         };
@@ -373,7 +378,7 @@ impl<'a> Contents<'a> {
 }
 
 // The object, or why it is left out.
-fn there(
+pub(super) fn there(
     folder: &Objects,
     key: &impl ObjectKey,
     object: Found,
@@ -408,13 +413,13 @@ fn existed(state: &GlobalState, until: Hlc) -> bool {
 }
 
 /// Counts what is done of a phase.
-struct Counter<'a> {
+pub(super) struct Counter<'a> {
     progress: Progress,
     told: Told<'a>,
 }
 
 impl<'a> Counter<'a> {
-    fn new(phase: Phase, total: usize, told: Told<'a>) -> Self {
+    pub(super) fn new(phase: Phase, total: usize, told: Told<'a>) -> Self {
         let (done, total) = (0, total as u64);
         Self {
             progress: Progress { phase, done, total },
@@ -422,7 +427,7 @@ impl<'a> Counter<'a> {
         }
     }
 
-    fn count(&mut self) {
+    pub(super) fn count(&mut self) {
         self.progress.done += 1;
         (self.told)(self.progress);
     }

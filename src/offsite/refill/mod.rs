@@ -2,11 +2,13 @@
 //! whoever takes a process over sets a fence first.
 //!
 //! The journal comes first (`turns`), because everything else is compared with it. A journal that does not begin with turn 1
-//! begins behind a recorded state. Then come the other states, so that a start replays little and questions about the past are
+//! begins behind a recorded state (`beginning`). Then come the other states, so that a start replays little and questions about the past are
 //! answered as before; the own parts; and the revisions of which all parts are in the archive (`contents`). What is damaged or
 //! missing there is left out and named, since peers or the journal can supply it again.
 
+mod beginning;
 mod contents;
+mod deleted;
 mod successor;
 mod turns;
 
@@ -15,6 +17,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+pub use beginning::{Older, Since};
 pub use successor::{Successor, claimed_salts};
 
 use super::{Source, memory, pins};
@@ -36,6 +39,8 @@ use turns::Turns;
 pub struct Wanted {
     /// The journal may begin behind this turn, if a state is kept there: what is before cannot be read.
     pub behind: Lsn,
+    /// The journal may begin behind a state before which nothing is wanted or needed; `None`: everything is wanted.
+    pub since: Option<Since>,
     /// The last turn; `None` for all.
     pub until: Option<Until>,
     /// Whether published revisions are wanted, too.
@@ -46,6 +51,7 @@ impl Wanted {
     /// Everything.
     pub const ALL: Self = Self {
         behind: Lsn(0),
+        since: None,
         until: None,
         revisions: true,
     };
@@ -106,6 +112,8 @@ pub struct Filled {
     pub first: Lsn,
     /// The last turn.
     pub end: Lsn,
+    /// The turns before the first one that are older than what is wanted; `None` if it begins where the archive or damage says.
+    pub older: Option<Older>,
     /// The boundary behind which the walk began, and the last segment that was read.
     pub walked: Walked,
     /// The cut of the newest state, from which a start replays.
@@ -223,7 +231,10 @@ pub async fn make(
         };
         match fill(&turns).await {
             Ok(mut filled) => {
-                if !damages.is_empty() {
+                if filled.older.is_some() {
+                    // It is before what is wanted.
+                    filled.left_out.append(&mut damages);
+                } else if !damages.is_empty() {
                     let lost = not_restored(source, from, &filled, &damages).await?;
                     filled.left_out.insert(0, lost);
                 }
@@ -303,6 +314,9 @@ async fn fill(turns: &Turns<'_>) -> Result<Filled, NotFilled> {
         None => None,
     };
     contents.states(&states, &mut filled, told).await?;
+    if let Some(older) = &mut filled.older {
+        older.snapshots = contents.leave_out(older.limit, told).await?;
+    }
     let finished_by = until.map(|_| filled.end);
     contents.parts(finished_by, &mut filled, told).await?;
     if wanted.revisions {

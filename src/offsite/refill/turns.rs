@@ -1,7 +1,7 @@
 //! The journal from the archive: the segments that count, from the boundary or from a state behind it.
 
 use super::contents::Contents;
-use super::{Filled, NotFilled, Phase, Progress, Until, Wanted};
+use super::{Filled, NotFilled, Phase, Progress, Wanted};
 use crate::archive::walk::{Heads, Reads, check_end};
 use crate::archive::{ArchiveError, journal, links, take_up};
 use crate::offsite::Source;
@@ -39,9 +39,14 @@ impl Turns<'_> {
             Ok(before) => before,
         };
         let behind = before.position.max(self.wanted.behind);
+        let aged = self.aged(contents, states, before.position, filled);
+        let cut = match aged.await? {
+            Some(cut) => Some(cut),
+            None if behind == Lsn(0) => None,
+            None => Some(self.beginning(contents, states, behind, filled).await?),
+        };
         let mut begin = JournalPoint::default();
-        if behind > Lsn(0) {
-            let cut = self.beginning(contents, states, behind, filled).await?;
+        if let Some(cut) = cut {
             self.store.archived().begin_at(cut)?;
             let (position, hash) = self.store.journal().end();
             begin = JournalPoint { position, hash };
@@ -56,49 +61,7 @@ impl Turns<'_> {
             boundary,
             last: chain.last(),
         };
-        Ok(behind > Lsn(0))
-    }
-
-    // The cut of the first whole state from which the journal can begin.
-    async fn beginning(
-        &self,
-        contents: &mut Contents<'_>,
-        states: &[StateKey],
-        behind: Lsn,
-        filled: &mut Filled,
-    ) -> Result<Lsn, NotFilled> {
-        let mut damaged = None;
-        for key in states.iter().filter(|key| key.cut >= behind) {
-            let is_wanted = match self.wanted.until {
-                Some(Until::Turn(last)) => key.cut < last,
-                Some(Until::Instant(last)) => key.time <= last,
-                None => true,
-            };
-            if !is_wanted {
-                return Err(NotFilled::TooEarly {
-                    url: self.source.process.url().to_owned(),
-                    process: self.source.owner.process.clone(),
-                    first: key.cut.next(),
-                });
-            }
-            match contents.state(key).await? {
-                Ok(()) => {
-                    filled.newest_state = Some(key.cut);
-                    filled.states += 1;
-                    return Ok(key.cut);
-                }
-                Err(why) => {
-                    filled.left_out.push(why.clone());
-                    damaged = Some(why);
-                }
-            }
-        }
-        Err(NotFilled::NoBeginning {
-            url: self.source.process.url().to_owned(),
-            process: self.source.owner.process.clone(),
-            begin: behind,
-            damaged,
-        })
+        Ok(cut.is_some())
     }
 
     // The last segment up to a turn that is known to count without a walk.

@@ -4,7 +4,7 @@
 use super::{Archived, ChunkGroup, groups_of_part};
 use crate::history::part::Run;
 use crate::process::clock::Hlc;
-use crate::process::ids::{Lsn, ProcessId};
+use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::store::Store;
 use crate::store::chunks::batch::ChunkBatch;
 use crate::store::chunks::salting;
@@ -221,13 +221,28 @@ impl Archived<'_> {
         Ok(Arrived::Stored)
     }
 
+    /// Reads a revision, without a look at its chunks.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`]: it is none.
+    pub fn published(self, stored: &[u8]) -> Result<Published, StoreError> {
+        decode(stored).map_err(|damage| StoreError::damaged("a published revision", damage))
+    }
+
+    /// Notes snapshots that are left out, with their start, as deleted. It is durable after [`Store::sync_journal`].
+    ///
+    /// # Errors
+    /// [`StoreError`]: the store cannot be written.
+    pub fn note_deleted(self, snapshots: Vec<(SnapshotId, Hlc)>) -> Result<(), StoreError> {
+        self.store.retention().note_deleted(snapshots)
+    }
+
     /// Reads a revision.
     ///
     /// # Errors
     /// [`StoreError::Damaged`]: it is none. Others: the store cannot be read.
     pub fn incoming(self, stored: &[u8]) -> Result<Incoming, StoreError> {
-        let damaged = |damage| StoreError::damaged("a published revision", damage);
-        let published = decode(stored).map_err(damaged)?;
+        let published = self.published(stored)?;
         let mut lacking = Vec::new();
         for part in published.state.parts.values() {
             let groups = self.lacking(groups_of_part(part))?;

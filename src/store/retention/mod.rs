@@ -322,6 +322,17 @@ impl Retention<'_> {
         Ok(going)
     }
 
+    // Marks snapshots that this store never had. The caller makes it durable.
+    pub(super) fn note_deleted(self, snapshots: Vec<(SnapshotId, Hlc)>) -> Result<(), StoreError> {
+        let mut marks = self.store.retention.marks();
+        for (snapshot, began) in snapshots {
+            let mut kept = marks.kept.get(&snapshot).cloned().unwrap_or_default();
+            kept.deleted = Some(began);
+            self.store.retention.put(&mut marks, &snapshot, kept)?;
+        }
+        Ok(())
+    }
+
     // Completes deletions that a crash has interrupted.
     pub(super) fn finish_deleting(self) -> Result<(), StoreError> {
         let gone: Vec<SnapshotId> = {
