@@ -93,14 +93,15 @@ impl Diagnosis {
         let says = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
         if says(&["NoSuchBucket", "ContainerNotFound"]) {
             Self::NO_PLACE
-        } else if says(&["403 Forbidden", "401 Unauthorized"]) {
-            Self::NOT_PERMITTED
         } else if says(&[
             "/latest/api/token",
             "/computeMetadata/",
             "/metadata/identity/",
         ]) {
+            // Also if the service of the machine forbids it.
             Self::NO_CREDENTIALS
+        } else if says(&["403 Forbidden", "401 Unauthorized"]) {
+            Self::NOT_PERMITTED
         } else if says(&["No space left on device", "Disk quota exceeded"]) {
             Self::FULL
         } else if says(&["InvalidContentType", "invalid peer certificate"]) {
@@ -178,12 +179,16 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_and_an_endpoint_without_tls_are_named() {
+    fn a_full_disk_an_endpoint_without_tls_and_missing_credentials_are_named() {
         for (text, advice) in [
             ("No space left on device (os error 28)", "is full"),
             (
                 "received corrupt message of type InvalidContentType",
                 "AWS_ALLOW_HTTP",
+            ),
+            (
+                "PUT http://169.254.169.254/latest/api/token: 403 Forbidden",
+                "AWS_ACCESS_KEY_ID",
             ),
         ] {
             let error = Error::Generic {

@@ -287,7 +287,19 @@ fn nothing_is_known_behind_a_gap_that_was_deleted(programs: &Programs, at: &str)
     for says in ["n2", "other_journal", "no instant before it"] {
         assert!(wrong.contains(says), "{says}: {wrong}");
     }
-    std::fs::remove_file(&note).expect("it is there");
+    // It is not that nobody had a turn by then.
+    for id in ["n1", "n3"] {
+        let noted = programs.path(&format!("archive/killed/{id}/gaps"));
+        std::fs::create_dir_all(&noted).expect("an archive");
+        std::fs::copy(&note, Path::new(&noted).join(name(&note))).expect("a folder");
+    }
+    let (code, _, wrong) = run(programs, &["restore", "--at", at, "--into", &into]);
+    assert_eq!(code, Some(1), "{wrong}");
+    assert!(wrong.contains("other_journal"), "{wrong}");
+    for id in IDS {
+        let noted = programs.path(&format!("archive/killed/{id}/gaps"));
+        std::fs::remove_dir_all(noted).expect("it is there");
+    }
 }
 
 // Pays and takes snapshots until the archive has deleted turns of these processes.

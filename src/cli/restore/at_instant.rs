@@ -193,10 +193,10 @@ async fn restore(
         std::fs::remove_dir_all(dir.join(process.as_str())).map_err(NotFilled::Directory)?;
         others.insert(process, "had no turn by then");
     }
-    let audit = audit_of(at, shares);
-    if audit.shares.is_empty() {
+    if shares.is_empty() {
         return Err(NotRestored::TooEarly);
     }
+    let audit = audit_of(at, shares);
     if let Some((process, absent)) = audit.missing.iter().next() {
         return Err(NotRestored::Unknown {
             process: process.clone(),
