@@ -49,7 +49,8 @@ def versions(table, after):
         files, snapshot, process = [], None, None
         for line in log.read_text().splitlines():
             action = json.loads(line)
-            if "add" in action:
+            # Without a change of data they have the rows of other files, which are registered.
+            if action.get("add", {}).get("dataChange"):
                 files.append(str(table / action["add"]["path"]))
             written = action.get("commitInfo", {})
             snapshot = written.get("userMetadata", snapshot)

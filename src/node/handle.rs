@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Semaphore, watch};
 
+use super::archive::tables_health::TablesHealth;
 use super::error::Unavailable;
 use super::health::admission::Admission;
 use super::health::metrics::Metrics;
@@ -79,6 +80,7 @@ pub(super) struct Shared {
     pub(super) handshakes: Arc<Handshakes>,
     pub(super) failed: watch::Receiver<Option<String>>,
     pub(super) admission: watch::Receiver<Admission>,
+    pub(super) tables: Arc<TablesHealth>,
     /// Places for answers that read the own journal for a diagram.
     pub(super) excerpts: Semaphore,
     /// Becomes true when the streams of peers must end.
@@ -97,6 +99,7 @@ pub(super) struct NodeContext {
     pub(super) handshakes: Arc<Handshakes>,
     pub(super) failed: watch::Receiver<Option<String>>,
     pub(super) admission: watch::Receiver<Admission>,
+    pub(super) tables: Arc<TablesHealth>,
 }
 
 impl Handle {
@@ -112,6 +115,7 @@ impl Handle {
             handshakes,
             failed,
             admission,
+            tables,
         } = context;
         let links = peers.links().clone();
         let in_progress = InProgress::new(&config.topology, &peers, parts.worker.store(), &events);
@@ -148,6 +152,7 @@ impl Handle {
             handshakes,
             failed,
             admission,
+            tables,
             excerpts: Semaphore::new(EXCERPTS_MAX),
             closing: watch::channel(false).0,
         };

@@ -55,6 +55,7 @@ use archive::instants;
 use archive::keeper;
 use archive::keeper::KeeperContext;
 use archive::shipper::Surroundings;
+use archive::tables_health::TablesHealth;
 use background::indexer;
 use health::admission::Admission;
 use health::disk_space::DiskSpace;
@@ -157,12 +158,14 @@ impl Node {
             assembled: membership.assembled(),
             events: Arc::clone(&events),
         };
+        let tables = Arc::new(TablesHealth::default());
         let around = Surroundings {
             worker: worker.clone(),
             watermark: Arc::default(),
             figures: figures.unwrap_or_default(),
             admission: admissions.clone(),
             failures: failures.clone(),
+            tables: Arc::clone(&tables),
         };
         let kept_there = attached.as_mut().and_then(|attached| {
             let beginning = attached.beginning.take()?;
@@ -203,6 +206,7 @@ impl Node {
             handshakes,
             failed: failures.sentence(),
             admission,
+            tables,
         });
         let closing = handle.watch_closing();
         threads.push(indexer::start(handle.store(), closing, &failures)?);

@@ -1,6 +1,8 @@
 //! Retention: deletes snapshots beyond the limits of age or number, and then, in the background, what nothing needs any more:
 //! chunks, and states and turns from before the retention horizon.
 //!
+//! Nothing is deleted that the tables lack, unless the disk is short and they are not written.
+//!
 //! Never deleted are pinned snapshots, the newest complete one, and those that this node assembles. A partial one is deleted at
 //! its assembler once it is no longer assembled, and at other nodes once it is gone there.
 
@@ -8,11 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use super::archive::tables_health::TablesHealth;
 use super::error::Unavailable;
 use super::handle::Handle;
+use super::health::admission::Admission;
 use super::health::clock_jump::JumpDetector;
 use super::peers::Peers;
 use super::replication::pins::Pins;
@@ -73,6 +78,10 @@ struct Retention {
     in_progress: Arc<InProgress>,
     replicator: Arc<Replicator>,
     assembler: Arc<Assembler>,
+    admission: watch::Receiver<Admission>,
+    tables: Arc<TablesHealth>,
+    /// Whether it waits for the tables.
+    waits: bool,
 }
 
 /// Starts retention, which ends at once if the history has no limits.
@@ -86,13 +95,17 @@ pub(super) fn spawn(tasks: &mut JoinSet<()>, node: &Handle) {
         in_progress: Arc::clone(&shared.in_progress),
         replicator: Arc::clone(&shared.replicator),
         assembler: Arc::clone(&shared.assembler),
+        admission: shared.admission.clone(),
+        tables: Arc::clone(&shared.tables),
+        waits: true,
     };
     tasks.spawn(retention.run());
 }
 
 impl Retention {
-    async fn run(self) {
-        let history = &self.config.history;
+    async fn run(mut self) {
+        let config = Arc::clone(&self.config);
+        let history = &config.history;
         if history.max_age.is_none() && history.max_count.is_none() {
             return;
         }
@@ -117,6 +130,7 @@ impl Retention {
             if ask {
                 ask_from = Instant::now() + ASK_EVERY;
             }
+            self.wait_for_tables();
             // Deletion, trim and sweep are independent: an obstacle to trimming does not stop the deletion of chunks.
             if Instant::now() >= delete_from {
                 let began = Instant::now();
@@ -136,6 +150,20 @@ impl Retention {
                 unswept = !matches!(swept, Ok(Some(_)));
                 sweep_from = Instant::now() + rest(&swept, began);
             }
+        }
+    }
+
+    // Tables are made from the history: they must not stop the node that they are made from.
+    fn wait_for_tables(&mut self) {
+        let is_short = self.admission.borrow().disk.is_short();
+        let waits = !is_short || !self.tables.is_late(Instant::now().into_std());
+        self.parts.worker.store().retention().wait_for_tables(waits);
+        match (std::mem::replace(&mut self.waits, waits), waits) {
+            (true, false) => tracing::warn!(
+                "the disk is short and the tables are not written: retention deletes what they lack"
+            ),
+            (false, true) => tracing::info!("retention waits for the tables again"),
+            _ => {}
         }
     }
 

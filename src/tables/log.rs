@@ -13,6 +13,8 @@ const READER_VERSION: u32 = 1;
 const WRITER_VERSION: u32 = 2;
 /// The name of the cluster, in the configuration of a table.
 const CLUSTER: &str = "snapledger.cluster";
+/// The program that wrote a version.
+const ENGINE: &str = "snapledger";
 /// How the log is written, in the same place: since 2, each version has the numbers of all writers.
 const LAYOUT: &str = "snapledger.layout";
 const NEWEST_LAYOUT: &str = "2";
@@ -62,7 +64,7 @@ impl Commit {
             "operation": "WRITE",
             "operationParameters": {"mode": "Append", "writer": self.writer},
             "isBlindAppend": true,
-            "engineInfo": "snapledger",
+            "engineInfo": ENGINE,
             "txnId": self.id,
         });
         if let Some(snapshot) = &self.snapshot {
@@ -130,7 +132,7 @@ pub(super) fn first_version(table: Table, cluster: &str, id: &str, at_us: u64) -
         "createdTime": at_ms,
     });
     lined(&[
-        json!({"commitInfo": {"timestamp": at_ms, "operation": "CREATE TABLE", "engineInfo": "snapledger", "txnId": id}}),
+        json!({"commitInfo": {"timestamp": at_ms, "operation": "CREATE TABLE", "engineInfo": ENGINE, "txnId": id}}),
         json!({"protocol": {"minReaderVersion": READER_VERSION, "minWriterVersion": WRITER_VERSION}}),
         json!({"metaData": metadata}),
     ])
@@ -141,12 +143,40 @@ pub(super) fn first_version(table: Table, cluster: &str, id: &str, at_us: u64) -
 pub(super) struct Version {
     /// The id of its commit.
     pub(super) id: Option<String>,
+    /// Whether this program wrote it.
+    pub(super) is_ours: bool,
     /// The numbers of all writers.
     pub(super) numbers: BTreeMap<String, Numbers>,
-    /// The paths of the files that it adds.
-    pub(super) files: Vec<String>,
-    /// The name of the cluster, if the version describes the table.
-    pub(super) cluster: Option<String>,
+    /// Whether it adds or removes rows, and does not only store the same ones in other files.
+    pub(super) changes_rows: bool,
+    /// What it says of the table as a whole.
+    pub(super) description: Option<Description>,
+}
+
+/// What a table is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Description {
+    /// The name of the cluster; empty if there is none.
+    pub(super) cluster: String,
+    /// Its schema.
+    pub(super) schema: Value,
+    /// The columns by which its files are in folders.
+    pub(super) partition_columns: Vec<String>,
+}
+
+impl Version {
+    /// Why a writer must not continue behind this version, which another program wrote; `None` if it may.
+    pub(super) fn obstacle(&self, table: Table, cluster: &str) -> Option<&'static str> {
+        if self.changes_rows {
+            return Some("another program has added or removed rows with it");
+        }
+        let is_same = self.description.as_ref().is_none_or(|described| {
+            described.cluster == cluster
+                && described.schema == table.delta_schema()
+                && described.partition_columns.is_empty()
+        });
+        (!is_same).then_some("another program has changed the columns or the cluster with it")
+    }
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -154,7 +184,8 @@ pub(super) struct Version {
 struct Line {
     commit_info: Option<Info>,
     txn: Option<Txn>,
-    add: Option<Path>,
+    add: Option<File>,
+    remove: Option<File>,
     protocol: Option<Protocol>,
     meta_data: Option<Described>,
 }
@@ -163,6 +194,7 @@ struct Line {
 #[serde(rename_all = "camelCase")]
 struct Info {
     txn_id: Option<String>,
+    engine_info: Option<String>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -173,8 +205,14 @@ struct Txn {
 }
 
 #[derive(Debug, Deserialize, Serialize)]
-struct Path {
-    path: String,
+#[serde(rename_all = "camelCase")]
+struct File {
+    #[serde(default = "is_assumed")]
+    data_change: bool,
+}
+
+fn is_assumed() -> bool {
+    true
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -184,8 +222,23 @@ struct Protocol {
 }
 
 #[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Described {
+    schema_string: String,
+    #[serde(default)]
+    partition_columns: Vec<String>,
     configuration: BTreeMap<String, String>,
+}
+
+impl Described {
+    fn read(self) -> Result<Description, String> {
+        let schema = serde_json::from_str(&self.schema_string);
+        Ok(Description {
+            cluster: self.configuration.get(CLUSTER).cloned().unwrap_or_default(),
+            schema: schema.map_err(|error| format!("its schema cannot be read: {error}"))?,
+            partition_columns: self.partition_columns,
+        })
+    }
 }
 
 /// Reads a version.
@@ -208,24 +261,25 @@ pub(super) fn read_version(bytes: &[u8]) -> Result<Version, String> {
                 protocol.min_writer_version
             ));
         }
-        version.id = version
-            .id
-            .or_else(|| line.commit_info.and_then(|info| info.txn_id));
+        if let Some(info) = line.commit_info {
+            version.is_ours |= info.engine_info.as_deref() == Some(ENGINE);
+            version.id = version.id.or(info.txn_id);
+        }
         if let Some(txn) = line.txn
             && let Some((writer, name)) = txn.app_id.split_once(':')
         {
             let numbers = version.numbers.entry(writer.to_owned()).or_default();
             numbers.insert(name.to_owned(), txn.version);
         }
-        version.files.extend(line.add.map(|add| add.path));
+        let mut files = line.add.iter().chain(&line.remove);
+        version.changes_rows |= files.any(|file| file.data_change);
         if let Some(described) = line.meta_data {
             if described.configuration.get(LAYOUT).map(String::as_str) != Some(NEWEST_LAYOUT) {
                 return Err(
                     "another version of this program has begun it; use another place".to_owned(),
                 );
             }
-            let cluster = described.configuration.get(CLUSTER).cloned();
-            version.cluster = Some(cluster.unwrap_or_default());
+            version.description = Some(described.read()?);
         }
     }
     Ok(version)
@@ -265,7 +319,10 @@ mod tests {
     fn a_table_describes_itself_and_its_cluster() {
         let bytes = first_version(Table::Entries, "a \"cluster\"", "id", 5);
         let version = read_version(&bytes).expect("it is a version");
-        assert_eq!(version.cluster.as_deref(), Some("a \"cluster\""));
+        assert!(version.is_ours && !version.changes_rows);
+        assert_eq!(version.obstacle(Table::Entries, "a \"cluster\""), None);
+        assert!(version.obstacle(Table::Entries, "a").is_some());
+        assert!(version.obstacle(Table::Progress, "a \"cluster\"").is_some());
         assert_eq!(version.id.as_deref(), Some("id"));
     }
 
@@ -290,8 +347,9 @@ mod tests {
             prop_assert_eq!(lines.len(), 5, "four actions, and the end of the last line");
             let version = read_version(&bytes).map_err(TestCaseError::fail)?;
             prop_assert_eq!(&version.numbers, &commit.numbers);
-            prop_assert_eq!(version.files, vec!["n1/1.parquet".to_owned()]);
+            prop_assert!(version.is_ours && version.changes_rows);
             let add: Value = serde_json::from_slice(lines[3]).expect("JSON");
+            prop_assert_eq!(&add["add"]["path"], &json!("n1/1.parquet"));
             let stats = add["add"]["stats"].as_str().expect("a text");
             let stats: Value = serde_json::from_str(stats).expect("JSON in a text");
             prop_assert_eq!(&stats["maxValues"]["process"], &json!(process));

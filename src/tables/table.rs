@@ -4,6 +4,8 @@
 //! sets the numbers of its writer, and repeats those of all others, so the newest version tells a writer where it is. A writer
 //! commits only if its numbers are what they were when it began to make the rows; a crash between data and version therefore
 //! neither loses nor doubles a row.
+//!
+//! Versions of other programs that leave the rows and columns as they are, such as those of a compaction, are passed over.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,13 +17,15 @@ use super::schema::Table;
 use crate::archive::{Creation, Objects};
 
 const LOG: &str = "_delta_log";
-/// The most bytes of a version: it has few numbers, and a file for many rows.
-const VERSION_BYTES_MAX: u64 = 8 << 20;
+/// The most bytes of a version. Own ones are small; a compaction by another program names each file that it replaces.
+const VERSION_BYTES_MAX: u64 = 32 << 20;
 
 /// A table that one process writes to, among others.
 pub(super) struct DeltaTable {
     table: Table,
     objects: Objects,
+    /// The name of its cluster.
+    cluster: String,
     /// The name of this writer.
     writer: String,
     /// The first version that is not read.
@@ -46,12 +50,12 @@ impl DeltaTable {
         cluster: &str,
         writer: &str,
     ) -> Result<Self, TablesError> {
-        let mut this = Self::unread(tables, table, writer);
+        let mut this = Self::unread(tables, table, cluster, writer);
         let first = match this.read(0).await? {
             Some(first) => Some(first),
-            None => this.create(cluster).await?,
+            None => this.create().await?,
         };
-        this.check_cluster(first, cluster)?;
+        this.check_cluster(first)?;
         this.next = 1;
         let known = this.newest_by_steps().await?;
         let newest = this.newest_behind(known).await?.unwrap_or(known);
@@ -65,45 +69,45 @@ impl DeltaTable {
         table: Table,
         cluster: &str,
     ) -> Result<(), TablesError> {
-        let this = Self::unread(tables, table, "");
+        let this = Self::unread(tables, table, cluster, "");
         match this.read(0).await? {
-            Some(first) => this.check_cluster(Some(first), cluster),
+            Some(first) => this.check_cluster(Some(first)),
             None => Ok(()),
         }
     }
 
-    fn unread(tables: &Objects, table: Table, writer: &str) -> Self {
+    fn unread(tables: &Objects, table: Table, cluster: &str, writer: &str) -> Self {
         Self {
             table,
             objects: tables.below(table.name()),
+            cluster: cluster.to_owned(),
             writer: writer.to_owned(),
             next: 0,
             numbers: BTreeMap::new(),
         }
     }
 
-    fn check_cluster(&self, first: Option<Version>, cluster: &str) -> Result<(), TablesError> {
-        let found = first.and_then(|first| first.cluster);
-        let Some(found) = found else {
+    fn check_cluster(&self, first: Option<Version>) -> Result<(), TablesError> {
+        let Some(found) = first.and_then(|first| first.description) else {
             return Err(self.not_ours(0, "it does not describe the table".to_owned()));
         };
-        match found == cluster {
+        match found.cluster == self.cluster {
             true => Ok(()),
             false => Err(TablesError::OtherCluster {
                 url: self.objects.url().to_owned(),
-                found,
-                cluster: cluster.to_owned(),
+                found: found.cluster,
+                cluster: self.cluster.clone(),
             }),
         }
     }
 
     // Another process of the cluster may be first.
-    async fn create(&self, cluster: &str) -> Result<Option<Version>, TablesError> {
+    async fn create(&self) -> Result<Option<Version>, TablesError> {
         if self.newest_behind(0).await?.is_some() {
             return Err(self.not_ours(0, "it is missing".to_owned()));
         }
         let id = uuid::Uuid::new_v4().to_string();
-        let bytes = log::first_version(self.table, cluster, &id, now_us());
+        let bytes = log::first_version(self.table, &self.cluster, &id, now_us());
         self.objects.create(&key(0), bytes).await?;
         self.read(0).await
     }
@@ -138,15 +142,20 @@ impl DeltaTable {
         Ok(versions.max().filter(|newest| *newest > version))
     }
 
-    // Takes over the numbers of all writers from the newest version.
+    // Takes over the numbers of all writers from the newest own version that was not read yet, if there is one. Those of other
+    // programs behind it must have left rows and columns as they are.
     async fn learn(&mut self, newest: u64) -> Result<(), TablesError> {
-        let missing = || self.not_ours(newest, "it is missing".to_owned());
-        let version = self.read(newest).await?.ok_or_else(missing)?;
-        if newest > 0 && version.numbers.is_empty() {
-            let reason = "another program wrote it".to_owned();
-            return Err(self.not_ours(newest, reason));
+        for at in (self.next..=newest).rev() {
+            let missing = || self.not_ours(at, "it is missing".to_owned());
+            let version = self.read(at).await?.ok_or_else(missing)?;
+            if version.is_ours {
+                self.numbers = version.numbers;
+                break;
+            }
+            if let Some(obstacle) = version.obstacle(self.table, &self.cluster) {
+                return Err(self.not_ours(at, obstacle.to_owned()));
+            }
         }
-        self.numbers = version.numbers;
         self.next = newest.saturating_add(1);
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use serde_json::json;
 
 use super::*;
 
@@ -75,24 +76,94 @@ async fn a_log_that_another_program_wrote_is_not_continued() {
     let other = DeltaTable::open(&storage, Table::Entries, "d", "n1").await;
     assert!(matches!(other, Err(TablesError::OtherCluster { .. })));
     let log = storage.below("entries");
-    let refused = async |version, line: &str| {
-        let created = log.create(&key(version), line.as_bytes().to_vec()).await;
-        assert_eq!(created.expect("there is room"), Creation::Created);
+    let renamed = Table::Entries
+        .delta_schema()
+        .to_string()
+        .replacen("position", "place", 1);
+    let renamed = json!({"metaData": {
+        "id": "i", "schemaString": renamed, "partitionColumns": [],
+        "configuration": {"snapledger.cluster": "c", "snapledger.layout": "2"},
+    }});
+    // What another program has done, and what is said about it.
+    let obstacles = [
+        (
+            r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7}}"#.to_owned(),
+            "version 7",
+        ),
+        (
+            r#"{"remove":{"path":"x","dataChange":true}}"#.to_owned(),
+            "added or removed rows",
+        ),
+        (
+            r#"{"add":{"path":"x","dataChange":true}}"#.to_owned(),
+            "added or removed rows",
+        ),
+        (renamed.to_string(), "changed the columns"),
+    ];
+    for (action, why) in obstacles {
+        foreign(&log, 1, &action).await;
+        // What is behind it does not hide it.
+        foreign(&log, 2, r#"{"commitInfo":{"operation":"VACUUM END"}}"#).await;
         let refused = open(&storage, "n1").await.map(|_| ());
-        refused.expect_err("it is not ours").to_string()
-    };
-    let said = refused(1, r#"{"commitInfo":{"operation":"OPTIMIZE"}}"#).await;
-    assert!(
-        said.contains("version 1: another program wrote it"),
-        "{said}"
-    );
-    let newer = r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7}}"#;
-    let said = refused(2, newer).await;
-    assert!(said.contains("version 7"), "{said}");
+        let said = refused.expect_err("it is not ours").to_string();
+        assert!(said.contains("version 1: ") && said.contains(why), "{said}");
+        for version in [1, 2] {
+            log.delete(&key(version)).await.expect("it may be deleted");
+        }
+    }
+    foreign(&log, 1, r#"{"commitInfo":{"operation":"VACUUM END"}}"#).await;
     log.delete(&key(0)).await.expect("it may be deleted");
     let refused = open(&storage, "n1").await.map(|_| ());
     let said = refused.expect_err("the description is gone").to_string();
     assert!(said.contains("version 0: it is missing"), "{said}");
+}
+
+async fn foreign(log: &Objects, version: u64, action: &str) {
+    let created = log.create(&key(version), action.as_bytes().to_vec()).await;
+    assert_eq!(created.expect("there is room"), Creation::Created);
+}
+
+// Without this, one compaction of the tables by another engine would stop every process from writing them, for good.
+#[tokio::test]
+async fn versions_that_leave_the_rows_as_they_are_are_passed_over() {
+    let storage = storage();
+    let mut one = open(&storage, "n1").await.expect("it is new");
+    let mut other = open(&storage, "n2").await.expect("it is there");
+    assert!(one.commit(up_to(5)).await.expect("there is room"));
+    assert!(other.commit(up_to(7)).await.expect("there is room"));
+    let log = storage.below("entries");
+    let compacted = concat!(
+        r#"{"commitInfo":{"operation":"OPTIMIZE","engineInfo":"another"}}"#,
+        "\n",
+        r#"{"txn":{"appId":"n1:position","version":99}}"#,
+        "\n",
+        r#"{"remove":{"path":"n1/1.parquet","dataChange":false}}"#,
+        "\n",
+        r#"{"add":{"path":"all.parquet","dataChange":false}}"#,
+    );
+    let set = log::first_version(Table::Entries, "c", "i", 1);
+    let set = String::from_utf8(set).expect("it is JSON");
+    let set = set.replace(
+        "\"engineInfo\":\"snapledger\"",
+        "\"engineInfo\":\"another\"",
+    );
+    let read = log::read_version(set.as_bytes()).expect("it is a version");
+    assert!(!read.is_ours && read.description.is_some(), "{set}");
+    for (version, actions) in [
+        (3, compacted),
+        (4, r#"{"commitInfo":{"operation":"VACUUM END"}}"#),
+        (5, set.as_str()),
+    ] {
+        foreign(&log, version, actions).await;
+    }
+    let again = open(&storage, "n1").await.expect("the rows are the same");
+    assert_eq!((again.next, again.number("position")), (6, Some(5)));
+    // One that knows the numbers already goes on behind them, too.
+    assert!(one.commit(up_to(6)).await.expect("there is room"));
+    assert_eq!(one.next, 7);
+    assert!(other.commit(up_to(8)).await.expect("there is room"));
+    let again = open(&storage, "n1").await.expect("it is there");
+    assert_eq!((again.next, again.number("position")), (8, Some(6)));
 }
 
 // Without this the rows of an attempt whose answer was lost would be written again.

@@ -32,6 +32,7 @@ pub(in crate::node) struct ArchiveFigures {
     tables_position: Gauge,
     tables_bytes: Counter,
     tables_failures: Counter,
+    tables_failing: Gauge,
     tables_lost: Counter,
 }
 
@@ -68,6 +69,7 @@ impl Default for ArchiveFigures {
             tables_position: Gauge::default(),
             tables_bytes: Counter::default(),
             tables_failures: Counter::default(),
+            tables_failing: Gauge::default(),
             tables_lost: Counter::default(),
         }
     }
@@ -180,6 +182,11 @@ impl ArchiveFigures {
             self.tables_failures.clone(),
         );
         registry.register(
+            "archive_tables_failing",
+            "1 while the last attempt to write tables has failed, else 0",
+            self.tables_failing.clone(),
+        );
+        registry.register(
             "archive_tables_lost",
             "Turns and recorded states that were deleted or damaged before the tables had them",
             self.tables_lost.clone(),
@@ -237,5 +244,10 @@ impl ArchiveFigures {
 
     pub(super) fn tables_failed(&self) {
         self.tables_failures.inc();
+        self.tables_failing.set(1);
+    }
+
+    pub(super) fn tables_are_written(&self) {
+        self.tables_failing.set(0);
     }
 }

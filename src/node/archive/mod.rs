@@ -1,6 +1,6 @@
 //! The shipping of the journal into the archive: the start ([`attach`]), the task that ships ([`shipper`]), how far the archive
 //! is ([`watermark`]), what waits for it ([`held`]), what is kept there beside the journal ([`keeper`]), the instants of an
-//! idle process ([`instants`]), and history as tables (`tables`).
+//! idle process ([`instants`]), and history as tables (`tables`, [`tables_health`]).
 
 pub(super) mod attach;
 pub(super) mod figures;
@@ -11,6 +11,7 @@ mod look_back;
 mod not_attached;
 pub(super) mod shipper;
 mod tables;
+pub(super) mod tables_health;
 mod turns;
 pub(super) mod watermark;
 
@@ -86,6 +87,7 @@ fn start_tables(
         archive: attached.objects.clone(),
         watermark: Arc::clone(&around.watermark),
         figures: around.figures.clone(),
+        health: Arc::clone(&around.tables),
         every,
     };
     RunningTables::start(writer, destination, &around.failures).map(Some)

@@ -13,6 +13,7 @@ use super::attach::Attached;
 use super::figures::{ArchiveFigures, Behind};
 use super::look_back;
 use super::look_back::{Change, LookBack};
+use super::tables_health::TablesHealth;
 use super::turns::read_turns;
 use super::watermark::Watermark;
 use crate::archive::{ArchiveError, NotFenced, Objects, ask, links};
@@ -51,6 +52,7 @@ pub(in crate::node) struct Surroundings {
     pub(in crate::node) figures: ArchiveFigures,
     pub(in crate::node) admission: Arc<watch::Sender<Admission>>,
     pub(in crate::node) failures: Failures,
+    pub(in crate::node) tables: Arc<TablesHealth>,
 }
 
 /// Ships the journal of a process.

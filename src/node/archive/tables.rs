@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::figures::ArchiveFigures;
+use super::tables_health::TablesHealth;
 use super::watermark::Watermark;
 use crate::archive::{ArchiveError, Objects, journal};
 use crate::node::error::NodeError;
@@ -33,6 +34,7 @@ pub(super) struct TablesWriter {
     pub(super) archive: Objects,
     pub(super) watermark: Arc<Watermark>,
     pub(super) figures: ArchiveFigures,
+    pub(super) health: Arc<TablesHealth>,
     pub(super) every: Duration,
 }
 
@@ -45,6 +47,7 @@ impl RunningTables {
     ) -> Result<Self, NodeError> {
         // Retention waits for the tables from here on.
         writer.store.retention().note_tabled(Tabled::default());
+        writer.health.begin(writer.every, Instant::now());
         let (stop, stops) = watch::channel(false);
         let runtime = Runtime::current();
         let thread =
@@ -93,6 +96,7 @@ impl TablesWriter {
                 Err(error) => error,
             };
             self.figures.tables_failed();
+            self.health.failed();
             if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
                 said = Some(Instant::now());
                 tracing::warn!(%error, "history is not written as tables; trying again");
@@ -118,6 +122,8 @@ impl TablesWriter {
             .tables_written(written.bytes - before.bytes, exporter.position());
         self.figures.tables_lost(exporter.lost() - lost);
         self.store.retention().note_tabled(exported?);
+        self.figures.tables_are_written();
+        self.health.written(Instant::now());
         Ok(())
     }
 }

@@ -33,6 +33,7 @@ impl Handle {
         warnings.extend(shared.links.warnings());
         warnings.extend(shared.replicator.warnings());
         warnings.extend(shared.admission.borrow().archive_warning());
+        warnings.extend(shared.tables.warning());
         warnings.extend(exposure::warning(&shared.config));
         warnings.extend(shared.config.auth.as_ref().and_then(Authority::warning));
         warnings.extend(shared.config.tls.iter().flat_map(Tls::warnings));

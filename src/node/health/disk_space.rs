@@ -23,6 +23,13 @@ impl DiskSpace {
         })
     }
 
+    /// Whether the space is short: less than twice the minimum, where the alert `SnapledgerDiskNearlyFull` begins. Deletion frees
+    /// space in the files of the store for its later writes, but gives none back to the file system, so what may be deleted has to go
+    /// before the minimum is reached.
+    pub(in crate::node) fn is_short(self) -> bool {
+        self.free < self.min.saturating_mul(2)
+    }
+
     /// Checks that there is space for new work of clients.
     pub(in crate::node) fn for_clients(self) -> Result<(), Unavailable> {
         self.over(self.min)
@@ -59,7 +66,9 @@ mod tests {
         assert_eq!(allowed(399), (false, true));
         assert_eq!(allowed(100), (false, true));
         assert_eq!(allowed(99), (false, false));
+        assert!(!room(800).is_short() && room(799).is_short());
         let none = DiskSpace { free: 0, min: 0 };
+        assert!(!none.is_short());
         assert!(none.for_clients().is_ok(), "no minimum, no guard");
     }
 }

@@ -1,4 +1,5 @@
-//! What the tables have of the history. With tables, retention deletes nothing that they lack, as long as the disk has room.
+//! What the tables have of the history. With tables, retention deletes nothing that they lack, until the node says that it must
+//! not wait for them any longer: what is derived from the history must not fill the disk of its source.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -16,25 +17,44 @@ pub struct Tabled {
     pub revisions: u64,
 }
 
-/// `None` without tables.
+/// What retention waits for.
 #[derive(Default)]
-pub(in crate::store) struct TabledMark(Mutex<Option<Tabled>>);
+pub(in crate::store) struct TabledMark(Mutex<Mark>);
+
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    /// `None` without tables.
+    tabled: Option<Tabled>,
+    /// Retention does not wait for them.
+    is_passed_over: bool,
+}
 
 impl TabledMark {
-    fn set(&self, tabled: Tabled) {
-        let mut mark = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *mark = Some(tabled);
+    fn change(&self, change: impl FnOnce(&mut Mark)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// What must not be deleted beyond; `None` if retention does not wait for tables.
     fn get(&self) -> Option<Tabled> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let mark = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        mark.tabled.filter(|_| !mark.is_passed_over)
     }
 }
 
 impl Retention<'_> {
     /// Notes how far the tables are. From the first call on, what they lack is not deleted.
     pub fn note_tabled(self, tabled: Tabled) {
-        self.store.retention.tabled.set(tabled);
+        let tabled = Some(tabled);
+        self.store
+            .retention
+            .tabled
+            .change(|mark| mark.tabled = tabled);
+    }
+
+    /// Sets whether retention waits for the tables, if there are any.
+    pub fn wait_for_tables(self, waits: bool) {
+        let tabled = &self.store.retention.tabled;
+        tabled.change(|mark| mark.is_passed_over = !waits);
     }
 
     /// Whether the tables have everything up to a turn.
@@ -112,5 +132,11 @@ mod tests {
         assert_eq!(due(Some((cut, 2))), [], "the balances are missing");
         assert_eq!(due(Some((cut + 1, 1))), older, "the newer one is not due");
         assert_eq!(due(Some((cut + 1, 0))), []);
+        store.retention().wait_for_tables(false);
+        assert_eq!(due(None), older, "the disk is short");
+        assert!(store.retention().is_tabled(Lsn(u64::MAX)));
+        store.retention().wait_for_tables(true);
+        assert_eq!(due(None), []);
+        assert!(!store.retention().is_tabled(Lsn(u64::MAX)));
     }
 }
