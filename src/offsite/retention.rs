@@ -58,6 +58,8 @@ pub struct Deleted {
     pub pieces: u64,
     /// The groups of the own epoch among them.
     pub own_groups: Vec<Hash>,
+    /// The snapshots whose part of this process is among them.
+    pub own_parts: Vec<SnapshotName>,
     /// Whether there may be more.
     pub is_more: bool,
 }
@@ -324,6 +326,7 @@ impl<'a> Retention<'a> {
                 parts.push(key);
                 continue;
             }
+            self.deleted.own_parts.push(key.snapshot.clone());
             self.delete(&key).await?;
             self.deleted.parts += 1;
         }

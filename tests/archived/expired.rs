@@ -52,7 +52,7 @@ async fn round(scene: &mut Scene, limit: &Limit, changes: u64) -> (Deleted, bool
     let retention = Retention::new(&source, scene.outbound.epoch(), limit, &mut goes_on);
     let (deleted, ended) = retention.round().await;
     ended.expect("it is in memory");
-    scene.outbound.forget_groups(&deleted.own_groups);
+    scene.outbound.forget(&deleted);
     (deleted, is_over)
 }
 
@@ -354,6 +354,35 @@ async fn a_pin_comes_back_and_holds_its_snapshot_in_the_archive_alone() {
     scene.outbound.set_limit(limit.clone());
     scene.ship().await;
     assert_eq!(round(&mut scene, &limit, u64::MAX).await.0.objects(), 0);
+}
+
+// Without this, a snapshot that is pinned after the archive has deleted it is lost with the disk, although its pin is restored.
+#[tokio::test]
+async fn what_is_pinned_after_it_was_deleted_in_the_archive_is_put_there_again() {
+    let mut scene = scene(28).await;
+    states_later(&mut scene).await;
+    let [late, other] = [0, 1].map(|number| revisions(&scene.store)[number].0.clone());
+    let limit = now(&scene);
+    scene.outbound.set_limit(limit.clone());
+    while round(&mut scene, &limit, u64::MAX).await.0.objects() > 0 {}
+    let (_dir, made) = restored(&scene, None).await;
+    assert!(!has(&revisions(&made), &late), "it is too old");
+
+    pin(&scene, &late, true);
+    let shipped = scene.ship().await;
+    assert!(shipped.parts > 0 && shipped.revisions > 0, "{shipped:?}");
+    let (_dir, made) = restored(&scene, None).await;
+    let there = revisions(&made);
+    let of_late = |all: &[Revision]| -> Vec<Revision> {
+        let of_it = all.iter().filter(|(snapshot, _, _)| *snapshot == late);
+        of_it.cloned().collect()
+    };
+    assert_eq!(of_late(&there), of_late(&revisions(&scene.store)));
+    assert!(!has(&there, &other), "{there:?}");
+    // Whoever deletes does not know the pin.
+    assert_eq!(round(&mut scene, &limit, u64::MAX).await.0.objects(), 0);
+    let again = scene.ship().await;
+    assert_eq!((again.parts, again.revisions), (0, 0), "once is enough");
 }
 
 // Without this, `store check` calls a restored store damaged once its peers have shown it what its archive had deleted.

@@ -224,6 +224,8 @@ impl Scene {
             .expect("they are whole");
         let pins = self.outbound.ship_pins(&store).await;
         pins.expect("it is in memory");
+        let pinned = self.outbound.ship_pinned(&store).await;
+        pinned.expect("it is whole");
         while self
             .outbound
             .ship_revisions(&store)

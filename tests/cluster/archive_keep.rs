@@ -249,22 +249,38 @@ async fn a_restore_without_messages_that_are_needed_is_refused_unless_it_is_aske
     programs.rest("n1").balance_is("a", 43 * 10 - SENT).await;
 }
 
-// Without this, a pinned snapshot is deleted in the archive by the process that was restored from it.
+// Without this, a pinned snapshot is deleted in the archive by the process that was restored from it, or, if the archive had deleted
+// it before it was pinned, is gone with the disk.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pin_is_restored() {
+async fn a_pin_is_restored_with_what_it_holds() {
     let place = Place::directory();
-    let mut programs = Programs::planned(&["n1"]).archived_in(&place, "sync", "30s");
+    let programs = Programs::planned(&["n1"]).archived_in(&place, "sync", "30s");
+    programs.keep_archived("1s");
+    let mut programs = programs;
     programs.start().await;
     let rest = programs.rest("n1");
     pay_in(&rest, 2).await;
     let id = rest.start_snapshot().await;
     rest.snapshot(&id, "complete").await;
+    // The newest complete one stays.
+    let newest = rest.start_snapshot().await;
+    rest.snapshot(&newest, "complete").await;
+    let has = |id: &str| {
+        archived(&place, "snapshots")
+            .iter()
+            .any(|one| name(one).ends_with(id))
+    };
+    let parts = || archived(&place, "n1/parts").len();
+    until("the older snapshot deleted in the archive", async || {
+        (has(&newest) && !has(&id) && parts() == 1).then_some(())
+    })
+    .await;
     let pin = format!("/v1/snapshots/{id}/pin");
     let answer = rest.send(request("PUT", &pin, &[], String::new())).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     until("pin and snapshot in the archive", async || {
-        let both = ["pins", "snapshots"].map(|folder| archived(&place, folder).len());
-        (both == [1, 1]).then_some(())
+        let is_there = archived(&place, "pins").len() == 1 && has(&id) && parts() == 2;
+        is_there.then_some(())
     })
     .await;
     programs.kill();
@@ -272,6 +288,9 @@ async fn a_pin_is_restored() {
     let said = restore(&programs, &place, "n1");
     assert!(said.contains("snapshots pinned: 1"), "{said}");
     programs.start().await;
-    let shown = programs.rest("n1").read(&pin).await;
+    let rest = programs.rest("n1");
+    let shown = rest.read(&pin).await;
     assert_eq!(shown["pinned"], true, "{shown}");
+    let shown = rest.read(&format!("/v1/snapshots/{id}")).await;
+    assert_eq!(shown["status"], "complete", "{shown}");
 }

@@ -143,20 +143,13 @@ impl Keeper {
             let is_steady = self.is_steady(&mut clock);
             let round_every = self.keep.map(|keep| keep / ROUNDS_PER_AGE);
             let is_due = is_steady && self.pins.are_known() && Instant::now() >= round_from;
-            let limit = match is_due {
-                true => self.limit().await,
-                false => None,
-            };
-            if let Some(limit) = &limit {
-                self.outbound.set_limit(limit.clone());
-            }
             let has_new = written.has_changed().unwrap_or(false);
             let has_parts = has_new || self.outbound.has_waiting_parts();
             written.mark_unchanged();
-            let mut done = self.ship(has_parts).await;
+            let mut done = self.ship(has_parts, is_due).await;
             self.figures.kept(self.outbound.take_shipped());
-            if let (Ok(()), Some(limit)) = (&done, limit) {
-                done = self.delete(&limit).await;
+            if is_due && done.is_ok() {
+                done = self.delete_due().await;
                 let every = round_every.unwrap_or(ROUND_EVERY_MAX);
                 round_from = Instant::now() + every.clamp(ROUND_EVERY_MIN, ROUND_EVERY_MAX);
             }
@@ -188,9 +181,12 @@ impl Keeper {
         Ok(())
     }
 
-    async fn ship(&mut self, has_parts: bool) -> Result<(), NotShipped> {
+    async fn ship(&mut self, has_parts: bool, is_due: bool) -> Result<(), NotShipped> {
         self.ship_gaps().await?;
         self.outbound.ship_pins(&self.worker).await?;
+        if is_due && let Some(limit) = self.limit().await {
+            self.outbound.set_limit(limit);
+        }
         loop {
             let archived = self.watermark.position();
             match self.outbound.ship_state(&self.worker, archived).await {
@@ -200,6 +196,9 @@ impl Keeper {
             }
         }
         if has_parts && let Err(error) = self.outbound.ship_parts(&self.worker).await {
+            self.pass_over(error)?;
+        }
+        while let Err(error) = self.outbound.ship_pinned(&self.worker).await {
             self.pass_over(error)?;
         }
         loop {
@@ -246,6 +245,15 @@ impl Keeper {
         })
     }
 
+    // Pins that were set while everything else was shipped go first, so that nothing is deleted that they hold.
+    async fn delete_due(&mut self) -> Result<(), NotShipped> {
+        self.outbound.ship_pins(&self.worker).await?;
+        match self.limit().await {
+            Some(limit) => self.delete(&limit).await,
+            None => Ok(()),
+        }
+    }
+
     async fn delete(&mut self, limit: &Limit) -> Result<(), NotShipped> {
         loop {
             let (source, epoch) = (self.outbound.source().clone(), self.outbound.epoch());
@@ -254,7 +262,7 @@ impl Keeper {
             let (deleted, ended) = Retention::new(&source, epoch, limit, &mut goes_on)
                 .round()
                 .await;
-            self.outbound.forget_groups(&deleted.own_groups);
+            self.outbound.forget(&deleted);
             self.figures.deleted(deleted.objects());
             if deleted.objects() > 0 {
                 let Deleted {

@@ -1,11 +1,13 @@
 //! What goes to the archive beside the journal: recorded states, own parts, published revisions and pins, once each, with their
 //! chunks. A state or part names only chunks that its writer has put itself in its own epoch, so nothing that an earlier writer
-//! deletes is missing to it ([decision 0047](../../docs/decisions/0047-states-share-within-an-epoch.md)).
+//! deletes is missing to it ([decision 0047](../../../docs/decisions/0047-states-share-within-an-epoch.md)).
+
+mod pinned;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::retention::Limit;
-use super::{Source, pins};
+use super::Source;
+use super::retention::{Deleted, Limit};
 use crate::archive::{ArchiveError, journal, kept};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn, SnapshotId};
@@ -89,6 +91,9 @@ pub struct Outbound {
     pins: HashSet<PinKey>,
     /// The number of updates that had arrived when all were shipped.
     pins_arrived: Option<u64>,
+    /// The pinned snapshots, and those of them of which the archive may lack something that is here.
+    pinned: HashSet<SnapshotName>,
+    unheld: BTreeSet<SnapshotId>,
     /// What is too old for the archive.
     limit: Option<Limit>,
     shipped: Shipped,
@@ -121,6 +126,8 @@ impl Outbound {
             has_waiting: false,
             pins: pins.into_iter().collect(),
             pins_arrived: None,
+            pinned: HashSet::new(),
+            unheld: BTreeSet::new(),
             limit: None,
             shipped: Shipped::default(),
         })
@@ -213,8 +220,10 @@ impl Outbound {
     }
 
     fn is_too_old(&self, snapshot: &SnapshotName, time: Hlc) -> bool {
+        let is_kept =
+            |limit: &Limit| limit.kept.contains(snapshot) || self.pinned.contains(snapshot);
         let limit = self.limit.as_ref();
-        limit.is_some_and(|limit| time < limit.since && !limit.kept.contains(snapshot))
+        limit.is_some_and(|limit| time < limit.since && !is_kept(limit))
     }
 
     /// The epoch in which it ships.
@@ -234,9 +243,12 @@ impl Outbound {
         self.source = source;
     }
 
-    /// Forgets groups of chunks that were deleted in the archive: if one is needed again it is put again.
-    pub fn forget_groups(&mut self, deleted: &[Hash]) {
-        for group in deleted {
+    /// Forgets what was deleted in the archive: if it is needed again it is put again.
+    pub fn forget(&mut self, deleted: &Deleted) {
+        for snapshot in &deleted.own_parts {
+            self.parts.remove(snapshot);
+        }
+        for group in &deleted.own_groups {
             self.groups.remove(group);
         }
     }
@@ -374,29 +386,6 @@ impl Outbound {
             self.put(store, &key, outgoing).await?;
             self.shipped.revisions += 1;
         }
-        Ok(())
-    }
-
-    /// Ships the newest update of each pin that is not in the archive.
-    ///
-    /// # Errors
-    /// [`NotShipped`].
-    pub async fn ship_pins(&mut self, store: &impl StoreReader) -> Result<(), NotShipped> {
-        let arrived = store.read(|store| Ok(store.retention().pins_arrived()));
-        let arrived = Some(arrived.await?);
-        if self.pins_arrived == arrived {
-            return Ok(());
-        }
-        for pin in store.read(|store| Ok(store.archived().pins())).await? {
-            let (key, object) = pins::object_of(&self.source.owner, &pin);
-            let limit = self.limit.as_ref();
-            let is_too_old = limit.is_some_and(|limit| !key.is_pinned && key.at < limit.since);
-            if !is_too_old && !self.pins.contains(&key) {
-                kept::put(self.source.folder_of(&key), &key, &object).await?;
-                self.pins.insert(key);
-            }
-        }
-        self.pins_arrived = arrived;
         Ok(())
     }
 
