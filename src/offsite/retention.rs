@@ -105,6 +105,15 @@ impl From<ArchiveError> for End {
     }
 }
 
+// What is damaged ends only a part of the work.
+fn unless_damaged<T>(done: Result<T, End>) -> Result<Result<T, ArchiveError>, End> {
+    match done {
+        Ok(done) => Ok(Ok(done)),
+        Err(End::Failed(error @ ArchiveError::Damaged { .. })) => Ok(Err(error)),
+        Err(end) => Err(end),
+    }
+}
+
 /// The groups of chunks in the archive, and what names them.
 struct Groups {
     /// The number of pieces of each.
@@ -161,10 +170,8 @@ impl<'a> Retention<'a> {
         }
         let states = kept::list::<StateKey>(&self.source.process).await?;
         let begin = self.beginning(&states, &groups).await?;
-        if let Some(begin) = begin {
-            self.move_boundary(begin).await?;
-        }
-        self.finish_segments().await?;
+        // Where the journal is damaged, its segments stay; everything else is deleted as if it were not.
+        let shortened = unless_damaged(self.shorten(begin).await)?;
         let (gone, states): (Vec<_>, Vec<_>) = states.into_iter().partition(|key| {
             begin.is_some_and(|begin| key.cut < begin.cut) && key.epoch <= self.epoch
         });
@@ -175,7 +182,18 @@ impl<'a> Retention<'a> {
         let pins = kept::list::<PinKey>(&self.source.cluster).await?;
         let parts = self.delete_snapshots(&pins::pinned(&pins)).await?;
         self.delete_pins(&pins).await?;
-        self.delete_groups(&states, &parts, &pieces).await
+        self.delete_groups(&states, &parts, &pieces).await?;
+        Ok(shortened?)
+    }
+
+    // Deletes segments before a state.
+    async fn shorten(&mut self, begin: Option<StateKey>) -> Result<(), End> {
+        let moved = match begin {
+            Some(begin) => unless_damaged(self.move_boundary(begin).await)?,
+            None => Ok(()),
+        };
+        self.finish_segments().await?;
+        Ok(moved?)
     }
 
     // The newest whole state from which everything within the limit can be restored. What a process needs only moves forward,
@@ -243,8 +261,15 @@ impl<'a> Retention<'a> {
         let before = journal::boundary(process).await?;
         let mut heads = Heads::along(process, Chain::behind(before));
         let mut last = before;
+        let mut walked = Ok(());
         for _ in 0..SEGMENTS_MAX {
-            let head = heads.next().await?;
+            let head = match heads.next().await {
+                Err(error @ ArchiveError::Damaged { .. }) => {
+                    walked = Err(error);
+                    break;
+                }
+                head => head?,
+            };
             if head.is_none_or(|head| head.after().position > begin.cut) {
                 break;
             }
@@ -252,7 +277,7 @@ impl<'a> Retention<'a> {
         }
         self.deleted.is_more = heads.chain().last() == last && last != before;
         if last == before {
-            return Ok(());
+            return Ok(walked?);
         }
         self.ask()?;
         if before.index == SegmentIndex::default() {
@@ -260,7 +285,7 @@ impl<'a> Retention<'a> {
             journal::set_boundary(process, before).await?;
         }
         journal::set_boundary(process, last).await?;
-        Ok(())
+        Ok(walked?)
     }
 
     // Deletes the segments before the boundary, behind each earlier one that is still there.
@@ -434,10 +459,10 @@ async fn due_segments(
 ) -> Result<Vec<SegmentIndex>, ArchiveError> {
     let mut heads = Heads::along(process, Chain::behind(from));
     let mut due = Vec::new();
-    while let Some(head) = heads.next().await? {
-        if head.index() > until {
-            break;
-        }
+    // The object behind the last one may be damaged.
+    while heads.chain().next() <= until
+        && let Some(head) = heads.next().await?
+    {
         if !head.is_fence() {
             due.push(head.index());
         }

@@ -385,6 +385,42 @@ async fn what_is_pinned_after_it_was_deleted_in_the_archive_is_put_there_again()
     assert_eq!((again.parts, again.revisions), (0, 0), "once is enough");
 }
 
+// Without this, one damaged segment stops `archive.keep` for everything.
+#[tokio::test]
+async fn a_damaged_segment_stops_only_the_deletion_of_segments() {
+    let scene = scene(29).await;
+    let process = scene.archive.below(&owner().cluster).below("p");
+    let segments = process.list("journal").await.expect("it is in memory");
+    let damaged = format!("journal/{}", segments[segments.len() / 4]);
+    process.delete(&damaged).await.expect("it is there");
+    let created = process.create(&damaged, b"not a segment".to_vec()).await;
+    created.expect("it is in memory");
+
+    let limit = now(&scene);
+    let source = Source::new(&scene.archive, owner());
+    let mut goes_on = || true;
+    let retention = Retention::new(&source, scene.outbound.epoch(), &limit, &mut goes_on);
+    let (deleted, ended) = retention.round().await;
+    let said = ended.expect_err("it is damaged").to_string();
+    assert!(said.contains(&damaged), "{said}");
+    let Deleted {
+        states,
+        parts,
+        revisions,
+        pieces,
+        ..
+    } = deleted;
+    let all = [states, parts, revisions, pieces];
+    assert!(all.iter().all(|count| *count > 0), "{deleted:?}");
+    let left = process.list("journal").await.expect("it is in memory");
+    assert!(left.len() < segments.len(), "those before it go");
+
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let made = refilled(&scene.archive, dir.path(), Wanted::ALL).await;
+    let (made, _) = made.expect("a state is behind it");
+    assert_eq!(recover(&made).registers(), scene.teller.process.registers());
+}
+
 // Without this, `store check` calls a restored store damaged once its peers have shown it what its archive had deleted.
 #[tokio::test]
 async fn a_part_that_the_archive_has_deleted_is_not_missed() {
