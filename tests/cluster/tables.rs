@@ -125,6 +125,7 @@ async fn other_engines_answer_what_the_nodes_answer() {
     }
 
     unknown_instants_are_not_answered(&duckdb, &tables, &expected[0]);
+    snapshots_without_a_process_are_not_answered(&programs, &duckdb, &expected);
     let iceberg = Iceberg {
         python: &duckdb,
         tables: &tables,
@@ -167,6 +168,32 @@ fn unknown_instants_are_not_answered(duckdb: &str, tables: &str, expected: &Expe
     assert_eq!(answers["unknown at an instant"], json!(unknown));
     let answers = ask(duckdb, &["clickhouse", DOC, tables, &asked]);
     assert_eq!(answers["conservation from the entries alone"], none);
+}
+
+// Without this, the balances of two processes would look like those of the three while the tables of the third are behind.
+fn snapshots_without_a_process_are_not_answered(
+    programs: &Programs,
+    python: &str,
+    expected: &[Expected],
+) {
+    let behind = programs.path("behind");
+    let [one, two, _] = IDS.map(|id| programs.path(id));
+    let exported = export_of(&["--dir", &one, "--dir", &two], &behind);
+    assert!(added(&exported, "snapshots") > 0, "{exported}");
+    for expected in expected {
+        let asked = expected.questions.to_string();
+        for engine in ["duckdb", "clickhouse", "polars"] {
+            let answers = ask(python, &[engine, DOC, &behind, &asked]);
+            for name in ["balances at a snapshot", "sums per process"] {
+                // ClickHouse is not asked for the sums.
+                let rows = answers.get(name).unwrap_or(&Value::Null);
+                assert!(
+                    rows.as_array().is_none_or(Vec::is_empty),
+                    "{engine}: {rows}"
+                );
+            }
+        }
+    }
 }
 
 /// The snapshots of a loaded cluster, and an instant between two of them.
