@@ -2,7 +2,7 @@
 
 use super::objects::{ObjectPart, SMALL_BYTES_MAX};
 use super::read_ahead::AHEAD_BYTES_MAX;
-use super::{ArchiveError, Creation, Objects, is_number, stored_link};
+use super::{ArchiveError, Creation, Objects, stored_link};
 use crate::shipping::chain::{Chain, Link};
 use crate::shipping::segment::{HEAD_BYTES_MAX, Owner, SEGMENT_BYTES_MAX, Segment, SegmentHead};
 use crate::shipping::writer::Event;
@@ -194,12 +194,11 @@ pub async fn next_head(
 pub async fn boundary(process: &Objects) -> Result<Link, ArchiveError> {
     loop {
         let names = process.list(BOUNDARY).await?;
-        // Other files are passed over.
-        let Some(name) = names.iter().rev().find(|name| is_number(name)) else {
+        let Some(index) = boundary_indices(&names).next_back() else {
             return Ok(Link::default());
         };
         // One that is gone was deleted behind a greater one.
-        if let Some(link) = boundary_at(process, name).await? {
+        if let Some(link) = boundary_of(process, index).await? {
             return Ok(link);
         }
     }
@@ -236,19 +235,36 @@ pub async fn begins_behind(process: &Objects) -> Result<JournalPoint, ArchiveErr
 /// [`ArchiveError::Failed`].
 pub async fn boundaries(process: &Objects) -> Result<Vec<SegmentIndex>, ArchiveError> {
     let names = process.list(BOUNDARY).await?;
-    let indices = names.iter().filter_map(|name| name.parse().ok());
-    Ok(indices.map(SegmentIndex).collect())
+    Ok(boundary_indices(&names).collect())
+}
+
+fn boundary_key(index: SegmentIndex) -> String {
+    format!("{BOUNDARY}/{:020}", index.0)
+}
+
+// The segments that boundaries are named after, in order. Other files, also copies under shorter numbers, are passed over.
+fn boundary_indices(names: &[String]) -> impl DoubleEndedIterator<Item = SegmentIndex> {
+    names.iter().filter_map(|name| {
+        let index = SegmentIndex(name.parse().ok()?);
+        (*name == format!("{:020}", index.0)).then_some(index)
+    })
 }
 
 /// The boundary behind a segment, if there is one.
 ///
 /// # Errors
-/// [`ArchiveError`].
+/// [`ArchiveError`], also if what is there is another one.
 pub async fn boundary_of(
     process: &Objects,
     index: SegmentIndex,
 ) -> Result<Option<Link>, ArchiveError> {
-    boundary_at(process, &format!("{:020}", index.0)).await
+    let key = boundary_key(index);
+    let Some(bytes) = process.read(&key, SMALL_BYTES_MAX).await? else {
+        return Ok(None);
+    };
+    let link = stored_link::decode(&bytes).filter(|link| link.index == index);
+    let damaged = || process.damaged(&key, "it is not the boundary that its name says");
+    link.map(Some).ok_or_else(damaged)
 }
 
 /// Deletes a boundary behind which a later one is.
@@ -256,7 +272,7 @@ pub async fn boundary_of(
 /// # Errors
 /// [`ArchiveError::Failed`].
 pub async fn delete_boundary(process: &Objects, index: SegmentIndex) -> Result<(), ArchiveError> {
-    process.delete(&format!("{BOUNDARY}/{:020}", index.0)).await
+    process.delete(&boundary_key(index)).await
 }
 
 /// Deletes a segment before the boundary.
@@ -267,24 +283,54 @@ pub async fn delete(process: &Objects, index: SegmentIndex) -> Result<(), Archiv
     process.delete(&key(index)).await
 }
 
-async fn boundary_at(process: &Objects, name: &str) -> Result<Option<Link>, ArchiveError> {
-    let key = format!("{BOUNDARY}/{name}");
-    let Some(bytes) = process.read(&key, SMALL_BYTES_MAX).await? else {
-        return Ok(None);
-    };
-    let damaged = || process.damaged(&key, "it is not a boundary");
-    stored_link::decode(&bytes).map(Some).ok_or_else(damaged)
-}
-
 /// Says, durably, that segments up to this one may be gone.
 ///
 /// # Errors
 /// [`ArchiveError::Failed`].
 pub async fn set_boundary(process: &Objects, link: Link) -> Result<(), ArchiveError> {
-    let key = format!("{BOUNDARY}/{:020}", link.index.0);
+    let key = boundary_key(link.index);
     // One that exists says the same: a segment has one hash.
     process
         .create(&key, stored_link::encode(link))
         .await
         .map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::watched::watched;
+
+    fn link(index: u64) -> Link {
+        Link {
+            index: SegmentIndex(index),
+            ..Link::default()
+        }
+    }
+
+    // Without this, a copy that somebody leaves in the folder moves the beginning of the journal.
+    #[tokio::test]
+    async fn only_a_boundary_under_its_own_name_counts() {
+        let (objects, _) = watched();
+        for index in [3, 5] {
+            let set = set_boundary(&objects, link(index)).await;
+            set.expect("it is in memory");
+        }
+        let copy = stored_link::encode(link(7));
+        for name in ["7", "9.bak", "99999"] {
+            let key = format!("{BOUNDARY}/{name}");
+            let created = objects.create(&key, copy.clone()).await;
+            created.expect("it is in memory");
+        }
+        assert_eq!(boundary(&objects).await.ok(), Some(link(5)));
+        let indices = boundaries(&objects).await.expect("it is in memory");
+        assert_eq!(indices, [3, 5].map(SegmentIndex));
+
+        let key = boundary_key(SegmentIndex(8));
+        let created = objects.create(&key, copy).await;
+        created.expect("it is in memory");
+        let refused = boundary(&objects).await;
+        let said = refused.expect_err("it is another one").to_string();
+        assert!(said.contains(&key), "{said}");
+    }
 }

@@ -1,13 +1,16 @@
 //! A lost store that is made again.
 
+use snapledger::archive::kept;
+use snapledger::offsite::Source;
 use snapledger::offsite::refill::{Until, Wanted};
 use snapledger::process::clock::Hlc;
 use snapledger::process::ids::Lsn;
 use snapledger::process::record::Record;
+use snapledger::shipping::object::{ArchivedObject, RevisionKey, SnapshotName};
 use snapledger::store::Store;
 
-use crate::shipped::{Direct, Scene, refilled, revisions};
-use crate::teller::{account, balances, process_id, recover};
+use crate::shipped::{Direct, Scene, owner, refilled, revisions};
+use crate::teller::{account, balances, open, process_id, recover};
 
 const TURNS: u64 = 200;
 
@@ -175,6 +178,50 @@ async fn a_store_ends_where_it_is_wanted() {
         drop(made);
         Store::check(dir.path()).expect("a good store");
     }
+}
+
+// Without this, an operator looks for damage in an archive where two processes have assembled one snapshot.
+#[tokio::test]
+async fn of_two_revisions_of_one_number_one_is_restored_and_none_is_called_damaged() {
+    let mut scene = Scene::new(6).await;
+    scene.live(TURNS);
+    scene.checkpoint();
+    scene.live(3);
+    scene.ship().await;
+    let (snapshot, revision, _) = revisions(&scene.store)[0].clone();
+    let published = scene.store.history().revision(&snapshot, revision);
+    let mut state = published
+        .expect("it is readable")
+        .expect("it is there")
+        .state;
+    state.finished_at = Hlc(state.finished_at.0 + 1);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let assembler = open(dir.path());
+    assembler.history().publish(&state).expect("there is room");
+    let other = assembler.archived().revision(&snapshot, revision);
+    let other = other.expect("it is readable").expect("it is there");
+    let key = RevisionKey {
+        began: other.time,
+        revision,
+        root: other.root,
+        snapshot: SnapshotName::of(&snapshot),
+    };
+    let object = ArchivedObject::new(&owner(), &key, Vec::new(), other.stored);
+    let object = object.expect("it names no chunks");
+    let source = Source::new(&scene.archive, owner());
+    let put = kept::put(source.cluster(), &key, &object).await;
+    put.expect("it is in memory");
+
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let made = refilled(&scene.archive, dir.path(), Wanted::ALL).await;
+    let (made, filled) = made.expect("the archive is whole");
+    let [said] = &filled.left_out[..] else {
+        unreachable!("one is left out: {:?}", filled.left_out);
+    };
+    assert!(said.contains("two processes have assembled"), "{said}");
+    assert!(!said.contains("damaged"), "{said}");
+    let expected = revisions(&scene.store).len();
+    assert_eq!(revisions(&made).len(), expected, "one of each number");
 }
 
 // Without this, each start of a process would ship its whole state again with each snapshot.

@@ -145,7 +145,7 @@ impl<'a> Contents<'a> {
                     filled.parts += 1;
                     done.insert(key.snapshot);
                 }
-                Ok(Arrived::Later | Arrived::Refused(_)) => {}
+                Ok(Arrived::Later | Arrived::Refused(_) | Arrived::Second) => {}
                 Err(why) => filled.left_out.push(why),
             }
         }
@@ -265,7 +265,16 @@ impl<'a> Contents<'a> {
             }
         }
         let arrived = self.store.archived().put_revision(body)?;
-        Ok(stored(&self.source.cluster, key, arrived).map(|_| published))
+        Ok(match stored(&self.source.cluster, key, arrived) {
+            Ok(Arrived::Second) => {
+                let (snapshot, revision) = (&published.state.snapshot, key.revision);
+                Err(format!(
+                    "revision {revision} of snapshot {snapshot}: two processes have assembled one of this number; the other is \
+                     restored, and this one stays in the archive as {key}"
+                ))
+            }
+            arrived => arrived.map(|_| published),
+        })
     }
 
     // Loads the chunks that a process has recorded for a snapshot.
@@ -398,7 +407,7 @@ fn damaged(folder: &Objects, key: &impl ObjectKey, reason: impl std::fmt::Displa
 fn stored(folder: &Objects, key: &impl ObjectKey, arrived: Arrived) -> Result<Arrived, String> {
     match arrived {
         Arrived::Refused(reason) => Err(damaged(folder, key, reason)),
-        Arrived::Stored | Arrived::Later => Ok(arrived),
+        Arrived::Stored | Arrived::Later | Arrived::Second => Ok(arrived),
     }
 }
 

@@ -55,6 +55,8 @@ pub enum Arrived {
     Refused(String),
     /// It was made later than what is wanted.
     Later,
+    /// Another one is stored in its place, and stays.
+    Second,
 }
 
 /// A published revision from the archive.
@@ -269,9 +271,7 @@ impl Archived<'_> {
                 self.store.history.note(&state);
                 Ok(Arrived::Stored)
             }
-            Err(error @ StoreError::OtherRevision { .. }) => {
-                Ok(Arrived::Refused(error.to_string()))
-            }
+            Err(StoreError::OtherRevision { .. }) => Ok(Arrived::Second),
             Err(error) => Err(error),
         }
     }
