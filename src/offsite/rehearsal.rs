@@ -55,6 +55,8 @@ pub struct RehearsedHistory {
     pub kept: Kept,
     /// The revisions that are whole.
     pub revisions: u64,
+    /// The revisions of snapshots of which a process has no part here: it shipped nothing then, or to another archive.
+    pub lacking: Vec<String>,
     /// The snapshots that are pinned.
     pub pinned: u64,
     /// What is damaged or missing, a sentence for each.
@@ -175,7 +177,7 @@ pub async fn glance_at_history(
         kept: kept_of_history(&cluster).await?,
         revisions: revisions.len() as u64,
         pinned: pins::pinned(&pins).len() as u64,
-        wrong: Vec::new(),
+        ..RehearsedHistory::default()
     })
 }
 
@@ -269,6 +271,7 @@ async fn of_cluster(
         Ok(filled) => {
             found.revisions = filled.revisions;
             found.pinned = filled.pinned;
+            found.lacking = filled.lacking;
             found.wrong = filled.left_out;
         }
         Err(error) => found.wrong.push(refusal(error)?),

@@ -175,6 +175,9 @@ async fn a_check_names_what_is_not_there() {
     assert_eq!(code, Some(1), "{said}{wrong}");
     let all: Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!(all["not_archived"], json!(["n1"]), "{all}");
+    let lacking = all["history"]["lacking"].to_string();
+    assert!(lacking.contains("the part of process n1 is not"), "{all}");
+    assert_eq!(all["history"]["wrong"], json!([]), "peers have it: {all}");
     let alone = [&more[..], &["--process", "n2"]].concat();
     let (code, said, wrong) = check(&place.url(), &alone);
     assert_eq!(code, Some(0), "{said}{wrong}");

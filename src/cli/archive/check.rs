@@ -251,6 +251,7 @@ impl Checked {
         let history = self.history.as_ref().map(|history| {
             json!({
                 "revisions": history.revisions,
+                "lacking": history.lacking,
                 "pinned": history.pinned,
                 "objects": history.kept.objects,
                 "bytes": history.kept.bytes,
@@ -291,6 +292,7 @@ impl Checked {
             let RehearsedHistory {
                 kept,
                 revisions,
+                lacking,
                 pinned,
                 ..
             } = history;
@@ -298,6 +300,10 @@ impl Checked {
             report.line(&format!(
                 "published revisions: {revisions}; pinned snapshots: {pinned}; {size}"
             ));
+            if !lacking.is_empty() {
+                report.line("\nonly peers have these, because a process has no part of them here:");
+                say(&mut report, lacking);
+            }
         }
         for (process, one) in &self.processes {
             if let Some(meaning) = Verdict::of(one).meaning(one) {

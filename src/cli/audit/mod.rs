@@ -109,6 +109,8 @@ const LISTS: [(&str, Columns); 4] = [
     ),
 ];
 
+const ANOTHER: &str = "give another instant with --at";
+
 /// An audit, and how to go on.
 struct Answer {
     text: String,
@@ -128,7 +130,7 @@ impl Answer {
         } = audited;
         let instead = match instead {
             Some(options) => format!("the newest instant of which something is known: {options}"),
-            None => "nothing is known of any other one".to_owned(),
+            None => ANOTHER.to_owned(),
         };
         Self {
             text: format!("{document:#}"),
@@ -144,7 +146,7 @@ impl Answer {
             again: token.map(|token| format!("--cut {token}")),
             text: answer.text,
             audit: answer.json,
-            instead: "give another instant with --at".to_owned(),
+            instead: ANOTHER.to_owned(),
         }
     }
 

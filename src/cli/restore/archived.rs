@@ -224,7 +224,7 @@ pub(in crate::cli) async fn restore_itself(config: &NodeConfig) -> Result<(), Cl
     if let Some(older) = filled.older {
         tracing::info!("{}", too_old(older));
     }
-    for why in filled.left_out.iter().take(LEFT_OUT_MAX) {
+    for why in filled.not_filled().take(LEFT_OUT_MAX) {
         tracing::warn!("not restored: {why}");
     }
     let Filled {
@@ -286,7 +286,6 @@ fn report(args: &Args, url: &str, process: &ProcessId, restored: &Restored) -> R
         revisions,
         pinned,
         older,
-        left_out,
         lost_messages,
         ..
     } = filled;
@@ -299,7 +298,8 @@ fn report(args: &Args, url: &str, process: &ProcessId, restored: &Restored) -> R
     if let Some(older) = older {
         report.line(&too_old(*older));
     }
-    say_left_out(&mut report, left_out);
+    let left_out: Vec<String> = filled.not_filled().cloned().collect();
+    say_left_out(&mut report, &left_out);
     say_lost_messages(&mut report, process, lost_messages);
     report.line(
         "a process that still runs on the lost store stops as soon as it reaches the archive",

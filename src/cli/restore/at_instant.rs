@@ -117,7 +117,7 @@ pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
     }
     // Each process lacks the same revisions.
     let mut said = BTreeSet::new();
-    let left_out = made.values().flat_map(|filled| &filled.left_out);
+    let left_out = made.values().flat_map(Filled::not_filled);
     let left_out = left_out.filter(|why| said.insert(*why)).cloned();
     say_left_out(&mut report, &left_out.collect::<Vec<_>>());
     for (process, filled) in &made {

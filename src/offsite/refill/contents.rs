@@ -23,6 +23,22 @@ pub(super) type Told<'a> = &'a (dyn Fn(Progress) + Sync);
 /// What is left out is named by a sentence; an error ends the work.
 type Loaded = Result<Result<(), String>, NotFilled>;
 
+/// Why a revision is left out.
+enum LeftOut {
+    /// A process has no part of its snapshot in the archive, or another revision has its number.
+    Lacking(String),
+    /// Something is damaged.
+    Damaged(String),
+}
+
+impl LeftOut {
+    fn sentence(self) -> String {
+        match self {
+            Self::Lacking(why) | Self::Damaged(why) => why,
+        }
+    }
+}
+
 /// Loads into a new store what is kept beside the journal.
 pub(super) struct Contents<'a> {
     pub(super) store: &'a Store,
@@ -195,12 +211,13 @@ impl<'a> Contents<'a> {
             let taken = match self.incoming(&key, object)? {
                 Ok((incoming, _)) if is_later(&incoming) => continue,
                 Ok((incoming, body)) => self.take_revision(&key, incoming, &body).await?,
-                Err(why) => Err(why),
+                Err(why) => Err(LeftOut::Damaged(why)),
             };
             match taken {
                 Ok(_) => filled.revisions += 1,
                 // Peers may have it.
-                Err(why) => filled.left_out.push(why),
+                Err(LeftOut::Damaged(why)) => filled.left_out.push(why),
+                Err(LeftOut::Lacking(why)) => filled.lacking.push(why),
             }
         }
         Ok(())
@@ -217,7 +234,7 @@ impl<'a> Contents<'a> {
             Ok((incoming, _)) if !is_wanted(&incoming.published.state) => Ok(Ok(None)),
             Ok((incoming, body)) => {
                 let taken = self.take_revision(key, incoming, &body).await?;
-                Ok(taken.map(Some))
+                Ok(taken.map(Some).map_err(LeftOut::sentence))
             }
             Err(why) => Ok(Err(why)),
         }
@@ -254,26 +271,24 @@ impl<'a> Contents<'a> {
         key: &RevisionKey,
         incoming: Incoming,
         body: &[u8],
-    ) -> Result<Result<Published, String>, NotFilled> {
+    ) -> Result<Result<Published, LeftOut>, NotFilled> {
         let published = incoming.published;
+        let (snapshot, revision) = (&published.state.snapshot, key.revision);
+        let named = |why: String| format!("revision {revision} of snapshot {snapshot}: {why}");
         for (process, groups) in incoming.lacking {
-            if let Err(why) = self.foreign(&process, &key.snapshot, groups).await? {
-                let (snapshot, revision) = (&published.state.snapshot, key.revision);
-                return Ok(Err(format!(
-                    "revision {revision} of snapshot {snapshot}: {why}"
-                )));
+            match self.foreign(&process, &key.snapshot, groups).await? {
+                Ok(()) => {}
+                Err(LeftOut::Damaged(why)) => return Ok(Err(LeftOut::Damaged(named(why)))),
+                Err(LeftOut::Lacking(why)) => return Ok(Err(LeftOut::Lacking(named(why)))),
             }
         }
         let arrived = self.store.archived().put_revision(body)?;
         Ok(match stored(&self.source.cluster, key, arrived) {
-            Ok(Arrived::Second) => {
-                let (snapshot, revision) = (&published.state.snapshot, key.revision);
-                Err(format!(
-                    "revision {revision} of snapshot {snapshot}: two processes have assembled one of this number; the other is \
-                     restored, and this one stays in the archive as {key}"
-                ))
-            }
-            arrived => arrived.map(|_| published),
+            Ok(Arrived::Second) => Err(LeftOut::Lacking(named(format!(
+                "two processes have assembled one of this number; the other is restored, and this one stays in the archive as {key}"
+            )))),
+            Ok(_) => Ok(published),
+            Err(why) => Err(LeftOut::Damaged(why)),
         })
     }
 
@@ -283,7 +298,7 @@ impl<'a> Contents<'a> {
         process: &ProcessId,
         snapshot: &SnapshotName,
         groups: Vec<ChunkGroup>,
-    ) -> Loaded {
+    ) -> Result<Result<(), LeftOut>, NotFilled> {
         let folder = self.source.cluster.below(process.as_str());
         let owner = Owner {
             process: process.to_string(),
@@ -300,13 +315,14 @@ impl<'a> Contents<'a> {
             .parts
             .get(process)
             .and_then(|parts| parts.get(snapshot));
-        let mut why = format!("the part of process {process} is not in the archive");
+        let why = format!("the part of process {process} is not in the archive");
+        let mut why = LeftOut::Lacking(why);
         for key in parts.into_iter().flatten().rev() {
             let head = match kept::head(&folder, &owner, key).await {
                 Ok(Some(head)) => head,
                 Ok(None) => continue,
                 Err(error @ ArchiveError::Damaged { .. }) => {
-                    why = error.to_string();
+                    why = LeftOut::Damaged(error.to_string());
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -319,7 +335,7 @@ impl<'a> Contents<'a> {
             };
             match self.chunks(place, groups.clone()).await? {
                 Ok(()) => return Ok(Ok(())),
-                Err(missing) => why = missing,
+                Err(missing) => why = LeftOut::Damaged(missing),
             }
         }
         Ok(Err(why))

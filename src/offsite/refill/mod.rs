@@ -128,8 +128,17 @@ pub struct Filled {
     pub pinned: u64,
     /// What is damaged or missing in the archive, a sentence for each.
     pub left_out: Vec<String>,
+    /// The revisions of snapshots of which a process has no part in the archive, a sentence for each.
+    pub lacking: Vec<String>,
     /// The messages that nobody has acknowledged and that are before the first turn.
     pub lost_messages: Vec<LostMessages>,
+}
+
+impl Filled {
+    /// All that is not in the store, a sentence for each.
+    pub fn not_filled(&self) -> impl Iterator<Item = &String> {
+        self.left_out.iter().chain(&self.lacking)
+    }
 }
 
 /// Why a store is not filled.
