@@ -171,6 +171,14 @@ impl Part {
         last.unwrap_or_default().max(self.state.position.next())
     }
 
+    /// Whether the markers of all incoming channels had arrived by a turn.
+    #[must_use]
+    pub fn was_finished_by(&self, turn: Lsn) -> bool {
+        let mut closings = self.channels.iter().map(|channel| channel.closing);
+        let is_by = |closing: Option<Closing>| closing.is_some_and(|it| it.position <= turn);
+        self.is_finished() && closings.all(is_by)
+    }
+
     /// Whether the markers of all incoming channels have arrived.
     #[must_use]
     pub fn is_finished(&self) -> bool {

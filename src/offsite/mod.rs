@@ -1,14 +1,16 @@
-//! Between a store and the archive: [`outbound`] ships what is kept there beside the journal, [`retention`] deletes what is too
-//! old, [`past`] reads the past from there, [`refill`] fills a new store with everything, [`rehearsal`] does so to find damage, [`memory`] is
-//! what a store remembers of its archive.
+//! Between a store and the archive: [`outbound`] ships what is kept there beside the journal, out of a store that is an [`origin`];
+//! [`retention`] deletes what is too old; [`rounds`] are what a process does of both again and again. [`past`] reads the past from there,
+//! [`refill`] fills a new store with everything, [`rehearsal`] does so to find damage, [`memory`] is what a store remembers of its archive.
 
 pub mod memory;
+pub mod origin;
 pub mod outbound;
 pub mod past;
 mod pins;
 pub mod refill;
 pub mod rehearsal;
 pub mod retention;
+pub mod rounds;
 
 use std::time::Duration;
 

@@ -19,7 +19,7 @@ use super::{Source, pins};
 use crate::archive::walk::Heads;
 use crate::archive::{ArchiveError, HEADS_AHEAD, Objects, ReadAhead, epochs, journal, kept, links};
 use crate::process::clock::Hlc;
-use crate::process::ids::{Hash, Lsn};
+use crate::process::ids::{Hash, Lsn, SnapshotId};
 use crate::shipping::chain::{Chain, Link};
 use crate::shipping::object::{
     GroupRef, ObjectHead, ObjectKey, PartKey, PieceKey, PinKey, RevisionKey, SnapshotName, StateKey,
@@ -37,6 +37,17 @@ pub struct Limit {
     pub since: Hlc,
     /// Snapshots that are kept whatever their age, besides those that are pinned in the archive.
     pub kept: HashSet<SnapshotName>,
+}
+
+impl Limit {
+    /// The limit of a process that keeps everything up to an age; both are in microseconds.
+    #[must_use]
+    pub fn of_age(now_us: u64, age_us: u64, kept: &[SnapshotId]) -> Self {
+        Self {
+            since: Hlc::at(now_us.saturating_sub(age_us)),
+            kept: kept.iter().map(SnapshotName::of).collect(),
+        }
+    }
 }
 
 /// What one round has deleted.

@@ -25,6 +25,16 @@ impl Identity {
         }
     }
 
+    /// The identity of the store that replaces this lost one: its boot is higher than any copy of that will have had.
+    #[must_use]
+    pub fn successor(self, run: u64) -> Self {
+        Self {
+            boot: self.boot.saturating_add(BOOTS_AHEAD),
+            run,
+            ..self
+        }
+    }
+
     /// Whether this is a start of a store that replaced an earlier one and all its copies.
     #[must_use]
     pub fn is_ahead_of_copies_of(&self, earlier: Self) -> bool {

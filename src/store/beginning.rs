@@ -59,6 +59,39 @@ pub struct LostBeginning {
     pub parts: Vec<SnapshotId>,
 }
 
+impl LostBeginning {
+    /// What is needed of the turns up to the state `begin`. `newest` is a later one or the same, `turns` follow it.
+    ///
+    /// # Errors
+    /// Those of the turns and of `has_part`.
+    pub fn of(
+        begin: &StoredState,
+        newest: StoredState,
+        turns: impl Iterator<Item = Result<Turn, StoreError>>,
+        has_part: impl Fn(&SnapshotId) -> Result<bool, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let mut registers = newest.registers;
+        for turn in turns {
+            settle(&mut registers, &turn?);
+        }
+        let mut lost = Self::default();
+        let cut = begin.recorded.position;
+        for (to, before) in &begin.registers.outgoing {
+            let now = registers.outgoing.get(to);
+            let now = now.filter(|_| !registers.is_lost_since(to, cut));
+            lost.messages
+                .extend(now.and_then(|now| lost_on(to, before.sent, now)));
+        }
+        for recording in registers.recordings.values() {
+            let is_wanted = recording.cut < cut && !registers.waits_in_vain(recording);
+            if is_wanted && !has_part(&recording.snapshot)? {
+                lost.parts.push(recording.snapshot.clone());
+            }
+        }
+        Ok(lost)
+    }
+}
+
 impl Store {
     /// What is needed of the turns before the first one.
     ///
@@ -70,29 +103,11 @@ impl Store {
         };
         let newest = self.states.newest_written()?;
         let newest = newest.filter(|newest| newest.recorded.position > begin.recorded.position);
-        let StoredState {
-            mut registers,
-            recorded,
-        } = newest.unwrap_or_else(|| begin.clone());
-        let behind = recorded.position.next();
-        for entry in self.journal.scan(behind, Some(recorded.journal)) {
-            settle(&mut registers, &entry?.turn);
-        }
-        let mut lost = LostBeginning::default();
-        let cut = begin.recorded.position;
-        for (to, before) in &begin.registers.outgoing {
-            let now = registers.outgoing.get(to);
-            let now = now.filter(|_| !registers.is_lost_since(to, cut));
-            lost.messages
-                .extend(now.and_then(|now| lost_on(to, before.sent, now)));
-        }
-        for recording in registers.recordings.values() {
-            let is_wanted = recording.cut < cut && !registers.waits_in_vain(recording);
-            if is_wanted && !self.has_part(&recording.snapshot)? {
-                lost.parts.push(recording.snapshot.clone());
-            }
-        }
-        Ok(lost)
+        let newest = newest.unwrap_or_else(|| begin.clone());
+        let behind = newest.recorded.position.next();
+        let turns = self.journal.scan(behind, Some(newest.recorded.journal));
+        let turns = turns.map(|entry| entry.map(|entry| entry.turn));
+        LostBeginning::of(&begin, newest, turns, |snapshot| self.has_part(snapshot))
     }
 
     /// Where in the journal the first message of each channel is that was sent in it, if older turns were deleted.
@@ -109,14 +124,7 @@ impl Store {
             Ok(None) | Err(StoreError::Damaged { .. }) => return Ok(BTreeMap::new()),
             Err(error) => return Err(error),
         };
-        let cut = begin.recorded.position;
-        let channels = begin.registers.outgoing.into_iter();
-        let same = channels.filter(|(to, _)| !now.is_lost_since(to, cut));
-        let first = same.map(|(to, channel)| {
-            let (before, position) = (channel.digest(), cut.next());
-            (to, Landmark { before, position })
-        });
-        Ok(first.collect())
+        Ok(first_messages(&begin, now))
     }
 
     // The state that takes the place of the turns before the first one.
@@ -129,6 +137,19 @@ impl Store {
         let missing = || states::damaged(cut, Damage::Contradiction("it is missing".to_owned()));
         self.states.get(cut)?.ok_or_else(missing).map(Some)
     }
+}
+
+/// Where the first message of each channel is that was sent behind a state.
+#[must_use]
+pub fn first_messages(begin: &StoredState, now: &Registers) -> BTreeMap<ProcessId, Landmark> {
+    let cut = begin.recorded.position;
+    let channels = begin.registers.outgoing.iter();
+    let same = channels.filter(|(to, _)| !now.is_lost_since(to, cut));
+    let first = same.map(|(to, channel)| {
+        let (before, position) = (channel.digest(), cut.next());
+        (to.clone(), Landmark { before, position })
+    });
+    first.collect()
 }
 
 // What a turn makes of what is needed.

@@ -47,7 +47,7 @@ pub use archived::{
     pin_of_stored, totals_of_stored_state,
 };
 pub use backup::BackedUp;
-pub use beginning::{LostBeginning, LostMessages};
+pub use beginning::{LostBeginning, LostMessages, first_messages};
 pub use check::verify_revision::{GlobalStateAudit, Wrong};
 pub use check::{Bytes, CheckProgress, DecisionLine, Examination, Report, Stats};
 pub use chunks::Chunks;

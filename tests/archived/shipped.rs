@@ -9,7 +9,8 @@ use snapledger::archive::epochs::{Promise, Terms};
 use snapledger::archive::{Fenced, Objects, epochs, fence, journal, links};
 use snapledger::history::global::{Completeness, GlobalState};
 use snapledger::offsite::Source;
-use snapledger::offsite::outbound::{NotShipped, Outbound, Shipped, StoreReader};
+use snapledger::offsite::origin::{NotShipped, StoreReader};
+use snapledger::offsite::outbound::{Outbound, Shipped};
 use snapledger::offsite::refill::{self, Filled, NotFilled, Successor, Wanted, claimed_salts};
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::ids::{Lsn, SnapshotId};
@@ -32,6 +33,8 @@ const SEGMENT_TURNS: usize = 5;
 pub(crate) struct Direct<'a>(pub(crate) &'a Store);
 
 impl StoreReader for Direct<'_> {
+    type Origin = Store;
+
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,

@@ -14,7 +14,8 @@ use crate::archive::{
 use crate::config::{ArchiveSettings, NodeConfig};
 use crate::offsite::Source;
 use crate::offsite::memory;
-use crate::offsite::outbound::{NotShipped, Outbound, StoreReader};
+use crate::offsite::origin::{NotShipped, StoreReader};
+use crate::offsite::outbound::Outbound;
 use crate::offsite::refill::claimed_salts;
 use crate::process::ids::Lsn;
 use crate::shipping;
@@ -408,6 +409,8 @@ fn begins_behind(store: &Store) -> Result<JournalPoint, StoreError> {
 struct Opened<'a>(&'a Store);
 
 impl StoreReader for Opened<'_> {
+    type Origin = Store;
+
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,

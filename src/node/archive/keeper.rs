@@ -19,11 +19,11 @@ use crate::node::peers::Peers;
 use crate::node::replication::pins::Pins;
 use crate::node::store_worker::StoreWorker;
 use crate::offsite::memory;
-use crate::offsite::outbound::{NotShipped, Outbound, StoreReader};
-use crate::offsite::retention::{Deleted, Limit, Retention};
-use crate::process::clock::Hlc;
+use crate::offsite::origin::{NotShipped, StoreReader};
+use crate::offsite::outbound::Outbound;
+use crate::offsite::retention::{Deleted, Limit};
+use crate::offsite::rounds::Look;
 use crate::shipping::gaps::NotedGaps;
-use crate::shipping::object::SnapshotName;
 use crate::store::{Store, StoreError};
 
 /// The interval of looks for something to ship.
@@ -115,6 +115,8 @@ async fn open(beginning: Beginning, figures: &ArchiveFigures) -> Outbound {
 }
 
 impl StoreReader for StoreWorker {
+    type Origin = Store;
+
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
@@ -159,7 +161,8 @@ impl Keeper {
                 Err(error) => {
                     written.mark_changed();
                     self.figures.retried();
-                    self.say(
+                    say(
+                        &mut self.said,
                         &error,
                         "the archive does not take what is kept beside the journal; trying again",
                     );
@@ -187,38 +190,13 @@ impl Keeper {
         if is_due && let Some(limit) = self.limit().await {
             self.outbound.set_limit(limit);
         }
-        loop {
-            let archived = self.watermark.position();
-            match self.outbound.ship_state(&self.worker, archived).await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => self.pass_over(error)?,
-            }
-        }
-        if has_parts && let Err(error) = self.outbound.ship_parts(&self.worker).await {
-            self.pass_over(error)?;
-        }
-        while let Err(error) = self.outbound.ship_pinned(&self.worker).await {
-            self.pass_over(error)?;
-        }
-        loop {
-            match self.outbound.ship_revisions(&self.worker).await {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                Err(error) => self.pass_over(error)?,
-            }
-        }
-    }
-
-    // What is damaged here cannot be shipped; everything else is.
-    fn pass_over(&mut self, error: NotShipped) -> Result<(), NotShipped> {
-        match error {
-            NotShipped::Damaged(_) => {
-                self.say(&error, "not archived, because it cannot be read here");
-                Ok(())
-            }
-            error => Err(error),
-        }
+        let (watermark, said) = (Arc::clone(&self.watermark), &mut self.said);
+        let look = Look {
+            archived: &|| watermark.position(),
+            has_parts,
+            damaged: &mut |error| say(said, error, "not archived, because it cannot be read here"),
+        };
+        self.outbound.ship(&self.worker, look).await
     }
 
     // Deletion by the age of a wrong clock would be permanent.
@@ -234,15 +212,11 @@ impl Keeper {
 
     async fn limit(&self) -> Option<Limit> {
         let age_us = u64::try_from(self.keep?.as_micros()).unwrap_or(u64::MAX);
-        let since = Hlc::at(self.peers.wall().wall_us().saturating_sub(age_us));
+        let now_us = self.peers.wall().wall_us();
         let kept = self
             .worker
             .read(|store| Ok(store.archived().kept_snapshots()));
-        let kept = kept.await.ok()?;
-        Some(Limit {
-            since,
-            kept: kept.iter().map(SnapshotName::of).collect(),
-        })
+        Some(Limit::of_age(now_us, age_us, &kept.await.ok()?))
     }
 
     // Pins that were set while everything else was shipped go first, so that nothing is deleted that they hold.
@@ -255,51 +229,47 @@ impl Keeper {
     }
 
     async fn delete(&mut self, limit: &Limit) -> Result<(), NotShipped> {
-        loop {
-            let (source, epoch) = (self.outbound.source().clone(), self.outbound.epoch());
-            // The task ends wherever it waits for the archive.
-            let mut goes_on = || true;
-            let (deleted, ended) = Retention::new(&source, epoch, limit, &mut goes_on)
-                .round()
-                .await;
-            self.outbound.forget(&deleted);
-            self.figures.deleted(deleted.objects());
-            if deleted.objects() > 0 {
-                let Deleted {
-                    segments,
-                    states,
-                    revisions,
-                    parts,
-                    pieces,
-                    pins,
-                    ..
-                } = deleted;
-                tracing::info!(
-                    segments,
-                    states,
-                    revisions,
-                    parts,
-                    pieces,
-                    pins,
-                    "deleted data before the limit of the archive"
-                );
-            }
-            ended.map_err(NotShipped::Archive)?;
-            if !deleted.is_more {
-                return Ok(());
-            }
-        }
+        let figures = self.figures.clone();
+        let mut told = |deleted: Deleted| {
+            figures.deleted(deleted.objects());
+            say_deleted(&deleted);
+        };
+        self.outbound.delete(limit, &mut told).await
     }
+}
 
-    fn say(&mut self, error: &NotShipped, what: &'static str) {
-        let now = Instant::now();
-        if self.said.is_none_or(|said| now - said >= SAY_EVERY) {
-            self.said = Some(now);
-            let is_damaged = matches!(error, NotShipped::Archive(ArchiveError::Damaged { .. }));
-            match is_damaged {
-                true => tracing::error!(%error, "{what}"),
-                false => tracing::warn!(%error, "{what}"),
-            }
+fn say_deleted(deleted: &Deleted) {
+    if deleted.objects() == 0 {
+        return;
+    }
+    let Deleted {
+        segments,
+        states,
+        revisions,
+        parts,
+        pieces,
+        pins,
+        ..
+    } = deleted;
+    tracing::info!(
+        segments,
+        states,
+        revisions,
+        parts,
+        pieces,
+        pins,
+        "deleted data before the limit of the archive"
+    );
+}
+
+fn say(said: &mut Option<Instant>, error: &NotShipped, what: &'static str) {
+    let now = Instant::now();
+    if said.is_none_or(|said| now - said >= SAY_EVERY) {
+        *said = Some(now);
+        let is_damaged = matches!(error, NotShipped::Archive(ArchiveError::Damaged { .. }));
+        match is_damaged {
+            true => tracing::error!(%error, "{what}"),
+            false => tracing::warn!(%error, "{what}"),
         }
     }
 }

@@ -7,6 +7,7 @@ mod pinned;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Source;
+use super::origin::{NotShipped, Origin as _, StoreReader};
 use super::retention::{Deleted, Limit};
 use crate::archive::{ArchiveError, journal, kept};
 use crate::process::clock::Hlc;
@@ -16,7 +17,7 @@ use crate::shipping::object::{
     ArchivedObject, GroupRef, ObjectKey, PIECE_BYTES, PartKey, PieceKey, PinKey, RevisionKey,
     SnapshotName, StateKey,
 };
-use crate::store::{ChunkGroup, GroupReader, Outgoing, Store, StoreError};
+use crate::store::{ChunkGroup, GroupReader, Outgoing};
 
 /// The revisions that are looked at together.
 const REVISIONS_TOGETHER: usize = 64;
@@ -25,29 +26,6 @@ const PARTS_MIN: usize = 1024;
 /// The groups of chunks beyond which those that the newest state does not need are forgotten. One that is needed again is put
 /// again under the same keys.
 const GROUPS_MAX: usize = 65_536;
-
-/// The way to a store that may be in use.
-pub trait StoreReader: Sync {
-    /// Executes work on the store where it may block.
-    fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> impl Future<Output = Result<T, NotShipped>> + Send;
-}
-
-/// Why something is not shipped.
-#[derive(Debug, thiserror::Error)]
-pub enum NotShipped {
-    /// The archive cannot be used.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// What should be shipped is damaged, or was deleted meanwhile.
-    #[error(transparent)]
-    Damaged(StoreError),
-    /// The store does not answer any more.
-    #[error("the store does not answer")]
-    Stopping,
-}
 
 /// What was shipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -151,9 +129,7 @@ impl Outbound {
     ) -> Result<bool, NotShipped> {
         self.archived = archived;
         let after = self.state;
-        let next = store
-            .read(move |store| store.archived().state_after(after))
-            .await?;
+        let next = store.read(move |store| store.state_after(after)).await?;
         let Some(cut) = next else {
             self.states_before = BTreeSet::new();
             return Ok(false);
@@ -166,7 +142,7 @@ impl Outbound {
             return Ok(true);
         }
         if self.parts_until < Some(cut) {
-            let newest = store.read(|store| Ok(store.archived().newest_state()));
+            let newest = store.read(|store| Ok(store.newest_state()));
             let newest = newest.await?;
             let shipped = self.ship_parts(store).await;
             if !matches!(shipped, Err(NotShipped::Archive(_))) {
@@ -186,7 +162,7 @@ impl Outbound {
         store: &impl StoreReader,
         cut: Lsn,
     ) -> Result<(), NotShipped> {
-        let state = || store.read(move |store| store.archived().state(cut));
+        let state = || store.read(move |store| store.state(cut));
         let Some(outgoing) = state().await? else {
             return Ok(());
         };
@@ -279,7 +255,7 @@ impl Outbound {
     /// [`NotShipped`].
     pub async fn ship_parts(&mut self, store: &impl StoreReader) -> Result<(), NotShipped> {
         self.has_waiting = false;
-        let lone = store.read(|store| store.archived().lone_parts()).await?;
+        let lone = store.read(|store| store.lone_parts()).await?;
         let mut damaged = Ok(());
         for snapshot in &lone {
             match self.ship_part(store, snapshot).await {
@@ -300,7 +276,7 @@ impl Outbound {
         if self.parts.len() <= self.parts_max {
             return Ok(());
         }
-        let known = store.read(|store| Ok(store.archived().snapshots())).await?;
+        let known = store.read(|store| Ok(store.snapshots())).await?;
         let known = known.iter().chain(lone).map(SnapshotName::of);
         let known: HashSet<SnapshotName> = known.collect();
         self.parts.retain(|name| known.contains(name));
@@ -318,9 +294,7 @@ impl Outbound {
             return Ok(());
         }
         let wanted = snapshot.clone();
-        let part = store
-            .read(move |store| store.archived().part(&wanted))
-            .await?;
+        let part = store.read(move |store| store.part(&wanted)).await?;
         let Some(part) = part.filter(|part| !self.is_too_old(&name, part.time)) else {
             return Ok(());
         };
@@ -346,8 +320,7 @@ impl Outbound {
     /// [`NotShipped`]; after [`NotShipped::Damaged`] the next call goes on behind it.
     pub async fn ship_revisions(&mut self, store: &impl StoreReader) -> Result<bool, NotShipped> {
         let seen = self.revisions;
-        let arrived =
-            store.read(move |store| Ok(store.history().revisions_after(seen, REVISIONS_TOGETHER)));
+        let arrived = store.read(move |store| Ok(store.revisions_after(seen, REVISIONS_TOGETHER)));
         let arrived = arrived.await?;
         if arrived.is_empty() {
             self.revisions_before = HashSet::new();
@@ -372,7 +345,7 @@ impl Outbound {
     ) -> Result<(), NotShipped> {
         self.ship_part(store, snapshot).await?;
         let wanted = snapshot.clone();
-        let read = store.read(move |store| store.archived().revision(&wanted, revision));
+        let read = store.read(move |store| store.revision(&wanted, revision));
         let Some(outgoing) = read.await? else {
             return Ok(());
         };
@@ -427,7 +400,7 @@ impl Outbound {
         let mut piece = 0;
         while !reader.is_done() {
             let read = store.read(move |store| {
-                let chunks = store.archived().read(&mut reader, PIECE_BYTES)?;
+                let chunks = store.read(&mut reader, PIECE_BYTES)?;
                 Ok((reader, chunks))
             });
             let (rest, chunks) = read.await?;

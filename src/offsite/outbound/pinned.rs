@@ -3,8 +3,9 @@
 
 use std::collections::HashSet;
 
-use super::{NotShipped, Outbound, StoreReader};
+use super::Outbound;
 use crate::archive::kept;
+use crate::offsite::origin::{NotShipped, Origin as _, StoreReader};
 use crate::offsite::pins;
 use crate::process::ids::SnapshotId;
 
@@ -14,13 +15,13 @@ impl Outbound {
     /// # Errors
     /// [`NotShipped`].
     pub async fn ship_pins(&mut self, store: &impl StoreReader) -> Result<(), NotShipped> {
-        let arrived = store.read(|store| Ok(store.retention().pins_arrived()));
+        let arrived = store.read(|store| Ok(store.pins_arrived()));
         let arrived = Some(arrived.await?);
         if self.pins_arrived == arrived {
             return Ok(());
         }
         let mut pinned = HashSet::new();
-        for pin in store.read(|store| Ok(store.archived().pins())).await? {
+        for pin in store.read(|store| Ok(store.pins())).await? {
             let (key, object) = pins::object_of(&self.source.owner, &pin);
             let limit = self.limit.as_ref();
             let is_too_old = limit.is_some_and(|limit| !key.is_pinned && key.at < limit.since);
@@ -63,7 +64,7 @@ impl Outbound {
         snapshot: &SnapshotId,
     ) -> Result<(), NotShipped> {
         let wanted = snapshot.clone();
-        let revisions = store.read(move |store| Ok(store.history().revisions_of(&wanted)));
+        let revisions = store.read(move |store| Ok(store.revisions_of(&wanted)));
         let mut damaged = self.ship_part(store, snapshot).await;
         for revision in revisions.await? {
             match self.ship_revision(store, snapshot, revision).await {

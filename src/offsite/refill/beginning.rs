@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::contents::Contents;
+use super::new_store::NewStore;
 use super::turns::Turns;
 use super::{Filled, NotFilled, Until};
 use crate::archive::{ArchiveError, kept};
@@ -48,13 +49,13 @@ pub struct Older {
     pub snapshots: u64,
 }
 
-impl Turns<'_> {
+impl<S: NewStore> Turns<'_, S> {
     /// Begins with the newest whole state from which the wanted age can be answered and behind which everything lies that is still
     /// needed. `behind` is where the archive begins. Returns the cut; `None` if there is no such state, or everything is
     /// wanted.
     pub(super) async fn aged(
         &self,
-        contents: &mut Contents<'_>,
+        contents: &mut Contents<'_, S>,
         states: &[StateKey],
         behind: Lsn,
         filled: &mut Filled,
@@ -102,7 +103,7 @@ impl Turns<'_> {
     /// The cut of the first whole state from which the journal can begin.
     pub(super) async fn beginning(
         &self,
-        contents: &mut Contents<'_>,
+        contents: &mut Contents<'_, S>,
         states: &[StateKey],
         behind: Lsn,
         filled: &mut Filled,

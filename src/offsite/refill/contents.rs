@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::new_store::NewStore;
 use super::{Filled, NotFilled, Phase, Progress};
 use crate::archive::kept::Found;
 use crate::archive::{ArchiveError, Objects, kept};
@@ -15,7 +16,7 @@ use crate::shipping::object::{
 };
 use crate::shipping::segment::Owner;
 use crate::store::{
-    Arrived, ChunkGroup, Incoming, Published, Store, StoreError, groups_of_stored_part,
+    Arrived, ChunkGroup, Incoming, Published, StoreError, groups_of_stored_part,
     groups_of_stored_state,
 };
 
@@ -40,8 +41,8 @@ impl LeftOut {
 }
 
 /// Loads into a new store what is kept beside the journal.
-pub(super) struct Contents<'a> {
-    pub(super) store: &'a Store,
+pub(super) struct Contents<'a, S> {
+    pub(super) store: &'a S,
     pub(super) source: &'a Source,
     /// The cuts of the states that are stored.
     states: BTreeSet<Lsn>,
@@ -59,8 +60,8 @@ struct Place<'a> {
     groups: &'a [GroupRef],
 }
 
-impl<'a> Contents<'a> {
-    pub(super) fn new(store: &'a Store, source: &'a Source) -> Self {
+impl<'a, S: NewStore> Contents<'a, S> {
+    pub(super) fn new(store: &'a S, source: &'a Source) -> Self {
         Self {
             store,
             source,
@@ -91,7 +92,7 @@ impl<'a> Contents<'a> {
         if let Err(why) = self.chunks(place, groups).await? {
             return Ok(Err(why));
         }
-        let arrived = self.store.archived().put_state(key.cut, &object.body)?;
+        let arrived = self.store.put_state(key.cut, &object.body)?;
         let arrived = stored(folder, key, arrived).map(drop);
         if arrived.is_ok() {
             self.states.insert(key.cut);
@@ -133,7 +134,7 @@ impl<'a> Contents<'a> {
         let behind = |cut: &Lsn| self.states.range(cut..).next();
         let next = lost.difference(&self.states).filter_map(behind).max();
         match next {
-            Some(next) => Ok(self.store.archived().note_states_begin(*next)?),
+            Some(next) => Ok(self.store.note_states_begin(*next)?),
             None => Ok(()),
         }
     }
@@ -187,7 +188,7 @@ impl<'a> Contents<'a> {
         if let Err(why) = self.chunks(place, groups).await? {
             return Ok(Err(why));
         }
-        let arrived = self.store.archived().put_part(&object.body, until)?;
+        let arrived = self.store.put_part(&object.body, until)?;
         Ok(stored(folder, key, arrived))
     }
 
@@ -251,7 +252,7 @@ impl<'a> Contents<'a> {
             Ok(object) => object,
             Err(why) => return Ok(Err(why)),
         };
-        let incoming = match self.store.archived().incoming(&object.body) {
+        let incoming = match self.store.incoming(&object.body) {
             Ok(incoming) => incoming,
             Err(StoreError::Damaged { damage, .. }) => {
                 return Ok(Err(damaged(folder, key, damage)));
@@ -282,7 +283,7 @@ impl<'a> Contents<'a> {
                 Err(LeftOut::Lacking(why)) => return Ok(Err(LeftOut::Lacking(named(why)))),
             }
         }
-        let arrived = self.store.archived().put_revision(body)?;
+        let arrived = self.store.put_revision(body)?;
         Ok(match stored(&self.source.cluster, key, arrived) {
             Ok(Arrived::Second) => Err(LeftOut::Lacking(named(format!(
                 "two processes have assembled one of this number; the other is restored, and this one stays in the archive as {key}"
@@ -352,7 +353,7 @@ impl<'a> Contents<'a> {
 
     // Loads the groups of chunks that are not here.
     async fn chunks(&self, place: Place<'_>, groups: Vec<ChunkGroup>) -> Loaded {
-        for group in self.store.archived().lacking(groups)? {
+        for group in self.store.lacking(groups)? {
             let id = group.id();
             let first = PieceKey {
                 epoch: place.epoch,
@@ -367,7 +368,7 @@ impl<'a> Contents<'a> {
             if let Err(why) = self.pieces(&place, pieces).await? {
                 return Ok(Err(why));
             }
-            if !self.store.archived().lacking(vec![group])?.is_empty() {
+            if !self.store.lacking(vec![group])?.is_empty() {
                 let reason = "chunks are missing in it or behind it";
                 return Ok(Err(damaged(place.folder, &first, reason)));
             }
@@ -390,7 +391,7 @@ impl<'a> Contents<'a> {
                 Ok(chunks) => chunks,
                 Err(unreadable) => return Ok(Err(damaged(place.folder, &key, unreadable))),
             };
-            match self.store.archived().put_chunks(chunks) {
+            match self.store.put_chunks(chunks) {
                 Ok(()) => {}
                 Err(StoreError::Damaged { damage, .. }) => {
                     return Ok(Err(damaged(place.folder, &key, damage)));

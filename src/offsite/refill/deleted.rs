@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use super::contents::{Contents, Counter, Told, there};
+use super::new_store::NewStore;
 use super::{NotFilled, Phase};
 use crate::archive::kept;
 use crate::offsite::pins;
@@ -12,7 +13,7 @@ use crate::process::clock::Hlc;
 use crate::shipping::object::{PinKey, RevisionKey, SnapshotName};
 use crate::store::StoreError;
 
-impl Contents<'_> {
+impl<S: NewStore> Contents<'_, S> {
     /// Leaves out what retention would have deleted before an instant. Returns the number of snapshots.
     pub(super) async fn leave_out(&mut self, since: Hlc, told: Told<'_>) -> Result<u64, NotFilled> {
         let (folder, owner) = (self.source.cluster(), self.source.owner());
@@ -29,7 +30,7 @@ impl Contents<'_> {
             let Ok(object) = there(folder, &key, object)? else {
                 continue;
             };
-            let state = match self.store.archived().published(&object.body) {
+            let state = match self.store.published(&object.body) {
                 Ok(published) => published.state,
                 Err(StoreError::Damaged { .. }) => continue,
                 Err(error) => return Err(error.into()),
@@ -42,7 +43,7 @@ impl Contents<'_> {
                 deleted.push((state.snapshot, key.began));
             }
         }
-        self.store.archived().note_deleted(deleted)?;
+        self.store.note_deleted(deleted)?;
         let count = names.len() as u64;
         self.deleted = names;
         Ok(count)

@@ -9,6 +9,7 @@
 mod beginning;
 mod contents;
 mod deleted;
+mod new_store;
 mod successor;
 mod turns;
 
@@ -18,9 +19,10 @@ use std::io;
 use std::path::Path;
 
 pub use beginning::{Older, Since};
+pub use new_store::NewStore;
 pub use successor::{Successor, claimed_salts};
 
-use super::{Source, memory, pins};
+use super::{Source, pins};
 use crate::archive::{ArchiveError, gaps, journal, kept, rebuilt};
 use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
@@ -215,7 +217,7 @@ pub async fn make(
     dir: &Path,
     source: &Source,
     successor: &Successor,
-    mut wanted: Wanted,
+    wanted: Wanted,
     told: &(dyn Fn(Progress) + Sync),
 ) -> Result<(Store, Filled), NotFilled> {
     let process = ProcessId::parse(&source.owner.process).map_err(|_| NotFilled::NoJournal {
@@ -223,14 +225,36 @@ pub async fn make(
         process: source.owner.process.clone(),
         cluster: source.owner.cluster.clone(),
     })?;
+    let Successor {
+        identity, salts, ..
+    } = *successor;
+    let (cluster, salts) = (&source.owner.cluster, Some(salts));
+    let mut is_first = true;
+    let create = || {
+        if !std::mem::take(&mut is_first) {
+            empty(dir).map_err(NotFilled::Directory)?;
+        }
+        Ok(Store::create_archived(
+            dir, cluster, &process, identity, salts,
+        )?)
+    };
+    make_in(create, source, wanted, told).await
+}
+
+/// The same in a store that is created so, and again where the archive is damaged.
+///
+/// # Errors
+/// [`NotFilled`]; the last store is then useless.
+pub async fn make_in<S: NewStore>(
+    mut create: impl FnMut() -> Result<S, NotFilled>,
+    source: &Source,
+    mut wanted: Wanted,
+    told: &(dyn Fn(Progress) + Sync),
+) -> Result<(S, Filled), NotFilled> {
     let from = wanted.behind;
     let (mut damages, mut taken_up) = (Vec::new(), None);
     loop {
-        let Successor {
-            identity, salts, ..
-        } = *successor;
-        let (cluster, salts) = (&source.owner.cluster, Some(salts));
-        let store = Store::create_archived(dir, cluster, &process, identity, salts)?;
+        let store = create()?;
         let turns = Turns {
             store: &store,
             source,
@@ -261,8 +285,6 @@ pub async fn make(
             }
             Err(error) => return Err(error),
         }
-        drop(store);
-        empty(dir).map_err(NotFilled::Directory)?;
     }
 }
 
@@ -297,7 +319,7 @@ fn empty(dir: &Path) -> io::Result<()> {
 }
 
 // Fills a store that was made by `Store::create_archived`.
-async fn fill(turns: &Turns<'_>) -> Result<Filled, NotFilled> {
+async fn fill<S: NewStore>(turns: &Turns<'_, S>) -> Result<Filled, NotFilled> {
     let Turns {
         store,
         source,
@@ -309,7 +331,7 @@ async fn fill(turns: &Turns<'_>) -> Result<Filled, NotFilled> {
     let states = kept::list::<StateKey>(&source.process).await?;
     let mut contents = Contents::new(store, source);
     let begun = turns.read(&mut contents, &states, &mut filled).await?;
-    (filled.first, filled.end) = (store.journal().begins_at(), store.journal().end().0);
+    (filled.first, filled.end) = (store.first(), store.end().0);
     if filled.end < filled.first && begun {
         return Err(NotFilled::TooEarly {
             url: source.process.url().to_owned(),
@@ -319,7 +341,7 @@ async fn fill(turns: &Turns<'_>) -> Result<Filled, NotFilled> {
     }
     let until = match wanted.until {
         Some(Until::Instant(instant)) => Some(instant),
-        Some(Until::Turn(_)) => Some(store.archived().ends_at()?),
+        Some(Until::Turn(_)) => Some(store.ends_at()?),
         None => None,
     };
     contents.states(&states, &mut filled, told).await?;
@@ -334,8 +356,8 @@ async fn fill(turns: &Turns<'_>) -> Result<Filled, NotFilled> {
     }
     take_gaps(store, source).await?;
     take_rebuilt_figures(store, source, &mut filled).await?;
-    store.archived().note_parts_may_be_missing()?;
-    store.sync_journal()?;
+    store.note_parts_may_be_missing()?;
+    store.sync()?;
     store.continue_from_newest()?;
     let LostBeginning { messages, parts } = store.lost_beginning()?;
     filled.lost_messages = messages;
@@ -360,8 +382,8 @@ pub(super) fn distinct(sentences: &mut Vec<String>) {
 ///
 /// # Errors
 /// [`NotFilled`]; the store is then useless.
-pub async fn finish(
-    store: &Store,
+pub async fn finish<S: NewStore>(
+    store: &S,
     source: &Source,
     filled: &Filled,
     claim: WriterId,
@@ -378,47 +400,39 @@ pub async fn finish(
         .append(&mut chain, JournalPoint::default(), &[])
         .await?;
     take_gaps(store, source).await?;
-    store.archived().note_parts_may_be_missing()?;
-    memory::remember(store, chain.last())?;
-    memory::remember_claim(store, claim)?;
-    store.sync_journal()?;
-    Ok(store.journal().end().0)
+    store.note_parts_may_be_missing()?;
+    store.remember(chain.last(), claim)?;
+    Ok(store.end().0)
 }
 
 // Notes the pins, as they were at an instant if one is given.
-async fn take_pins(
-    store: &Store,
+async fn take_pins<S: NewStore>(
+    store: &S,
     source: &Source,
     until: Option<Hlc>,
     filled: &mut Filled,
 ) -> Result<(), NotFilled> {
     let read = pins::read(source, until).await?;
     filled.left_out.extend(read.left_out);
-    let retention = store.retention();
-    retention.note_pins(read.pins)?;
-    let pins = retention.pins();
-    filled.pinned = pins.iter().filter(|(_, pin)| pin.pinned).count() as u64;
+    filled.pinned = store.note_pins(read.pins)?;
     Ok(())
 }
 
 // Notes the gaps of the journal, as far as it was read.
-async fn take_gaps(store: &Store, source: &Source) -> Result<(), NotFilled> {
+async fn take_gaps<S: NewStore>(store: &S, source: &Source) -> Result<(), NotFilled> {
     let noted = gaps::read(&source.process).await?;
-    Ok(memory::take_gaps(
-        store,
-        &noted.until(store.journal().end().0),
-    )?)
+    Ok(store.note_gaps(&noted.until(store.end().0))?)
 }
 
 // Notes what was booked when the lost store was made.
-async fn take_rebuilt_figures(
-    store: &Store,
+async fn take_rebuilt_figures<S: NewStore>(
+    store: &S,
     source: &Source,
     filled: &mut Filled,
 ) -> Result<(), NotFilled> {
     match rebuilt::read(&source.process).await {
         Ok(figures) => {
-            let noted = figures.map(|figures| memory::take_rebuilt_figures(store, figures));
+            let noted = figures.map(|figures| store.note_rebuilt(figures));
             noted.transpose()?;
         }
         Err(error @ ArchiveError::Damaged { .. }) => filled.left_out.push(error.to_string()),

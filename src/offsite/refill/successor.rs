@@ -33,6 +33,17 @@ impl Successor {
     /// # Errors
     /// [`NotFilled`]: the process has no archive, or it cannot be read.
     pub async fn of(source: &Source) -> Result<Self, NotFilled> {
+        Self::with(source, Store::successor_of).await
+    }
+
+    /// The same, with an identity that follows from that of the lost store.
+    ///
+    /// # Errors
+    /// As [`Successor::of`].
+    pub async fn with(
+        source: &Source,
+        identity: impl FnOnce(Identity) -> Identity,
+    ) -> Result<Self, NotFilled> {
         let claimed = epochs::newest_claim(&source.process).await?;
         let claimed = claimed.ok_or_else(|| NotFilled::NoJournal {
             url: source.process.url().to_owned(),
@@ -47,7 +58,7 @@ impl Successor {
         } = claimed.terms;
         let ClaimedSalts { secret, from } = salts;
         Ok(Self {
-            identity: Store::successor_of(claimed.writer.identity),
+            identity: identity(claimed.writer.identity),
             salts: Salts { secret, from },
             max_age,
             promise,

@@ -1,6 +1,7 @@
 //! The journal from the archive: the segments that count, from the boundary or from a state behind it.
 
 use super::contents::Contents;
+use super::new_store::NewStore;
 use super::{Filled, NotFilled, Phase, Progress, Wanted};
 use crate::archive::walk::{Heads, Reads, check_end};
 use crate::archive::{ArchiveError, journal, links, take_up};
@@ -14,8 +15,8 @@ use crate::shipping::{JournalPoint, SegmentIndex};
 use crate::store::{Store, StoreError};
 
 /// Reads the turns of a process into its new store.
-pub(super) struct Turns<'a> {
-    pub(super) store: &'a Store,
+pub(super) struct Turns<'a, S> {
+    pub(super) store: &'a S,
     pub(super) source: &'a Source,
     pub(super) wanted: Wanted,
     /// A segment that counts, although a walk from the beginning does not reach it.
@@ -23,11 +24,11 @@ pub(super) struct Turns<'a> {
     pub(super) told: &'a (dyn Fn(Progress) + Sync),
 }
 
-impl Turns<'_> {
+impl<S: NewStore> Turns<'_, S> {
     /// Reads all that are wanted. Returns whether the journal begins behind a state.
     pub(super) async fn read(
         &self,
-        contents: &mut Contents<'_>,
+        contents: &mut Contents<'_, S>,
         states: &[StateKey],
         filled: &mut Filled,
     ) -> Result<bool, NotFilled> {
@@ -47,8 +48,8 @@ impl Turns<'_> {
         };
         let mut begin = JournalPoint::default();
         if let Some(cut) = cut {
-            self.store.archived().begin_at(cut)?;
-            let (position, hash) = self.store.journal().end();
+            self.store.begin_at(cut)?;
+            let (position, hash) = self.store.end();
             begin = JournalPoint { position, hash };
             // The segments before it are not needed, even where they are damaged.
             if let Some(near) = self.nearest(boundary, cut, states).await? {
@@ -196,20 +197,19 @@ impl Turns<'_> {
         }
         let wanted =
             |turn: &crate::process::record::Turn| self.wanted.reaches(turn.position, turn.time);
-        let all = self.store.append_archived_while(entries, wanted);
+        let all = self.store.append_while(entries, &wanted);
         let all = all.map_err(|error| match error {
             error @ StoreError::Damaged { .. } => damaged(error.to_string()),
             // A full or failing disk says nothing about the archive.
             error => error.into(),
         })?;
-        let end: (Lsn, Hash) = self.store.journal().end();
+        let end: (Lsn, Hash) = self.store.end();
         let after = segment.head.after();
         if all && end != (after.position, after.hash) {
             return Err(damaged(
                 "its turns do not end where its head says".to_owned(),
             ));
         }
-        self.store.account_index().write_full()?;
         Ok(all)
     }
 

@@ -14,10 +14,8 @@ use crate::store::error::StoreError;
 use crate::store::history::{Published, decode};
 use crate::store::journal::{Horizon, JournalHead};
 use crate::store::states;
-use crate::store::stored::codec::FramedChunk;
-use crate::store::stored::compression;
+use crate::store::stored::codec::{addressed_chunk, decode_state, read_part};
 use crate::store::stored::frame::{Damage, Kind};
-use crate::store::stored::v7::part as stored_part;
 
 /// What a store needs to make the same chunks again as the one before it. No `Debug`: it holds a secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,8 +85,7 @@ impl Archived<'_> {
         let mut batch = ChunkBatch::new(&self.store.chunks);
         for stored in stored {
             let damaged = |damage| StoreError::damaged("a chunk", damage);
-            let framed = compression::unpack(Kind::PackedChunk, stored).map_err(damaged)?;
-            let hash = FramedChunk::of(&framed).map_err(damaged)?.address();
+            let (framed, hash) = addressed_chunk(stored).map_err(damaged)?;
             batch.adopt(&hash, framed)?;
         }
         batch.finish()
@@ -137,7 +134,7 @@ impl Archived<'_> {
     /// # Errors
     /// [`StoreError`]: the store cannot be written.
     pub fn put_state(self, cut: Lsn, stored: &[u8]) -> Result<Arrived, StoreError> {
-        let state = match states::decode(stored.to_vec()) {
+        let state = match decode_state(stored.to_vec()) {
             Ok(state) => state,
             Err(damage) => return Ok(Arrived::Refused(damage.to_string())),
         };
@@ -200,20 +197,14 @@ impl Archived<'_> {
     /// [`StoreError`]: the store cannot be written.
     pub fn put_part(self, stored: &[u8], until: Option<Lsn>) -> Result<Arrived, StoreError> {
         let refused = |reason: &str| Ok(Arrived::Refused(reason.to_owned()));
-        let part = match stored_part::read_part(stored) {
+        let part = match read_part(stored) {
             Ok(part) => part,
             Err(damage) => return Ok(Arrived::Refused(damage.to_string())),
         };
         if part.process != self.store.history.me {
             return refused("it is the part of another process");
         }
-        let closings = || part.channels.iter().map(|channel| channel.closing);
-        let is_over = |until: Lsn| {
-            part.is_finished()
-                && closings()
-                    .all(|closing| closing.is_some_and(|closing| closing.position <= until))
-        };
-        if until.is_some_and(|until| !is_over(until)) {
+        if until.is_some_and(|until| !part.was_finished_by(until)) {
             return Ok(Arrived::Later);
         }
         if self.store.journal.contradicts(&part.state) {

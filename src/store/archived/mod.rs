@@ -17,9 +17,8 @@ pub use outgoing::{GroupReader, Outgoing};
 pub use pins::{StoredPin, pin_of_stored};
 
 use super::Store;
-use super::states;
+use super::stored::codec::{decode_state, read_part};
 use super::stored::frame::Damage;
-use super::stored::v7::part as stored_part;
 use crate::history::part::{Part, Run};
 use crate::history::process_totals::ProcessTotals;
 use crate::process::ids::{Hash, Lsn};
@@ -80,7 +79,7 @@ fn groups_of_part(part: &Part) -> Vec<ChunkGroup> {
 /// # Errors
 /// [`Damage`].
 pub fn groups_of_stored_state(stored: &[u8]) -> Result<Vec<ChunkGroup>, Damage> {
-    let state = states::decode(stored.to_vec())?;
+    let state = decode_state(stored.to_vec())?;
     Ok(groups_of_runs(&state.recorded.runs).collect())
 }
 
@@ -89,7 +88,7 @@ pub fn groups_of_stored_state(stored: &[u8]) -> Result<Vec<ChunkGroup>, Damage> 
 /// # Errors
 /// [`Damage`].
 pub fn totals_of_stored_state(stored: &[u8]) -> Result<ProcessTotals, Damage> {
-    Ok(states::decode(stored.to_vec())?.totals())
+    Ok(decode_state(stored.to_vec())?.totals())
 }
 
 /// The newest cut behind which everything lies that is needed at a stored state, or at any later one: messages that were not
@@ -98,7 +97,7 @@ pub fn totals_of_stored_state(stored: &[u8]) -> Result<ProcessTotals, Damage> {
 /// # Errors
 /// [`Damage`].
 pub fn needed_by_stored_state(stored: &[u8]) -> Result<Lsn, Damage> {
-    Ok(states::decode(stored.to_vec())?.needed_from())
+    Ok(decode_state(stored.to_vec())?.needed_from())
 }
 
 /// The groups of chunks that a stored part names.
@@ -106,5 +105,5 @@ pub fn needed_by_stored_state(stored: &[u8]) -> Result<Lsn, Damage> {
 /// # Errors
 /// [`Damage`].
 pub fn groups_of_stored_part(stored: &[u8]) -> Result<Vec<ChunkGroup>, Damage> {
-    stored_part::read_part(stored).map(|part| groups_of_part(&part))
+    read_part(stored).map(|part| groups_of_part(&part))
 }

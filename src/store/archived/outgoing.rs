@@ -4,15 +4,16 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::{Archived, ChunkGroup, groups_of_part, groups_of_runs};
-use crate::history::part::Chunk;
+use crate::history::part::{Chunk, Part};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn, SnapshotId};
 use crate::store::chunks;
 use crate::store::error::StoreError;
-use crate::store::history::decode;
 use crate::store::states;
-use crate::store::stored::codec::{FramedChunk, decode_chunk};
-use crate::store::stored::v7::part as stored_part;
+use crate::store::stored::codec::{
+    FramedChunk, StoredState, decode_chunk, decode_revision, decode_state, write_part,
+};
+use crate::store::stored::frame::Damage;
 
 /// What is shipped: its stored form, and the chunks that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,47 @@ pub struct Outgoing {
     pub root: Hash,
     /// The newest turn that a state or part was made from.
     pub turn: Lsn,
+}
+
+impl Outgoing {
+    /// A recorded state in its stored form.
+    #[must_use]
+    pub fn of_state(state: &StoredState, stored: Vec<u8>) -> Self {
+        Self {
+            time: state.registers.time,
+            stored,
+            groups: groups_of_runs(&state.recorded.runs).collect(),
+            root: Hash::default(),
+            turn: state.recorded.position,
+        }
+    }
+
+    /// The part of a process.
+    #[must_use]
+    pub fn of_part(part: &Part) -> Self {
+        Self {
+            time: part.state.time,
+            stored: write_part(part),
+            groups: groups_of_part(part),
+            root: Hash::default(),
+            turn: part.newest_turn(),
+        }
+    }
+
+    /// A published revision in its stored form. Its chunks are shipped with the parts of the processes.
+    ///
+    /// # Errors
+    /// [`Damage`].
+    pub fn of_revision(stored: Vec<u8>) -> Result<Self, Damage> {
+        let (state, root) = decode_revision(&stored)?;
+        Ok(Self {
+            time: state.initiated_at,
+            stored,
+            groups: Vec::new(),
+            root,
+            turn: Lsn(0),
+        })
+    }
 }
 
 /// Reads the chunks of a group, some at a time.
@@ -64,6 +106,44 @@ impl GroupReader {
     pub fn is_done(&self) -> bool {
         self.left.is_empty()
     }
+
+    /// The next chunks as they are `stored`, up to some bytes; at least one unless it is done. Each is compared with its hash.
+    ///
+    /// # Errors
+    /// [`StoreError`]: one is missing or damaged.
+    pub fn read(
+        &mut self,
+        bytes_max: usize,
+        stored: impl Fn(&Hash) -> Result<Vec<u8>, StoreError>,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let (mut read, mut bytes) = (Vec::new(), 0);
+        while let Some(named) = self.left.pop_front() {
+            let Named { hash, is_index } = named;
+            let stored = stored(&hash)?;
+            if bytes > 0 && bytes + stored.len() > bytes_max {
+                self.left.push_front(named);
+                break;
+            }
+            bytes += stored.len();
+            let framed = chunks::unpack(&hash, stored.clone())?;
+            if is_index {
+                let Chunk::Index(entries) = decode_chunk(&hash, &framed)? else {
+                    return Err(chunks::other_content(&hash));
+                };
+                for entry in entries.into_iter().rev() {
+                    self.left.push_front(Named {
+                        hash: entry.chunk,
+                        is_index: false,
+                    });
+                }
+            } else {
+                let is = FramedChunk::of(&framed).and_then(|chunk| chunk.addressed(&hash));
+                is.map_err(|damage| chunks::damaged(&hash, damage))?;
+            }
+            read.push(stored);
+        }
+        Ok(read)
+    }
 }
 
 impl Archived<'_> {
@@ -89,15 +169,8 @@ impl Archived<'_> {
         let Some(stored) = self.store.states.stored(cut)? else {
             return Ok(None);
         };
-        let state =
-            states::decode(stored.clone()).map_err(|damage| states::damaged(cut, damage))?;
-        Ok(Some(Outgoing {
-            time: state.registers.time,
-            stored,
-            groups: groups_of_runs(&state.recorded.runs).collect(),
-            root: Hash::default(),
-            turn: cut,
-        }))
+        let state = decode_state(stored.clone()).map_err(|damage| states::damaged(cut, damage))?;
+        Ok(Some(Outgoing::of_state(&state, stored)))
     }
 
     /// The snapshots with an individually stored part of this process.
@@ -114,13 +187,7 @@ impl Archived<'_> {
     /// [`StoreError`]: it is damaged.
     pub fn part(self, snapshot: &SnapshotId) -> Result<Option<Outgoing>, StoreError> {
         let part = self.store.history.part(snapshot)?;
-        Ok(part.map(|part| Outgoing {
-            time: part.state.time,
-            stored: stored_part::write_part(&part),
-            groups: groups_of_part(&part),
-            root: Hash::default(),
-            turn: part.newest_turn(),
-        }))
+        Ok(part.as_ref().map(Outgoing::of_part))
     }
 
     /// A published revision, if it is still there. Its chunks are shipped with the parts of the processes.
@@ -132,19 +199,8 @@ impl Archived<'_> {
         snapshot: &SnapshotId,
         revision: u32,
     ) -> Result<Option<Outgoing>, StoreError> {
-        let Some(stored) = self.store.history.stored_at(snapshot, revision)? else {
-            return Ok(None);
-        };
-        let Ok(published) = decode(&stored) else {
-            return Ok(None);
-        };
-        Ok(Some(Outgoing {
-            time: published.state.initiated_at,
-            stored,
-            groups: Vec::new(),
-            root: published.root,
-            turn: Lsn(0),
-        }))
+        let stored = self.store.history.stored_at(snapshot, revision)?;
+        Ok(stored.and_then(|stored| Outgoing::of_revision(stored).ok()))
     }
 
     /// The snapshots that are kept whatever their age: the pinned ones, and the newest complete one.
@@ -173,32 +229,6 @@ impl Archived<'_> {
         reader: &mut GroupReader,
         bytes_max: usize,
     ) -> Result<Vec<Vec<u8>>, StoreError> {
-        let (mut read, mut bytes) = (Vec::new(), 0);
-        while let Some(named) = reader.left.pop_front() {
-            let Named { hash, is_index } = named;
-            let stored = self.store.chunks.stored(&hash)?;
-            if bytes > 0 && bytes + stored.len() > bytes_max {
-                reader.left.push_front(named);
-                break;
-            }
-            bytes += stored.len();
-            let framed = chunks::unpack(&hash, stored.clone())?;
-            if is_index {
-                let Chunk::Index(entries) = decode_chunk(&hash, &framed)? else {
-                    return Err(chunks::other_content(&hash));
-                };
-                for entry in entries.into_iter().rev() {
-                    reader.left.push_front(Named {
-                        hash: entry.chunk,
-                        is_index: false,
-                    });
-                }
-            } else {
-                let is = FramedChunk::of(&framed).and_then(|chunk| chunk.addressed(&hash));
-                is.map_err(|damage| chunks::damaged(&hash, damage))?;
-            }
-            read.push(stored);
-        }
-        Ok(read)
+        reader.read(bytes_max, |hash| self.store.chunks.stored(hash))
     }
 }

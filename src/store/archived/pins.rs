@@ -28,23 +28,27 @@ impl Archived<'_> {
     #[must_use]
     pub fn pins(self) -> Vec<StoredPin> {
         let pins = self.store.retention().pins().into_iter();
-        pins.map(|(snapshot, pin)| stored_pin(snapshot, pin))
+        pins.map(|(snapshot, pin)| StoredPin::of(snapshot, pin))
             .collect()
     }
 }
 
-fn stored_pin(snapshot: SnapshotId, pin: Pin) -> StoredPin {
-    let (at, is_pinned) = (pin.at, pin.pinned);
-    let kept = RetentionEntry {
-        pin: Some(pin),
-        deleted: None,
-    };
-    let stored = frame::wrap(Kind::Kept7, &frame::encode(&KeptV7::freeze(&kept)));
-    StoredPin {
-        snapshot,
-        at,
-        is_pinned,
-        stored,
+impl StoredPin {
+    /// The newest update of the pin of a snapshot.
+    #[must_use]
+    pub fn of(snapshot: SnapshotId, pin: Pin) -> Self {
+        let (at, is_pinned) = (pin.at, pin.pinned);
+        let kept = RetentionEntry {
+            pin: Some(pin),
+            deleted: None,
+        };
+        let stored = frame::wrap(Kind::Kept7, &frame::encode(&KeptV7::freeze(&kept)));
+        Self {
+            snapshot,
+            at,
+            is_pinned,
+            stored,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::process::ids::SnapshotId;
 use crate::store::engine::schema;
 use crate::store::engine::schema::{revision_key, snapshot_key};
 use crate::store::error::StoreError;
-use crate::store::states;
+use crate::store::stored::codec::decode_state;
 use crate::store::stored::frame;
 use crate::store::stored::frame::Kind;
 use crate::store::stored::v1::Frozen;
@@ -105,7 +105,7 @@ pub(super) fn references(
 ) -> Result<(), StoreError> {
     let mut walk = TreeWalk::new(&examiner.opened.trees.states);
     while let Some(stored) = walk.next()? {
-        let state = stored.framed.and_then(states::decode);
+        let state = stored.framed.and_then(decode_state);
         // An undecodable state is reported by the pass over the journal.
         if let Ok(state) = state {
             let what = schema::name(Kind::State, &stored.key);

@@ -32,6 +32,7 @@ use crate::store::journal::Horizon;
 use crate::store::states::merge::Cells;
 use crate::store::states::{self, is_one_stretch};
 use crate::store::stored::codec::Entry;
+use crate::store::stored::codec::decode_state;
 use crate::store::stored::frame;
 use crate::store::stored::frame::{Damage, Kind};
 use crate::store::stored::state::StoredState;
@@ -124,7 +125,7 @@ fn cuts(examiner: &mut Examiner) -> Result<BTreeSet<Lsn>, StoreError> {
     let mut walk = TreeWalk::new(&examiner.opened.trees.states);
     while let Some(stored) = walk.next()? {
         let what = schema::name(Kind::State, &stored.key);
-        let state = stored.framed.and_then(states::decode);
+        let state = stored.framed.and_then(decode_state);
         let state = state.map_err(|damage| StoreError::damaged(what.clone(), damage));
         match (position_of(&stored.key), examiner.findings.take(state)) {
             (Some(cut), Some(_)) => _ = cuts.insert(cut),

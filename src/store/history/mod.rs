@@ -14,10 +14,8 @@ pub(super) mod trees;
 
 use super::Store;
 use super::error::StoreError;
-use super::stored::frame;
-use super::stored::frame::{Damage, Kind};
-use super::stored::v1::Frozen;
-use super::stored::v1::global::GlobalStateV1;
+use super::stored::codec::decode_revision;
+use super::stored::frame::Damage;
 use crate::history::global::GlobalState;
 use crate::history::known::RevisionArrival;
 use crate::process::clock::Hlc;
@@ -366,12 +364,8 @@ type Rank = (bool, (u32, u32), u32);
 
 /// Decodes a framed revision.
 pub(super) fn decode(framed: &[u8]) -> Result<Published, Damage> {
-    let bytes = frame::unwrap(Kind::Global, framed)?;
-    let state = frame::decode::<GlobalStateV1>(bytes)?;
-    Ok(Published {
-        state: state.thaw(),
-        root: Hash(*blake3::hash(bytes).as_bytes()),
-    })
+    let (state, root) = decode_revision(framed)?;
+    Ok(Published { state, root })
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use crate::process::clock::Lamport;
 use crate::store::Store;
 use crate::store::engine::schema;
 use crate::store::engine::schema::revision_key;
+use crate::store::stored::codec::encode_revision;
+use crate::store::stored::frame;
 
 #[test]
 fn a_complete_revision_ends_the_story_whatever_its_number_and_start() {
@@ -68,10 +70,7 @@ fn what_is_published_is_not_listed_as_what_came_under_the_same_number() {
         completeness: Completeness::Complete,
         ..partial.clone()
     };
-    let stored = |state| {
-        let bytes = frame::encode(&GlobalStateV1::freeze(state));
-        frame::wrap(Kind::Global, &bytes)
-    };
+    let stored = encode_revision;
     let refused = store
         .history()
         .adopt_revision(&complete, &stored(&complete));
@@ -221,8 +220,7 @@ fn old_revisions_are_packed_and_are_what_they_were() {
     let alone = |store: &Store| schema::keys(&store.history.globals).count();
     assert_eq!(alone(&store), 200 - 2 * 64);
     let is_as_it_was = |store: &Store, state: &GlobalState| {
-        let bytes = frame::encode(&GlobalStateV1::freeze(state));
-        let root = Hash(*blake3::hash(&bytes).as_bytes());
+        let (_, root) = decode_revision(&encode_revision(state)).expect("it was just written");
         let found = store.history().published(&state.snapshot);
         let found = found.expect("it can be read").expect("it is there");
         (found.root, &found.state) == (root, state)
@@ -406,8 +404,7 @@ fn the_next_free_number_is_given_although_revisions_of_peers_come_in() {
             completeness: Completeness::Complete,
             ..mine.clone()
         };
-        let bytes = frame::encode(&GlobalStateV1::freeze(&other));
-        let stored = frame::wrap(Kind::Global, &bytes);
+        let stored = encode_revision(&other);
         let start = std::sync::Barrier::new(2);
         let (number, adopted) = std::thread::scope(|threads| {
             let (start, store) = (&start, &store);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::process::identity::{BOOTS_AHEAD, Identity};
+use crate::process::identity::Identity;
 use crate::process::ids::{Lsn, ProcessId};
 use crate::store::Store;
 use crate::store::archived::Salts;
@@ -18,11 +18,7 @@ impl Store {
     /// The identity of the store that replaces a lost one: its boot is higher than any copy of that will have had.
     #[must_use]
     pub fn successor_of(lost: Identity) -> Identity {
-        Identity {
-            boot: lost.boot.saturating_add(BOOTS_AHEAD),
-            run: uuid::Uuid::new_v4().as_u64_pair().1,
-            ..lost
-        }
+        lost.successor(uuid::Uuid::new_v4().as_u64_pair().1)
     }
 
     /// Creates the store of a lost one, to be filled by [`Store::append_archived`] and [`Store::archived`]. It makes the

@@ -13,14 +13,10 @@ use super::chunks::Chunks;
 use super::engine::schema;
 use super::engine::schema::{position_key, position_of};
 use super::error::StoreError;
-use super::stored::codec::Secret;
-use super::stored::compression;
+use super::stored::codec::{Secret, decode_state, encode_state};
 use super::stored::frame;
 use super::stored::frame::{Damage, Kind};
 use super::stored::state::StoredState;
-use super::stored::v1::Frozen;
-use super::stored::v2::StateV2;
-use super::stored::v6::StateV6;
 use crate::history::part::{RecordedState, Run};
 use crate::process::cell::CellKey;
 use crate::process::channel::Flow;
@@ -39,23 +35,12 @@ const STRETCH_TURNS: u64 = 64;
 /// The number of newest states that are reconsidered when one is written: some may no longer be needed.
 const LOOKED_AT: usize = 32;
 
-/// Decodes a stored state of any format.
-pub(super) fn decode(stored: Vec<u8>) -> Result<StoredState, Damage> {
-    let framed = compression::unpack(Kind::PackedState, stored)?;
-    if framed.get(1) == Some(&(Kind::State as u8)) {
-        let state = frame::unwrap(Kind::State, &framed)?;
-        return frame::decode::<StateV2>(state).map(StateV2::thaw);
-    }
-    let state = frame::unwrap(Kind::State6, &framed).and_then(frame::decode::<StateV6>)?;
-    Ok(state.thaw())
-}
-
 /// The state recorded at this cut, from a tree of states.
 pub(super) fn read(tree: &sled::Tree, cut: Lsn) -> Result<Option<StoredState>, StoreError> {
     let Some(stored) = frame::get(tree, &position_key(cut))? else {
         return Ok(None);
     };
-    let state = decode(stored).map_err(|damage| damaged(cut, damage))?;
+    let state = decode_state(stored).map_err(|damage| damaged(cut, damage))?;
     Ok(Some(state))
 }
 
@@ -298,9 +283,7 @@ impl StateTree {
             registers,
             recorded,
         };
-        let bytes = frame::encode(&StateV6::freeze(&stored));
-        let packed = compression::pack(Kind::PackedState, frame::wrap(Kind::State6, &bytes));
-        frame::put(&self.tree, &position_key(cut), &packed)?;
+        frame::put(&self.tree, &position_key(cut), &encode_state(&stored))?;
         *self.newest() = Some((cut, runs));
         Ok(stored.recorded)
     }

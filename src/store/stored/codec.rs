@@ -1,12 +1,19 @@
-//! The encoding of journal entries and of chunks before compression, independent of a store, so that a simulated disk
-//! has the same content as a real one. The store uses only this code to read and write them.
+//! The encoding of journal entries, states, parts and revisions, and of chunks before compression, independent of a store, so that a
+//! simulated disk has the same content as a real one. The store uses only this code to read and write them.
 
+use super::compression;
 use super::frame::{self, Damage, Kind};
 pub use super::salted::Secret;
 use super::salted::{self, SaltedChunk};
+pub use super::state::StoredState;
 use super::v1::Frozen;
+use super::v1::global::GlobalStateV1;
 use super::v1::part::ChunkV1;
 use super::v1::turn::{TurnHeadV1, TurnV1};
+use super::v2::StateV2;
+use super::v6::StateV6;
+pub use super::v7::part::{read_part, write_part};
+use crate::history::global::GlobalState;
 use crate::history::part::Chunk;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn};
@@ -138,6 +145,43 @@ impl Entry {
     }
 }
 
+/// The stored form of a recorded state.
+#[must_use]
+pub fn encode_state(state: &StoredState) -> Vec<u8> {
+    let bytes = frame::encode(&StateV6::freeze(state));
+    compression::pack(Kind::PackedState, frame::wrap(Kind::State6, &bytes))
+}
+
+/// Decodes a stored state of any format.
+///
+/// # Errors
+/// [`Damage`].
+pub fn decode_state(stored: Vec<u8>) -> Result<StoredState, Damage> {
+    let framed = compression::unpack(Kind::PackedState, stored)?;
+    if framed.get(1) == Some(&(Kind::State as u8)) {
+        let state = frame::unwrap(Kind::State, &framed)?;
+        return frame::decode::<StateV2>(state).map(StateV2::thaw);
+    }
+    let state = frame::unwrap(Kind::State6, &framed).and_then(frame::decode::<StateV6>)?;
+    Ok(state.thaw())
+}
+
+/// The framed form of a published revision.
+#[must_use]
+pub fn encode_revision(state: &GlobalState) -> Vec<u8> {
+    frame::wrap(Kind::Global, &frame::encode(&GlobalStateV1::freeze(state)))
+}
+
+/// Decodes a framed revision; returns its root hash, too.
+///
+/// # Errors
+/// [`Damage`].
+pub fn decode_revision(framed: &[u8]) -> Result<(GlobalState, Hash), Damage> {
+    let bytes = frame::unwrap(Kind::Global, framed)?;
+    let state = frame::decode::<GlobalStateV1>(bytes)?;
+    Ok((state.thaw(), hash_of(bytes)))
+}
+
 /// A framed chunk and its hash: salted, or without a secret as before format 7.
 #[must_use]
 pub fn encode_chunk(chunk: &Chunk, secret: Option<&Secret>) -> (Vec<u8>, Hash) {
@@ -147,6 +191,16 @@ pub fn encode_chunk(chunk: &Chunk, secret: Option<&Secret>) -> (Vec<u8>, Hash) {
     }
     let bytes = frame::encode(&ChunkV1::freeze(chunk));
     (frame::wrap(Kind::Chunk, &bytes), hash_of(&bytes))
+}
+
+/// The framed form of a stored chunk, and the hash that it is addressed by.
+///
+/// # Errors
+/// [`Damage`].
+pub fn addressed_chunk(stored: Vec<u8>) -> Result<(Vec<u8>, Hash), Damage> {
+    let framed = compression::unpack(Kind::PackedChunk, stored)?;
+    let hash = FramedChunk::of(&framed)?.address();
+    Ok((framed, hash))
 }
 
 /// Decodes a framed chunk after checking it against its hash.

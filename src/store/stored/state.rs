@@ -7,14 +7,17 @@ use crate::process::registers::Registers;
 
 /// A recorded state with its registers, from which a restart begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::store) struct StoredState {
-    pub(in crate::store) registers: Registers,
-    pub(in crate::store) recorded: RecordedState,
+pub struct StoredState {
+    /// What the process knows besides its cells.
+    pub registers: Registers,
+    /// The figures, and the runs of its cells.
+    pub recorded: RecordedState,
 }
 
 impl StoredState {
     /// The totals of the process at the cut; its own store is unknown.
-    pub(in crate::store) fn totals(&self) -> ProcessTotals {
+    #[must_use]
+    pub fn totals(&self) -> ProcessTotals {
         let peers = self.registers.peers.iter();
         ProcessTotals {
             peers: peers
@@ -27,7 +30,8 @@ impl StoredState {
 
     /// The newest cut behind which everything lies that is still needed at this state, or at any later one: the recordings of
     /// parts that are not built yet, and messages that a peer has not acknowledged.
-    pub(in crate::store) fn needed_from(&self) -> Lsn {
+    #[must_use]
+    pub fn needed_from(&self) -> Lsn {
         let Self {
             registers,
             recorded,

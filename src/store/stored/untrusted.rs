@@ -1,10 +1,11 @@
 //! Reads bytes as a stored value of each kind, for [`crate::untrusted`].
 
+use super::codec::decode_state;
 use super::codec::{self, Entry};
 use super::frame::{self, Kind};
 use super::v7::part;
 use crate::process::ids::Lsn;
-use crate::store::{history, states};
+use crate::store::history;
 
 /// Reads the bytes as framed values, and as the contents of whole frames.
 pub fn read_values(bytes: &[u8]) {
@@ -18,7 +19,7 @@ fn read_framed(framed: impl Fn(Kind) -> Vec<u8>) {
     let _ = Entry::decode(Lsn(1), &framed(Kind::Turn));
     let _ = history::decode(&framed(Kind::Global));
     for kind in [Kind::State, Kind::State6, Kind::PackedState] {
-        let _ = states::decode(framed(kind));
+        let _ = decode_state(framed(kind));
     }
     for kind in [Kind::Chunk, Kind::SaltedChunk] {
         let framed = framed(kind);

@@ -48,7 +48,7 @@ pub(in crate::store) fn put_closings(part: &mut Part, mut closings: ClosingsV7) 
 }
 
 /// Encodes and frames a part.
-pub(in crate::store) fn write_part(part: &Part) -> Vec<u8> {
+pub fn write_part(part: &Part) -> Vec<u8> {
     let closings = closings_of(part);
     let start: Option<StartV7> = Frozen::freeze(&part.start);
     let part = PartV1::freeze(part);
@@ -67,7 +67,7 @@ pub(in crate::store) fn write_part(part: &Part) -> Vec<u8> {
 ///
 /// # Errors
 /// [`Damage`].
-pub(in crate::store) fn read_part(framed: &[u8]) -> Result<Part, Damage> {
+pub fn read_part(framed: &[u8]) -> Result<Part, Damage> {
     if !frame::is_of(Kind::Part7, framed) {
         let part = frame::unwrap(Kind::Part, framed)?;
         return Ok(frame::decode::<PartV1>(part)?.thaw());
