@@ -8,7 +8,7 @@
 //! 4. Groups of chunks that nothing names any more.
 //!
 //! Never deleted are the state from which the kept journal begins, and what a pinned snapshot or one within the limit needs.
-//! That state is the newest one at or before the limit, or an earlier one if messages were not acknowledged at the limit, or
+//! That state is the newest one that was recorded at or before the limit, or an earlier one if messages were not acknowledged at the limit, or
 //! recordings not finished: a process that is restored to any instant from the limit on has the messages that were on their way
 //! then. A writer deletes only what epochs up to its own have put
 //! ([decision 0047](../../docs/decisions/0047-states-share-within-an-epoch.md)).
@@ -25,7 +25,7 @@ use crate::shipping::object::{
     GroupRef, ObjectHead, ObjectKey, PartKey, PieceKey, PinKey, RevisionKey, SnapshotName, StateKey,
 };
 use crate::shipping::{Epoch, SegmentIndex};
-use crate::store::needed_by_stored_state;
+use crate::store::needs_of_stored_state;
 
 /// The most segments that one round deletes.
 const SEGMENTS_MAX: usize = 1024;
@@ -220,14 +220,16 @@ impl<'a> Retention<'a> {
                 continue;
             }
             let state = kept::read(process, &self.source.owner, key).await;
-            let needed = state.and_then(|state| match state {
-                Some(state) => needed_by_stored_state(&state.body)
+            let needs = state.and_then(|state| match state {
+                Some(state) => needs_of_stored_state(&state.body)
                     .map_err(|damage| process.damaged(&key.to_string(), damage)),
                 None => Err(process.damaged(&key.to_string(), "it is gone")),
             });
-            match needed {
-                Ok(needed) if needed >= key.cut => return Ok(Some(*key)),
-                Ok(needed) => return self.newest_whole(states, needed, groups).await,
+            match needs {
+                // Until that turn, a journal that begins here would have none.
+                Ok(needs) if needs.recorded > since => {}
+                Ok(needs) if needs.from >= key.cut => return Ok(Some(*key)),
+                Ok(needs) => return self.newest_whole(states, needs.from, groups).await,
                 Err(error @ ArchiveError::Damaged { .. }) => {
                     tracing::warn!(%error, "retention keeps what is before it");
                 }

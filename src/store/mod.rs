@@ -43,7 +43,7 @@ pub use crate::history::pin::Pin;
 pub use account_index::AccountIndex;
 pub use archived::{
     Archived, Arrived, ChunkGroup, GroupReader, Incoming, Outgoing, OwnClaim, Salts, ShippedLink,
-    StoredPin, groups_of_stored_part, groups_of_stored_state, needed_by_stored_state,
+    StateNeeds, StoredPin, groups_of_stored_part, groups_of_stored_state, needs_of_stored_state,
     pin_of_stored, totals_of_stored_state,
 };
 pub use backup::BackedUp;

@@ -267,6 +267,37 @@ async fn a_message_that_was_on_its_way_at_the_limit_is_kept_for_restores_to_an_i
     assert!(Lsn(1) < first && first <= sent, "{first} to {sent}");
 }
 
+// Without this, the instants between the cut of the first state and the turn that recorded it cannot be restored: the journal that
+// begins there has no turn by then.
+#[tokio::test]
+async fn an_instant_before_the_turn_that_recorded_a_state_is_kept() {
+    let mut scene = Scene::new(28).await;
+    for _ in 0..2 {
+        scene.pay_in(100);
+        scene.checkpoint();
+        scene.pay_in(3);
+        scene.ship().await;
+    }
+    let cut = scene
+        .store
+        .archived()
+        .newest_state()
+        .expect("it has states");
+    let limit = Limit {
+        since: time_of(&scene.store, cut),
+        kept: HashSet::new(),
+    };
+    let (first, process) = rest_of(&mut scene, &limit, Some(limit.since)).await;
+    assert!(Lsn(1) < first && first <= cut, "{first} to {cut}");
+    assert_eq!(process.registers().position, cut);
+    let behind = Limit {
+        since: time_of(&scene.store, cut.next()),
+        ..limit
+    };
+    let (first, _) = rest_of(&mut scene, &behind, None).await;
+    assert_eq!(first, cut.next());
+}
+
 // Without this, a snapshot that waits for a process can never be finished by a restored one.
 #[tokio::test]
 async fn what_an_open_recording_needs_is_kept() {

@@ -11,7 +11,7 @@ use crate::archive::{ArchiveError, kept};
 use crate::process::clock::Hlc;
 use crate::process::ids::Lsn;
 use crate::shipping::object::StateKey;
-use crate::store::needed_by_stored_state;
+use crate::store::needs_of_stored_state;
 
 /// From when on a new store answers, if the archive has more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +89,8 @@ impl<S: NewStore> Turns<'_, S> {
             // What is damaged is named when it is loaded.
             match kept::read(folder, owner, key).await {
                 Ok(Some(state)) => {
-                    if let Ok(needed) = needed_by_stored_state(&state.body) {
-                        return Ok(needed);
+                    if let Ok(needs) = needs_of_stored_state(&state.body) {
+                        return Ok(needs.from);
                     }
                 }
                 Ok(None) | Err(ArchiveError::Damaged { .. }) => {}

@@ -21,6 +21,7 @@ use super::stored::codec::{decode_state, read_part};
 use super::stored::frame::Damage;
 use crate::history::part::{Part, Run};
 use crate::history::process_totals::ProcessTotals;
+use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn};
 
 /// The archivable content of a store.
@@ -91,13 +92,24 @@ pub fn totals_of_stored_state(stored: &[u8]) -> Result<ProcessTotals, Damage> {
     Ok(decode_state(stored.to_vec())?.totals())
 }
 
-/// The newest cut behind which everything lies that is needed at a stored state, or at any later one: messages that were not
-/// acknowledged, and recordings that were not finished.
+/// What retention asks of a stored state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateNeeds {
+    /// The newest cut behind which everything lies that is needed at the state, or at any later one: messages that were not
+    /// acknowledged, and recordings that were not finished.
+    pub from: Lsn,
+    /// The clock of the turn that recorded it, the one behind its cut.
+    pub recorded: Hlc,
+}
+
+/// What retention asks of a stored state.
 ///
 /// # Errors
 /// [`Damage`].
-pub fn needed_by_stored_state(stored: &[u8]) -> Result<Lsn, Damage> {
-    Ok(decode_state(stored.to_vec())?.needed_from())
+pub fn needs_of_stored_state(stored: &[u8]) -> Result<StateNeeds, Damage> {
+    let state = decode_state(stored.to_vec())?;
+    let (from, recorded) = (state.needed_from(), state.recorded.time);
+    Ok(StateNeeds { from, recorded })
 }
 
 /// The groups of chunks that a stored part names.
