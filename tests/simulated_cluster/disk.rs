@@ -13,11 +13,10 @@ use snapledger::history::part::{Part, RecordedState, Run};
 use snapledger::history::pin::Pin;
 use snapledger::process::ids::{Hash, Lsn, SnapshotId};
 use snapledger::process::record::Turn;
-use snapledger::process::registers::Registers;
 use snapledger::shipping::JournalPoint;
 use snapledger::shipping::chain::Link;
 use snapledger::shipping::segment::{Turns, WriterId};
-use snapledger::store::codec::Entry;
+use snapledger::store::codec::{Entry, StoredState};
 
 use crate::history::Listed;
 use crate::random::Random;
@@ -29,7 +28,9 @@ pub(crate) type Stamp = u64;
 /// The disk of one process.
 #[derive(Default, Clone)]
 pub(crate) struct Disk {
-    /// The entries from position 1, each with its hash.
+    /// The turn behind which the journal begins, with its hash: it was restored from an archive that had deleted what is before.
+    begins: JournalPoint,
+    /// The entries behind it, each with its hash.
     journal: Vec<Written<(Vec<u8>, Hash)>>,
     pub(super) states: BTreeMap<Lsn, Written<StoredState>>,
     pub(super) chunks: BTreeMap<Hash, Written<Vec<u8>>>,
@@ -55,13 +56,6 @@ pub(crate) struct Disk {
     pub(crate) leaves_out_messages: bool,
     writes: Stamp,
     synced: Stamp,
-}
-
-/// The state from which a restart begins.
-#[derive(Clone)]
-pub(crate) struct StoredState {
-    pub(crate) registers: Registers,
-    pub(crate) recorded: RecordedState,
 }
 
 #[derive(Clone)]
@@ -107,20 +101,31 @@ impl Disk {
 
     /// Appends a turn of the archive in its frame.
     pub(crate) fn append_framed(&mut self, framed: &[u8]) -> Result<(), String> {
+        self.append_framed_if(framed, &|_| true).map(drop)
+    }
+
+    /// The same if the turn is wanted. Returns whether it is.
+    pub(crate) fn append_framed_if(
+        &mut self,
+        framed: &[u8],
+        is_wanted: &dyn Fn(&Turn) -> bool,
+    ) -> Result<bool, String> {
         let (head, hash) = self.head();
         let position = head.next();
         let entry = Entry::decode(position, framed)
             .and_then(|entry| entry.chained(position, Some(hash)))
             .map_err(|error| error.to_string())?;
+        if !is_wanted(&entry.turn) {
+            return Ok(false);
+        }
         let entry = self.written((framed.to_vec(), entry.hash));
         self.journal.push(entry);
-        Ok(())
+        Ok(true)
     }
 
     /// The durable turns behind a point, for a segment: at most so many.
     pub(crate) fn turns_behind(&self, before: JournalPoint, count: usize) -> Turns {
-        let first = usize::try_from(before.position.0).unwrap_or(usize::MAX);
-        let durable = usize::try_from(self.durable().0).unwrap_or(usize::MAX);
+        let (first, durable) = (self.place(before.position), self.place(self.durable()));
         let entries = &self.journal[first.min(durable)..durable];
         let (mut body, mut after) = (Vec::new(), before);
         for entry in entries.iter().take(count) {
@@ -142,14 +147,45 @@ impl Disk {
     /// The newest entry of the live image, and its hash.
     pub(crate) fn head(&self) -> (Lsn, Hash) {
         let hash = self.journal.last().map(|entry| entry.value.1);
-        (Lsn(self.journal.len() as u64), hash.unwrap_or_default())
+        let position = self.begins.position.0 + self.journal.len() as u64;
+        (Lsn(position), hash.unwrap_or(self.begins.hash))
+    }
+
+    /// The turn behind which the journal begins.
+    pub(crate) fn begins(&self) -> JournalPoint {
+        self.begins
+    }
+
+    /// The state that takes the place of the turns before the first one.
+    pub(crate) fn first_state(&self) -> Option<&StoredState> {
+        let cut = self.begins.position;
+        let state = self.states.get(&cut).filter(|_| cut > Lsn(0));
+        state.map(|state| &state.value)
+    }
+
+    /// Lets an empty journal begin behind a turn.
+    pub(crate) fn begin_behind(&mut self, point: JournalPoint) {
+        self.begins = point;
+    }
+
+    // The number of entries up to a position.
+    fn place(&self, position: Lsn) -> usize {
+        let behind = position.0.saturating_sub(self.begins.position.0);
+        usize::try_from(behind).unwrap_or(usize::MAX)
+    }
+
+    /// Whether a state was recorded in another journal, as far as the turns around its cut are here.
+    pub(crate) fn contradicts(&self, state: &RecordedState) -> bool {
+        let here = self.hash_at(state.position);
+        state.position > self.head().0 || here.is_some_and(|hash| hash != state.journal)
     }
 
     /// The newest durable entry.
     pub(crate) fn durable(&self) -> Lsn {
-        Lsn(self
+        let durable = self
             .journal
-            .partition_point(|entry| entry.stamp <= self.synced) as u64)
+            .partition_point(|entry| entry.stamp <= self.synced);
+        Lsn(self.begins.position.0 + durable as u64)
     }
 
     /// All own parts.
@@ -176,19 +212,19 @@ impl Disk {
 
     /// The hash of the entry at a position of the live image.
     pub(crate) fn hash_at(&self, position: Lsn) -> Option<Hash> {
-        let Some(index) = position.0.checked_sub(1) else {
-            return Some(Hash::default());
-        };
-        let entry = self.journal.get(usize::try_from(index).ok()?)?;
+        if position <= self.begins.position {
+            return (position == self.begins.position).then_some(self.begins.hash);
+        }
+        let entry = self.journal.get(self.place(position) - 1)?;
         Some(entry.value.1)
     }
 
     /// The turns of the live image from a position, decoded, with the hash chain verified.
     pub(crate) fn turns(&self, from: Lsn) -> impl Iterator<Item = Result<Turn, String>> + '_ {
-        let from = from.0.max(1);
-        (from..=self.head().0.0).map(move |position| {
+        let from = from.max(self.begins.position.next());
+        (from.0..=self.head().0.0).map(move |position| {
             let position = Lsn(position);
-            let framed = &self.journal[usize::try_from(position.0 - 1).unwrap_or(usize::MAX)];
+            let framed = &self.journal[self.place(position) - 1];
             let entry = Entry::decode(position, &framed.value.0);
             entry
                 .and_then(|entry| entry.chained(position, self.hash_at(Lsn(position.0 - 1))))
@@ -202,8 +238,8 @@ impl Disk {
         &self,
         from: Lsn,
     ) -> impl Iterator<Item = Result<Turn, String>> + '_ {
-        let last = self.durable().0;
-        let count = (last + 1).saturating_sub(from.0.max(1));
+        let (last, first) = (self.durable().0, self.begins.position.next());
+        let count = (last + 1).saturating_sub(from.max(first).0);
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         self.turns(from).take(count)
     }
@@ -242,7 +278,7 @@ impl Disk {
     }
 
     fn cut_journal(&mut self, random: &mut Random, sometimes: &mut Sometimes) {
-        let durable = usize::try_from(self.durable().0).unwrap_or(usize::MAX);
+        let durable = self.place(self.durable());
         let at_risk = self.journal.len() - durable;
         if at_risk == 0 {
             return;

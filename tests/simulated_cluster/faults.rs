@@ -138,6 +138,7 @@ impl World {
     pub(crate) fn is_given_up(&self, snapshot: &SnapshotId) -> bool {
         let mut disks = self.nodes.iter().map(|node| &node.disk);
         self.plan.never_returns.is_some()
+            || self.archive.has_forgotten(snapshot)
             || self.checkers.is_of_the_loss(snapshot)
             || disks.any(|disk| disk.deleted.contains(snapshot))
     }

@@ -88,7 +88,7 @@ impl Disk {
             return;
         };
         let recorded = &published.state;
-        let is_own = || self.hash_at(recorded.position) == Some(recorded.journal);
+        let is_own = || !self.contradicts(recorded);
         let part = match self.parts.get(&state.snapshot) {
             Some(alone) => {
                 let part = alone.value.clone().as_published(published);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use snapledger::channel::Local;
 use snapledger::channel::links::LinkTable;
-use snapledger::channel::window::Window;
+use snapledger::channel::window::{Place as Kept, Window};
 use snapledger::history::assembly::{Membership, numbered_by};
 use snapledger::history::part::Part;
 use snapledger::process::Process;
@@ -16,8 +16,10 @@ use snapledger::process::registers::Registers;
 use snapledger::process::reply::RecordedHere;
 use snapledger::process::step::{InputQueue, Step};
 use snapledger::process::wall::Wall;
+use snapledger::store::first_messages;
 
 use crate::adoption::Following;
+use crate::archive::keeping::Keeper;
 use crate::archive::shipper::Shipper;
 use crate::archive::starting::Start;
 use crate::assembling::Collection;
@@ -84,6 +86,8 @@ pub(crate) struct Alive {
     pub(crate) pins_heard: Vec<HeardPins>,
     /// With an archive.
     pub(crate) shipper: Option<Shipper>,
+    /// With an archive that keeps more than the journal.
+    pub(crate) keeper: Option<Keeper>,
     /// The frames that wait until the archive has caught up.
     pub(crate) postponed: VecDeque<Postponed>,
 }
@@ -276,9 +280,11 @@ impl World {
             pinnings: BTreeMap::new(),
             pins_heard: vec![HeardPins::default(); self.plan.ids.len()],
             shipper,
+            keeper: None,
             postponed: VecDeque::new(),
         });
         self.look_ahead(life);
+        self.begin_to_keep(life);
         self.ship(life)?;
         self.begin_to_settle(life)?;
         self.record(life, found.sealed, found.finished);
@@ -300,8 +306,14 @@ impl World {
         process: &Process,
     ) -> (BTreeMap<Place, Window>, BTreeMap<Place, SendingEnd>) {
         let (mut outboxes, mut senders) = (BTreeMap::new(), BTreeMap::new());
+        let begin = self.nodes[place].disk.first_state();
+        let first = begin.map(|begin| first_messages(begin, process.registers()));
+        let first = first.unwrap_or_default();
         for (to, channel) in &process.registers().outgoing {
-            let window = Window::new(to.clone(), channel.clone(), self.plan.window_limits);
+            let mut window = Window::new(to.clone(), channel.clone(), self.plan.window_limits);
+            if let Some(first) = first.get(to) {
+                window.keep(Kept::Counted(*first));
+            }
             let (from, to) = (self.id(place).clone(), to.clone());
             let channel = ChannelId { from, to };
             let to = self.place_of(&channel.to);
@@ -335,6 +347,14 @@ impl World {
     }
 
     pub(crate) fn recover(&mut self, place: Place) -> Checked<(Process, bool)> {
+        let mut disk = std::mem::take(&mut self.nodes[place].disk);
+        let recovered = self.recovered_from(place, &mut disk);
+        self.nodes[place].disk = disk;
+        recovered
+    }
+
+    /// The process of a place as this disk has it.
+    pub(crate) fn recovered_from(&self, place: Place, disk: &mut Disk) -> Checked<(Process, bool)> {
         let plan = &self.plan;
         let new = |registers| {
             let (me, topology) = (plan.ids[place].clone(), plan.topology.clone());
@@ -352,7 +372,7 @@ impl World {
                 cells.retain(|cell| !matches!(cell, Cell::Request { .. }));
             }
         };
-        self.nodes[place].disk.recover(new, alter)
+        disk.recover(new, alter)
     }
 
     fn note_restart(&mut self, place: Place, process: &Process, passed_over: bool) {
@@ -401,6 +421,7 @@ impl World {
         if !life.collections.is_empty() {
             self.sometimes.saw("initiator crash while collecting");
         }
+        self.note_cut_off(place, &life);
         let disk = &mut self.nodes[place].disk;
         disk.crash(is_power_cut, &mut self.random, &mut self.sometimes);
         if self.plan.sabotage == Some(Sabotage::LyingDisk) {

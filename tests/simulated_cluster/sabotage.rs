@@ -29,6 +29,10 @@ pub(crate) enum Sabotage {
     LaterEpochIgnored,
     /// The fence of a restored store is deleted.
     FenceDeleted,
+    /// Retention in the archive deletes segments before the boundary is there that says so.
+    DeletedBeforeBoundary,
+    /// Retention in the archive does not ask what the state still needs from which the journal is to begin.
+    NeededFromIgnored,
 }
 
 impl Sabotage {
@@ -80,6 +84,14 @@ impl Sabotage {
             "a_writer_that_ignores_later_ones_is_caught",
         ),
         (Self::FenceDeleted, "a_deleted_fence_is_caught"),
+        (
+            Self::DeletedBeforeBoundary,
+            "a_deletion_before_the_boundary_is_caught",
+        ),
+        (
+            Self::NeededFromIgnored,
+            "a_retention_that_ignores_what_is_needed_is_caught",
+        ),
     ];
 
     /// Whether it is about the archive.
@@ -90,6 +102,11 @@ impl Sabotage {
                 | Self::ExistsTakenForOwn
                 | Self::LaterEpochIgnored
                 | Self::FenceDeleted
-        )
+        ) || self.is_of_retention()
+    }
+
+    /// Whether it is about retention in the archive.
+    pub(crate) fn is_of_retention(self) -> bool {
+        matches!(self, Self::DeletedBeforeBoundary | Self::NeededFromIgnored)
     }
 }

@@ -112,6 +112,21 @@ pub(crate) const WANTED: &[&str] = &[
     "new work refused behind the archive",
     "message that waits for the archive to catch up",
     "archive that has caught up",
+    "recorded state archived",
+    "part archived",
+    "beginning of an archive moved",
+    "beginning of an archive held for what is needed",
+    "archived segment deleted",
+    "archived state deleted",
+    "archived part deleted",
+    "archived revision deleted",
+    "archived chunks deleted",
+    "deletion in the archive cut off",
+    "deletion by a program that was given up",
+    "restore with recorded states",
+    "restore that begins at a state",
+    "instant before a shortened journal",
+    "instant restored from a shortened archive",
 ];
 
 /// Counters by name.

@@ -16,9 +16,9 @@ use snapledger::process::ids::{AccountId, Hash, Lsn, ProcessId};
 use snapledger::process::recording::{ChannelRecording, Recording};
 use snapledger::process::registers::{Registers, Sealed};
 use snapledger::process::start::Start;
-use snapledger::store::codec::{Secret, check_chunk, decode_chunk, encode_chunk};
+use snapledger::store::codec::{Secret, StoredState, check_chunk, decode_chunk, encode_chunk};
 
-use crate::disk::{Disk, StoredState};
+use crate::disk::Disk;
 
 /// All disks salt their chunks alike, so that the same content is the same chunk everywhere.
 const SECRET: [u8; 32] = [7; 32];
@@ -379,8 +379,10 @@ impl Disk {
             }
         }
         if part.process == *me {
+            // The journal may not reach back that far.
+            let is_before = part.state.position < self.begins().position;
             let hash = self.hash_at(part.state.position);
-            counted.is_chained = Some(hash == Some(part.state.journal));
+            counted.is_chained = (!is_before).then_some(hash == Some(part.state.journal));
         }
         Ok(counted)
     }

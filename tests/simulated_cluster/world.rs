@@ -6,11 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use snapledger::history::pin::Pin;
 use snapledger::process::ids::{ProcessId, Seq, SnapshotId};
 
-use snapledger::shipping::attach::Event as Answered;
-
 use crate::adoption::{Inquiry, Takeover};
 use crate::archive::Archive;
-use crate::archive::requests::Request;
+use crate::archive::requests::{Answered, Request};
 use crate::asking::Question;
 use crate::checkers::Checkers;
 use crate::clients::Client;
@@ -122,6 +120,8 @@ pub(crate) enum Event {
     ArchiveTold(Life, u64, Box<Answered>),
     /// A writer without work looks whether another has taken over.
     LookAhead(Life),
+    /// A process looks for what it can ship and delete beside its journal.
+    Keep(Life),
     /// The store of a process is to be filled from the archive.
     Restore(Place),
 }
@@ -332,6 +332,7 @@ impl World {
                 self.look_ahead(life);
                 Ok(())
             }
+            Event::Keep(life) => self.keep(life),
             Event::Restore(place) => self.restore(place),
         }
     }
@@ -416,7 +417,8 @@ impl Event {
             | Self::PinsHeard(life, _)
             | Self::Published(life, _)
             | Self::ArchiveTold(life, ..)
-            | Self::LookAhead(life) => Some(*life),
+            | Self::LookAhead(life)
+            | Self::Keep(life) => Some(*life),
             Self::PinAnswered(telling, _) => Some(telling.by),
             Self::Informed(inquiry, _) => Some(inquiry.by),
             Self::Fetched(takeover) | Self::TakenOver(takeover, _) => Some(takeover.by),

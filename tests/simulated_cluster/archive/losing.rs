@@ -4,6 +4,8 @@
 
 use snapledger::history::part::Part;
 
+use crate::archive::KeptPlan;
+use crate::archive::objects::Folder;
 use crate::archive::starting::Purpose;
 use crate::copies::{BOOTS_AHEAD, Copy};
 use crate::disk::Disk;
@@ -18,6 +20,7 @@ const COPIED_ONCE_IN: u64 = 200;
 impl World {
     /// Loses disks, and copies directories.
     pub(crate) fn fail_disks(&mut self, touched: Option<Place>) -> Checked {
+        self.prefer_shortened();
         let Some(plan) = &self.archive.plan else {
             return Ok(());
         };
@@ -26,6 +29,11 @@ impl World {
         };
         let losses = self.archive.losses;
         let is_due = self.operations_done * (times + 1) >= self.plan.operations * (losses + 1);
+        // What may be found wrong needs something that was deleted.
+        let waits = plan.kept.is_some_and(KeptPlan::deletes)
+            && self.operations_done * 8 < self.plan.operations * 7
+            && !self.archive.folders[self.archive.folder_of[place]].is_shortened();
+        let is_due = is_due && !waits;
         let start = self.nodes[place].start.as_ref();
         let is_mounted = !start.is_some_and(|start| start.purpose().is_not_mounted());
         let is_free = self.archive.zombie.is_none() && self.archive.restoring.is_none();
@@ -41,6 +49,26 @@ impl World {
             self.archive.copy = Some((node.disk.clone(), node.boot));
         }
         Ok(())
+    }
+
+    // What may be wrong after a deletion is found at the process whose archive was shortened.
+    fn prefer_shortened(&mut self) {
+        let archive = &mut self.archive;
+        let Some(plan) = archive.plan.as_mut().filter(|_| archive.losses == 0) else {
+            return;
+        };
+        let (Some((lost, _)), true) = (&mut plan.lost, plan.kept.is_some_and(KeptPlan::deletes))
+        else {
+            return;
+        };
+        let mut folders = archive.folder_of.iter().map(|of| &archive.folders[*of]);
+        if archive.folders[archive.folder_of[*lost]].is_shortened() {
+            return;
+        }
+        if let Some(place) = folders.position(Folder::is_shortened) {
+            *lost = place;
+            archive.copy = None;
+        }
     }
 
     fn lose_disk(&mut self, place: Place) -> Checked {
@@ -93,7 +121,16 @@ impl World {
         node.boot = newest.identity.boot + BOOTS_AHEAD;
         node.run = run;
         self.trace.say(|| format!("restore {place}"));
-        self.attach(place, Purpose::Restore)
+        let keeps = self
+            .archive
+            .plan
+            .as_ref()
+            .is_some_and(|plan| plan.kept.is_some());
+        match keeps {
+            true => self.refill(place),
+            // As where an operator vouches for a store that the archive is ahead of.
+            false => self.attach(place, Purpose::Restore),
+        }
     }
 
     /// Handles that a store is filled.
@@ -128,7 +165,9 @@ impl World {
                     continue;
                 };
                 let (position, snapshot) = (part.state.position, &part.snapshot);
-                if disk.hash_at(position) != Some(part.state.journal) {
+                if position < disk.begins().position {
+                    self.checkers.is_turn(place, position, part.state.journal)?;
+                } else if disk.hash_at(position) != Some(part.state.journal) {
                     return Err(format!(
                         "{snapshot} at {other} has a part of {me} at turn {position}, which is lost"
                     ));
@@ -157,7 +196,7 @@ impl World {
         let closings = part.channels.iter().filter_map(|channel| channel.closing);
         let newest = closings.map(|closing| closing.position).max();
         let newest = newest.unwrap_or_default().max(part.state.position);
-        let (_, end) = self.archive.folder(place).counting()?;
+        let end = self.archive.folder(place).tip()?;
         match newest <= end.journal.position {
             true => Ok(()),
             false => Err(format!(

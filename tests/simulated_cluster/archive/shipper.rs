@@ -47,6 +47,11 @@ impl Shipper {
         }
     }
 
+    /// The last turn that is known to be archived.
+    pub(super) fn archived(&self) -> Lsn {
+        self.lag.position()
+    }
+
     /// Whether a durable turn waits for the archive.
     pub(crate) fn is_holding(&self) -> bool {
         !self.held.is_empty() || self.lag.since().is_some()
@@ -170,7 +175,7 @@ impl World {
                 Wanted::Opened(_) => {}
                 Wanted::Archived(link) => {
                     let position = link.journal.position;
-                    self.archive.folder(life.place).link(link);
+                    self.archive.folder(life.place).link(link)?;
                     if self.archive.random.below(REMEMBERED_ONCE_IN) == 0 {
                         self.nodes[life.place].disk.archived = Some(link);
                     }

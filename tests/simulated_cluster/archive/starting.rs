@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use snapledger::shipping::JournalPoint;
 use snapledger::shipping::attach::{Action, Attaching, Event as Answer, Here, Starting, Unfit};
 use snapledger::shipping::hold::Waits;
 use snapledger::shipping::segment::Owner;
 
+use crate::archive::desk::Task;
 use crate::archive::shipper::Shipper;
 use crate::disk::Disk;
 use crate::sabotage::Sabotage;
@@ -19,10 +19,12 @@ const NOT_MOUNTED_ONCE_IN: u64 = 12;
 /// A program that compares its journal with the archived one, before its process runs.
 pub(crate) struct Start {
     pub(crate) life: Life,
-    attaching: Attaching,
+    /// `None` if a task fills the disk.
+    pub(super) attaching: Option<Attaching>,
     /// The requests that are not answered.
     pub(crate) asked: BTreeSet<u64>,
-    purpose: Purpose,
+    pub(super) purpose: Purpose,
+    pub(super) task: Option<Task>,
 }
 
 /// What a start is for.
@@ -54,6 +56,10 @@ impl Start {
     pub(crate) fn purpose(&self) -> &Purpose {
         &self.purpose
     }
+
+    pub(super) fn task(&self) -> Option<&Task> {
+        self.task.as_ref()
+    }
 }
 
 impl World {
@@ -78,7 +84,7 @@ impl World {
                 true => Waits::Nothing,
                 false => plan.waits,
             },
-            begins: JournalPoint::default(),
+            begins: node.disk.begins(),
             end: node.disk.head().0,
             known: node.disk.archived,
             claimed: node.disk.claimed,
@@ -89,9 +95,10 @@ impl World {
         let asked = BTreeSet::from([self.ask_archive(life, first)]);
         self.nodes[place].start = Some(Start {
             life,
-            attaching,
+            attaching: Some(attaching),
             asked,
             purpose,
+            task: None,
         });
         Ok(())
     }
@@ -100,10 +107,11 @@ impl World {
     pub(crate) fn go_on_starting(&mut self, place: Place, answer: Answer) -> Checked {
         let mut answers = VecDeque::from([answer]);
         while let Some(answer) = answers.pop_front() {
-            let Some(start) = &mut self.nodes[place].start else {
+            let start = self.nodes[place].start.as_mut();
+            let Some(attaching) = start.and_then(|start| start.attaching.as_mut()) else {
                 return Ok(());
             };
-            match start.attaching.on(answer) {
+            match attaching.on(answer) {
                 Ok(actions) => {
                     for action in actions {
                         answers.extend(self.execute_start(place, action)?);
@@ -136,7 +144,7 @@ impl World {
                 Some(Answer::Appended)
             }
             Action::Compare(point) => Some(Answer::Here(Here {
-                first: snapledger::process::ids::Lsn(1),
+                first: disk.begins().position.next(),
                 end: disk.head().0,
                 hash: disk.hash_at(point.position),
             })),
@@ -150,7 +158,7 @@ impl World {
             Action::Attached(attached) => {
                 if self.plan.is_sabotaged(Sabotage::FenceDeleted) && self.archive.zombie.is_some() {
                     let fence = attached.archived.index;
-                    self.archive.folder(place).delete(fence);
+                    self.archive.folder(place).delete(fence)?;
                 }
                 if attached.was_behind {
                     self.nodes[place].disk.note_gap();
@@ -190,6 +198,13 @@ impl World {
                 Err(format!("{place} runs on an archive that is not its own"))
             }
         }
+    }
+
+    /// Ends a start that cannot read what it wants: it was deleted meanwhile. An operator starts the process again.
+    pub(crate) fn end_start_for_nothing(&mut self, place: Place) -> Checked {
+        self.trace
+            .say(|| format!("start of {place} beside a deletion"));
+        self.crash(place)
     }
 
     /// Ends a start. If it was on an archive that is not the own one, the own one is mounted again.

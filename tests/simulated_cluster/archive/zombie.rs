@@ -145,7 +145,7 @@ impl World {
     fn fence_again(&mut self, life: Life) -> Checked {
         let identity = self.identity(life.place);
         let folder = self.archive.folder(life.place);
-        let (_, tip) = folder.counting()?;
+        let tip = folder.tip()?;
         let id = folder.claim_of(identity);
         let is_continued =
             self.nodes[life.place].disk.hash_at(tip.journal.position) == Some(tip.journal.hash);

@@ -50,7 +50,12 @@ impl Archived {
 
     /// A store was restored.
     pub(super) fn restored(&mut self, place: Place, disk: &Disk) -> Checked {
+        let begins = disk.begins();
+        if begins.position > Lsn(0) {
+            self.same(place, begins.position, begins.hash)?;
+        }
         if let Some((position, hash)) = self.left[place]
+            && position > begins.position
             && disk.hash_at(position) != Some(hash)
         {
             let end = disk.head().0;

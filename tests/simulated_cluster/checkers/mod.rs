@@ -270,6 +270,44 @@ impl Checkers {
         Ok(is_lost)
     }
 
+    /// The snapshots for which a process recorded its state before an instant.
+    pub(crate) fn recorded_before(
+        &self,
+        place: Place,
+        at: Hlc,
+    ) -> impl Iterator<Item = &SnapshotId> {
+        let begun = self.truth.begun().iter();
+        begun.filter(move |snapshot| {
+            let cut = self.truth.cut(place, snapshot);
+            cut.is_ok_and(|cut| cut.time < at)
+        })
+    }
+
+    /// Checks that a process is as it is.
+    pub(crate) fn is_same(&self, place: Place, process: &Process) -> Checked {
+        self.truth.same(place, process)
+    }
+
+    /// Checks what an account of a process held at an instant.
+    pub(crate) fn balance(
+        &self,
+        place: Place,
+        account: &AccountId,
+        at: Hlc,
+        found: Option<i128>,
+    ) -> Checked {
+        let held = self.truth.balance_at(place, account, at);
+        match found == held {
+            true => Ok(()),
+            false => Err(format!("{account:?} has {found:?} instead of {held:?}")),
+        }
+    }
+
+    /// Checks that this is a turn of a process that counts.
+    pub(crate) fn is_turn(&self, place: Place, position: Lsn, hash: Hash) -> Checked {
+        self.archived.same(place, position, hash)
+    }
+
     /// What had happened in a process by a turn.
     pub(crate) fn happened_by(&self, place: Place, position: Lsn) -> Happened {
         self.truth.happened_by(place, position)

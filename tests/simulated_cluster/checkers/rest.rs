@@ -16,6 +16,7 @@ impl World {
             }
         }
         self.check_pins()?;
+        self.check_kept()?;
         if self.checkers.overlapped() {
             self.sometimes.saw("snapshots that overlap on one process");
         }
@@ -41,11 +42,18 @@ impl World {
         let node = &self.nodes[place];
         let life = node.life.as_ref().ok_or("it is down at rest")?;
         let id = self.id(place);
-        let mut replayed = Process::new(
-            id.clone(),
-            self.plan.topology.clone(),
-            self.plan.open_snapshots_max,
-        );
+        let (topology, open_max) = (self.plan.topology.clone(), self.plan.open_snapshots_max);
+        let mut replayed = match node.disk.first_state() {
+            None => Process::new(id.clone(), topology, open_max),
+            Some(begin) => {
+                let registers = begin.registers.clone();
+                let mut process = Process::restore(id.clone(), topology, open_max, registers);
+                for cell in node.disk.cells(&begin.recorded.runs)? {
+                    process.restore_cell(cell);
+                }
+                process
+            }
+        };
         for turn in node.disk.turns(snapledger::process::ids::Lsn(1)) {
             replayed.replay(&turn?);
         }
