@@ -1,5 +1,6 @@
 //! The segments of a process in the archive.
 
+use super::listing::{Keys, Numbered};
 use super::objects::{ObjectPart, SMALL_BYTES_MAX};
 use super::read_ahead::AHEAD_BYTES_MAX;
 use super::{ArchiveError, Creation, Objects, stored_link};
@@ -96,20 +97,50 @@ fn decode(process: &Objects, index: SegmentIndex, object: &[u8]) -> Result<Segme
     segment.map_err(|unreadable| process.damaged(&key(index), unreadable))
 }
 
-/// The indices behind a free one, in any order.
+impl Numbered for SegmentIndex {
+    const PLACE: &'static str = JOURNAL;
+
+    fn named(name: &str) -> Option<Self> {
+        is_number(name).then(|| name.parse().ok().map(Self))?
+    }
+
+    fn number(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The first index behind an archived segment, up to another one, that has no object; `None` if all have, but those before the boundary.
 ///
 /// # Errors
-/// [`ArchiveError::Failed`].
-pub(super) async fn indices_behind(
+/// [`ArchiveError`].
+pub async fn first_missing(
     process: &Objects,
-    free: SegmentIndex,
-) -> Result<Vec<SegmentIndex>, ArchiveError> {
-    let names = process
-        .list_behind(JOURNAL, &format!("{:020}", free.0))
-        .await?;
-    let indices = names.iter().filter_map(|name| name.parse().ok());
-    let behind = indices.filter(|index| *index > free.0);
-    Ok(behind.map(SegmentIndex).collect())
+    behind: SegmentIndex,
+    until: SegmentIndex,
+) -> Result<Option<SegmentIndex>, ArchiveError> {
+    // In a directory a list costs more the longer the journal is.
+    let mut listed = (!process.is_directory()).then(|| Keys::from(process, behind.next().0));
+    let (mut index, mut ahead) = (behind.next(), None);
+    while index <= until {
+        if let Some(listed) = &mut listed {
+            while ahead.is_none_or(|ahead: SegmentIndex| ahead < index) {
+                ahead = listed.next().await?;
+                if ahead.is_none() {
+                    break;
+                }
+            }
+        }
+        // A list may be older than the object.
+        if ahead != Some(index) && !process.has(&key(index)).await? {
+            let boundary = boundary(process).await?.index;
+            if boundary < index {
+                return Ok(Some(index));
+            }
+            index = boundary;
+        }
+        index = index.next();
+    }
+    Ok(None)
 }
 
 /// Checks whose journal a segment belongs to.

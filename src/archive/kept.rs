@@ -1,8 +1,10 @@
 //! What is kept of a process beside its journal: states, parts, revisions and chunks.
 
+use super::listing::{Keys, Numbered};
 use super::read_ahead::{AHEAD_BYTES_MAX, OBJECTS_AHEAD};
 use super::{ArchiveError, Creation, Objects, ReadAhead};
-use crate::shipping::object::{ArchivedObject, HEAD_BYTES_MAX, ObjectHead, ObjectKey};
+use crate::process::ids::Lsn;
+use crate::shipping::object::{ArchivedObject, HEAD_BYTES_MAX, ObjectHead, ObjectKey, StateKey};
 use crate::shipping::segment::Owner;
 
 /// Creates an object, unless there is one under its key. The key says what it is: one that exists is the same, put before an
@@ -24,6 +26,27 @@ pub async fn put(
 /// [`ArchiveError::Failed`].
 pub async fn list<K: ObjectKey>(folder: &Objects) -> Result<Vec<K>, ArchiveError> {
     folder.list_as(K::FOLDER, K::parse).await
+}
+
+impl Numbered for StateKey {
+    const PLACE: &'static str = <Self as ObjectKey>::FOLDER;
+
+    fn named(name: &str) -> Option<Self> {
+        <Self as ObjectKey>::parse(name)
+    }
+
+    fn number(&self) -> u64 {
+        self.cut.0
+    }
+}
+
+/// Whether a state is kept whose cut is this turn, or a later one.
+///
+/// # Errors
+/// [`ArchiveError::Failed`].
+pub async fn has_state_from(process: &Objects, cut: Lsn) -> Result<bool, ArchiveError> {
+    let first = Keys::<StateKey>::from(process, cut.0).next().await?;
+    Ok(first.is_some())
 }
 
 /// The object under a key; `None` if there is none.

@@ -3,7 +3,7 @@
 //! [`Objects`] is the client: create if absent, read, list, delete. [`probe`] checks before the first write of a start that the
 //! storage keeps the one guarantee that [`crate::shipping`] rests on. [`epochs`] claims a writer's epoch. [`journal`] reads and
 //! writes segments, and [`walk`] walks along those that count, from a link of [`links`] where the newest ones suffice; [`take_up`]
-//! finds where the chain goes on behind damage. [`kept`] reads and writes what is kept beside the journal;
+//! finds where the chain goes on behind damage. [`listing`] finds numbered objects without a list of all. [`kept`] reads and writes what is kept beside the journal;
 //! [`crate::shipping::object`] has its keys.
 //!
 //! | key | what |
@@ -29,6 +29,7 @@ pub mod gaps;
 pub mod journal;
 pub mod kept;
 pub mod links;
+pub mod listing;
 mod objects;
 pub mod probe;
 mod read_ahead;

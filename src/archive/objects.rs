@@ -16,6 +16,7 @@ use super::ArchiveError;
 use super::address::{self, Storage};
 use super::attempts::Attempts;
 use super::diagnosis::{Diagnosis, is_conflict, is_empty, told};
+use super::listing::name_below;
 use super::root::Root;
 
 /// The most bytes of an object of a few names and numbers: a claim, a link, a boundary.
@@ -24,7 +25,7 @@ pub(super) const SMALL_BYTES_MAX: u64 = 64 << 10;
 /// The objects below one prefix of a storage.
 #[derive(Clone)]
 pub struct Objects {
-    storage: Arc<dyn ObjectStore>,
+    pub(super) storage: Arc<dyn ObjectStore>,
     /// If it is a directory.
     root: Option<Root>,
     prefix: Path,
@@ -198,7 +199,7 @@ impl Objects {
 
     // Executes a request, and repeats it while it fails and may succeed. An answer counts if the directory is still the one that was
     // opened.
-    async fn patiently<T, F>(&self, request: impl Fn() -> F) -> Result<T, ArchiveError>
+    pub(super) async fn patiently<T, F>(&self, request: impl Fn() -> F) -> Result<T, ArchiveError>
     where
         F: Future<Output = Result<T, ArchiveError>>,
     {
@@ -338,10 +339,7 @@ impl Objects {
         let mut all = Vec::new();
         while let Some(entry) = listed.next().await {
             let entry = entry.map_err(|error| self.failed("list", folder, &error))?;
-            let below = entry.location.prefix_match(&at).into_iter().flatten();
-            let below: Vec<_> = below.collect();
-            let below: Vec<&str> = below.iter().map(AsRef::as_ref).collect();
-            all.extend(read(&below.join("/")));
+            all.extend(read(&name_below(&entry.location, &at)));
         }
         all.sort_unstable();
         Ok(all)
@@ -393,6 +391,27 @@ impl Objects {
             names.extend(entry.location.filename().map(str::to_owned));
         }
         Ok(names)
+    }
+
+    /// Whether there is an object.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`].
+    pub async fn has(&self, key: &str) -> Result<bool, ArchiveError> {
+        self.patiently(|| self.has_once(key)).await
+    }
+
+    async fn has_once(&self, key: &str) -> Result<bool, ArchiveError> {
+        match self.storage.head(&self.at(key)).await {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.failed("read", key, &error)),
+        }
+    }
+
+    /// Whether they are files of a directory: a list of a folder reads all names of it then.
+    pub(super) fn is_directory(&self) -> bool {
+        self.root.is_some()
     }
 
     /// The names of the folders below these objects, sorted.
@@ -468,12 +487,12 @@ impl Objects {
         }
     }
 
-    fn at(&self, key: &str) -> Path {
+    pub(super) fn at(&self, key: &str) -> Path {
         key.split('/')
             .fold(self.prefix.clone(), |path, part| path.join(part))
     }
 
-    fn failed(&self, verb: &'static str, key: &str, error: &Error) -> ArchiveError {
+    pub(super) fn failed(&self, verb: &'static str, key: &str, error: &Error) -> ArchiveError {
         let Diagnosis { advice, again } = Diagnosis::of(error);
         ArchiveError::Failed {
             url: self.url.to_string(),

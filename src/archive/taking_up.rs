@@ -1,6 +1,7 @@
 //! Takes the chain of a journal up behind a segment that is missing or cannot be read.
 
 use super::epochs::Windows;
+use super::listing::Keys;
 use super::{ArchiveError, Objects, journal, links};
 use crate::shipping::SegmentIndex;
 use crate::shipping::chain::Link;
@@ -15,10 +16,9 @@ pub async fn take_up(
     broken: SegmentIndex,
 ) -> Result<Option<Link>, ArchiveError> {
     let named = links::first(process, broken).await?;
-    let mut indices = journal::indices_behind(process, broken).await?;
-    indices.sort_unstable();
+    let mut indices = Keys::<SegmentIndex>::from(process, broken.0.saturating_add(1));
     let (mut search, mut windows) = (TakingUp::default(), Windows::of(process));
-    for index in indices {
+    while let Some(index) = indices.next().await? {
         let head = match journal::head(process, index).await {
             Ok(head) => head.filter(|head| head.index() == index),
             Err(ArchiveError::Damaged { .. }) => None,

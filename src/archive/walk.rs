@@ -1,16 +1,13 @@
 //! Walks along the journal in the archive: many requests at once, in order, and in bounded memory.
 
-use std::cmp::Reverse;
-
 use super::epochs::Windows;
 use super::journal::{Begun, boundary, damaged, head};
+use super::listing::Keys;
 use super::objects::ObjectPart;
 use super::read_ahead::{HEADS_AHEAD, OBJECTS_AHEAD, joined};
 use super::{ArchiveError, Objects, ReadAhead, journal, kept, links};
-use crate::process::ids::Lsn;
 use crate::shipping::SegmentIndex;
 use crate::shipping::chain::Chain;
-use crate::shipping::object::StateKey;
 use crate::shipping::segment::{Segment, SegmentHead};
 use crate::shipping::taking_up::{WINDOW_MAX, proves_missing};
 
@@ -134,7 +131,7 @@ impl Heads {
     }
 }
 
-/// The objects of the journal from an index on, in order, each read once. Whether they count is not judged.
+/// The objects of the journal from an index on, in order, each read once.
 pub struct Reads {
     process: Objects,
     /// The first that was not begun.
@@ -156,7 +153,36 @@ impl Reads {
         }
     }
 
-    /// The next object; `None` at the first that is missing.
+    /// The next one that a chain takes, where the reads are; `None` at the first that is missing. Of one that does not count only the
+    /// head must be whole.
+    ///
+    /// # Errors
+    /// [`ArchiveError`].
+    pub async fn counted(&mut self, chain: &mut Chain) -> Result<Option<Segment>, ArchiveError> {
+        loop {
+            let index = chain.next();
+            let (head, segment) = match self.next().await {
+                Ok(Some(segment)) => (segment.head.clone(), Ok(segment)),
+                Ok(None) => return Ok(None),
+                Err(error @ ArchiveError::Damaged { .. }) => match head(&self.process, index).await {
+                    Ok(Some(head)) => (head, Err(error)),
+                    _ => return Err(error),
+                },
+                Err(error) => return Err(error),
+            };
+            let mut taken = chain.clone();
+            let counts = taken.take(&head);
+            let counts = counts.map_err(|broken| damaged(&self.process, index, broken))?;
+            if counts {
+                let segment = segment?;
+                *chain = taken;
+                return Ok(Some(segment));
+            }
+            *chain = taken;
+        }
+    }
+
+    /// The next object; `None` at the first that is missing. Whether it counts is not judged.
     ///
     /// # Errors
     /// [`ArchiveError`].
@@ -207,18 +233,13 @@ impl Segments {
     /// # Errors
     /// [`ArchiveError`], also if there are segments behind one that is missing.
     pub async fn next(&mut self) -> Result<Option<Segment>, ArchiveError> {
-        loop {
-            let index = self.chain.next();
-            let Some(segment) = self.reads.next().await? else {
-                check_end(&self.reads.process, &self.chain).await?;
-                return Ok(None);
-            };
-            let counts = self.chain.take(&segment.head);
-            let counts = counts.map_err(|broken| damaged(&self.reads.process, index, broken))?;
-            if counts && !segment.head.is_fence() {
+        while let Some(segment) = self.reads.counted(&mut self.chain).await? {
+            if !segment.head.is_fence() {
                 return Ok(Some(segment));
             }
         }
+        check_end(&self.reads.process, &self.chain).await?;
+        Ok(None)
     }
 }
 
@@ -244,17 +265,20 @@ pub async fn check_end(process: &Objects, chain: &Chain) -> Result<(), ArchiveEr
     }
 }
 
-// Whether an object proves that the segment behind a chain is missing.
+// Whether an object proves that the segment behind a chain is missing. Behind one that is not missing there are few.
 async fn lacks(process: &Objects, chain: &Chain) -> Result<bool, ArchiveError> {
     let (free, last) = (chain.next(), chain.last());
-    let mut behind = journal::indices_behind(process, free).await?;
-    // The last one is the farthest.
-    behind.sort_unstable_by_key(|index| Reverse(*index));
-    let mut windows = Windows::of(process);
-    for index in behind {
+    let mut indices = Keys::from(process, free.next().0);
+    let mut behind = Vec::new();
+    while let Some(index) = indices.next().await? {
         if proves_missing(free, index, WINDOW_MAX) {
             return Ok(true);
         }
+        behind.push(index);
+    }
+    let mut windows = Windows::of(process);
+    // The last one is the farthest.
+    for index in behind.into_iter().rev() {
         let Some(head) = head(process, index).await? else {
             continue;
         };
@@ -265,12 +289,8 @@ async fn lacks(process: &Objects, chain: &Chain) -> Result<bool, ArchiveError> {
         }
     }
     // A link names what is acknowledged. A state is put once the archive has the turn that recorded it.
-    if links::newest(process, free, Lsn(u64::MAX)).await?.is_some() {
-        return Ok(true);
-    }
-    let states = kept::list::<StateKey>(process).await?;
-    let newest = states.iter().map(|key| key.cut).max();
-    Ok(newest > Some(last.journal.position))
+    Ok(links::is_any_from(process, free).await?
+        || kept::has_state_from(process, last.journal.position.next()).await?)
 }
 
 #[cfg(test)]
@@ -281,7 +301,9 @@ mod tests {
     use crate::archive::read_ahead::AHEAD_BYTES_MAX;
     use crate::archive::watched::{chain, watched};
     use crate::process::clock::Hlc;
+    use crate::process::ids::Lsn;
     use crate::shipping::chain::Link;
+    use crate::shipping::object::StateKey;
     use crate::shipping::segment::Turns;
     use crate::shipping::{Epoch, JournalPoint};
 
@@ -382,6 +404,68 @@ mod tests {
         }
     }
 
+    // Without this a start, an audit or a restore would list every link and every state that the process ever had: hours of requests,
+    // and their names in memory.
+    #[tokio::test]
+    async fn the_end_of_a_long_journal_is_found_with_few_names() {
+        let (objects, seen) = watched();
+        let counting = chain(&objects, COUNT).await;
+        let last = Link::of(&counting[counting.len() - 1]);
+        let heads = Heads::along(&objects, Chain::behind(last));
+        seen.take_listed();
+        let mut names = Vec::new();
+        for many in [0, 20_000] {
+            // What names turns of long ago, as far as names say it.
+            for one in 0..many {
+                let link = format!("links/{:020}-{:020}", 0, one);
+                let (cut, time, epoch) = (Lsn(0), Hlc(one), Epoch(2));
+                let state = StateKey { cut, time, epoch }.to_string();
+                for key in [link, state] {
+                    let put = objects.create(&key, Vec::new()).await;
+                    put.expect("it is in memory");
+                }
+            }
+            seen.take_listed();
+            let ended = check_end(&objects, heads.chain()).await;
+            ended.expect("it is whole");
+            names.push(seen.take_listed());
+        }
+        assert_eq!(names, [0, 0]);
+    }
+
+    // Without this a restore would give up turns for a segment that nobody needs, and an audit would end.
+    #[tokio::test]
+    async fn the_damaged_body_of_a_void_segment_does_not_matter() {
+        let (objects, counting) = archive().await;
+        let (void, counts) = (SegmentIndex(70), counting[70].index());
+        let spoil = async |index| {
+            let whole = journal::segment(&objects, index).await.expect("it is whole");
+            let mut bytes = whole.expect("it is there").encode();
+            *bytes.last_mut().expect("it has a body") ^= 1;
+            let deleted = journal::delete(&objects, index).await;
+            deleted.expect("it is there");
+            let put = objects.create(&format!("journal/{:020}", index.0), bytes);
+            put.await.expect("it is in memory");
+        };
+        let read = async || {
+            let mut segments = Segments::along(&objects, Chain::behind(Link::default()));
+            let mut read = Vec::new();
+            loop {
+                match segments.next().await {
+                    Ok(Some(segment)) => read.push(segment.head),
+                    Ok(None) => return Ok(read),
+                    Err(error) => return Err((read.len(), error.to_string())),
+                }
+            }
+        };
+        spoil(void).await;
+        assert_eq!(read().await, Ok(counting.clone()));
+        spoil(counts).await;
+        let (whole, error) = read().await.expect_err("it is damaged");
+        assert_eq!(whole, 70);
+        assert!(error.contains(&format!("{:020}", counts.0)), "{error}");
+    }
+
     // Without this a journal that ends before what was made of it would be taken for whole.
     #[tokio::test]
     async fn a_state_proves_that_the_turn_behind_its_cut_was_archived() {
@@ -449,6 +533,17 @@ mod tests {
         links::put(&objects, link).await.expect("it is in memory");
         let ended = check_end(&objects, heads.chain()).await;
         ended.expect_err("the link is acknowledged");
+        // Also where the missing one is the newest.
+        let (newest, _) = archive().await;
+        let last = counting.last().expect("there are some");
+        let link_to_last = links::put(&newest, Link::of(last));
+        link_to_last.await.expect("it is in memory");
+        let deleted = journal::delete(&newest, last.index()).await;
+        deleted.expect("it is there");
+        let mut walked = Heads::along(&newest, Chain::behind(Link::default()));
+        walked.newest().await.expect("it is whole up to there");
+        let ended = check_end(&newest, walked.chain()).await;
+        ended.expect_err("the link names it");
 
         let linked = link.index;
         journal::delete(&objects, linked)

@@ -21,7 +21,6 @@ use crate::process::ids::Lsn;
 use crate::shipping;
 use crate::shipping::attach::{Action, Attaching, Event, Here, Starting, Unfit};
 use crate::shipping::chain::{Chain, Link};
-use crate::shipping::object::StateKey;
 use crate::shipping::segment::{Owner, Segment};
 use crate::shipping::writer;
 use crate::shipping::writer::Writer;
@@ -365,8 +364,7 @@ impl Archive {
         if behind == Lsn(0) || cut < behind {
             return Ok(None);
         }
-        let states = kept::list::<StateKey>(&self.objects).await?;
-        if states.iter().any(|key| key.cut >= behind) {
+        if kept::has_state_from(&self.objects, behind).await? {
             return Ok(None);
         }
         let patient = self.source.patient(self.settings.lag_max);

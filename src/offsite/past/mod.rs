@@ -8,6 +8,7 @@ pub use cluster::{audit_of, common_end, journals, left_by, newest_known};
 
 use super::Source;
 use super::refill::Until;
+use crate::archive::listing::{Keys, last};
 use crate::archive::walk::{Heads, Segments, check_end};
 use crate::archive::{ArchiveError, Objects, gaps, journal, kept, links};
 use crate::history::audit::Absence;
@@ -284,9 +285,9 @@ impl ArchivedJournal {
                 ..ProcessTotals::default()
             });
         }
-        let states = kept::list::<StateKey>(objects).await?;
+        let mut states = Keys::<StateKey>::from(objects, behind.0);
         let mut damaged = None;
-        for key in states.into_iter().filter(|key| key.cut >= behind) {
+        while let Some(key) = states.next().await? {
             if !until.reaches(key.cut, key.time) {
                 return Err(NotArchived::TooEarly {
                     process: self.process.clone(),
@@ -306,16 +307,19 @@ impl ArchivedJournal {
 
     // The newest whole state up to an end.
     async fn newest_state(&self, until: Until) -> Result<Option<ProcessTotals>, ArchiveError> {
-        let states = kept::list::<StateKey>(self.source.process()).await?;
-        for key in states.iter().rev() {
-            if until.reaches(key.cut, key.time) {
-                match self.state(key).await {
-                    Err(ArchiveError::Damaged { .. }) => {}
-                    found => return found.map(Some),
-                }
+        let objects = self.source.process();
+        let mut damaged = None;
+        loop {
+            let is_before = |cut| damaged.is_none_or(|damaged| cut < damaged);
+            let suits = |key: &StateKey| is_before(key.cut) && until.reaches(key.cut, key.time);
+            let Some(key) = last(objects, 0, suits).await? else {
+                return Ok(None);
+            };
+            match self.state(&key).await {
+                Err(ArchiveError::Damaged { .. }) => damaged = Some(key.cut),
+                found => return found.map(Some),
             }
         }
-        Ok(None)
     }
 
     async fn state(&self, key: &StateKey) -> Result<ProcessTotals, ArchiveError> {

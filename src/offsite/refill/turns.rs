@@ -145,17 +145,15 @@ impl<S: NewStore> Turns<'_, S> {
         let last = links::about_newest(process).await?;
         let mut reads = Reads::from(process, chain.next());
         loop {
-            let segment = match reads.next().await {
+            let segment = match reads.counted(chain).await {
                 Ok(Some(segment)) => segment,
                 Ok(None) => break,
                 Err(error) => return Err(self.broken(error, chain, states).await?),
             };
-            let index = chain.next();
-            let counts = chain.take(&segment.head);
-            let counts = counts.map_err(|broken| journal::damaged(process, index, broken))?;
-            if counts && !segment.head.is_fence() && !self.take(&segment, begin, states)? {
+            if !segment.head.is_fence() && !self.take(&segment, begin, states)? {
                 return Ok(());
             }
+            let index = segment.head.index();
             (self.told)(Progress {
                 phase: Phase::Journal,
                 done: index.0,
