@@ -15,9 +15,9 @@ use url::Url;
 use super::ArchiveError;
 use super::environment::{self, Service};
 use super::root::Root;
+use super::time_limits::TimeLimits;
+use crate::shipping::object::STORED_BYTES_MAX;
 
-/// The time limit of one request.
-const REQUEST_MAX: Duration = Duration::from_secs(30);
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// An opened storage.
@@ -90,7 +90,8 @@ fn in_directory(directory: &FilePath) -> Result<Storage, String> {
 
 fn client(service: Service, url: &str) -> Result<Arc<dyn ObjectStore>, Error> {
     let limits = ClientOptions::new()
-        .with_timeout(REQUEST_MAX)
+        // That of a page of a list, too; otherwise `Objects` has shorter ones, by the bytes of a request.
+        .with_timeout(TimeLimits::default().of(STORED_BYTES_MAX))
         .with_connect_timeout(CONNECT_MAX)
         .with_allow_http(environment::allows_http(service));
     // The library itself repeats nothing: attempts are counted and reported by `Objects`.

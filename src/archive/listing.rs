@@ -6,8 +6,6 @@ use std::vec;
 
 use object_store::path::Path;
 
-use tokio_stream::StreamExt as _;
-
 use super::{ArchiveError, Objects};
 
 /// The most names that are read at once: storages answer a request with so many.
@@ -89,6 +87,24 @@ fn key_of<K: Numbered>(name: &str) -> Option<K> {
 }
 
 impl Objects {
+    /// The names of the objects directly in a folder that sort behind a name, in any order.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`].
+    pub async fn list_behind(&self, folder: &str, name: &str) -> Result<Vec<String>, ArchiveError> {
+        self.patiently(|| self.names_behind(folder, name)).await
+    }
+
+    async fn names_behind(&self, folder: &str, name: &str) -> Result<Vec<String>, ArchiveError> {
+        let (at, offset) = (self.at(folder), self.at(folder).join(name));
+        let mut listed = self.storage.list_with_offset(Some(&at), &offset);
+        let mut names = Vec::new();
+        while let Some(entry) = self.next_of(&mut listed, folder).await? {
+            names.extend(entry.location.filename().map(str::to_owned));
+        }
+        Ok(names)
+    }
+
     /// The first names below a folder that sort behind a name, in order. Of a storage that lists in no order it is all that do.
     async fn page_behind(&self, folder: &str, name: &str) -> Result<Page, ArchiveError> {
         self.patiently(|| self.page_once(folder, name)).await
@@ -102,8 +118,7 @@ impl Objects {
         };
         let mut listed = self.storage.list_with_offset(Some(&at), &offset);
         let (mut names, mut is_in_order) = (Vec::new(), !self.is_directory());
-        while let Some(entry) = listed.next().await {
-            let entry = entry.map_err(|error| self.failed("list", folder, &error))?;
+        while let Some(entry) = self.next_of(&mut listed, folder).await? {
             let name = name_below(&entry.location, &at);
             is_in_order &= names.last().is_none_or(|last| *last < name);
             names.push(name);
@@ -181,8 +196,9 @@ mod tests {
             put.expect("it is in memory");
         }
         for index in indices {
-            let put = objects.create(&format!("journal/{index:020}"), Vec::new());
-            put.await.expect("it is in memory");
+            let key = format!("journal/{index:020}");
+            let put = objects.create(&key, Vec::new()).await;
+            put.expect("it is in memory");
         }
         seen.take_listed();
         for first in [0, 3] {
@@ -197,17 +213,17 @@ mod tests {
     // Without this the newest link, or the newest state before an instant, would not be found, or only in a list of all.
     #[tokio::test]
     async fn the_last_that_suits_is_found_without_a_list_of_all() {
-        let dense: Vec<u64> = (1..=30_000).collect();
+        let dense: Vec<u64> = (1..=8_000).collect();
         let sparse: Vec<u64> = (1..=3_000).map(|index| index * 1_000).collect();
         let odd = [0, 5, u64::MAX - 1, u64::MAX];
-        for until in [0, 1, 2, 999, 1_000, 1_001, 2_500, 29_999, 30_000, u64::MAX] {
+        for until in [0, 1, 2, 999, 1_000, 1_001, 2_500, 7_999, 8_000, u64::MAX] {
             let names = listed(&dense, until).await;
             assert!(names <= 30 * PAGE_NAMES, "{until}: {names}");
             listed(&sparse, until.saturating_mul(100)).await;
             listed(&odd, until).await;
             listed(&[], until).await;
         }
-        let (few, many) = (listed(&dense[..9_000], u64::MAX), listed(&dense, u64::MAX));
+        let (few, many) = (listed(&dense[..4_000], u64::MAX), listed(&dense, u64::MAX));
         let (few, many) = (few.await, many.await);
         assert!(many < few * 2, "{few} and {many}");
     }
@@ -217,8 +233,9 @@ mod tests {
     async fn names_come_in_order_from_a_number_on() {
         let (objects, seen) = watched();
         for index in (1..=2_500).rev() {
-            let put = objects.create(&format!("journal/{index:020}"), Vec::new());
-            put.await.expect("it is in memory");
+            let key = format!("journal/{index:020}");
+            let put = objects.create(&key, Vec::new()).await;
+            put.expect("it is in memory");
         }
         for first in [0, 1, 2, 1_000, 1_001, 2_500, 2_501] {
             let mut keys = Keys::<SegmentIndex>::from(&objects, first);

@@ -38,9 +38,10 @@ mod root;
 mod start_reader;
 mod stored_link;
 mod taking_up;
+mod time_limits;
 pub mod walk;
 #[cfg(test)]
-mod watched;
+pub(crate) mod watched;
 
 pub use error::ArchiveError;
 pub use fence::{Fenced, NotFenced, ask, fence};

@@ -18,6 +18,7 @@ use super::attempts::Attempts;
 use super::diagnosis::{Diagnosis, is_conflict, is_empty, told};
 use super::listing::name_below;
 use super::root::Root;
+use super::time_limits::TimeLimits;
 
 /// The most bytes of an object of a few names and numbers: a claim, a link, a boundary.
 pub(super) const SMALL_BYTES_MAX: u64 = 64 << 10;
@@ -32,6 +33,7 @@ pub struct Objects {
     url: Arc<str>,
     /// How long a request that fails is repeated.
     patience: Duration,
+    pub(super) limits: TimeLimits,
 }
 
 /// Bytes of an object.
@@ -135,6 +137,7 @@ impl Objects {
             prefix,
             url: url.into(),
             patience: Duration::ZERO,
+            limits: TimeLimits::default(),
         }
     }
 
@@ -173,7 +176,9 @@ impl Objects {
 
     async fn create_once(&self, key: &str, payload: PutPayload) -> Result<Creation, ArchiveError> {
         let (at, options) = (self.at(key), PutMode::Create.into());
-        match self.storage.put_opts(&at, payload, options).await {
+        let bytes = payload.content_length() as u64;
+        let put = self.storage.put_opts(&at, payload, options);
+        match self.in_time(bytes, put).await {
             Ok(_) => Ok(Creation::Created),
             Err(error @ Error::AlreadyExists { .. }) if !is_conflict(&error) => {
                 Ok(Creation::Exists)
@@ -280,7 +285,8 @@ impl Objects {
         extent: Extent,
     ) -> Result<Option<ObjectPart>, ArchiveError> {
         let (at, options) = (self.at(key), extent.options());
-        let found = match self.storage.get_opts(&at, options).await {
+        let found = self.storage.get_opts(&at, options);
+        let found = match self.in_time(0, found).await {
             Ok(found) => found,
             Err(Error::NotFound { .. }) => return Ok(None),
             Err(error) if extent.first.is_some() && is_empty(&error) => {
@@ -299,7 +305,8 @@ impl Objects {
             let bytes = Vec::new();
             return Ok(Some(ObjectPart { bytes, size }));
         }
-        match found.bytes().await {
+        let expected = found.range.end.saturating_sub(found.range.start);
+        match self.in_time(expected, found.bytes()).await {
             Ok(bytes) => Ok(Some(ObjectPart {
                 bytes: bytes.into(),
                 size,
@@ -337,8 +344,7 @@ impl Objects {
         let at = self.at(folder);
         let mut listed = self.storage.list(Some(&at));
         let mut all = Vec::new();
-        while let Some(entry) = listed.next().await {
-            let entry = entry.map_err(|error| self.failed("list", folder, &error))?;
+        while let Some(entry) = self.next_of(&mut listed, folder).await? {
             all.extend(read(&name_below(&entry.location, &at)));
         }
         all.sort_unstable();
@@ -356,8 +362,7 @@ impl Objects {
     async fn kept_once(&self) -> Result<BTreeMap<String, Kept>, ArchiveError> {
         let mut listed = self.storage.list(Some(&self.prefix));
         let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
-        while let Some(entry) = listed.next().await {
-            let entry = entry.map_err(|error| self.failed("list", "", &error))?;
+        while let Some(entry) = self.next_of(&mut listed, "").await? {
             let mut below = entry
                 .location
                 .prefix_match(&self.prefix)
@@ -374,25 +379,6 @@ impl Objects {
         Ok(kept)
     }
 
-    /// The names of the objects directly in a folder that sort behind a name, in any order.
-    ///
-    /// # Errors
-    /// [`ArchiveError::Failed`].
-    pub async fn list_behind(&self, folder: &str, name: &str) -> Result<Vec<String>, ArchiveError> {
-        self.patiently(|| self.names_behind(folder, name)).await
-    }
-
-    async fn names_behind(&self, folder: &str, name: &str) -> Result<Vec<String>, ArchiveError> {
-        let (at, offset) = (self.at(folder), self.at(folder).join(name));
-        let mut listed = self.storage.list_with_offset(Some(&at), &offset);
-        let mut names = Vec::new();
-        while let Some(entry) = listed.next().await {
-            let entry = entry.map_err(|error| self.failed("list", folder, &error))?;
-            names.extend(entry.location.filename().map(str::to_owned));
-        }
-        Ok(names)
-    }
-
     /// Whether there is an object.
     ///
     /// # Errors
@@ -402,7 +388,8 @@ impl Objects {
     }
 
     async fn has_once(&self, key: &str) -> Result<bool, ArchiveError> {
-        match self.storage.head(&self.at(key)).await {
+        let at = self.at(key);
+        match self.in_time(0, self.storage.head(&at)).await {
             Ok(_) => Ok(true),
             Err(Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(self.failed("read", key, &error)),
@@ -423,7 +410,8 @@ impl Objects {
     }
 
     async fn folders_once(&self) -> Result<Vec<String>, ArchiveError> {
-        let listed = self.storage.list_with_delimiter(Some(&self.prefix)).await;
+        let listed = self.storage.list_with_delimiter(Some(&self.prefix));
+        let listed = self.in_time(0, listed).await;
         let listed = listed.map_err(|error| self.failed("list", "", &error))?;
         let folders = listed.common_prefixes.iter();
         // The names of folders are written with this encoding.
@@ -444,7 +432,8 @@ impl Objects {
     }
 
     async fn delete_once(&self, key: &str) -> Result<(), ArchiveError> {
-        match self.storage.delete(&self.at(key)).await {
+        let at = self.at(key);
+        match self.in_time(0, self.storage.delete(&at)).await {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed("delete", key, &error)),
         }
@@ -461,8 +450,7 @@ impl Objects {
     async fn delete_all_once(&self) -> Result<(), ArchiveError> {
         let mut listed = self.storage.list(Some(&self.prefix));
         let mut paths = Vec::new();
-        while let Some(entry) = listed.next().await {
-            let entry = entry.map_err(|error| self.failed("list", "", &error))?;
+        while let Some(entry) = self.next_of(&mut listed, "").await? {
             paths.push(Ok(entry.location));
         }
         // Not beside the list: a storage may lose its place among what is deleted.

@@ -164,7 +164,8 @@ impl Reads {
             let (head, segment) = match self.next().await {
                 Ok(Some(segment)) => (segment.head.clone(), Ok(segment)),
                 Ok(None) => return Ok(None),
-                Err(error @ ArchiveError::Damaged { .. }) => match head(&self.process, index).await {
+                Err(error @ ArchiveError::Damaged { .. }) => match head(&self.process, index).await
+                {
                     Ok(Some(head)) => (head, Err(error)),
                     _ => return Err(error),
                 },
@@ -439,7 +440,9 @@ mod tests {
         let (objects, counting) = archive().await;
         let (void, counts) = (SegmentIndex(70), counting[70].index());
         let spoil = async |index| {
-            let whole = journal::segment(&objects, index).await.expect("it is whole");
+            let whole = journal::segment(&objects, index)
+                .await
+                .expect("it is whole");
             let mut bytes = whole.expect("it is there").encode();
             *bytes.last_mut().expect("it has a body") ^= 1;
             let deleted = journal::delete(&objects, index).await;

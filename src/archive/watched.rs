@@ -1,9 +1,11 @@
 //! An archive in memory that watches how it is used.
 
 use std::fmt;
+use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use object_store::memory::InMemory;
@@ -13,6 +15,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use tokio::task::yield_now;
+use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt as _};
 
 use super::{Objects, journal};
@@ -29,33 +32,48 @@ type Listed<T> = Pin<Box<dyn Stream<Item = Result<T>> + Send>>;
 
 /// The storage.
 #[derive(Debug, Default)]
-pub(super) struct Watched {
+pub(crate) struct Watched {
     objects: InMemory,
     seen: Arc<Seen>,
 }
 
 /// What was seen.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     reads: AtomicUsize,
     under_way: AtomicUsize,
     together: AtomicUsize,
     listed: AtomicUsize,
+    /// What each request takes, in milliseconds.
+    delay: AtomicU64,
 }
 
 impl Seen {
+    /// Lets each request take so long.
+    pub(crate) fn slow_down(&self, delay: Duration) {
+        let delay = u64::try_from(delay.as_millis()).expect("it is short");
+        self.delay.store(delay, Ordering::Relaxed);
+    }
+
+    async fn wait(&self) {
+        let delay = Duration::from_millis(self.delay.load(Ordering::Relaxed));
+        if delay > Duration::ZERO {
+            let _passed = timeout(delay, pending::<()>()).await;
+        }
+    }
+
     /// The reads since the last call.
-    pub(super) fn take_reads(&self) -> usize {
+    pub(crate) fn take_reads(&self) -> usize {
         self.reads.swap(0, Ordering::Relaxed)
     }
 
     /// The most reads at once since the last call.
-    pub(super) fn take_together(&self) -> usize {
+    pub(crate) fn take_together(&self) -> usize {
         self.together.swap(0, Ordering::Relaxed)
     }
 
     /// The names that were listed since the last call.
-    pub(super) fn take_listed(&self) -> usize {
+    pub(crate) fn take_listed(&self) -> usize {
         self.listed.swap(0, Ordering::Relaxed)
     }
 }
@@ -79,7 +97,7 @@ impl Drop for UnderWay<'_> {
 }
 
 /// An archive, and what is seen of its use.
-pub(super) fn watched() -> (Objects, Arc<Seen>) {
+pub(crate) fn watched() -> (Objects, Arc<Seen>) {
     let storage = Watched::default();
     let seen = Arc::clone(&storage.seen);
     (
@@ -107,6 +125,7 @@ impl fmt::Display for Watched {
 #[async_trait]
 impl ObjectStore for Watched {
     async fn put_opts(&self, at: &Path, bytes: PutPayload, how: PutOptions) -> Result<PutResult> {
+        self.seen.wait().await;
         self.objects.put_opts(at, bytes, how).await
     }
 
@@ -149,7 +168,7 @@ impl ObjectStore for Watched {
 
 /// Fills an archive with segments of one turn each, of which every tenth is large and every seventh is void. Returns those that
 /// count.
-pub(super) async fn chain(objects: &Objects, count: u64) -> Vec<SegmentHead> {
+pub(crate) async fn chain(objects: &Objects, count: u64) -> Vec<SegmentHead> {
     let owner = Owner {
         cluster: "c".to_owned(),
         process: "p".to_owned(),
