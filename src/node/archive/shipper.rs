@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use super::attach::Attached;
 use super::figures::{ArchiveFigures, Behind};
 use super::look_back;
-use super::look_back::{Change, LookBack};
+use super::look_back::{Change, KeptBack, LookBack};
 use super::tables_health::TablesHealth;
 use super::turns::read_turns;
 use super::watermark::Watermark;
@@ -65,7 +65,7 @@ struct Shipper {
     /// The look whether the archive still has what was archived.
     look_back: JoinSet<Result<LookBack, ArchiveError>>,
     /// Requests that wait while it has not, and how often that was so.
-    kept_back: Vec<Action>,
+    kept_back: KeptBack,
     losses: u64,
     /// The segments that were put and are not archived.
     puts: BTreeMap<SegmentIndex, Put>,
@@ -142,7 +142,7 @@ impl RunningShipper {
             around,
             requests: JoinSet::new(),
             look_back: JoinSet::new(),
-            kept_back: Vec::new(),
+            kept_back: KeptBack::default(),
             losses: 0,
             puts: BTreeMap::new(),
             turns: 0,
@@ -291,7 +291,7 @@ impl Shipper {
             }
             Some(Change::IsBack) => {
                 tracing::warn!(url, "the archive is there again");
-                for action in std::mem::take(&mut self.kept_back) {
+                for action in self.kept_back.take() {
                     self.request(action);
                 }
             }
@@ -341,7 +341,7 @@ impl Shipper {
     // Executes a request, repeating it until there is an answer.
     fn request(&mut self, action: Action) {
         if self.around.watermark.loss().is_some() {
-            self.kept_back.push(action);
+            self.kept_back.keep(action);
             return;
         }
         let losses = self.losses;
