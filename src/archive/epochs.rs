@@ -240,6 +240,14 @@ pub async fn check(process: &Objects) -> Result<CheckedClaims, ArchiveError> {
     Ok(checked)
 }
 
+/// The claim of an epoch in which something was written.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub async fn at(process: &Objects, epoch: Epoch) -> Result<Claimed, ArchiveError> {
+    read(process, &format!("{:010}", epoch.0)).await
+}
+
 async fn read(process: &Objects, name: &str) -> Result<Claimed, ArchiveError> {
     let key = format!("{FOLDER}/{name}");
     let damaged = |why: &str| {

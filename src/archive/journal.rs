@@ -3,7 +3,7 @@
 use super::listing::{Keys, Numbered};
 use super::objects::{ObjectPart, SMALL_BYTES_MAX};
 use super::read_ahead::AHEAD_BYTES_MAX;
-use super::{ArchiveError, Creation, Objects, stored_link};
+use super::{ArchiveError, Creation, Objects, is_number, stored_link};
 use crate::shipping::chain::{Chain, Link};
 use crate::shipping::segment::{HEAD_BYTES_MAX, Owner, SEGMENT_BYTES_MAX, Segment, SegmentHead};
 use crate::shipping::writer::Event;

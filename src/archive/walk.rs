@@ -6,8 +6,9 @@ use super::listing::Keys;
 use super::objects::ObjectPart;
 use super::read_ahead::{HEADS_AHEAD, OBJECTS_AHEAD, joined};
 use super::{ArchiveError, Objects, ReadAhead, journal, kept, links};
+use crate::process::ids::Lsn;
 use crate::shipping::SegmentIndex;
-use crate::shipping::chain::Chain;
+use crate::shipping::chain::{Chain, Link};
 use crate::shipping::segment::{Segment, SegmentHead};
 use crate::shipping::taking_up::{WINDOW_MAX, proves_missing};
 
@@ -244,6 +245,17 @@ impl Segments {
     }
 }
 
+/// The newest segment that counts; the default if there is none. A segment that is missing before it is not noticed.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub async fn newest_link(process: &Objects) -> Result<Link, ArchiveError> {
+    let begin = links::nearest(process, Lsn(u64::MAX)).await?;
+    let mut heads = Heads::along(process, Chain::behind(begin.last));
+    while heads.next().await?.is_some() {}
+    Ok(heads.chain().last())
+}
+
 /// Checks that a walk ended at the end of the journal: where a segment is missing in the middle it ends, too.
 ///
 /// # Errors
@@ -302,8 +314,6 @@ mod tests {
     use crate::archive::read_ahead::AHEAD_BYTES_MAX;
     use crate::archive::watched::{chain, watched};
     use crate::process::clock::Hlc;
-    use crate::process::ids::Lsn;
-    use crate::shipping::chain::Link;
     use crate::shipping::object::StateKey;
     use crate::shipping::segment::Turns;
     use crate::shipping::{Epoch, JournalPoint};
@@ -447,8 +457,9 @@ mod tests {
             *bytes.last_mut().expect("it has a body") ^= 1;
             let deleted = journal::delete(&objects, index).await;
             deleted.expect("it is there");
-            let put = objects.create(&format!("journal/{:020}", index.0), bytes);
-            put.await.expect("it is in memory");
+            let key = format!("journal/{:020}", index.0);
+            let put = objects.create(&key, bytes).await;
+            put.expect("it is in memory");
         };
         let read = async || {
             let mut segments = Segments::along(&objects, Chain::behind(Link::default()));

@@ -71,6 +71,8 @@ impl Recovered {
         let attached = archive
             .map(|archive| attaching.attach(archive, &mut store))
             .transpose()?;
+        // Also where the start that took turns from the archive ended early, and this one has none.
+        store.end_behind()?;
         store.count_start()?;
         store.sync()?;
         let open_max = config.snapshot.open_max;

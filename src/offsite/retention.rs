@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{Source, pins};
-use crate::archive::walk::Heads;
+use crate::archive::walk::{Heads, newest_link};
 use crate::archive::{ArchiveError, HEADS_AHEAD, Objects, ReadAhead, epochs, journal, kept, links};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn, SnapshotId};
@@ -168,8 +168,7 @@ impl<'a> Retention<'a> {
     }
 
     async fn delete_all(&mut self) -> Result<(), End> {
-        let newest = epochs::newest(&self.source.process).await?;
-        if newest.is_none_or(|newest| newest.epoch != self.epoch) {
+        if !self.is_newest().await? {
             return Ok(());
         }
         let pieces = kept::list::<PieceKey>(&self.source.process).await?;
@@ -205,6 +204,23 @@ impl<'a> Retention<'a> {
         };
         self.finish_segments().await?;
         Ok(moved?)
+    }
+
+    // Whether no later writer has taken over: one has once its fence is set, and not when it has claimed its epoch.
+    async fn is_newest(&self) -> Result<bool, ArchiveError> {
+        let process = &self.source.process;
+        let claimed = epochs::newest(process).await?.map(|newest| newest.epoch);
+        if claimed <= Some(self.epoch) {
+            return Ok(claimed == Some(self.epoch));
+        }
+        let is_newest = newest_link(process).await?.epoch <= self.epoch;
+        if is_newest {
+            tracing::warn!(
+                "a restore has claimed this process and has not taken it over: it has failed, or goes on; repeat it, or leave \
+                 the process as it is"
+            );
+        }
+        Ok(is_newest)
     }
 
     // The newest whole state from which everything within the limit can be restored. What a process needs only moves forward,

@@ -1,9 +1,11 @@
 //! The start of a process on its archived journal, without I/O. In this order:
 //!
-//! 1. The newest claim is compared with this start: another store, or an older copy of the directory, is refused. An archive
-//!    that lacks the segment that the store here remembers is another one, or damaged: it is refused as well.
-//! 2. From that segment on, the turns that only the archive has are appended here, and the journals are compared. All this without a fence: a wrong
-//!    directory must not stop the right process.
+//! 1. The newest claim is compared with this start: another store, or an older copy of the directory, is refused. The claim of a
+//!    restore that has set no fence does not matter: nobody runs on it, and its fence would come too late. An archive that lacks
+//!    the segment that the store here remembers is another one, or damaged: it is refused as well.
+//! 2. From that segment on, the turns that only the archive has are appended here, and the journals are compared. Before the first of
+//!    them the store notes that it was behind, so that an early end does not hide that it may lack others. All this without a fence: a
+//!    wrong directory must not stop the right process.
 //! 3. The epoch behind the compared claim is claimed; the store remembers that claim first. If the epoch is taken, the new claim is
 //!    compared. A remembered claim that is not there is made again before a new one: its answer was lost, and it may still come.
 //! 4. The writer sets its fence; what earlier writers have shipped before it is appended here.
@@ -13,105 +15,13 @@
 use std::cmp::Ordering;
 
 use super::chain::{Chain, Link};
-use super::hold::Waits;
-use super::segment::{Owner, Segment, SegmentHead, Turns, WriterId};
+use super::segment::{SegmentHead, WriterId};
+pub use super::steps::{Action, Attached, Event, Here, Starting};
 pub use super::unfit::Unfit;
-use super::unfit::check;
+use super::unfit::{check, may_be_abandoned};
 use super::writer::{self, Walked, Writer};
 use super::{Epoch, JournalPoint, SegmentIndex};
-use crate::process::identity::Identity;
-use crate::process::ids::{Hash, Lsn};
-
-/// An event for a start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The newest claim; `None` if the process has no archive yet.
-    Newest(Option<WriterId>),
-    /// [`Action::Remember`] is done.
-    Remembered,
-    /// Whether [`Action::Claim`] has claimed its epoch.
-    Claimed(bool),
-    /// The answer to [`Action::ReadLink`].
-    Linked(Option<Link>),
-    /// The answer to [`Action::Ask`].
-    Told(writer::Event),
-    /// The answer to [`Action::Read`].
-    Read(Box<Segment>),
-    /// [`Action::Append`] is done.
-    Appended,
-    /// The answer to [`Action::Compare`].
-    Here(Here),
-    /// The answer to [`Action::ReadTurns`].
-    Turns(Turns),
-}
-
-/// The journal here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Here {
-    /// The first turn that is kept.
-    pub first: Lsn,
-    /// The newest turn.
-    pub end: Lsn,
-    /// The hash at the point that was asked about, if the journal has it.
-    pub hash: Option<Hash>,
-}
-
-/// An action of a start. Each request to the archive is repeated until it is answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Read the newest claim.
-    ReadClaim,
-    /// Remember a claim that this store is about to make, durably, and count the start.
-    Remember(WriterId),
-    /// Create a claim, unless its epoch has one.
-    Claim(WriterId),
-    /// A request of the writer.
-    Ask(writer::Action),
-    /// Read the newest link of the archive behind this segment, up to this turn.
-    ReadLink(SegmentIndex, Lsn),
-    /// Read the segment with this head.
-    Read(Box<SegmentHead>),
-    /// Append the turns of a segment that the journal here lacks; durable before the answer to the next [`Action::Compare`].
-    Append(Box<Segment>),
-    /// Look at the journal here, with its hash at this point.
-    Compare(JournalPoint),
-    /// Read turns of the journal here behind this point, at least one.
-    ReadTurns(JournalPoint),
-    /// The process may start.
-    Attached(Box<Attached>),
-}
-
-/// A writer whose fence is set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attached {
-    /// Ready to ship.
-    pub writer: Writer,
-    /// What is archived.
-    pub archived: Link,
-    /// Whether the journal here lacked turns: it may lack others that were never archived.
-    pub was_behind: bool,
-}
-
-/// A process that starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Starting {
-    /// Whose journal it is.
-    pub owner: Owner,
-    /// The store and its start.
-    pub identity: Identity,
-    /// The most puts in flight.
-    pub window: usize,
-    /// What will wait for the archive.
-    pub waits: Waits,
-    /// The point before the first turn of the journal here: an archive without a journal begins there.
-    pub begins: JournalPoint,
-    /// The newest turn of the journal here.
-    pub end: Lsn,
-    /// The newest segment that is known here to be archived.
-    pub known: Option<Link>,
-    /// The last claim that the store here has made, or was about to make. Those before it were answered.
-    pub claimed: Option<WriterId>,
-}
+use crate::process::ids::Lsn;
 
 /// A start in progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,12 +37,16 @@ pub struct Attaching {
     fence: Option<Link>,
     archived: Link,
     was_behind: bool,
+    /// A claim that was made by a restore and has no fence.
+    abandoned: Option<WriterId>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Stage {
     /// Reads the newest claim, before anything else or before its own claim.
     Claims { is_compared: bool },
+    /// Reads who has written last, since this newest claim is not the own one.
+    Writers { is_compared: bool, newest: WriterId },
     /// Has the store remember this claim.
     Remembering(WriterId),
     /// Creates this claim.
@@ -147,6 +61,8 @@ enum Stage {
     Missing(Link),
     /// Walks along the chain.
     Walking,
+    /// Has the store note that it lacks the turns of this segment.
+    Noting(Box<SegmentHead>),
     /// Compares the journals at the end of the chain.
     Comparing,
     /// The writer sets its fence.
@@ -159,6 +75,7 @@ impl Attaching {
     /// A start, and its first action.
     #[must_use]
     pub fn begin(starting: Starting) -> (Self, Action) {
+        let was_behind = starting.was_behind;
         let new = Self {
             starting,
             stage: Stage::Claims { is_compared: false },
@@ -167,7 +84,8 @@ impl Attaching {
             writer: None,
             fence: None,
             archived: Link::default(),
-            was_behind: false,
+            was_behind,
+            abandoned: None,
         };
         (new, Action::ReadClaim)
     }
@@ -183,9 +101,26 @@ impl Attaching {
     /// # Errors
     /// [`Unfit`]: the process must not start.
     pub fn on(&mut self, event: Event) -> Result<Vec<Action>, Unfit> {
-        match (self.stage, event) {
+        match (self.stage.clone(), event) {
             (Stage::Claims { is_compared }, Event::Newest(newest)) => {
                 self.claims(is_compared, newest)
+            }
+            (
+                Stage::Writers {
+                    is_compared,
+                    newest,
+                },
+                Event::Writer(writer),
+            ) => {
+                if let Some(writer) = writer {
+                    let Starting {
+                        identity, claimed, ..
+                    } = self.starting;
+                    check(writer, identity, claimed)
+                        .map_err(|_| Unfit::OlderCopy(newest.identity))?;
+                }
+                self.abandoned = Some(newest);
+                Ok(self.compared(is_compared, Some(newest)))
             }
             (Stage::Remembering(claim), Event::Remembered) => {
                 self.starting.claimed = Some(claim);
@@ -218,9 +153,13 @@ impl Attaching {
             {
                 self.found(found)
             }
+            (Stage::Noting(head), Event::Noted) => {
+                self.was_behind = true;
+                self.stage = Stage::Walking;
+                Ok(vec![Action::Read(head)])
+            }
             (Stage::Walking, Event::Read(segment)) => {
                 self.starting.end = segment.head.after().position;
-                self.was_behind = true;
                 Ok(vec![Action::Append(segment)])
             }
             (Stage::Walking, Event::Appended) => Ok(self.walk()),
@@ -246,27 +185,52 @@ impl Attaching {
             ..
         } = self.starting;
         match (newest, self.starting.known) {
-            (Some(newest), _) => check(newest, here, own)?,
+            (Some(newest), _) if self.abandoned == Some(newest) => {
+                // Its fence may have come meanwhile.
+                if self.chain.last().epoch >= newest.epoch {
+                    return Err(Unfit::OlderCopy(newest.identity));
+                }
+            }
+            (Some(newest), _) => match check(newest, here, own) {
+                Err(Unfit::OlderCopy(_)) if may_be_abandoned(newest, here, own) => {
+                    self.stage = Stage::Writers {
+                        is_compared,
+                        newest,
+                    };
+                    return Ok(vec![Action::ReadWriter]);
+                }
+                checked => checked?,
+            },
             (None, Some(known)) => return Err(Unfit::Lacking(known)),
             (None, None) => {}
         }
+        Ok(self.compared(is_compared, newest))
+    }
+
+    // The newest claim is no obstacle.
+    fn compared(&mut self, is_compared: bool, newest: Option<WriterId>) -> Vec<Action> {
         if !is_compared {
-            return Ok(self.read_boundary());
+            return self.read_boundary();
         }
+        let Starting {
+            identity: here,
+            claimed: own,
+            ..
+        } = self.starting;
         // The claim of an earlier attempt whose answer was lost.
         if let Some(own) = newest.filter(|newest| newest.identity == here) {
-            return Ok(self.claimed(own));
+            return self.claimed(own);
         }
         let newest = newest.map_or(Epoch::default(), |newest| newest.epoch);
         if let Some(own) = own.filter(|own| own.epoch > newest) {
-            return Ok(self.claim(own));
+            return self.claim(own);
         }
         let claim = WriterId {
             epoch: Epoch(newest.0 + 1),
             identity: here,
         };
         self.stage = Stage::Remembering(claim);
-        Ok(vec![Action::Remember(claim)])
+        vec![Action::Remember(claim)]
     }
 
     fn claim(&mut self, claim: WriterId) -> Vec<Action> {
@@ -411,7 +375,11 @@ impl Attaching {
         let counts = self.chain.take(&head)?;
         let is_lacking = counts && head.after().position > self.starting.end;
         Ok(match is_lacking {
-            true => vec![Action::Read(head)],
+            true if self.was_behind => vec![Action::Read(head)],
+            true => {
+                self.stage = Stage::Noting(head);
+                vec![Action::NoteBehind]
+            }
             false => self.walk(),
         })
     }

@@ -3,6 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
+use crate::process::identity::Identity;
+use crate::process::ids::Hash;
+use crate::shipping::hold::Waits;
+use crate::shipping::segment::{Owner, Segment, Turns};
 
 /// An archive, and the journal of a process: the hash of each turn.
 #[derive(Default)]
@@ -16,6 +20,7 @@ struct World {
     link: Option<Link>,
     /// What the directory remembers.
     claimed: Option<WriterId>,
+    was_behind: bool,
 }
 
 fn identity(boot: u64, run: u64) -> Identity {
@@ -36,6 +41,7 @@ fn starting(identity: Identity, waits: Waits, here: &[Hash]) -> Starting {
         end: Lsn(here.len() as u64),
         known: None,
         claimed: None,
+        was_behind: false,
     }
 }
 
@@ -79,6 +85,14 @@ impl World {
         match action {
             Action::ReadClaim => {
                 Event::Newest(self.claims.last_key_value().map(|(_, claim)| *claim))
+            }
+            Action::ReadWriter => {
+                let newest = self.segments.last_key_value();
+                Event::Writer(newest.map(|(_, segment)| segment.head.writer()))
+            }
+            Action::NoteBehind => {
+                self.was_behind = true;
+                Event::Noted
             }
             Action::Remember(claim) => {
                 self.claimed = Some(*claim);
@@ -129,6 +143,16 @@ impl World {
             }
             Action::Attached(_) => unreachable!("it ends the start"),
         }
+    }
+
+    // Puts the fence of a claim at the end.
+    fn fence(&mut self, claim: WriterId) {
+        let last = self.segments.last_key_value();
+        let last = last.map_or(Link::default(), |(_, segment)| Link::of(&segment.head));
+        let owner = starting(claim.identity, Waits::Nothing, &[]).owner;
+        let turns = Turns::none(last.journal);
+        let fence = Segment::new(&owner, claim, last.index.next(), last.hash, &turns);
+        self.segments.insert(last.index.next(), fence);
     }
 
     // Starts; `between` happens before each action.
@@ -209,11 +233,93 @@ fn a_claim_that_comes_in_between_is_compared_as_well() {
     };
     let copy = starting(identity(2, 8), Waits::Everything, &world.here);
     let refused = world.start(copy, |world, action| {
-        if matches!(action, Action::Claim(_)) {
+        if matches!(action, Action::Claim(_)) && world.claims.len() == 1 {
             world.claims.insert(restored.epoch, restored);
+            world.fence(restored);
         }
     });
     assert_eq!(refused.err(), Some(Unfit::OlderCopy(restored.identity)));
+}
+
+// Without this a restore that fails between its claim and its fence would leave a process that runs, and never starts again.
+#[test]
+fn the_claim_of_a_restore_without_a_fence_does_not_keep_a_process_from_starting() {
+    let abandoned = |boot| WriterId {
+        epoch: Epoch(2),
+        identity: identity(boot, 9),
+    };
+    // When the fence is set.
+    for (boot, fence, is_refused) in [
+        (1_001, None, false),
+        (1_001, Some("before the start"), true),
+        (1_001, Some("beside the walk"), true),
+        (1_001, Some("behind the claim"), false),
+        // The directory may lack what this one had, and did not archive.
+        (2, None, true),
+    ] {
+        let mut world = World::with_turns(2);
+        let first = starting(identity(1, 7), Waits::Everything, &world.here);
+        world.start(first, |_, _| {}).expect("it is the first");
+        let claim = abandoned(boot);
+        world.claims.insert(claim.epoch, claim);
+        let mut fence = fence;
+        let mut fence_at = |world: &mut World, when| {
+            if fence == Some(when) {
+                fence = None;
+                world.fence(claim);
+            }
+        };
+        fence_at(&mut world, "before the start");
+        let again = Starting {
+            claimed: world.claimed,
+            ..starting(identity(2, 8), Waits::Everything, &world.here)
+        };
+        let mut has_looked = false;
+        let started = world.start(again, |world, action| match action {
+            Action::Ask(writer::Action::ReadBoundary) if !has_looked => {
+                has_looked = true;
+                fence_at(world, "beside the walk");
+            }
+            Action::Claim(_) => fence_at(world, "behind the claim"),
+            _ => {}
+        });
+        match is_refused {
+            true => assert_eq!(started.err(), Some(Unfit::OlderCopy(claim.identity))),
+            false => {
+                let attached = started.expect("nobody runs on that claim");
+                assert_eq!(attached.writer.epoch(), Epoch(3), "{fence:?}");
+            }
+        }
+    }
+}
+
+// Without this the gap behind what was taken is forgotten, and what others may have seen is denied.
+#[test]
+fn a_journal_that_was_behind_stays_so_until_a_start_comes_to_its_end() {
+    let (mut world, known) = shipped();
+    let lost = world.here.clone();
+    world.here.truncate(2);
+    let claims = world.claims.len();
+    let (mut attaching, first) = Attaching::begin(again(&world, known));
+    let mut actions = VecDeque::from([first]);
+    while let Some(action) = actions.pop_front() {
+        if matches!(action, Action::Append(_)) {
+            assert!(world.was_behind, "it is noted before");
+        }
+        if matches!(action, Action::Claim(_)) {
+            break;
+        }
+        let event = world.execute(&action);
+        actions.extend(attaching.on(event).expect("it is the same"));
+    }
+    assert_eq!((world.here.clone(), world.claims.len()), (lost, claims));
+    let next = Starting {
+        claimed: world.claimed,
+        was_behind: world.was_behind,
+        ..again(&world, known)
+    };
+    let attached = world.start(next, |_, _| {}).expect("it is the same");
+    assert!(attached.was_behind);
 }
 
 // Without this an older copy takes the process over once it was started more often than the right directory, in turns with it.

@@ -23,6 +23,7 @@ pub mod lag;
 pub mod object;
 mod sealed;
 pub mod segment;
+mod steps;
 pub mod taking_up;
 mod unfit;
 pub mod writer;

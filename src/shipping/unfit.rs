@@ -41,6 +41,16 @@ pub enum Unfit {
     Hole(SegmentIndex),
 }
 
+// Whether a claim may be that of a restore that has ended before its fence: it is ahead of all starts of the directories before it. A
+// process runs, and a restored store is used, only once its fence is set. A restore whose fence comes later finds a later writer and
+// stops. The claim of an ordinary start is never passed over: the directory that it was made from may have run on turns that were not
+// archived, so one that does not know it may be an older copy.
+pub(super) fn may_be_abandoned(newest: WriterId, here: Identity, own: Option<WriterId>) -> bool {
+    let lost = own.map_or(here.boot.saturating_sub(1), |own| own.identity.boot);
+    let lost = Identity { boot: lost, ..here };
+    newest.identity.is_ahead_of_copies_of(lost)
+}
+
 // Compares the newest claim with this start, and with the last claim that its directory knows to be its own. A directory that does
 // not know the newest claim is an older copy, however often it was started; the boots alone are compared if it knows of no claim,
 // because it never had an archive or an operator has vouched for it.

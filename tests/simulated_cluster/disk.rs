@@ -52,6 +52,8 @@ pub(crate) struct Disk {
     pub(crate) archived: Option<Link>,
     /// The last claim of the archive; durable at once.
     pub(crate) claimed: Option<WriterId>,
+    /// Whether turns were taken from the archive since the process ran last; durable at once.
+    pub(crate) was_behind: bool,
     /// Sabotage: omit the last recorded message of a channel.
     pub(crate) leaves_out_messages: bool,
     writes: Stamp,

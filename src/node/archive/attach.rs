@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub(in crate::node) use super::not_attached::NotAttached;
 use super::turns::read_turns;
 use crate::archive::epochs::{Promise, Terms};
-use crate::archive::walk::{Heads, check_end};
+use crate::archive::walk::{check_end, newest_link};
 use crate::archive::{
     NotFenced, Objects, StartReader, ask, epochs, journal, kept, links, probe, rebuilt,
 };
@@ -20,8 +20,8 @@ use crate::offsite::refill::claimed_salts;
 use crate::process::ids::Lsn;
 use crate::shipping;
 use crate::shipping::attach::{Action, Attaching, Event, Here, Starting, Unfit};
-use crate::shipping::chain::{Chain, Link};
-use crate::shipping::segment::{Owner, Segment};
+use crate::shipping::chain::Link;
+use crate::shipping::segment::{Owner, Segment, WriterId};
 use crate::shipping::writer;
 use crate::shipping::writer::Writer;
 use crate::shipping::{Epoch, JournalPoint};
@@ -54,6 +54,8 @@ struct Walk {
     reader: StartReader,
     /// The turns that were appended here and are not durable.
     appended: u64,
+    /// Whether the archive has what the store notes of gaps and of its making: only that is new which the end of the start notes.
+    has_noted: bool,
     /// When it was last said how far the start is; at first, when the shipping began.
     said: Option<Instant>,
 }
@@ -127,10 +129,17 @@ impl Archive {
 
     // The newest archived turn.
     async fn newest_archived(&self) -> Result<Lsn, NotAttached> {
-        let begin = links::nearest(&self.objects, Lsn(u64::MAX)).await?;
-        let mut heads = Heads::along(&self.objects, Chain::behind(begin.last));
-        while heads.next().await?.is_some() {}
-        Ok(heads.chain().last().journal.position)
+        Ok(newest_link(&self.objects).await?.journal.position)
+    }
+
+    // Who has written the newest segment that counts.
+    async fn newest_writer(&self) -> Result<Option<WriterId>, NotAttached> {
+        let epoch = newest_link(&self.objects).await?.epoch;
+        if epoch == Epoch::default() {
+            return Ok(None);
+        }
+        let claimed = epochs::at(&self.objects, epoch).await?;
+        Ok(Some(claimed.writer))
     }
 
     /// Executes the start ([`Attaching`]): compares, catches up, sets the fence, and ships what must be archived first. The
@@ -147,6 +156,7 @@ impl Archive {
             end: store.journal().end().0,
             known: memory::recall(store)?,
             claimed: memory::recall_claim(store)?,
+            was_behind: store.archived().was_behind()?,
         });
         let (mut actions, mut walk) = (VecDeque::from([first]), Walk::default());
         while let Some(action) = actions.pop_front() {
@@ -159,7 +169,7 @@ impl Archive {
                     } = *attached;
                     if was_behind {
                         // The older copy ends elsewhere now.
-                        store.note_gap_at_end()?;
+                        store.end_behind()?;
                         memory::ship_gaps(&self.objects, store).await?;
                     }
                     memory::remember(store, archived)?;
@@ -204,6 +214,11 @@ impl Archive {
         let objects = &self.objects;
         Ok(match action {
             Action::ReadClaim => Event::Newest(epochs::newest(objects).await?),
+            Action::ReadWriter => Event::Writer(self.newest_writer().await?),
+            Action::NoteBehind => {
+                store.archived().note_behind()?;
+                Event::Noted
+            }
             Action::Remember(claim) => {
                 store.count_start()?;
                 memory::remember_claim(store, *claim)?;
@@ -229,10 +244,13 @@ impl Archive {
                 Event::Told(writer::Event::Found(*index, head.map(Box::new)))
             }
             Action::Ask(request @ writer::Action::Put(_)) => {
-                // Nothing is shipped behind a gap that is not noted.
-                memory::ship_gaps(objects, store).await?;
-                if let Some(figures) = memory::rebuilt_figures(store)? {
-                    rebuilt::put(objects, figures).await?;
+                if !walk.has_noted {
+                    // Nothing is shipped behind a gap that is not noted.
+                    memory::ship_gaps(objects, store).await?;
+                    if let Some(figures) = memory::rebuilt_figures(store)? {
+                        rebuilt::put(objects, figures).await?;
+                    }
+                    walk.has_noted = true;
                 }
                 Event::Told(ask(objects, request).await?)
             }
@@ -418,17 +436,5 @@ impl StoreReader for Opened<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    // Without this a start that ships a long journal looks like one that hangs, or writes a line for each segment.
-    #[test]
-    fn a_long_first_shipping_is_spoken_of_every_ten_seconds() {
-        let (mut walk, began) = (Walk::default(), Instant::now());
-        let seconds = [0, 1, 9, 10, 11, 19, 20, 45, 46, 54, 55];
-        let due = seconds.map(|second| walk.is_due(began + Duration::from_secs(second)));
-        let said = seconds.iter().zip(due).filter(|(_, due)| *due);
-        let said: Vec<u64> = said.map(|(second, _)| *second).collect();
-        assert_eq!(said, [10, 20, 45, 55]);
-    }
-}
+#[path = "attach_tests.rs"]
+mod tests;

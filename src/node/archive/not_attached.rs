@@ -150,10 +150,13 @@ pub enum NotAttached {
 }
 
 impl NotAttached {
-    /// Whether another start may succeed without a change here: the archive has not answered.
+    /// Whether another start may succeed without a change here: the archive has not answered, or a writer that was taken over still
+    /// deletes there.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
+            Self::Archive(ArchiveError::Moved { .. })
+            | Self::NotFenced(NotFenced::Archive(ArchiveError::Moved { .. })) => true,
             Self::Archive(error) | Self::NotFenced(NotFenced::Archive(error)) => error.may_pass(),
             _ => false,
         }

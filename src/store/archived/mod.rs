@@ -1,8 +1,9 @@
 //! What goes from a store to an archive beside the journal, and comes back: recorded states, own parts and revisions in their
 //! stored form, and their chunks in groups. A group is what a run names, or the recorded messages of one channel: states and
-//! parts share runs, and a group is shipped once. Beside it, which segment of the journal is archived (`shipped`), and the last start that
-//! has claimed the archive (`claimed`).
+//! parts share runs, and a group is shipped once. Beside it, which segment of the journal is archived (`shipped`), the last start that
+//! has claimed the archive (`claimed`), and whether turns were taken from there (`behind`).
 
+mod behind;
 pub(in crate::store) mod claimed;
 mod incoming;
 mod link;

@@ -24,6 +24,7 @@
 //! | meta | `chunk-secret` | 32 random bytes ([`crate::store::chunks::salting`]) |
 //! | meta | `salted-from` | the cut from which states are salted; absent until all other processes can read them |
 //! | meta | `limits-age`, `limits-count` | the limits of the history that the journal names: microseconds and a count, 0 for none |
+//! | meta | `was-behind` | the last turn before the first that was taken from the archive, until the gap behind those is noted |
 //! | meta | `restored-to` | the newest turn of a store that was restored to an instant before the end of its archive |
 //! | meta | `archived` | [`crate::store::stored::v7::link::ShippedLinkV7`]: the newest segment known to be archived |
 //! | meta | `claimed-epoch`, `claimed-boot`, `claimed-run` | the last claim of the archive that this store has made ([`crate::store::archived::claimed`]) |
@@ -88,6 +89,8 @@ pub(in crate::store) const LIMITS_COUNT: &[u8] = b"limits-count";
 pub(in crate::store) const VOUCHED: &[u8] = b"vouched";
 /// The newest turn that was restored, if the archive had later ones.
 pub(in crate::store) const RESTORED_TO: &[u8] = b"restored-to";
+/// Turns behind this one were taken from the archive, and the gap behind them is not noted.
+pub(in crate::store) const WAS_BEHIND: &[u8] = b"was-behind";
 /// The newest segment of the journal that is known to be archived.
 pub(in crate::store) const ARCHIVED: &[u8] = b"archived";
 /// The last claim of the archive that this store has made, or was about to make; the beginning of the next three.

@@ -208,11 +208,11 @@ impl World {
 
     /// Whether a process is started on an older copy of its directory this time.
     pub(crate) fn starts_on_copy(&mut self, place: Place) -> bool {
-        let newest = self.archive.folder(place).newest();
-        let (Some((copy, _)), Some(newest)) = (&self.archive.copy, newest) else {
+        let counting = self.archive.folder(place).counting();
+        let (Some((copy, _)), Ok((_, newest))) = (&self.archive.copy, counting) else {
             return false;
         };
-        // Otherwise the archive cannot tell the copy from its original.
+        // Otherwise the archive cannot tell the copy from its original: nobody runs on the claim of a restore without a fence.
         let is_older = copy.claimed.is_some_and(|own| own.epoch < newest.epoch);
         let is_of_it = self.archive.plan.as_ref().and_then(|plan| plan.lost);
         let is_of_it = is_of_it.is_some_and(|(lost, _)| lost == place);

@@ -125,6 +125,10 @@ impl Folder {
         let process = self.process();
         Ok(Some(match request {
             Action::ReadClaim => Event::Newest(self.newest()),
+            Action::ReadWriter => {
+                let (_, last) = self.counting()?;
+                Event::Writer(self.claims.get(&last.epoch).copied())
+            }
             Action::Claim(claim) => {
                 let terms = terms();
                 let created = epochs::create(process, *claim, &terms);

@@ -88,6 +88,7 @@ impl World {
             end: node.disk.head().0,
             known: node.disk.archived,
             claimed: node.disk.claimed,
+            was_behind: node.disk.was_behind,
         };
         self.trace
             .say(|| format!("attach {place} {:?} at {}", starting.identity, starting.end));
@@ -131,6 +132,10 @@ impl World {
                 disk.claimed = Some(claim);
                 Some(Answer::Remembered)
             }
+            Action::NoteBehind => {
+                disk.was_behind = true;
+                Some(Answer::Noted)
+            }
             Action::Append(segment) => {
                 let before = segment.head.before().position.0;
                 for (position, framed) in (before + 1..).zip(segment.entries()) {
@@ -162,6 +167,7 @@ impl World {
                 }
                 if attached.was_behind {
                     self.nodes[place].disk.note_gap();
+                    self.nodes[place].disk.was_behind = false;
                 }
                 self.nodes[place].disk.archived = Some(attached.archived);
                 let shipper = Shipper::new(*attached);
