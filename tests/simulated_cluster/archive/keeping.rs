@@ -78,6 +78,7 @@ impl Work {
                 };
             }
         };
+        let mut done = outbound.ship_pins(&way).await;
         if let Some(limit) = &limit {
             outbound.set_limit(limit.clone());
         }
@@ -88,7 +89,12 @@ impl Work {
             has_parts: true,
             damaged: &mut |error| damaged = Some(error.to_string()),
         };
-        let mut done = outbound.ship(&way, look).await;
+        if done.is_ok() {
+            done = outbound.ship(&way, look).await;
+        }
+        if done.is_ok() {
+            done = outbound.ship_pins(&way).await;
+        }
         if let (Ok(()), Some(limit)) = (&done, limit) {
             done = outbound.delete(&limit, &mut |_| {}).await;
         }
@@ -257,6 +263,11 @@ impl Origin for Disk {
             },
         });
         arrived.collect()
+    }
+
+    fn revisions_of(&self, snapshot: &SnapshotId) -> Vec<u32> {
+        let listed = self.listed_of(snapshot);
+        listed.map(|one| one.revision).collect()
     }
 
     fn revision(

@@ -208,8 +208,8 @@ impl World {
 
     /// Whether a process is started on an older copy of its directory this time.
     pub(crate) fn starts_on_copy(&mut self, place: Place) -> bool {
-        let counting = self.archive.folder(place).counting();
-        let (Some((copy, _)), Ok((_, newest))) = (&self.archive.copy, counting) else {
+        let newest = self.archive.folder(place).tip();
+        let (Some((copy, _)), Ok(newest)) = (&self.archive.copy, newest) else {
             return false;
         };
         // Otherwise the archive cannot tell the copy from its original: nobody runs on the claim of a restore without a fence.

@@ -126,7 +126,7 @@ impl Folder {
         Ok(Some(match request {
             Action::ReadClaim => Event::Newest(self.newest()),
             Action::ReadWriter => {
-                let (_, last) = self.counting()?;
+                let last = self.tip()?;
                 Event::Writer(self.claims.get(&last.epoch).copied())
             }
             Action::Claim(claim) => {

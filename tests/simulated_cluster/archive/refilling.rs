@@ -27,6 +27,7 @@ use crate::archive::desk::{Ended, Task};
 use crate::archive::objects::Folder;
 use crate::archive::starting::{Purpose, Start};
 use crate::disk::Disk;
+use crate::history::OtherRevision;
 use crate::plan::{MS, SECOND};
 use crate::sabotage::Sabotage;
 use crate::world::{Checked, Event, Life, Place, World};
@@ -338,7 +339,7 @@ impl NewStore for NewDisk {
         let (state, _) = decoded.map_err(|damage| damaged("a revision", damage))?;
         match self.disk().write_revision(&state) {
             Ok(()) => Ok(Arrived::Stored),
-            Err(other) => Ok(Arrived::Refused(format!("{other:?}"))),
+            Err(OtherRevision) => Ok(Arrived::Second),
         }
     }
 
