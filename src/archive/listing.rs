@@ -4,8 +4,9 @@
 use std::marker::PhantomData;
 use std::vec;
 
-use object_store::path::Path;
+use object_store::{Error, ObjectStoreExt as _};
 
+use super::objects::name_below;
 use super::{ArchiveError, Objects};
 
 /// The most names that are read at once: storages answer a request with so many.
@@ -87,6 +88,23 @@ fn key_of<K: Numbered>(name: &str) -> Option<K> {
 }
 
 impl Objects {
+    /// Whether there is an object.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Failed`].
+    pub async fn has(&self, key: &str) -> Result<bool, ArchiveError> {
+        self.patiently(|| self.has_once(key)).await
+    }
+
+    async fn has_once(&self, key: &str) -> Result<bool, ArchiveError> {
+        let at = self.at(key);
+        match self.in_time(0, self.storage.head(&at)).await {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.failed("read", key, &error)),
+        }
+    }
+
     /// The names of the objects directly in a folder that sort behind a name, in any order.
     ///
     /// # Errors
@@ -131,13 +149,6 @@ impl Objects {
         let is_last = true;
         Ok(Page { names, is_last })
     }
-}
-
-// The name of an object below a folder.
-pub(super) fn name_below(location: &Path, folder: &Path) -> String {
-    let below = location.prefix_match(folder).into_iter().flatten();
-    let below: Vec<String> = below.map(|part| part.as_ref().to_owned()).collect();
-    below.join("/")
 }
 
 /// The last key from a number on that suits, where those that suit come before those that do not. Of several with one number, one of

@@ -26,6 +26,7 @@ pub mod epochs;
 mod error;
 mod fence;
 pub mod gaps;
+mod in_time;
 pub mod journal;
 pub mod kept;
 pub mod links;

@@ -16,7 +16,6 @@ use super::ArchiveError;
 use super::address::{self, Storage};
 use super::attempts::Attempts;
 use super::diagnosis::{Diagnosis, is_conflict, is_empty, told};
-use super::listing::name_below;
 use super::root::Root;
 use super::time_limits::TimeLimits;
 
@@ -33,7 +32,7 @@ pub struct Objects {
     url: Arc<str>,
     /// How long a request that fails is repeated.
     patience: Duration,
-    pub(super) limits: TimeLimits,
+    pub(super) limits: Option<TimeLimits>,
 }
 
 /// Bytes of an object.
@@ -122,13 +121,16 @@ impl Objects {
             root,
             prefix,
         } = address::open(url)?;
+        // A request to a file system that is given up would go on, and each repetition would hold another thread.
+        let limits = root.is_none().then(TimeLimits::default);
         Ok(Self {
             root,
+            limits,
             ..Self::over(client, prefix, url)
         })
     }
 
-    /// The objects of a storage below a prefix; `url` names it in messages.
+    /// The objects of a storage below a prefix; `url` names it in messages. Requests have no time limits.
     #[must_use]
     pub fn over(storage: Arc<dyn ObjectStore>, prefix: Path, url: &str) -> Self {
         Self {
@@ -137,7 +139,7 @@ impl Objects {
             prefix,
             url: url.into(),
             patience: Duration::ZERO,
-            limits: TimeLimits::default(),
+            limits: None,
         }
     }
 
@@ -379,23 +381,6 @@ impl Objects {
         Ok(kept)
     }
 
-    /// Whether there is an object.
-    ///
-    /// # Errors
-    /// [`ArchiveError::Failed`].
-    pub async fn has(&self, key: &str) -> Result<bool, ArchiveError> {
-        self.patiently(|| self.has_once(key)).await
-    }
-
-    async fn has_once(&self, key: &str) -> Result<bool, ArchiveError> {
-        let at = self.at(key);
-        match self.in_time(0, self.storage.head(&at)).await {
-            Ok(_) => Ok(true),
-            Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(self.failed("read", key, &error)),
-        }
-    }
-
     /// Whether they are files of a directory: a list of a folder reads all names of it then.
     pub(super) fn is_directory(&self) -> bool {
         self.root.is_some()
@@ -490,6 +475,13 @@ impl Objects {
             again,
         }
     }
+}
+
+// The name of an object below a folder.
+pub(super) fn name_below(location: &Path, folder: &Path) -> String {
+    let below = location.prefix_match(folder).into_iter().flatten();
+    let below: Vec<String> = below.map(|part| part.as_ref().to_owned()).collect();
+    below.join("/")
 }
 
 impl fmt::Debug for Objects {

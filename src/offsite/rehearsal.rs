@@ -55,7 +55,8 @@ pub struct RehearsedHistory {
     pub kept: Kept,
     /// The revisions that are whole.
     pub revisions: u64,
-    /// The revisions of snapshots of which a process has no part here: it shipped nothing then, or to another archive.
+    /// The revisions that a restore leaves out although they are whole: a process has no part of the snapshot here, because it shipped
+    /// nothing then or to another archive, or another revision has the number. A sentence for each.
     pub lacking: Vec<String>,
     /// The snapshots that are pinned.
     pub pinned: u64,

@@ -111,17 +111,7 @@ impl Attaching {
                     newest,
                 },
                 Event::Writer(writer),
-            ) => {
-                if let Some(writer) = writer {
-                    let Starting {
-                        identity, claimed, ..
-                    } = self.starting;
-                    check(writer, identity, claimed)
-                        .map_err(|_| Unfit::OlderCopy(newest.identity))?;
-                }
-                self.abandoned = Some(newest);
-                Ok(self.compared(is_compared, Some(newest)))
-            }
+            ) => self.written(is_compared, newest, writer),
             (Stage::Remembering(claim), Event::Remembered) => {
                 self.starting.claimed = Some(claim);
                 Ok(self.claim(claim))
@@ -205,6 +195,22 @@ impl Attaching {
             (None, None) => {}
         }
         Ok(self.compared(is_compared, newest))
+    }
+
+    // Who has written last, if anyone has. A process that runs has written its fence.
+    fn written(
+        &mut self,
+        is_compared: bool,
+        newest: WriterId,
+        writer: Option<WriterId>,
+    ) -> Result<Vec<Action>, Unfit> {
+        let Starting {
+            identity, claimed, ..
+        } = self.starting;
+        let checked = writer.map_or(Ok(()), |writer| check(writer, identity, claimed));
+        checked.map_err(|_| Unfit::OlderCopy(newest.identity))?;
+        self.abandoned = Some(newest);
+        Ok(self.compared(is_compared, Some(newest)))
     }
 
     // The newest claim is no obstacle.

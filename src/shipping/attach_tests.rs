@@ -1,4 +1,6 @@
 //! Starts on an archive in memory, step by step.
+//!
+//! Over 500 lines: all starts are those of one small world, and each test is short.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -60,9 +60,13 @@ async fn archived(place: &Place) -> (Programs, i64) {
     let mut programs = Programs::planned(&["n1", "n2"]).archived_in(place, "sync", "30s");
     programs.start().await;
     let rest = programs.rest("n2");
-    for _ in 0..6 {
+    // A state without accounts has no chunks.
+    for to in ["n1", "n2", "n2", "n2", "n2", "n2", "n2"] {
         let paid = json!({ "amount": 10 });
-        let answer = rest.post("/v1/accounts/a/deposits", &paid).await;
+        let answer = programs
+            .rest(to)
+            .post("/v1/accounts/a/deposits", &paid)
+            .await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
     let id = rest.start_snapshot().await;

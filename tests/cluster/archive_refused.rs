@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::archive::{restore, restored};
 use crate::archive_place::{Place, name, objects};
+use crate::archived_past::{audited, run};
 use crate::await_it::until;
 use crate::programs::Programs;
 use crate::s3::{S3, Way};
@@ -336,4 +337,20 @@ async fn an_older_copy_is_refused_however_often_it_is_started() {
     pay(&mut programs).await;
     programs.start().await;
     programs.rest("n1").balance_is("a", 3).await;
+}
+
+// Without this, an audit would end where a segment was deleted by mistake, and say nothing of the turns behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_that_is_missing_before_later_ones_is_named() {
+    let (programs, _) = audited("sync").await;
+    let journal = format!("{}/killed/n1/journal", programs.path("archive"));
+    let segments = objects(Path::new(&journal));
+    let last = name(segments.last().expect("it has segments"));
+    let index: u64 = last.parse().expect("an index");
+    // Further behind than any put that was in flight.
+    let later = format!("{journal}/{:020}", index + 100);
+    std::fs::rename(format!("{journal}/{last}"), later).expect("it is there");
+    let (code, _, wrong) = run(&programs, &["audit"]);
+    assert_eq!(code, Some(1), "{wrong}");
+    assert!(wrong.contains(last) && wrong.contains("missing"), "{wrong}");
 }

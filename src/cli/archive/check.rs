@@ -301,7 +301,7 @@ impl Checked {
                 "published revisions: {revisions}; pinned snapshots: {pinned}; {size}"
             ));
             if !lacking.is_empty() {
-                report.line("\nonly peers have these, because a process has no part of them here:");
+                report.line("\na restore leaves these out, although nothing of them is damaged:");
                 say(&mut report, lacking);
             }
         }

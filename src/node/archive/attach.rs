@@ -244,14 +244,7 @@ impl Archive {
                 Event::Told(writer::Event::Found(*index, head.map(Box::new)))
             }
             Action::Ask(request @ writer::Action::Put(_)) => {
-                if !walk.has_noted {
-                    // Nothing is shipped behind a gap that is not noted.
-                    memory::ship_gaps(objects, store).await?;
-                    if let Some(figures) = memory::rebuilt_figures(store)? {
-                        rebuilt::put(objects, figures).await?;
-                    }
-                    walk.has_noted = true;
-                }
+                self.note_once(store, walk).await?;
                 Event::Told(ask(objects, request).await?)
             }
             Action::Ask(request) => Event::Told(ask(objects, request).await?),
@@ -281,6 +274,18 @@ impl Archive {
             }
             Action::Attached(_) => unreachable!("it ends the start"),
         })
+    }
+
+    // Nothing is shipped behind a gap that is not noted.
+    async fn note_once(&self, store: &Store, walk: &mut Walk) -> Result<(), NotAttached> {
+        if !walk.has_noted {
+            memory::ship_gaps(&self.objects, store).await?;
+            if let Some(figures) = memory::rebuilt_figures(store)? {
+                rebuilt::put(&self.objects, figures).await?;
+            }
+            walk.has_noted = true;
+        }
+        Ok(())
     }
 
     // Appends the turns of a segment that the journal here lacks. Returns their number.

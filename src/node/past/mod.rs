@@ -217,8 +217,15 @@ impl Handle {
             return Err(Unanswered::Ahead(why));
         }
         // Nothing that others hear of the past may be lost with the disk, whoever asks.
-        self.ask_for_all(Advance { time }).await?;
-        Ok(())
+        let advanced = self.ask_for_all(Advance { time }).await;
+        advanced.map(|_| ()).map_err(|error| match error {
+            // A question can be repeated: nothing of it is unknown.
+            Unavailable::NotArchived(why) => {
+                let refused = self.shared.admission.borrow().archived().err();
+                refused.unwrap_or(Unavailable::NotYet(why)).into()
+            }
+            error => error.into(),
+        })
     }
 
     /// Work on the store, on blocking threads.

@@ -130,7 +130,8 @@ pub struct Filled {
     pub pinned: u64,
     /// What is damaged or missing in the archive, a sentence for each.
     pub left_out: Vec<String>,
-    /// The revisions of snapshots of which a process has no part in the archive, a sentence for each.
+    /// The revisions that are whole and not in the store: a process has no part of the snapshot in the archive, or another revision
+    /// has the number. A sentence for each.
     pub lacking: Vec<String>,
     /// The messages that nobody has acknowledged and that are before the first turn.
     pub lost_messages: Vec<LostMessages>,
