@@ -114,6 +114,8 @@ async fn a_restore_says_what_may_be_missing() {
         let report = restore(&programs, &place, "n1");
         let sentence = format!("{lost} {journal:?}: {said}");
         assert!(report.contains(&sentence), "{sentence} in {report}");
+        // An archive cannot know of what was done without it.
+        assert!(report.contains("has run with \"off\""), "{report}");
     }
 }
 

@@ -42,6 +42,11 @@ enum NotRestored {
     Runs(String),
     #[error(transparent)]
     LostMessages(#[from] MessagesLost),
+    #[error(
+        "{0}. The process may be taken over already: repeat the command; or, to go on with the directory of the lost store, start it; if \
+         that start is refused: snapledger store vouch DIR"
+    )]
+    Between(Box<NotRestored>),
 }
 
 /// The archive lacks messages that a process would have to send again.
@@ -174,14 +179,26 @@ async fn restore(
     if !how.takes_over && refill::has_gone_on(source, &filled).await? {
         return Err(NotRestored::Runs(source.owner().process.clone()));
     }
-    let claim = successor.take_over(source, filled.walked).await?;
-    filled.end = refill::finish(&store, source, &filled, claim).await?;
-    store.note_gap_at_end()?;
+    let taken_over = take_over(&store, source, &successor, &filled).await;
+    filled.end = taken_over.map_err(|error| NotRestored::Between(Box::new(error)))?;
     Ok(Restored {
         boot: successor.identity.boot,
         waits: promises.at(filled.end),
         filled,
     })
+}
+
+// Returns the last turn.
+async fn take_over(
+    store: &Store,
+    source: &Source,
+    successor: &Successor,
+    filled: &Filled,
+) -> Result<Lsn, NotRestored> {
+    let claim = successor.take_over(source, filled.walked).await?;
+    let end = refill::finish(store, source, filled, claim).await?;
+    store.note_gap_at_end()?;
+    Ok(end)
 }
 
 /// Restores the process of a node whose directory has no store, if it may do so itself and the archive has its journal.
@@ -343,7 +360,10 @@ fn missing(waits: Waits) -> String {
         }
     };
     let journal = waits.name();
-    format!("the lost process had archive.journal = {journal:?}: {what}")
+    format!(
+        "the lost process had archive.journal = {journal:?}: {what}. If it has run with \"off\" or without this archive since, all of that is \
+         missing"
+    )
 }
 
 /// Names what is damaged or missing in the archive.
