@@ -10,7 +10,7 @@
 //!    compared. A remembered claim that is not there is made again before a new one: its answer was lost, and it may still come.
 //! 4. The writer sets its fence; what earlier writers have shipped before it is appended here.
 //! 5. If other processes may depend only on archived turns, the rest of the journal here is shipped, see
-//!    [`Waits::holds_start`].
+//!    [`Waits::holds_start`](super::hold::Waits::holds_start).
 
 use std::cmp::Ordering;
 
