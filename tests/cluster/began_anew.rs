@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::stores::pay;
 use crate::wiped::{forget, is_known, try_forget};
@@ -130,7 +131,13 @@ async fn a_store_and_its_channels_that_have_outgrown_what_they_were_are_told_by_
     let late = snapshot(&cluster).await;
     let path = format!("/v1/snapshots/{early}/diff/{late}");
     for id in ["n1", "n2"] {
-        let answer = cluster.rest(id).get(&path).await;
+        let rest = cluster.rest(id);
+        // The other node may have the newer one a moment later.
+        let answer = until("the difference", async || {
+            let answer = rest.get(&path).await;
+            (answer.status == 200).then_some(answer)
+        })
+        .await;
         assert_ne!(answer.header("etag"), "");
         let totals = &answer.json()["totals"];
         let of_n1 = ["withdrawals", "written_off", "transfers_out"];
