@@ -245,7 +245,7 @@ pub async fn check(process: &Objects) -> Result<CheckedClaims, ArchiveError> {
 /// # Errors
 /// [`ArchiveError`].
 pub async fn at(process: &Objects, epoch: Epoch) -> Result<Claimed, ArchiveError> {
-    read(process, &format!("{:010}", epoch.0)).await
+    read(process, &name_of(epoch)).await
 }
 
 async fn read(process: &Objects, name: &str) -> Result<Claimed, ArchiveError> {

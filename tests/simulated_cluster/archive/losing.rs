@@ -10,7 +10,7 @@ use crate::archive::starting::Purpose;
 use crate::copies::{BOOTS_AHEAD, Copy};
 use crate::disk::Disk;
 use crate::plan::{MS, SECOND};
-use crate::world::{Checked, Event, Place, World};
+use crate::world::{Checked, Event, Life, Place, World};
 
 /// The maximum time from a loss to the beginning of the restore.
 const RESTORED_WITHIN: u64 = 2 * SECOND;
@@ -135,6 +135,8 @@ impl World {
 
     /// Handles that a store is filled.
     pub(crate) fn restored(&mut self, place: Place) -> Checked {
+        // Its journal has the turns that the lost program made meanwhile.
+        self.nodes[place].is_misled |= self.is_zombie_misled(place);
         let disk = &mut self.nodes[place].disk;
         disk.note_gap();
         let end = disk.head().0;
@@ -226,9 +228,14 @@ impl World {
         };
         let run = self.archive.random.next();
         let ahead = self.archive.random.below(2) * self.archive.random.below(2 * BOOTS_AHEAD);
+        let mut boot = boot + 1 + ahead;
+        // Here a program is known by its place and boot: two with the same would get each other's answers.
+        if self.is_zombie(Life { place, boot }) {
+            boot += 1;
+        }
         let node = &mut self.nodes[place];
         let original = std::mem::replace(&mut node.disk, copy);
-        let boots = std::mem::replace(&mut node.boot, boot + 1 + ahead);
+        let boots = std::mem::replace(&mut node.boot, boot);
         node.run = run;
         self.attach(place, Purpose::OlderCopy(Box::new(original), boots))
     }

@@ -62,6 +62,12 @@ impl World {
         zombie.is_some_and(|zombie| (zombie.place, zombie.boot) == (life.place, life.boot))
     }
 
+    /// Whether this is a process whose zombie goes by a wrong clock that nothing contradicted.
+    pub(crate) fn is_zombie_misled(&self, place: Place) -> bool {
+        let zombie = self.archive.zombie.as_ref();
+        zombie.is_some_and(|zombie| zombie.place == place && zombie.node.is_misled)
+    }
+
     /// Whether an event of the zombie happens now.
     pub(crate) fn is_zombie_acting(&self) -> bool {
         let zombie = self.archive.zombie.as_ref();
