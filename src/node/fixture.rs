@@ -97,6 +97,7 @@ impl Fixture {
         let room = watch::channel(Admission::on(DiskSpace { free: 1, min: 0 })).1;
         let (queue, requests) = Queue::new(
             room,
+            watch::channel(true).1,
             Arc::default(),
             Arc::clone(&wall),
             process("p"),

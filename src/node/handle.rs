@@ -183,7 +183,8 @@ impl Handle {
         let audience = Audience::of(commands.inputs());
         self.shared
             .queue
-            .ask(commands, audience, share)?
+            .ask(commands, audience, share)
+            .await?
             .last()
             .await
     }
@@ -196,7 +197,8 @@ impl Handle {
         let (commands, share) = (Commands::from(command), self.share.as_ref());
         let queue = &self.shared.queue;
         queue
-            .ask(commands, Audience::Processes, share)?
+            .ask(commands, Audience::Processes, share)
+            .await?
             .last()
             .await
     }
@@ -229,7 +231,8 @@ impl Handle {
         let share = self.share.as_ref();
         self.shared
             .queue
-            .ask(commands, Audience::Client, share)?
+            .ask(commands, Audience::Client, share)
+            .await?
             .all()
             .await
     }
@@ -462,7 +465,7 @@ impl Handle {
             change,
         };
         // Also on a nearly full disk: to unpin a snapshot frees space.
-        let decided = self.shared.queue.settle_from_within(Decide(decision));
+        let decided = self.shared.queue.settle_for_client(Decide(decision));
         let Settled { position, time, .. } = decided.await?;
         let set = self.shared.pins.set(id, pinned, &actor).await?;
         Ok(set.map(|reply| Settled {

@@ -56,6 +56,7 @@ use archive::keeper;
 use archive::keeper::KeeperContext;
 use archive::shipper::Surroundings;
 use archive::tables_health::TablesHealth;
+use archive::watermark::Watermark;
 use background::indexer;
 use health::admission::Admission;
 use health::disk_space::DiskSpace;
@@ -139,8 +140,10 @@ impl Node {
             ..Admission::on(disk)
         });
         let admissions = Arc::new(admissions);
+        let watermark = Arc::new(Watermark::default());
         let (queue, requests) = Queue::new(
             admission.clone(),
+            watermark.room(),
             Arc::clone(&clocks),
             Arc::clone(&wall),
             config.me.clone(),
@@ -161,7 +164,7 @@ impl Node {
         let tables = Arc::new(TablesHealth::default());
         let around = Surroundings {
             worker: worker.clone(),
-            watermark: Arc::default(),
+            watermark,
             figures: figures.unwrap_or_default(),
             admission: admissions.clone(),
             failures: failures.clone(),

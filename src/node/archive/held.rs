@@ -11,7 +11,7 @@ use crate::process::record::Record;
 use crate::shipping::hold::{Audience, Waits};
 use crate::store::{Committed, StoreError};
 
-/// The queue of turns that wait for the archive, bounded by the cost of their records.
+/// The queue of turns that wait for the archive. New work waits for room in it before it is queued.
 pub(in crate::node) struct Held {
     waiting: Sender<HeldStep>,
     watermark: Arc<Watermark>,
@@ -49,7 +49,7 @@ impl Held {
         (this, releases)
     }
 
-    /// Holds a turn until the archive has it. Waits while too much is held.
+    /// Holds a turn until the archive has it. Never waits: reads and acknowledgements come behind.
     pub(in crate::node) fn hold(
         &self,
         step: Step,
@@ -74,7 +74,6 @@ impl Held {
         self.watermark.holds(cost);
         // Without a receiver the node is stopping; what is not released is answered to nobody.
         let _gone = self.waiting.send(held);
-        self.watermark.wait_for_room();
     }
 }
 
@@ -110,7 +109,7 @@ impl HeldReleases {
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::iter;
+    use std::{iter, thread};
 
     use tokio::runtime::Handle as Runtime;
     use tokio::sync::mpsc::unbounded_channel;
@@ -140,15 +139,58 @@ mod tests {
         }
     }
 
+    fn releaser(fixture: &Fixture) -> Releaser {
+        Releaser {
+            store: Arc::clone(fixture.parts.worker.store()),
+            outboxes: BTreeMap::new(),
+            recorder: RecorderQueue::new(1, Runtime::current()).0,
+            metrics: Arc::new(Metrics::new()),
+            me: process("p"),
+            started: unbounded_channel().0,
+            assembled: BTreeSet::new(),
+            events: Arc::clone(&fixture.events),
+        }
+    }
+
+    fn paid() -> Record {
+        Record::Deposited {
+            account: AccountId::parse("a").expect("a valid id"),
+            amount: Amount::new(1).expect("it is positive"),
+        }
+    }
+
+    // Without this an absent archive would end up blocking a node with `async`, or reads and acknowledgements with `peers`.
+    #[tokio::test]
+    async fn a_commit_does_not_wait_however_much_waits_for_the_archive() {
+        for (waits, keeps) in [(Waits::Nothing, false), (Waits::Processes, true)] {
+            let fixture = Fixture::new();
+            let store = fixture.parts.worker.store();
+            let committed = store.commit(&step(paid(), 1).turn);
+            let committed = committed.expect("the disk has room");
+            let watermark = Arc::new(Watermark::default());
+            let room = watermark.room();
+            let (held, releases) = Held::new(waits, &watermark, releaser(&fixture));
+            let releasing = thread::spawn(move || releases.run());
+            for _ in 0..6 {
+                held.hold(step(paid(), 100_000), committed, iter::empty());
+            }
+            drop(held);
+            if keeps {
+                assert!(!*room.borrow(), "new work waits");
+                watermark.close();
+            }
+            let released = releasing.join().expect("it does not panic");
+            released.expect("nothing is written");
+            assert_eq!(watermark.held() > 0, keeps, "{waits:?}");
+            assert!(*room.borrow(), "{waits:?}");
+        }
+    }
+
     // Without this a few long values would fill the memory of a node whose archive is away: by their number they are little.
     #[tokio::test]
     async fn what_waits_counts_by_its_cost_until_it_is_released() {
         let fixture = Fixture::new();
-        let store = Arc::clone(fixture.parts.worker.store());
-        let paid = Record::Deposited {
-            account: AccountId::parse("a").expect("a valid id"),
-            amount: Amount::new(1).expect("it is positive"),
-        };
+        let store = fixture.parts.worker.store();
         let written = Record::Written(Arc::new(Write {
             key: Key::parse("k").expect("a valid key"),
             value: Some("v".repeat(VALUE_BYTES_MAX).into()),
@@ -157,21 +199,11 @@ mod tests {
                 process: process("p"),
             },
         }));
-        let committed = store.commit(&step(paid.clone(), 1).turn);
+        let committed = store.commit(&step(paid(), 1).turn);
         let committed = committed.expect("the disk has room");
         let watermark = Arc::new(Watermark::default());
-        let releaser = Releaser {
-            store,
-            outboxes: BTreeMap::new(),
-            recorder: RecorderQueue::new(1, Runtime::current()).0,
-            metrics: Arc::new(Metrics::new()),
-            me: process("p"),
-            started: unbounded_channel().0,
-            assembled: BTreeSet::new(),
-            events: Arc::clone(&fixture.events),
-        };
-        let (held, releases) = Held::new(Waits::Everything, &watermark, releaser);
-        held.hold(step(paid, 10), committed, iter::empty());
+        let (held, releases) = Held::new(Waits::Everything, &watermark, releaser(&fixture));
+        held.hold(step(paid(), 10), committed, iter::empty());
         assert_eq!(watermark.held(), 10);
         held.hold(step(written, 10), committed, iter::empty());
         let bytes = 10 * VALUE_BYTES_MAX;

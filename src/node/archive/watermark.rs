@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::node::error::ArchiveLoss;
 use crate::process::ids::Lsn;
@@ -13,16 +13,28 @@ use crate::shipping::lag::Lag;
 /// The shortest time between two marks: the accuracy of the lag.
 const MARK_EVERY: Duration = Duration::from_millis(20);
 
-/// The cost of the records that wait in memory before the next turns wait, too, in plain operations: some 100 MiB.
+/// The cost of the records that wait in memory, in plain operations, beyond which new work waits before it is queued: some
+/// 100 MiB. What is queued then may exceed it.
 const HELD_MAX: usize = 500_000;
 
 /// The archived position, beside the committed one.
-#[derive(Default)]
 pub(in crate::node) struct Watermark {
     state: Mutex<State>,
     advanced: Condvar,
-    has_room: Condvar,
     committed: Notify,
+    /// Whether more may wait to be released.
+    has_room: watch::Sender<bool>,
+}
+
+impl Default for Watermark {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            advanced: Condvar::new(),
+            committed: Notify::new(),
+            has_room: watch::Sender::new(true),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -100,13 +112,16 @@ impl Watermark {
 
     /// Notes that records of this cost wait to be released.
     pub(super) fn holds(&self, cost: usize) {
-        self.lock().held += cost;
+        let mut state = self.lock();
+        state.held += cost;
+        self.note_room(&state);
     }
 
     /// Notes that records of this cost wait no more.
     pub(super) fn releases(&self, cost: usize) {
-        self.lock().held -= cost;
-        self.has_room.notify_all();
+        let mut state = self.lock();
+        state.held -= cost;
+        self.note_room(&state);
     }
 
     /// The cost of the records that wait to be released.
@@ -115,17 +130,26 @@ impl Watermark {
         self.lock().held
     }
 
-    /// Waits while too much waits to be released: whoever makes turns faster than the archive takes them is slowed down.
-    pub(super) fn wait_for_room(&self) {
-        let waits = |state: &mut State| state.held > HELD_MAX && !state.is_ending;
-        let state = self.has_room.wait_while(self.lock(), waits);
-        drop(state.unwrap_or_else(PoisonError::into_inner));
+    /// Whether there is room for new work: work that comes faster than the archive takes it is slowed down.
+    pub(in crate::node) fn room(&self) -> watch::Receiver<bool> {
+        self.has_room.subscribe()
     }
 
-    /// Lets the last turns pass, however much waits. The queue of inputs bounds them.
+    /// Lets all work pass, however much waits: the node is stopping.
     pub(super) fn end_waiting_for_room(&self) {
-        self.lock().is_ending = true;
-        self.has_room.notify_all();
+        let mut state = self.lock();
+        state.is_ending = true;
+        self.note_room(&state);
+    }
+
+    // Under the lock, so that the last note is that of the last change.
+    fn note_room(&self, state: &State) {
+        let has_room = state.held <= HELD_MAX || state.is_ending;
+        self.has_room.send_if_modified(|noted| {
+            let is_new = *noted != has_room;
+            *noted = has_room;
+            is_new
+        });
     }
 
     /// Ends all waiting.
@@ -142,8 +166,6 @@ impl Watermark {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
-
     use super::*;
 
     #[test]
@@ -164,7 +186,7 @@ mod tests {
 
     // Without this, turns that wait for a slow archive would fill the memory, or a stop would wait for an archive that is gone.
     #[test]
-    fn turns_wait_for_room_until_enough_is_released_or_the_node_stops() {
+    fn there_is_no_room_until_enough_is_released_or_the_node_stops() {
         type End = fn(&Watermark);
         let ends: [End; 3] = [
             |watermark| watermark.releases(1),
@@ -173,21 +195,13 @@ mod tests {
         ];
         for end in ends {
             let watermark = Watermark::default();
+            let room = watermark.room();
             watermark.holds(HELD_MAX);
-            watermark.wait_for_room();
+            assert!(*room.borrow());
             watermark.holds(1);
-            std::thread::scope(|scope| {
-                let (passed, passes) = channel();
-                let waits = &watermark;
-                scope.spawn(move || {
-                    waits.wait_for_room();
-                    passed.send(())
-                });
-                let early = passes.recv_timeout(Duration::from_millis(50));
-                end(&watermark);
-                early.expect_err("it waits");
-                passes.recv().expect("it waits no more");
-            });
+            assert!(!*room.borrow());
+            end(&watermark);
+            assert!(*room.borrow());
         }
     }
 }

@@ -1,4 +1,7 @@
 //! The queue of the turn: bounded, for clients and peers alike.
+//!
+//! New work waits, before it is queued, for room in what waits for the archive. Reads, acknowledgements and what ends earlier work
+//! do not: nothing of what is queued waits for another input.
 
 use std::sync::Arc;
 
@@ -65,6 +68,8 @@ pub(in crate::node) struct Queue {
     clients: Arc<Semaphore>,
     waiters: Arc<Semaphore>,
     admission: watch::Receiver<Admission>,
+    /// Whether there is room in what waits for the archive.
+    room: watch::Receiver<bool>,
     clocks: Arc<DurableClocks>,
     wall: Arc<Clock>,
     me: ProcessId,
@@ -75,6 +80,7 @@ impl Queue {
     /// The queue of the process `me`.
     pub(in crate::node) fn new(
         admission: watch::Receiver<Admission>,
+        room: watch::Receiver<bool>,
         clocks: Arc<DurableClocks>,
         wall: Arc<Clock>,
         me: ProcessId,
@@ -88,6 +94,7 @@ impl Queue {
             clients: Arc::new(Semaphore::new(CLIENTS_MAX)),
             waiters: Arc::new(Semaphore::new(WAITERS_MAX)),
             admission,
+            room,
             clocks,
             wall,
             me,
@@ -97,8 +104,8 @@ impl Queue {
     }
 
     /// Submits commands of a client, in order. Refused or accepted as a whole: refused at once if too many inputs wait, of its
-    /// address or in sum, or the disk is too full.
-    pub(in crate::node) fn ask<C: Command>(
+    /// address or in sum, or the disk is too full. Waits only for an archive that is behind, not longer than it may be.
+    pub(in crate::node) async fn ask<C: Command>(
         &self,
         commands: Commands<C>,
         audience: Audience,
@@ -109,6 +116,7 @@ impl Queue {
         }
         let weight = self.weight(commands.inputs())?;
         let room = self.room_at_once(share, weight)?;
+        self.room_behind_archive().await?;
         let place = Arc::clone(&self.places).try_acquire_many_owned(places(commands.inputs()));
         let place = place.map_err(|_| Unavailable::Full)?;
         let replies = self.put(commands, audience, place, room)?;
@@ -136,6 +144,7 @@ impl Queue {
         };
         let waiters = acquire(&self.waiters, weight).await?;
         let clients = acquire(&self.clients, weight).await?;
+        self.room_behind_archive().await?;
         let place = acquire(&self.places, places(commands.inputs())).await?;
         let room = [Some(clients), Some(waiters), share_waiters, share];
         let replies = self.put(commands, Audience::Client, place, room)?;
@@ -202,6 +211,29 @@ impl Queue {
         }
     }
 
+    // Waits while too much waits for the archive.
+    async fn has_room(&self) {
+        // Without a sender the node has ended: what is queued is not answered.
+        let mut room = self.room.clone();
+        let _ended = room.wait_for(|has_room| *has_room).await;
+    }
+
+    // The same for a client, which is refused once the archive is too far behind: nothing of its work was done.
+    async fn room_behind_archive(&self) -> Result<(), Unavailable> {
+        if *self.room.borrow() {
+            return Ok(());
+        }
+        let Some(mut patience) = self.patience(Audience::Processes) else {
+            self.has_room().await;
+            return Ok(());
+        };
+        tokio::select! {
+            biased;
+            () = self.has_room() => Ok(()),
+            why = patience.ends() => Err(why),
+        }
+    }
+
     fn weight(&self, inputs: &[Input]) -> Result<u32, Unavailable> {
         let admission = *self.admission.borrow();
         inputs
@@ -219,9 +251,24 @@ impl Queue {
     ) -> Result<C::Reply, Unavailable> {
         let commands = Commands::from(command);
         self.weight(commands.inputs())?;
+        self.room_behind_archive().await?;
         let place = acquire(&self.places, places(commands.inputs())).await?;
         let replies = self.put(commands, Audience::Processes, place, Room::default())?;
         Ok(replies.last().await?.reply)
+    }
+
+    /// Submits a command of a client, waiting for a place, also on a nearly full disk. Refused, or not waited for any longer, while
+    /// its reply would wait for an archive that is too far behind.
+    pub(in crate::node) async fn settle_for_client<C: Command>(
+        &self,
+        command: C,
+    ) -> Result<Settled<C::Reply>, Unavailable> {
+        self.admission.borrow().archived()?;
+        self.room_behind_archive().await?;
+        let place = acquire(&self.places, 1).await?;
+        let (commands, audience) = (Commands::from(command), Audience::Processes);
+        let replies = self.put(commands, audience, place, Room::default())?;
+        replies.within(self.patience(audience)).last().await
     }
 
     /// Submits a command of a peer or of the node itself, waiting for a place: a flood of clients cannot block snapshots.
@@ -229,22 +276,11 @@ impl Queue {
         &self,
         command: C,
     ) -> Result<C::Reply, Unavailable> {
-        Ok(self.settle_from_within(command).await?.reply)
-    }
-
-    /// The same, with the turn that gave the reply.
-    pub(in crate::node) async fn settle_from_within<C: Command>(
-        &self,
-        command: C,
-    ) -> Result<Settled<C::Reply>, Unavailable> {
+        self.has_room().await;
         let place = acquire(&self.places, 1).await?;
-        let replies = self.put(
-            Commands::from(command),
-            Audience::Processes,
-            place,
-            Room::default(),
-        )?;
-        replies.last().await
+        let (commands, audience) = (Commands::from(command), Audience::Processes);
+        let replies = self.put(commands, audience, place, Room::default())?;
+        Ok(replies.last().await?.reply)
     }
 
     /// Submits an input whose reply is dropped.
@@ -355,6 +391,7 @@ impl Inbox for Queue {
         let mut admission = self.admission.clone();
         let accepted = admission.wait_for(|admission| admission.for_peers().is_ok());
         drop(accepted.await.map_err(|_| closed())?);
+        self.has_room().await;
         if messages.is_empty() {
             return Err(Closed::Broken("a frame without messages".to_owned()));
         }

@@ -7,17 +7,27 @@ use crate::config::ClockSettings;
 use crate::node::health::disk_space::DiskSpace;
 use crate::node::health::refusals::Refusals;
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::command::{Initiate, Operate};
+use crate::process::command::{Decide, Initiate, Operate};
+use crate::process::decision::{Actor, Change, Decision};
 use crate::process::ids::Key;
 use crate::process::ids::SnapshotId;
 use crate::process::input::Operation;
 use crate::process::message::VALUE_BYTES_MAX;
 use crate::process::message::{Marker, Message};
+use crate::process::query::ValueOf;
 
-fn queue(room: watch::Receiver<Admission>) -> (Queue, mpsc::UnboundedReceiver<Request>) {
+fn queue(admission: watch::Receiver<Admission>) -> (Queue, mpsc::UnboundedReceiver<Request>) {
+    queue_behind(admission, watch::channel(true).1)
+}
+
+fn queue_behind(
+    admission: watch::Receiver<Admission>,
+    room: watch::Receiver<bool>,
+) -> (Queue, mpsc::UnboundedReceiver<Request>) {
     let wall = Clock::new(&ClockSettings::default(), Hlc::default());
     let me = ProcessId::parse("p").expect("a valid id");
-    Queue::new(room, Arc::default(), Arc::new(wall), me, Arc::default())
+    let (clocks, wall) = (Arc::default(), Arc::new(wall));
+    Queue::new(admission, room, clocks, wall, me, Arc::default())
 }
 
 fn snapshot() -> SnapshotId {
@@ -54,6 +64,7 @@ async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
             Audience::Client,
             None,
         )
+        .await
         .err();
     assert!(matches!(refused, Some(Unavailable::NoRoom { .. })));
     let from = ProcessId::parse("q").expect("a valid id");
@@ -88,8 +99,8 @@ async fn a_client_does_not_wait_for_an_archive_that_is_late() {
         snapshot: snapshot(),
         start: None,
     };
-    let started = queue.ask(initiate.into(), Audience::Processes, None);
-    let paid = queue.ask(put().into(), Audience::Client, None);
+    let started = queue.ask(initiate.into(), Audience::Processes, None).await;
+    let paid = queue.ask(put().into(), Audience::Client, None).await;
     let mut started = Box::pin(started.expect("it is not late").last());
     let mut paid = Box::pin(paid.expect("it is not late").last());
     let mut peer = Box::pin(queue.ask_for_peer(put()));
@@ -108,6 +119,65 @@ async fn a_client_does_not_wait_for_an_archive_that_is_late() {
             () = tokio::task::yield_now() => assert!(!late),
         }
     }
+}
+
+// Without this a client waits for its own time limit with `peers`, and reads and acknowledgements wait with it.
+#[tokio::test]
+async fn new_work_waits_for_room_behind_the_archive_and_is_refused_once_that_is_late() {
+    let mut admission = Admission {
+        work_waits: true,
+        ..Admission::on(DiskSpace { free: 1, min: 0 })
+    };
+    let (admissions, looks) = watch::channel(admission);
+    let (rooms, room) = watch::channel(false);
+    let (queue, mut requests) = queue_behind(looks, room);
+    let from = ProcessId::parse("q").expect("a valid id");
+    let decided = |to: &str| {
+        let snapshot = SnapshotId::parse(to).expect("a valid id");
+        let actor = Actor::default();
+        let change = Change::Pinned(snapshot);
+        Decide(Decision { actor, change })
+    };
+    let mut asked = Box::pin(queue.ask(put().into(), Audience::Client, None));
+    let mut streamed = Box::pin(queue.ask_in_turn(put().into(), None));
+    let mut pinned = Box::pin(queue.settle_for_client(decided("a")));
+    let mut called = Box::pin(queue.ask_for_peer(put()));
+    let mut delivered = Box::pin(queue.deliver(&from, vec![marker(1)]));
+    let mut decides = Box::pin(queue.ask_from_within(decided("b")));
+    tokio::select! {
+        biased;
+        _ = &mut asked => unreachable!("there is no room"),
+        _ = &mut streamed => unreachable!("there is no room"),
+        _ = &mut pinned => unreachable!("there is no room"),
+        _ = &mut called => unreachable!("there is no room"),
+        _ = &mut delivered => unreachable!("there is no room"),
+        _ = &mut decides => unreachable!("there is no room"),
+        () = tokio::task::yield_now() => {}
+    }
+    assert!(requests.try_recv().is_err(), "nothing went in");
+    let key = Key::parse("k").expect("a valid key");
+    let mut read = Box::pin(queue.query(ValueOf(key), None));
+    tokio::select! {
+        biased;
+        _ = &mut read => unreachable!("nobody answers"),
+        () = tokio::task::yield_now() => {}
+    }
+    assert!(requests.try_recv().is_ok(), "a read goes in");
+    let acknowledged = queue.acknowledge(&from, Seq(1)).await;
+    acknowledged.expect("it does not wait");
+    assert!(requests.try_recv().is_ok(), "an acknowledgement goes in");
+
+    admission.archive_behind = Some(Duration::from_secs(31));
+    admissions.send_replace(admission);
+    let late = Unavailable::ArchiveBehind(31);
+    assert_eq!(asked.await.err(), Some(late.clone()));
+    assert_eq!(streamed.await.err(), Some(late.clone()));
+    assert_eq!(pinned.await.err(), Some(late.clone()));
+    assert_eq!(called.await.err(), Some(late));
+    assert!(requests.try_recv().is_err(), "nothing went in");
+    rooms.send_replace(true);
+    assert!(delivered.await.is_ok());
+    assert!(requests.try_recv().is_ok(), "what a peer sent goes in");
 }
 
 fn put() -> Operate {
@@ -131,14 +201,18 @@ async fn clients_who_give_up_let_in_no_more_than_fits() {
         drop(
             queue
                 .ask(put().into(), Audience::Client, None)
+                .await
                 .expect("there is room"),
         );
     }
-    let refused = queue.ask(put().into(), Audience::Client, None).err();
+    let refused = queue.ask(put().into(), Audience::Client, None).await.err();
     assert_eq!(refused, Some(Unavailable::Full));
     drop(requests.recv().await);
     assert!(
-        queue.ask(put().into(), Audience::Client, None).is_ok(),
+        queue
+            .ask(put().into(), Audience::Client, None)
+            .await
+            .is_ok(),
         "there is room again for one"
     );
     assert_eq!(requests.len(), fits);
@@ -175,6 +249,7 @@ async fn streams_of_one_address_leave_room_for_its_single_calls() {
     assert!(
         queue
             .ask(put().into(), Audience::Client, Some(&one))
+            .await
             .is_ok()
     );
 }
@@ -193,9 +268,10 @@ async fn what_one_address_has_submitted_leaves_room_for_others_until_it_is_done(
     drop(
         queue
             .ask(flood(), Audience::Client, Some(&one))
+            .await
             .expect("there is room"),
     );
-    let refused = queue.ask(flood(), Audience::Client, Some(&one)).err();
+    let refused = queue.ask(flood(), Audience::Client, Some(&one)).await.err();
     assert_eq!(refused, Some(Unavailable::ShareFull));
     let mut waiting = Box::pin(queue.ask_in_turn(flood(), Some(&one)));
     tokio::select! {

@@ -175,8 +175,8 @@ impl Patience {
         })
     }
 
-    // Does not resolve if the node ends: then there is no answer either.
-    async fn ends(&mut self) -> Unavailable {
+    /// Resolves when the archive does not take what waits for it. Not if the node ends: then there is no answer either.
+    pub(in crate::node) async fn ends(&mut self) -> Unavailable {
         let audience = self.audience;
         let stuck = |admission: &Admission| admission.for_answers(audience).is_err();
         let looked = self.admission.wait_for(stuck).await;
