@@ -262,20 +262,28 @@ pub async fn newest_link(process: &Objects) -> Result<Link, ArchiveError> {
 /// [`ArchiveError::Damaged`]: there are objects that were put only when the missing segment was there. [`ArchiveError::Moved`]: beside a
 /// deletion the walk ended where the first deleted segment was.
 pub async fn check_end(process: &Objects, chain: &Chain) -> Result<(), ArchiveError> {
+    let missing = missing_at_end(process, chain).await?;
+    let why = "it is missing, and there are later segments";
+    missing.map_or(Ok(()), |segment| Err(damaged(process, segment, why)))
+}
+
+/// The segment that is missing where a walk ended, unless that is the end of the journal.
+///
+/// # Errors
+/// [`ArchiveError::Moved`]: beside a deletion the walk ended where the first deleted segment was. [`ArchiveError::Failed`],
+/// [`ArchiveError::Damaged`].
+pub async fn missing_at_end(
+    process: &Objects,
+    chain: &Chain,
+) -> Result<Option<SegmentIndex>, ArchiveError> {
     let free = chain.next();
     if boundary(process).await?.index >= free {
         let url = process.url().to_owned();
         return Err(ArchiveError::Moved { url });
     }
     // A writer may have gone on in the meantime.
-    match lacks(process, chain).await? && head(process, free).await?.is_none() {
-        true => Err(damaged(
-            process,
-            free,
-            "it is missing, and there are later segments",
-        )),
-        false => Ok(()),
-    }
+    let is_missing = lacks(process, chain).await? && head(process, free).await?.is_none();
+    Ok(is_missing.then_some(free))
 }
 
 // Whether an object proves that the segment behind a chain is missing. Behind one that is not missing there are few.

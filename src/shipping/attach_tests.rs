@@ -357,6 +357,28 @@ fn a_directory_that_does_not_know_the_newest_claim_is_refused_however_often_it_w
     world.start(vouched, |_, _| {}).expect("it is later");
 }
 
+// Without this an operator who goes back to an old URL reads of another directory, which there is not, and vouches for this one.
+#[test]
+fn an_archive_from_before_the_last_claim_of_a_store_is_told_from_an_older_copy() {
+    let mut world = World::with_turns(2);
+    let first = starting(identity(3, 7), Waits::Everything, &world.here);
+    world.start(first, |_, _| {}).expect("it is the first");
+    let (old, newest) = (world.claims.clone(), world.claims[&Epoch(1)].identity);
+    let mut elsewhere = World::with_turns(2);
+    let second = starting(identity(4, 8), Waits::Everything, &elsewhere.here);
+    elsewhere.start(second, |_, _| {}).expect("it is the first");
+    let back = Starting {
+        claimed: elsewhere.claimed,
+        ..starting(identity(5, 9), Waits::Everything, &world.here)
+    };
+    let refused = world.start(back, |_, _| {});
+    assert_eq!(refused.err(), Some(Unfit::OtherArchive(newest)));
+    assert_eq!(world.claims, old);
+    // Once the store has forgotten the other one, the journal goes on here.
+    let forgot = starting(identity(5, 9), Waits::Everything, &world.here);
+    world.start(forgot, |_, _| {}).expect("it is the same");
+}
+
 // Without this a start whose claim was answered too late, or never, would be taken for that of another directory.
 #[test]
 fn a_claim_that_was_remembered_and_not_answered_is_made_again() {

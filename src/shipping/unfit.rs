@@ -16,6 +16,9 @@ pub enum Unfit {
     /// A later start of the same store, from another directory, has written to the archive.
     #[error("start {} has written to the archive", .0.boot)]
     OlderCopy(Identity),
+    /// The newest claim is older than the last one of this store, which was made in another archive.
+    #[error("start {} has written to the archive, and this store to another one since", .0.boot)]
+    OtherArchive(Identity),
     /// The journals differ at the end of the archived one.
     #[error("the journals differ at turn {0}")]
     Differs(Lsn),
@@ -63,8 +66,12 @@ pub(super) fn check(newest: WriterId, here: Identity, own: Option<WriterId>) -> 
         Some(own) if newest.epoch >= own.epoch => newest == own,
         _ => there.boot < here.boot || there == here,
     };
-    match is_known {
-        true => Ok(()),
-        false => Err(Unfit::OlderCopy(there)),
+    // In one archive the claims of later epochs are those of later starts.
+    let is_elsewhere =
+        own.is_some_and(|own| newest.epoch >= own.epoch && there.boot < own.identity.boot);
+    match (is_known, is_elsewhere) {
+        (true, _) => Ok(()),
+        (false, true) => Err(Unfit::OtherArchive(there)),
+        (false, false) => Err(Unfit::OlderCopy(there)),
     }
 }

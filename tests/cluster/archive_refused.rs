@@ -206,16 +206,72 @@ async fn an_archive_without_what_was_shipped_is_refused_until_a_new_one_is_begun
     assert!(said.contains("does not have what n1 has shipped"), "{said}");
 
     std::fs::remove_dir_all(&archive).expect("it is there");
-    let begun = Command::new(cargo_bin!("snapledger"))
-        .args(["store", "new-archive", &programs.path("n1")])
-        .output()
-        .expect("the program runs");
-    assert!(begun.status.success(), "{begun:?}");
+    begin_new_archive(&programs.path("n1"));
     pay(&mut programs).await;
     std::fs::remove_dir_all(programs.path("n1")).expect("it has a store");
     restore(&programs, &place, "n1");
     programs.start().await;
     programs.rest("n1").balance_is("a", 3).await;
+}
+
+// Without this an operator who goes back to an old URL, or begins anew where something is left, reads of a directory that there is
+// not, or of damage, and is not told what to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_on_the_archive_before_a_new_one_says_so_and_one_on_what_is_left_of_it() {
+    let (old, new) = (Place::directory(), Place::directory());
+    let mut programs = Programs::planned(&["n1"]).archived_in(&old, "sync", "30s");
+    pay(&mut programs).await;
+    pay(&mut programs).await;
+    let store = programs.path("n1");
+    begin_new_archive(&store);
+    let mut programs = programs.archived_in(&new, "sync", "30s");
+    pay(&mut programs).await;
+    let mut programs = programs.archived_in(&old, "sync", "30s");
+    let (code, said) = programs.refused("n1");
+    assert_eq!(code, Some(2), "{said}");
+    let command = format!("store new-archive {store}");
+    for part in ["up to start 2 of this store", "Correct the URL", &command] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    for part in ["another directory", "store vouch"] {
+        assert!(!said.contains(part), "{part}: {said}");
+    }
+    begin_new_archive(&store);
+    pay(&mut programs).await;
+
+    // It was emptied while the node ran, and what was put behind is left.
+    let journal = old.object("killed").join("n1/journal");
+    let left = objects(&journal).pop().expect("it has segments");
+    let kept = std::fs::read(&left).expect("it is readable");
+    std::fs::remove_dir_all(old.object("killed")).expect("it is there");
+    std::fs::create_dir_all(&journal).expect("there is room");
+    std::fs::write(&left, kept).expect("there is room");
+    begin_new_archive(&store);
+    let (code, said) = programs.refused("n1");
+    assert_eq!(code, Some(2), "{said}");
+    for part in [
+        "lacks segment 1 of the journal of n1",
+        "later objects",
+        "another archive URL",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("damaged"), "{said}");
+    let elsewhere = Place::directory();
+    let mut programs = programs.archived_in(&elsewhere, "sync", "30s");
+    pay(&mut programs).await;
+    std::fs::remove_dir_all(&store).expect("it has a store");
+    restore(&programs, &elsewhere, "n1");
+    programs.start().await;
+    programs.rest("n1").balance_is("a", 5).await;
+}
+
+fn begin_new_archive(store: &str) {
+    let begun = Command::new(cargo_bin!("snapledger"))
+        .args(["store", "new-archive", store])
+        .output()
+        .expect("the program runs");
+    assert!(begun.status.success(), "{begun:?}");
 }
 
 // Without this a mistyped prefix would leave traces in the archive of another cluster.

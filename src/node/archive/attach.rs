@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub(in crate::node) use super::not_attached::NotAttached;
 use super::turns::read_turns;
 use crate::archive::epochs::{Promise, Terms};
-use crate::archive::walk::{check_end, newest_link};
+use crate::archive::walk::{missing_at_end, newest_link};
 use crate::archive::{
     NotFenced, Objects, StartReader, ask, epochs, journal, kept, links, probe, rebuilt,
 };
@@ -190,7 +190,10 @@ impl Archive {
                 action => {
                     if let Action::Claim(claim) = &action {
                         // A fence in a hole would make everything behind it void.
-                        check_end(&self.objects, attaching.walked()).await?;
+                        let missing = missing_at_end(&self.objects, attaching.walked()).await?;
+                        if let Some(segment) = missing {
+                            return Err(self.refused(Unfit::Hole(segment), store));
+                        }
                         // Only now: the wrong place is left as it is.
                         probe::probe(&self.objects, claim.identity.run).await?;
                     }
@@ -347,6 +350,12 @@ impl Archive {
                 process,
                 there: there.boot,
                 here: store.identity().boot,
+                dir: store.dir().display().to_string(),
+            },
+            Unfit::OtherArchive(there) => NotAttached::OtherArchive {
+                url,
+                process,
+                there: there.boot,
                 dir: store.dir().display().to_string(),
             },
             Unfit::Differs(position) => self.differs(position),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::*;
+use crate::archive::gaps;
 use crate::archive::watched::{Seen, watched};
-use crate::archive::{ArchiveError, gaps};
 use crate::config::{SelfRestore, Shipping};
 use crate::node::fixture::process;
 use crate::process::clock::{Hlc, Lamport};
@@ -135,10 +135,7 @@ async fn a_volume_that_was_put_back_has_a_gap_even_if_its_first_start_fails_behi
     world.put(&stray).await;
     let failed = world.attach(&mut store).await.err();
     assert!(
-        matches!(
-            failed,
-            Some(NotAttached::Archive(ArchiveError::Damaged { .. }))
-        ),
+        matches!(failed, Some(NotAttached::Hole { .. })),
         "{failed:?}"
     );
     drop(store);

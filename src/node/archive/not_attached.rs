@@ -66,6 +66,21 @@ pub enum NotAttached {
         /// The directory of the store.
         dir: String,
     },
+    /// The store has shipped to another archive since.
+    #[error(
+        "the archive {url} has the journal of {process} up to start {there} of this store, which has shipped to another archive \
+         since. Correct the URL; or, to go on with this archive: snapledger store new-archive {dir}"
+    )]
+    OtherArchive {
+        /// The archive.
+        url: String,
+        /// The process.
+        process: String,
+        /// The start that has written there.
+        there: u64,
+        /// The directory of the store.
+        dir: String,
+    },
     /// The two journals differ.
     #[error(
         "the journal of {process} here differs from the one in the archive {url} at turn {position}: one of them is not the \
@@ -116,8 +131,9 @@ pub enum NotAttached {
     },
     /// A segment is missing.
     #[error(
-        "the archive {url} lacks segment {segment} of the journal of {process}, and has later ones. Put the object back; or begin \
-         a new archive: snapledger store new-archive {dir}, and give the process another archive URL"
+        "the archive {url} lacks segment {segment} of the journal of {process}, and has later objects, so the journal cannot go on \
+         or begin anew there. Put the object back; or begin a new archive: snapledger store new-archive {dir}, and give the process \
+         another archive URL"
     )]
     Hole {
         /// The archive.
@@ -169,6 +185,7 @@ impl NotAttached {
             Self::EmptyDirectory { .. }
             | Self::OtherStore { .. }
             | Self::OlderCopy { .. }
+            | Self::OtherArchive { .. }
             | Self::Differs { .. }
             | Self::Trimmed { .. }
             | Self::RestoredEarlier { .. }

@@ -286,7 +286,7 @@ impl Shipper {
                     url,
                     %loss,
                     "the archive is lost: nothing counts as archived until it is there again. Bring it back; or, if it was \
-                     emptied, stop the node and begin a new one with snapledger store new-archive"
+                     emptied, stop the node and begin a new one with snapledger store new-archive and another archive.url"
                 );
             }
             Some(Change::IsBack) => {
