@@ -162,7 +162,7 @@ async fn a_node_that_may_restores_itself_into_an_empty_directory() {
     let place = Place::directory();
     let programs = Programs::planned(&["n1", "n2"]).archived_in(&place, "sync", "30s");
     let itself = ("SNAPLEDGER_ARCHIVE_RESTORE".to_owned(), "empty".to_owned());
-    let mut programs = programs.with_environment(vec![itself]);
+    let mut programs = programs.with_environment(vec![itself.clone()]);
     // Nothing is archived yet.
     programs.start().await;
     let (rest, paid) = (programs.rest("n2"), json!({ "amount": 7 }));
@@ -173,13 +173,30 @@ async fn a_node_that_may_restores_itself_into_an_empty_directory() {
     std::fs::remove_dir_all(&dir).expect("it has a store");
     std::fs::create_dir(&dir).expect("a directory");
     let note = format!("{dir}/note");
-    std::fs::write(&note, "of somebody").expect("a file in it");
+    std::fs::write(&note, "of a store").expect("a file in it");
     let (code, wrong) = programs.refused("n2");
     assert_eq!(code, Some(2), "{wrong}");
-    assert!(
-        wrong.contains("--dir") && wrong.contains("not empty"),
-        "{wrong}"
-    );
+    for part in [
+        &*dir,
+        "no whole store",
+        "not empty",
+        "move its content away",
+    ] {
+        assert!(wrong.contains(part), "{part}: {wrong}");
+    }
+    // An option that was not given.
+    assert!(!wrong.contains("--dir"), "{wrong}");
+    // By hand it is the same.
+    let programs = programs.with_environment(Vec::new());
+    let (code, wrong) = programs.refused("n2");
+    assert_eq!(code, Some(2), "{wrong}");
+    for part in [
+        "move its content away. Restore it: snapledger restore",
+        &format!("--into {dir}"),
+    ] {
+        assert!(wrong.contains(part), "{part}: {wrong}");
+    }
+    let mut programs = programs.with_environment(vec![itself]);
     std::fs::remove_file(&note).expect("it is there");
     programs.start().await;
     programs.rest("n2").balance_is("cash", 7).await;

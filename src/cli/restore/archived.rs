@@ -222,7 +222,14 @@ pub(in crate::cli) async fn restore_itself(config: &NodeConfig) -> Result<(), Cl
     if let Err(NotFilled::NoJournal { .. }) = Successor::of(&source).await {
         return Ok(());
     }
-    let destination = Destination::check("--dir", dir)?;
+    if has_remainder(dir) {
+        return Err(CliError::Usage(format!(
+            "{} has no whole store, and is not empty: archive.restore = \"empty\" restores into an empty directory only. Put back what \
+             is missing of the store; or move its content away, and start again",
+            dir.display()
+        )));
+    }
+    let destination = Destination::check("archive.restore", dir)?;
     let staged = destination.stage()?;
     tracing::warn!("the directory is empty: restoring the process from the archive");
     let how = How {
@@ -253,6 +260,11 @@ pub(in crate::cli) async fn restore_itself(config: &NodeConfig) -> Result<(), Cl
     } = filled;
     tracing::info!(turn = %end, boot, states, parts, revisions, "restored the process from the archive");
     Ok(())
+}
+
+// Whether a directory without a store has anything else: what was deleted may have been by mistake.
+fn has_remainder(dir: &Path) -> bool {
+    std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// Shows progress.

@@ -27,6 +27,9 @@ use crate::shipping::writer::Writer;
 use crate::shipping::{Epoch, JournalPoint};
 use crate::store::{Store, StoreError};
 
+/// What to do with a directory that has no store and is not empty.
+const REMAINDER: &str =
+    "It is not empty: put back what is missing of a store, or move its content away. ";
 /// The time between two log lines of a long start.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
@@ -120,6 +123,10 @@ impl Archive {
         let position = self.newest_archived().await?;
         Err(NotAttached::EmptyDirectory {
             dir: dir.display().to_string(),
+            remainder: match std::fs::read_dir(dir).map(|mut entries| entries.next().is_some()) {
+                Ok(true) => REMAINDER,
+                Ok(false) | Err(_) => "",
+            },
             url: self.settings.url.clone(),
             cluster: self.owner.cluster.clone(),
             process: self.owner.process.clone(),

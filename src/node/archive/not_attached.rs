@@ -16,13 +16,15 @@ pub enum NotAttached {
     Store(#[from] StoreError),
     /// The directory is empty, and the archive has a journal of the process.
     #[error(
-        "{dir} has no store, but the archive {url} has the journal of {process} up to turn {position}. Restore it: snapledger \
-         restore --archive {url} --cluster {cluster} --process {process} --into {dir}; or, to begin a new journal, give the \
-         process another archive URL"
+        "{dir} has no store, but the archive {url} has the journal of {process} up to turn {position}. {remainder}Restore it: \
+         snapledger restore --archive {url} --cluster {cluster} --process {process} --into {dir}; or, to begin a new journal, give \
+         the process another archive URL"
     )]
     EmptyDirectory {
         /// The directory.
         dir: String,
+        /// What to do first about other content in it, as a sentence; nothing if it is empty.
+        remainder: &'static str,
         /// The archive.
         url: String,
         /// The cluster.
