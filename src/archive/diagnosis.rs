@@ -17,6 +17,9 @@ const EMPTY: [&str; 2] = [
     "starting at 0, but object was only 0 bytes long",
 ];
 
+/// How an answer is said to be missing, before the time for which it was waited.
+pub(super) const NO_ANSWER: &str = "no answer within ";
+
 /// Whether the first bytes of an object were asked for, and it has none.
 pub(super) fn is_empty(error: &Error) -> bool {
     let Error::Generic { source, .. } = error else {
@@ -56,6 +59,10 @@ impl Diagnosis {
     };
     const FULL: Self = Self {
         advice: "the file system of the archive is full: ",
+        again: true,
+    };
+    const READ_ONLY: Self = Self {
+        advice: "the directory of the archive may not be written: ",
         again: true,
     };
     const OTHER_TLS: Self = Self {
@@ -104,6 +111,8 @@ impl Diagnosis {
             Self::NOT_PERMITTED
         } else if says(&["No space left on device", "Disk quota exceeded"]) {
             Self::FULL
+        } else if says(&["Read-only file system", "Permission denied"]) {
+            Self::READ_ONLY
         } else if says(&["InvalidContentType", "invalid peer certificate"]) {
             Self::OTHER_TLS
         } else if says(&["Connection refused"]) {
@@ -114,6 +123,22 @@ impl Diagnosis {
                 again: true,
             }
         }
+    }
+}
+
+/// A failure without the names of hosts, buckets and objects: the advice if there is one, or how the storage has answered.
+pub(super) fn in_short(advice: &str, told: &str) -> String {
+    if !advice.is_empty() {
+        return advice.trim_end_matches(": ").to_owned();
+    }
+    let behind = |part: &str| told.split_once(part).map(|(_, behind)| behind);
+    if let Some(status) = behind("status code: ") {
+        let status = status.split(':').next().unwrap_or_default();
+        return format!("it answers {}", status.trim());
+    }
+    match behind(NO_ANSWER) {
+        Some(limit) => format!("{NO_ANSWER}{limit}"),
+        None => "the log says why".to_owned(),
     }
 }
 
@@ -182,6 +207,7 @@ mod tests {
     fn a_full_disk_an_endpoint_without_tls_and_missing_credentials_are_named() {
         for (text, advice) in [
             ("No space left on device (os error 28)", "is full"),
+            ("Read-only file system (os error 30)", "may not be written"),
             (
                 "received corrupt message of type InvalidContentType",
                 "AWS_ALLOW_HTTP",
@@ -198,6 +224,32 @@ mod tests {
             let diagnosis = Diagnosis::of(&error);
             assert!(diagnosis.advice.contains(advice), "{}", diagnosis.advice);
             assert!(diagnosis.again);
+        }
+    }
+
+    // Without this whoever reads `/readyz` would learn the names of buckets, or nothing.
+    #[test]
+    fn a_failure_in_short_names_no_place() {
+        for (advice, told, short) in [
+            (
+                "the storage refuses: ",
+                "403 at http://s3/bucket",
+                "the storage refuses",
+            ),
+            (
+                "",
+                "Generic S3 error: PUT http://s3/bucket/key in 3ms - Server returned non-2xx status code: 503 Service \
+                 Unavailable: SlowDown: bucket",
+                "it answers 503 Service Unavailable",
+            ),
+            (
+                "",
+                "Generic error: no answer within 30 s",
+                "no answer within 30 s",
+            ),
+            ("", "http://s3/bucket: broken pipe", "the log says why"),
+        ] {
+            assert_eq!(in_short(advice, told), short);
         }
     }
 

@@ -22,6 +22,8 @@ pub enum ArchiveError {
         key: String,
         /// The storage's reason.
         reason: String,
+        /// The same in short, without names.
+        cause: String,
         /// Whether another attempt may succeed: not without permission, or where the request is not supported.
         again: bool,
     },
@@ -64,6 +66,19 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
+    /// What is wrong, in short and without names of places, for those who may not know more.
+    #[must_use]
+    pub fn in_short(&self) -> String {
+        match self {
+            Self::Failed { verb, cause, .. } => format!("it cannot {verb} objects: {cause}"),
+            Self::Elsewhere { .. } => "its directory is another one, or is gone".to_owned(),
+            Self::Address { .. } => "its address is wrong".to_owned(),
+            Self::Damaged { .. } => "one of its objects is damaged".to_owned(),
+            Self::Moved { .. } => "what was read was deleted meanwhile".to_owned(),
+            Self::NotExclusive { .. } => "it ignores If-None-Match".to_owned(),
+        }
+    }
+
     /// Whether another attempt may succeed.
     #[must_use]
     pub fn may_pass(&self) -> bool {

@@ -4,6 +4,7 @@ use object_store::{Error, ObjectMeta, Result};
 use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt as _};
 
+use super::diagnosis::NO_ANSWER;
 use super::{ArchiveError, Objects};
 
 impl Objects {
@@ -19,7 +20,7 @@ impl Objects {
         let limit = limits.of(bytes);
         let done = timeout(limit, request).await;
         done.unwrap_or_else(|_| {
-            let reason = format!("no answer within {} s", limit.as_secs());
+            let reason = format!("{NO_ANSWER}{} s", limit.as_secs());
             Err(Error::Generic {
                 store: "object storage",
                 source: reason.into(),

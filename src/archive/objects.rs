@@ -15,7 +15,7 @@ use tokio_stream::StreamExt as _;
 use super::ArchiveError;
 use super::address::{self, Storage};
 use super::attempts::Attempts;
-use super::diagnosis::{Diagnosis, is_conflict, is_empty, told};
+use super::diagnosis::{Diagnosis, in_short, is_conflict, is_empty, told};
 use super::root::Root;
 use super::time_limits::TimeLimits;
 
@@ -467,11 +467,13 @@ impl Objects {
 
     pub(super) fn failed(&self, verb: &'static str, key: &str, error: &Error) -> ArchiveError {
         let Diagnosis { advice, again } = Diagnosis::of(error);
+        let told = told(error);
         ArchiveError::Failed {
             url: self.url.to_string(),
             verb,
             key: self.at(key).to_string(),
-            reason: format!("{advice}{}", told(error)),
+            cause: in_short(advice, &told),
+            reason: format!("{advice}{told}"),
             again,
         }
     }

@@ -93,6 +93,7 @@ pub(super) async fn joined<T>(mut read: Read<T>) -> Result<T, ArchiveError> {
         verb: "read",
         key: String::new(),
         reason: error.to_string(),
+        cause: "it was not read".to_owned(),
         again: false,
     };
     (&mut read.0).await.map_err(ended)?

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Semaphore, watch};
 
 use super::archive::tables_health::TablesHealth;
+use super::archive::trouble::Trouble;
 use super::error::Unavailable;
 use super::health::admission::Admission;
 use super::health::metrics::Metrics;
@@ -81,6 +82,7 @@ pub(super) struct Shared {
     pub(super) failed: watch::Receiver<Option<String>>,
     pub(super) admission: watch::Receiver<Admission>,
     pub(super) tables: Arc<TablesHealth>,
+    pub(super) trouble: Arc<Trouble>,
     /// Places for answers that read the own journal for a diagram.
     pub(super) excerpts: Semaphore,
     /// Becomes true when the streams of peers must end.
@@ -100,6 +102,7 @@ pub(super) struct NodeContext {
     pub(super) failed: watch::Receiver<Option<String>>,
     pub(super) admission: watch::Receiver<Admission>,
     pub(super) tables: Arc<TablesHealth>,
+    pub(super) trouble: Arc<Trouble>,
 }
 
 impl Handle {
@@ -116,6 +119,7 @@ impl Handle {
             failed,
             admission,
             tables,
+            trouble,
         } = context;
         let links = peers.links().clone();
         let in_progress = InProgress::new(&config.topology, &peers, parts.worker.store(), &events);
@@ -153,6 +157,7 @@ impl Handle {
             failed,
             admission,
             tables,
+            trouble,
             excerpts: Semaphore::new(EXCERPTS_MAX),
             closing: watch::channel(false).0,
         };

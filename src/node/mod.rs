@@ -161,7 +161,7 @@ impl Node {
             assembled: membership.assembled(),
             events: Arc::clone(&events),
         };
-        let tables = Arc::new(TablesHealth::default());
+        let (tables, trouble) = (Arc::new(TablesHealth::default()), Arc::default());
         let around = Surroundings {
             worker: worker.clone(),
             watermark,
@@ -169,6 +169,7 @@ impl Node {
             admission: admissions.clone(),
             failures: failures.clone(),
             tables: Arc::clone(&tables),
+            trouble: Arc::clone(&trouble),
         };
         let kept_there = attached.as_mut().and_then(|attached| {
             let beginning = attached.beginning.take()?;
@@ -210,6 +211,7 @@ impl Node {
             failed: failures.sentence(),
             admission,
             tables,
+            trouble,
         });
         let closing = handle.watch_closing();
         threads.push(indexer::start(handle.store(), closing, &failures)?);

@@ -12,6 +12,7 @@ use crate::archive_place::Place;
 use crate::await_it::until;
 use crate::programs::Programs;
 use crate::rest::Rest;
+use crate::s3::Way;
 
 const ACCOUNT: &str = "/v1/accounts/a/deposits";
 
@@ -134,6 +135,45 @@ async fn a_busy_writer_notices_too_and_its_next_start_says_what_is_missing() {
     let (code, said) = programs.refused("n1");
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("does not have what n1 has shipped"), "{said}");
+}
+
+// Without this an operator sees that the archive is behind, and has to find the log to see that a permission is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readiness_and_warnings_say_why_an_archive_does_not_take_the_journal() {
+    for journal in ["peers", "async"] {
+        let place = Place::s3().await;
+        let mut programs = Programs::planned(&["n1"]).archived_in(&place, journal, "1s");
+        programs.start().await;
+        let rest = programs.rest("n1");
+        assert_eq!(pay(&rest).await, 200);
+        let Place::S3(server) = &place else {
+            unreachable!("it is on S3");
+        };
+        let said = async |why: &str| {
+            until(&format!("{why:?} in readiness or warnings"), async || {
+                let (ready, cluster) = (rest.get("/readyz").await, rest.get("/v1/cluster").await);
+                let is_ready = ready.status == 200;
+                assert!(is_ready || journal == "peers", "nothing waits: {ready:?}");
+                let shows = |body: &str| body.contains(why) && !body.contains("s3://");
+                let is_said = shows(&cluster.body) && (shows(&ready.body) || is_ready);
+                (is_said && is_ready == (journal == "async")).then_some(())
+            })
+            .await;
+        };
+        server.behave(Way {
+            is_read_only: true,
+            ..Way::default()
+        });
+        assert_eq!(pay(&rest).await, 200, "nothing waits yet");
+        said("it cannot create objects: the storage refuses these credentials, or does not permit them this").await;
+        server.behave(Way {
+            is_away: true,
+            ..Way::default()
+        });
+        said("it answers 503 Service Unavailable").await;
+        server.behave(Way::default());
+        says(&rest, "").await;
+    }
 }
 
 // Without this an archive that is away for days is noticed by nobody, and its disk is the only copy.

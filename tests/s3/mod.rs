@@ -51,8 +51,21 @@ pub(crate) struct Way {
     pub(crate) ignores_conditions: bool,
     /// Does not permit to delete, as storage that is written once.
     pub(crate) keeps_all: bool,
+    /// Does not permit to put.
+    pub(crate) is_read_only: bool,
     /// Answers nothing but 503.
     pub(crate) is_away: bool,
+    /// Never answers puts of segments.
+    pub(crate) hold: Option<Hold>,
+}
+
+/// When a put of a segment is held until its client leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Before it is done.
+    BeforeSegments,
+    /// Once it is done.
+    BehindSegments,
 }
 
 /// A running server with one bucket. Its objects are gone when it is dropped.
@@ -180,7 +193,8 @@ impl Shared {
         }
         // Deletions of several objects are posted.
         let deletes = [Method::DELETE, Method::POST].contains(request.method());
-        if way.keeps_all && deletes {
+        let is_refused = way.is_read_only && request.method() == Method::PUT;
+        if is_refused || way.keeps_all && deletes {
             return Ok(refused(StatusCode::FORBIDDEN, "AccessDenied"));
         }
         let is_put = request.method() == Method::PUT;

@@ -1,6 +1,7 @@
 //! The shipping of the journal into the archive: the start ([`attach`]), the task that ships ([`shipper`]), how far the archive
 //! is ([`watermark`]), what waits for it ([`held`]), what is kept there beside the journal ([`keeper`]), the instants of an
-//! idle process ([`instants`]), and history as tables (`tables`, [`tables_health`]).
+//! idle process ([`instants`]), why the archive does not take the journal ([`trouble`]), and history as tables (`tables`,
+//! [`tables_health`]).
 
 pub(super) mod attach;
 pub(super) mod figures;
@@ -12,6 +13,7 @@ mod not_attached;
 pub(super) mod shipper;
 mod tables;
 pub(super) mod tables_health;
+pub(super) mod trouble;
 mod turns;
 pub(super) mod watermark;
 

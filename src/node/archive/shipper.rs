@@ -14,9 +14,10 @@ use super::figures::{ArchiveFigures, Behind};
 use super::look_back;
 use super::look_back::{Change, KeptBack, LookBack};
 use super::tables_health::TablesHealth;
+use super::trouble::{PAUSE_FIRST, PAUSE_MAX, Trouble, answer};
 use super::turns::read_turns;
 use super::watermark::Watermark;
-use crate::archive::{ArchiveError, NotFenced, Objects, ask, links};
+use crate::archive::{ArchiveError, NotFenced, Objects, links};
 use crate::config::ArchiveSettings;
 use crate::node::health::admission::Admission;
 use crate::node::health::failures::Failures;
@@ -37,11 +38,6 @@ const LOOK_ROUND_EVERY: Duration = Duration::from_secs(5);
 const REMEMBER_EVERY: Duration = Duration::from_secs(1);
 /// How long the put of a link is repeated.
 const LINK_PATIENCE: Duration = Duration::from_secs(600);
-/// The pauses before a failed request is repeated.
-const PAUSE_FIRST: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// The shortest time between two log lines about a failing archive.
-const SAY_EVERY: Duration = Duration::from_secs(60);
 /// The time for which a stopping node waits for the archive.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -53,6 +49,7 @@ pub(in crate::node) struct Surroundings {
     pub(in crate::node) admission: Arc<watch::Sender<Admission>>,
     pub(in crate::node) failures: Failures,
     pub(in crate::node) tables: Arc<TablesHealth>,
+    pub(in crate::node) trouble: Arc<Trouble>,
 }
 
 /// Ships the journal of a process.
@@ -346,24 +343,12 @@ impl Shipper {
         }
         let losses = self.losses;
         let (objects, figures) = (self.objects.clone(), self.around.figures.clone());
+        let trouble = Arc::clone(&self.around.trouble);
         let wait = self.pause_before(&action);
         self.requests.spawn(async move {
-            let mut pause = PAUSE_FIRST;
-            let mut said: Option<Instant> = None;
             sleep(wait).await;
-            loop {
-                let error = match ask(&objects, &action).await {
-                    Err(error) if !matches!(error, ArchiveError::Damaged { .. }) => error,
-                    event => return Answer { losses, event },
-                };
-                figures.retried();
-                if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
-                    said = Some(Instant::now());
-                    tracing::warn!(%error, "the archive does not answer; trying again");
-                }
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
-            }
+            let event = answer(&objects, &action, &figures, &trouble).await;
+            Answer { losses, event }
         });
     }
 

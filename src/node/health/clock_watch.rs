@@ -32,7 +32,8 @@ impl Handle {
         let mut warnings = shared.peers.wall().warnings(&shared.config.me);
         warnings.extend(shared.links.warnings());
         warnings.extend(shared.replicator.warnings());
-        warnings.extend(shared.admission.borrow().archive_warning());
+        let of_archive = shared.admission.borrow().archive_warning();
+        warnings.extend(of_archive.map(|warning| shared.trouble.added_to(warning)));
         warnings.extend(shared.tables.warning());
         warnings.extend(exposure::warning(&shared.config));
         warnings.extend(shared.config.auth.as_ref().and_then(Authority::warning));

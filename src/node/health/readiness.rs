@@ -41,7 +41,10 @@ impl Handle {
             ),
             (
                 "archive",
-                admission.archived().err().map(|why| why.to_string()),
+                admission
+                    .archived()
+                    .err()
+                    .map(|why| shared.trouble.added_to(why.to_string())),
             ),
         ]
         .map(|(name, fault)| ReadyCheck { name, fault })
