@@ -1,5 +1,7 @@
 //! Why the archive could not be used.
 
+use std::time::Duration;
+
 /// A failed use of the archive.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
@@ -66,6 +68,19 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
+    /// The same of a request that is not tried any more.
+    #[must_use]
+    pub(super) fn after(mut self, attempts: u32, took: Duration) -> Self {
+        if let Self::Failed { reason, .. } = &mut self {
+            let attempts = match attempts {
+                1 => "one attempt".to_owned(),
+                several => format!("{several} attempts"),
+            };
+            *reason = format!("{reason}; {attempts} in {:.1} s", took.as_secs_f64());
+        }
+        self
+    }
+
     /// What is wrong, in short and without names of places, for those who may not know more.
     #[must_use]
     pub fn in_short(&self) -> String {

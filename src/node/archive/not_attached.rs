@@ -9,7 +9,7 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum NotAttached {
     /// The archive cannot be used.
-    #[error(transparent)]
+    #[error("{error}{needed}", error = .0, needed = needed(.0))]
     Archive(#[from] ArchiveError),
     /// The store cannot be read or written.
     #[error(transparent)]
@@ -165,6 +165,17 @@ pub enum NotAttached {
     /// The fence is not set.
     #[error(transparent)]
     NotFenced(#[from] NotFenced),
+}
+
+// Why a start does not go on without an archive that may answer later.
+fn needed(error: &ArchiveError) -> &'static str {
+    match error {
+        ArchiveError::Failed { again: true, .. } => {
+            ". Without this answer a start cannot know whether another one has taken the process over: start again when the storage \
+             answers. archive.lag_max is how long a start repeats a request"
+        }
+        _ => "",
+    }
 }
 
 impl NotAttached {
