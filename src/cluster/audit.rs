@@ -11,7 +11,7 @@ use crate::history::audit::{Absence, Absent, Audit};
 use crate::history::lineage::{Doubt, JournalAtCut};
 use crate::history::part::RecordedState;
 use crate::history::past::{JournalPosition, PastPoint};
-use crate::history::process_totals::ProcessTotals;
+use crate::history::process_totals::{ProcessTotals, StoreId, StoresKnown, ToldTotals};
 use crate::node::{Handle, PeerState, Unanswered};
 use crate::otel::carried;
 use crate::process::clock::Hlc;
@@ -23,6 +23,8 @@ use crate::transport::peer_error::PeerError;
 enum KnownTotals {
     /// The totals at the cut.
     Share(ProcessTotals),
+    /// None: the journal of its store begins after the cut.
+    Later(StoreId),
     /// Unknown at the cut; possibly older totals, with their time and the snapshot that recorded them.
     Absent(Absence, Option<(ProcessTotals, Hlc, SnapshotId)>),
 }
@@ -63,18 +65,29 @@ pub(crate) async fn at(handle: &Handle, time: Hlc) -> Result<Audit, QueryError> 
     gather(handle, Some(time), points.collect()).await
 }
 
-/// The cluster at the cut of an earlier audit.
+/// The cluster at the cut of an earlier audit. Processes that are not in the cut must have joined the cluster since.
 pub(crate) async fn cut(handle: &Handle, cut: Cut) -> Result<Audit, QueryError> {
     let topology = &handle.config().topology;
-    if let Some(left_out) = topology
-        .processes()
-        .find(|process| !cut.places.contains_key(*process))
-    {
-        return Err(QueryError::NotInCut(left_out.clone()));
-    }
+    let left_out = topology.processes();
+    let left_out = left_out.filter(|process| !cut.places.contains_key(*process));
+    let left_out: Vec<ProcessId> = left_out.cloned().collect();
     let points = cut.places.into_iter();
     let points = points.map(|(process, place)| (process, PastPoint::Place(place)));
-    gather(handle, cut.at, points.collect()).await
+    let mut points: BTreeMap<_, _> = points.collect();
+    for process in &left_out {
+        let Some(time) = cut.at else {
+            return Err(QueryError::NotInCut(process.clone()));
+        };
+        points.insert(process.clone(), PastPoint::Time(time));
+    }
+    let audit = gather(handle, cut.at, points).await?;
+    match left_out
+        .into_iter()
+        .find(|one| audit.shares.contains_key(one))
+    {
+        Some(process) => Err(QueryError::NotInCut(process)),
+        None => Ok(audit),
+    }
 }
 
 /// The processes that this node knows to have clock values later than the cut because they run too far ahead of the
@@ -104,8 +117,7 @@ async fn gather(
     let mut audit = Audit {
         at,
         channels: handle.config().topology.channels().collect(),
-        shares: BTreeMap::new(),
-        missing: BTreeMap::new(),
+        ..Audit::default()
     };
     let mut horizon: Option<Hlc> = None;
     while let Some(answered) = asked.join_next().await {
@@ -115,7 +127,11 @@ async fn gather(
             // Every process can answer from the latest of these horizons on.
             Err(QueryError::BeforeHorizon(since)) => horizon = horizon.max(Some(since)),
             Err(failure) => return Err(failure),
-            Ok(found) => put(&mut audit, process, found),
+            Ok((found, stores)) => {
+                let known = stores.map(|stores| (process.clone(), stores));
+                audit.known_now.extend(known);
+                put(&mut audit, process, found);
+            }
         }
     }
     if let Some(since) = horizon {
@@ -136,12 +152,30 @@ async fn gather(
     for removed in counted.cloned().collect::<Vec<_>>() {
         audit.add_channels_of(&removed);
     }
-    for (process, reason) in audit.strangers() {
-        audit.shares.remove(&process);
-        let found = recorded(handle, &process, &points[&process], at, reason).await?;
-        put(&mut audit, process, found);
-    }
+    let doubted = audit.take_back_doubted();
+    leave_out(handle, &mut audit, doubted, &points).await?;
+    let strangers = audit.strangers();
+    leave_out(handle, &mut audit, strangers, &points).await?;
+    let doubted = audit.take_back_doubted();
+    leave_out(handle, &mut audit, doubted, &points).await?;
+    audit.leave_out_unused_channels();
     Ok(audit)
+}
+
+// In place of totals that do not count are the recorded ones, if there are any.
+async fn leave_out(
+    handle: &Handle,
+    audit: &mut Audit,
+    left_out: BTreeMap<ProcessId, Absence>,
+    points: &BTreeMap<ProcessId, PastPoint>,
+) -> Result<(), QueryError> {
+    for (process, reason) in left_out {
+        audit.shares.remove(&process);
+        let point = &points[&process];
+        let found = recorded(handle, &process, point, audit.at, reason).await?;
+        put(audit, process, found);
+    }
+    Ok(())
 }
 
 // The recorded totals of a process that was removed from the cluster; its journal is gone with its store.
@@ -157,6 +191,7 @@ async fn removed(
 fn put(audit: &mut Audit, process: ProcessId, found: KnownTotals) {
     match found {
         KnownTotals::Share(share) => _ = audit.shares.insert(process, share),
+        KnownTotals::Later(store) => _ = audit.later.insert(process, store),
         KnownTotals::Absent(reason, older) => {
             let known = older.map(|(share, until, snapshot)| {
                 audit.shares.insert(process.clone(), share);
@@ -167,14 +202,14 @@ fn put(audit: &mut Audit, process: ProcessId, found: KnownTotals) {
     }
 }
 
-// The totals from the process itself, otherwise from the local history. For a point that is a position, `at` is the
-// instant it was found by, if known.
+// The totals from the process itself, otherwise from the local history, and what it knows of the stores of the others. For a
+// point that is a position, `at` is the instant it was found by, if known.
 async fn share(
     handle: &Handle,
     process: &ProcessId,
     point: &PastPoint,
     at: Option<Hlc>,
-) -> Result<KnownTotals, QueryError> {
+) -> Result<(KnownTotals, Option<StoresKnown>), QueryError> {
     let config = handle.config();
     let answered = if *process == config.me {
         own(handle, point).await?
@@ -184,11 +219,16 @@ async fn share(
         // The cut is from before the process was removed.
         Err(Absence::OtherJournal)
     };
-    match answered {
-        Ok(share) if share.is_known() => Ok(KnownTotals::Share(share)),
-        Ok(_) => recorded(handle, process, point, at, Absence::OtherJournal).await,
-        Err(reason) => recorded(handle, process, point, at, reason).await,
-    }
+    let (absence, stores) = match answered {
+        Ok(ToldTotals { totals, stores }) => match totals.begins_later() {
+            _ if totals.is_known() => return Ok((KnownTotals::Share(totals), stores)),
+            Some(store) => return Ok((KnownTotals::Later(store), stores)),
+            None => (Absence::OtherJournal, stores),
+        },
+        Err(absence) => (absence, None),
+    };
+    let found = recorded(handle, process, point, at, absence).await?;
+    Ok((found, stores))
 }
 
 /// The point at which to ask the journal of a process about a state that it recorded for a snapshot; `None` if the
@@ -220,7 +260,7 @@ pub(super) async fn at_cut(
         return absent(Absence::OtherJournal);
     };
     match answered {
-        Ok(told) => told.map_err(Doubt::Absent),
+        Ok(told) => told.map(|told| told.totals).map_err(Doubt::Absent),
         Err(QueryError::BeforeHorizon(_)) => Err(Doubt::BeforeHorizon),
         Err(why) => {
             tracing::warn!(%process, %why, "cannot read the totals of its journal at a cut");
@@ -232,7 +272,7 @@ pub(super) async fn at_cut(
 async fn own(
     handle: &Handle,
     point: &PastPoint,
-) -> Result<Result<ProcessTotals, Absence>, QueryError> {
+) -> Result<Result<ToldTotals, Absence>, QueryError> {
     match handle.share(point.clone()).await {
         Ok(share) => Ok(Ok(share)),
         // The cut was valid once, for a journal that this store no longer has.
@@ -299,7 +339,7 @@ async fn asked(
     handle: &Handle,
     process: &ProcessId,
     point: &PastPoint,
-) -> Result<Result<ProcessTotals, Absence>, QueryError> {
+) -> Result<Result<ToldTotals, Absence>, QueryError> {
     let Some(client) = handle.peer_client(process) else {
         return Ok(Err(Absence::OtherMake));
     };

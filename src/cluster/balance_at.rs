@@ -5,6 +5,7 @@ use super::audit;
 use super::error::{QueryError, Question};
 use super::members::Membership;
 use super::recorded;
+use crate::history::audit::Audit;
 use crate::history::past::BalanceThen;
 use crate::node::Handle;
 use crate::process::clock::Hlc;
@@ -50,7 +51,10 @@ pub(crate) async fn balance(
                     known: None,
                 });
             }
-            QueryError::OtherJournal(process.clone())
+            match held.position == Lsn(0) && joined_later(handle, process, time).await? {
+                true => return Err(QueryError::NoMemberThen(process.clone())),
+                false => QueryError::OtherJournal(process.clone()),
+            }
         }
         Err(
             gone @ (QueryError::ProcessDown { .. }
@@ -65,13 +69,14 @@ pub(crate) async fn balance(
 
 // Whether the process was already removed at `time`, so that the cluster is complete without it.
 async fn is_removed(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<bool, QueryError> {
-    match audit::at(handle, time).await {
-        Err(QueryError::BeforeHorizon(_)) => Ok(false),
-        audit => {
-            let audit = audit?;
-            Ok(audit.is_complete() && !audit.shares.contains_key(process))
-        }
-    }
+    let audit = audit_at(handle, time).await?;
+    Ok(audit.is_some_and(|audit| audit.is_complete() && !audit.shares.contains_key(process)))
+}
+
+// Whether the process joined the cluster after `time`.
+async fn joined_later(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<bool, QueryError> {
+    let audit = audit_at(handle, time).await?;
+    Ok(audit.is_some_and(|audit| audit.later.contains_key(process)))
 }
 
 // Whether the other processes knew no other store of this process at `time`.
@@ -80,10 +85,15 @@ async fn is_vouched_for(
     process: &ProcessId,
     time: Hlc,
 ) -> Result<bool, QueryError> {
+    let audit = audit_at(handle, time).await?;
+    Ok(audit.is_some_and(|audit| audit.vouches_for(process)))
+}
+
+// `None` if a process no longer has that part of its journal.
+async fn audit_at(handle: &Handle, time: Hlc) -> Result<Option<Audit>, QueryError> {
     match audit::at(handle, time).await {
-        // Another process no longer has that part of its journal.
-        Err(QueryError::BeforeHorizon(_)) => Ok(false),
-        audit => Ok(audit?.vouches_for(process)),
+        Err(QueryError::BeforeHorizon(_)) => Ok(None),
+        audit => audit.map(Some),
     }
 }
 

@@ -6,14 +6,14 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::global::{LeftOut, Totals};
-use super::process_totals::ProcessTotals;
+use super::process_totals::{ProcessTotals, StoreId, StoresKnown};
 use super::verify::{Check, Verification, conservation, consistent_cut};
 use crate::process::channel::Flow;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 
 /// The totals of the cluster at a cut.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Audit {
     /// The last clock value of the cut, if the audit is of an instant.
     pub at: Option<Hlc>,
@@ -23,6 +23,11 @@ pub struct Audit {
     pub shares: BTreeMap<ProcessId, ProcessTotals>,
     /// The processes without an answer at the cut. If they have totals, these are older than the cut.
     pub missing: BTreeMap<ProcessId, Absent>,
+    /// The processes that had not joined the cluster by the cut, and the stores whose journals begin after it
+    /// ([`Audit::take_back_doubted`]).
+    pub later: BTreeMap<ProcessId, StoreId>,
+    /// What each process that answered knows now of the stores of the others; older programs do not say.
+    pub known_now: BTreeMap<ProcessId, StoresKnown>,
 }
 
 /// A process whose totals at the cut are unknown.
@@ -107,7 +112,9 @@ impl Audit {
         let known = self.shares.values().flat_map(|share| &share.peers);
         let known = known.filter(|(_, store)| !store.is_given_up);
         let is_here = |process: &ProcessId| {
-            self.shares.contains_key(process) || self.missing.contains_key(process)
+            self.shares.contains_key(process)
+                || self.missing.contains_key(process)
+                || self.later.contains_key(process)
         };
         let removed = known.filter(|(process, _)| !is_here(process));
         removed.map(|(process, _)| process.clone()).collect()
@@ -178,7 +185,7 @@ impl Audit {
     }
 
     // The processes whose totals are those at the cut.
-    fn present(&self) -> impl Iterator<Item = &ProcessId> {
+    pub(super) fn present(&self) -> impl Iterator<Item = &ProcessId> {
         let shares = self.shares.keys();
         shares.filter(|process| !self.missing.contains_key(*process))
     }
@@ -221,18 +228,20 @@ impl Audit {
 
     /// Every channel with its flow at both ends, ordered by origin, then destination.
     pub fn passed(&self) -> impl Iterator<Item = (&ChannelId, ChannelFlow)> {
-        let share = |process| {
-            self.shares
-                .get(process)
-                .filter(|_| !self.missing.contains_key(process))
+        let is_known = |process: &ProcessId| {
+            let has_share = self.shares.contains_key(process);
+            self.later.contains_key(process) || has_share && !self.missing.contains_key(process)
         };
+        let share = |process: &ProcessId| self.shares.get(process);
         self.channels.iter().map(move |channel| {
-            let sent = share(&channel.from).map(|share| share.sent.get(&channel.to));
-            let delivered = share(&channel.to).map(|share| share.delivered.get(&channel.from));
-            let flow = |flow: Option<&Flow>| flow.copied().unwrap_or_default();
+            let ChannelId { from, to } = channel;
+            let sent = share(from).and_then(|share| share.sent.get(to));
+            let delivered = share(to).and_then(|share| share.delivered.get(from));
+            let flow =
+                |end, flow: Option<&Flow>| is_known(end).then(|| flow.copied().unwrap_or_default());
             let passed = ChannelFlow {
-                sent: sent.map(flow),
-                delivered: delivered.map(flow),
+                sent: flow(from, sent),
+                delivered: flow(to, delivered),
             };
             (channel, passed)
         })
@@ -356,6 +365,7 @@ mod tests {
             channels: BTreeSet::from([pair("a", "b"), pair("b", "a")]),
             shares: shares.map(|(id, share)| (process(id), share)).collect(),
             missing: down.iter().map(absent).collect(),
+            ..Audit::default()
         };
         let strangers = audit.strangers().into_iter();
         strangers.map(|(id, why)| (id.to_string(), why)).collect()

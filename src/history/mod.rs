@@ -7,6 +7,7 @@ pub mod audit;
 pub mod diagram;
 pub mod diff;
 pub mod global;
+mod joined;
 pub mod known;
 pub mod lineage;
 pub mod movement;

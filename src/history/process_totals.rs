@@ -1,11 +1,12 @@
 //! The totals of one process at any position of its journal. Computing them visits no account.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::part::RecordedState;
 use crate::process::channel::Flow;
 use crate::process::identity::Identity;
 use crate::process::ids::{Hash, Lsn, ProcessId};
+use crate::process::query::PeersKnown;
 use crate::process::record::{Record, Turn};
 
 /// The totals of a process after the turn at a position; sums in minor units.
@@ -55,7 +56,72 @@ pub struct KnownStore {
     pub is_given_up: bool,
 }
 
+/// What a process answers about its past: its totals then, and what it knows now of the stores of the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldTotals {
+    /// The totals.
+    pub totals: ProcessTotals,
+    /// What it knows now; `None` if its program is older.
+    pub stores: Option<StoresKnown>,
+}
+
+/// The stores of others that a process knows when it answers, whatever the instant in question.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoresKnown {
+    /// Those of its peers.
+    pub peers: BTreeMap<ProcessId, KnownStore>,
+    /// The processes of which it has ever given up a store.
+    pub given_up: BTreeSet<ProcessId>,
+}
+
+impl StoresKnown {
+    /// Whether it knows that `process` has had another store than this.
+    #[must_use]
+    pub fn have_another(&self, process: &ProcessId, store: StoreId) -> bool {
+        let known = self.peers.get(process);
+        self.given_up.contains(process) || known.is_some_and(|known| known.store != store)
+    }
+}
+
+impl From<&ProcessTotals> for StoresKnown {
+    /// As of the totals, which must be the newest.
+    fn from(newest: &ProcessTotals) -> Self {
+        let given_up = newest.given_up.iter().flatten();
+        Self {
+            peers: newest.peers.clone(),
+            given_up: given_up.map(|(process, _)| process.clone()).collect(),
+        }
+    }
+}
+
+impl From<PeersKnown> for StoresKnown {
+    fn from(known: PeersKnown) -> Self {
+        let peers = known.recognized.iter();
+        Self {
+            peers: peers
+                .map(|(peer, identity)| (peer.clone(), identity.into()))
+                .collect(),
+            given_up: known.forgotten,
+        }
+    }
+}
+
 impl ProcessTotals {
+    /// The answer of a store whose journal begins after the instant in question.
+    #[must_use]
+    pub fn before_all_turns(store: StoreId) -> Self {
+        Self {
+            store: Some(store),
+            ..Self::default()
+        }
+    }
+
+    /// The store, if its journal begins after the instant in question.
+    #[must_use]
+    pub fn begins_later(&self) -> Option<StoreId> {
+        self.store.filter(|_| !self.is_known())
+    }
+
     /// Whether this process knew `process` by the store that `share` is from. True if either version does not report its store.
     #[must_use]
     pub fn knows(&self, process: &ProcessId, share: &Self) -> bool {

@@ -3,7 +3,10 @@
 //! A read takes its place among the inputs of a turn, so its answer shows no state that a crash could undo once that turn and
 //! those before it are durable. A read changes nothing and is not journaled.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::Process;
+use super::identity::Identity;
 use super::ids::{AccountId, Key, Lsn, ProcessId, SnapshotId};
 use super::reply::RecordedHere;
 use super::status::Status;
@@ -32,6 +35,19 @@ pub struct ProcessStatus;
 /// The progress of a snapshot; `None` if the process has not recorded it, or no longer remembers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded(pub SnapshotId);
+
+/// The stores of the peers that the process knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownPeers;
+
+/// The answer to [`KnownPeers`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeersKnown {
+    /// The recognized peers, with their stores.
+    pub recognized: BTreeMap<ProcessId, Identity>,
+    /// The peers of which a store was ever given up.
+    pub forgotten: BTreeSet<ProcessId>,
+}
 
 /// The peers whose store was lost after a cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,5 +97,17 @@ impl Query for LostSince {
 
     fn ask(&self, process: &Process) -> Vec<ProcessId> {
         process.registers.lost_since(self.0)
+    }
+}
+
+impl Query for KnownPeers {
+    type Answer = PeersKnown;
+
+    fn ask(&self, process: &Process) -> PeersKnown {
+        let registers = &process.registers;
+        PeersKnown {
+            recognized: registers.peers.clone(),
+            forgotten: registers.forgotten.keys().cloned().collect(),
+        }
     }
 }

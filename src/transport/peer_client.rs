@@ -23,7 +23,7 @@ use crate::history::known::{KnownSnapshot, RevisionArrival};
 use crate::history::part::{Part, RecordedState};
 use crate::history::past::{BalanceNow, BalanceThen, JournalPosition, PastPoint};
 use crate::history::pin::Pin;
-use crate::history::process_totals::ProcessTotals;
+use crate::history::process_totals::ToldTotals;
 use crate::history::vitals::Vitals;
 use crate::otel::{Wire, wire};
 use crate::process::clock::Hlc;
@@ -276,7 +276,7 @@ impl PeerClient {
     ///
     /// # Errors
     /// [`PeerError`].
-    pub async fn share_at(&self, point: &PastPoint) -> Result<ProcessTotals, PeerError> {
+    pub async fn share_at(&self, point: &PastPoint) -> Result<ToldTotals, PeerError> {
         let to_wire = |place: &JournalPosition| {
             Point::Place(wire::Place {
                 position: place.position.0,

@@ -51,6 +51,7 @@ mod initiator;
 mod instant_differences;
 mod instants;
 mod interrupted;
+mod joined;
 mod killed;
 mod late_hello;
 mod late_peer;

@@ -71,22 +71,24 @@ impl Cluster {
             _dir: dir,
         };
         for id in ids {
-            let sockets = Sockets {
-                grpc: listen("127.0.0.1:0"),
-                rest: listen("127.0.0.1:0"),
-            };
-            cluster.members.push(Member {
-                id: process(id),
-                grpc: address(&sockets.grpc).to_string(),
-                rest: Some(address(&sockets.rest).to_string()),
-                transport: Transport::Native,
-            });
-            cluster
-                .clocks
-                .insert((*id).to_owned(), ClockSettings::default());
-            cluster.sockets.insert((*id).to_owned(), sockets);
+            cluster.plan(id);
         }
         cluster
+    }
+
+    fn plan(&mut self, id: &str) {
+        let sockets = Sockets {
+            grpc: listen("127.0.0.1:0"),
+            rest: listen("127.0.0.1:0"),
+        };
+        self.members.push(Member {
+            id: process(id),
+            grpc: address(&sockets.grpc).to_string(),
+            rest: Some(address(&sockets.rest).to_string()),
+            transport: Transport::Native,
+        });
+        self.clocks.insert(id.to_owned(), ClockSettings::default());
+        self.sockets.insert(id.to_owned(), sockets);
     }
 
     /// With only these channels.
@@ -124,13 +126,23 @@ impl Cluster {
         self
     }
 
+    /// Nodes started from now on know this process, too.
+    pub(crate) fn with(&mut self, id: &str) {
+        self.plan(id);
+        self.connect_all();
+    }
+
     /// Nodes started from now on do not know this process.
     pub(crate) fn without(&mut self, id: &str) -> &mut Self {
         self.members.retain(|member| member.id.as_str() != id);
         self.sockets.remove(id);
+        self.connect_all();
+        self
+    }
+
+    fn connect_all(&mut self) {
         let processes: Vec<_> = self.members.iter().map(|one| one.id.clone()).collect();
         self.topology = Topology::full(&processes).expect("distinct ids");
-        self
     }
 
     /// The history settings of nodes started from now on.

@@ -1,16 +1,16 @@
 //! Queries about the whole cluster at an instant, assembled as in `cluster/audit.rs`: every reachable process passes the
 //! instant durably and returns its totals at it. The real `ProcessTotals::is_known` and `Audit::strangers` decide whether
-//! totals count. Each process also returns balance and statement of its accounts, as `store/past/` does: from the newest
+//! totals count, and `Audit::take_back_doubted` which of them had not joined the cluster. Each process also returns balance and statement of its accounts, as `store/past/` does: from the newest
 //! recorded state and the turns after it, by the real `history::statement`. What an older copy of a store does not know follows
 //! `store/gaps/` and `node/peers/handshakes.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use snapledger::history::audit::{Absence, Absent, Audit};
-use snapledger::history::process_totals::ProcessTotals;
+use snapledger::history::process_totals::{ProcessTotals, StoresKnown};
 use snapledger::history::statement::entries;
 use snapledger::process::clock::Hlc;
-use snapledger::process::ids::{AccountId, Lsn, ProcessId};
+use snapledger::process::ids::{AccountId, Hash, Lsn, ProcessId};
 use snapledger::process::input::Input;
 use snapledger::process::wall::ANSWERED_AHEAD_MAX;
 
@@ -131,7 +131,7 @@ impl World {
         if let Some(begin) = node.disk.first_state() {
             if begin.registers.time > time {
                 self.sometimes.saw("instant before a shortened journal");
-                return Ok((share, BTreeSet::new()));
+                return Ok((ProcessTotals::default(), BTreeSet::new()));
             }
             let store = share.store;
             share = ProcessTotals {
@@ -172,10 +172,7 @@ impl World {
             self.sometimes.saw("instant after an older copy caught up");
         }
         if !is_known {
-            share = ProcessTotals {
-                store: share.store,
-                ..ProcessTotals::default()
-            };
+            share = ProcessTotals::default();
         }
         Ok((share, met))
     }
@@ -204,21 +201,66 @@ impl World {
             shares: shares
                 .map(|(id, share)| (id.clone(), share.clone()))
                 .collect(),
-            missing: BTreeMap::new(),
+            ..Audit::default()
         };
-        let is_unknown = |id: &&ProcessId| !audit.shares.contains_key(*id);
+        for (id, known) in known {
+            let store = known.share.begins_later();
+            audit.later.extend(store.map(|store| (id.clone(), store)));
+        }
+        let is_unknown =
+            |id: &&ProcessId| !audit.shares.contains_key(*id) && !audit.later.contains_key(*id);
         let unknown: Vec<_> = self.plan.ids.iter().filter(is_unknown).cloned().collect();
         miss(&mut audit, unknown);
+        self.take_back_doubted(&mut audit)?;
         let strangers: Vec<_> = audit.strangers().into_keys().collect();
         if !strangers.is_empty() {
             self.sometimes.saw("instant that another journal knew");
         }
         miss(&mut audit, strangers);
+        self.take_back_doubted(&mut audit)?;
+        audit.leave_out_unused_channels();
+        if !audit.later.is_empty() {
+            self.sometimes.saw("instant before a process joined");
+        }
         self.tell_accounts(time, known, &audit)?;
         if self.checkers.audited(&audit)? {
             self.sometimes.saw("instant answered again");
         }
         Ok(())
+    }
+
+    // Processes that may have been there before the store from which they answer are missing.
+    fn take_back_doubted(&mut self, audit: &mut Audit) -> Checked {
+        if audit.later.is_empty() || self.plan.is_sabotaged(Sabotage::LaterTakenAtItsWord) {
+            return Ok(());
+        }
+        for id in audit.shares.keys().chain(audit.later.keys()) {
+            let stores = self.stores_known(self.place_of(id))?;
+            audit.known_now.insert(id.clone(), stores);
+        }
+        let doubted: Vec<_> = audit.take_back_doubted().into_keys().collect();
+        if !doubted.is_empty() {
+            self.sometimes
+                .saw("instant before a store that may have replaced another");
+        }
+        miss(audit, doubted);
+        Ok(())
+    }
+
+    // The stores of the others that a process knows by the end of its journal.
+    fn stores_known(&self, place: Place) -> Checked<StoresKnown> {
+        let disk = &self.nodes[place].disk;
+        let mut newest = ProcessTotals {
+            given_up: Some(BTreeMap::new()),
+            ..ProcessTotals::default()
+        };
+        if let Some(begin) = disk.first_state() {
+            newest = begin.totals();
+        }
+        for turn in disk.turns(newest.position.next()) {
+            newest.pass(&turn?, Hash::default());
+        }
+        Ok(StoresKnown::from(&newest))
     }
 
     // Checks the accounts whose answer is complete: the process had recognized all its peers by the instant, or the whole

@@ -50,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) snapshots_kept: Option<usize>,
     /// How far ahead a clock is followed.
     pub(crate) clock_ahead_max: u64,
+    /// A process whose first start is late, and when.
+    pub(crate) joins: Option<(usize, u64)>,
     /// A process that goes down permanently in this run.
     pub(crate) never_returns: Option<usize>,
     /// A process whose store is wiped in this run.
@@ -114,6 +116,7 @@ impl Plan {
             snapshots_kept: (random.below(5) == 0).then(|| 1 + random.index(4)),
             clock_ahead_max: [2, 10, 60][random.index(3)] * SECOND,
             never_returns: (random.below(8) == 0).then(|| random.index(count)),
+            joins: None,
             wiped: None,
             put_back: false,
             is_rich: random.below(6) == 0,
@@ -130,6 +133,10 @@ impl Plan {
         let wiped = (random.below(4) == 0).then(|| random.index(count));
         plan.wiped = wiped.filter(|_| !is_spared);
         plan.put_back = random.below(2) == 0;
+        // With a wide bound, an older copy is rarely through with catching up before the end.
+        if plan.wiped.is_some() && plan.put_back && plan.clock_ahead_max > 2 * SECOND {
+            plan.clock_ahead_max = SECOND;
+        }
         let of_copies = [Sabotage::GapTakenForKnown, Sabotage::CopyAnswersAtOnce];
         if of_copies.iter().any(|one| plan.is_sabotaged(*one)) {
             plan.never_returns = None;
@@ -141,12 +148,29 @@ impl Plan {
             // A wrong answer shows only if the same instant was answered before.
             plan.question_pause_max = 50 * MS;
         }
+        // The time before a journal is asked about again once another store has taken its place.
+        if plan.is_sabotaged(Sabotage::LaterTakenAtItsWord) {
+            plan.wiped = Some(random.index(count));
+            plan.put_back = false;
+            plan.never_returns = None;
+            plan.operations *= 3;
+            plan.question_pause_max = 50 * MS;
+        }
         // An early answer is wrong only if the clock went back and the instant was asked about before.
         if plan.is_sabotaged(Sabotage::CopyAnswersAtOnce) {
             plan.clock_ahead_max = 10 * SECOND;
             plan.clock_jump = Odds(10);
         }
         plan
+    }
+
+    /// Draws whether a process joins the others late.
+    pub(crate) fn joining(mut self, seed: u64) -> Self {
+        let mut random = Random::new(seed.rotate_left(32));
+        let is_wanted = random.below(6) == 0 && self.sabotage.is_none();
+        let joins = (random.index(self.ids.len()), random.below(3 * SECOND));
+        self.joins = is_wanted.then_some(joins);
+        self
     }
 
     pub(crate) fn is_sabotaged(&self, sabotage: Sabotage) -> bool {

@@ -21,6 +21,8 @@ pub(crate) enum Sabotage {
     GapTakenForKnown,
     /// An older copy of a store answers before it has recognized its peers.
     CopyAnswersAtOnce,
+    /// A store that begins after an instant answers for it that its process had not joined the cluster, whatever others know.
+    LaterTakenAtItsWord,
     /// A turn is released before the archive has it.
     ReleaseBeforeArchived,
     /// A writer takes any object at the index of its put for its own.
@@ -70,6 +72,10 @@ impl Sabotage {
         (
             Self::CopyAnswersAtOnce,
             "an_older_copy_that_answers_before_it_has_caught_up_is_caught",
+        ),
+        (
+            Self::LaterTakenAtItsWord,
+            "a_new_store_taken_for_a_new_process_is_caught",
         ),
         (
             Self::ReleaseBeforeArchived,

@@ -69,6 +69,8 @@ pub(crate) const WANTED: &[&str] = &[
     "instant answered again",
     "balance from a recorded state and turns behind it",
     "instant that another journal knew",
+    "instant before a process joined",
+    "instant before a store that may have replaced another",
     "start compared with the clocks of others",
     "leap of a wall clock not followed",
     "wall clock followed where others confirm it",

@@ -194,7 +194,7 @@ pub(crate) struct Figures {
 impl World {
     pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, trace: Trace) -> Self {
         let mut random = Random::new(seed);
-        let mut plan = Plan::drawn(&mut random, sabotage);
+        let mut plan = Plan::drawn(&mut random, sabotage).joining(seed);
         let archive = Archive::drawn(seed, &mut plan);
         let keeps_turns = archive.plan.is_some();
         let nodes = (0..plan.ids.len()).map(|place| Node::new(place, &plan, seed));
@@ -236,6 +236,8 @@ impl World {
         }
         for place in 0..self.nodes.len() {
             let first = self.random.below(50 * MS);
+            let joins = self.plan.joins.filter(|(late, _)| *late == place);
+            let first = joins.map_or(first, |(_, late)| first + late);
             self.at(first, Event::Restart(place));
             self.after(20 * MS, Event::Client(place));
         }

@@ -43,6 +43,7 @@ pub(super) fn answer(audit: &Audit, cluster: &str) -> AuditAtResponse {
         consistent_cut: verification.consistent_cut,
         checks: checks.collect(),
         dated_ahead: Vec::new(),
+        joined_later: audit.later.keys().map(ToString::to_string).collect(),
     }
 }
 

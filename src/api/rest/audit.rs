@@ -33,6 +33,9 @@ struct AuditResponse<'a> {
     verification: VerificationResponse,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     dated_ahead: Vec<AheadResponse>,
+    /// The processes that joined the cluster after the instant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    joined_later: Vec<&'a str>,
 }
 
 /// A process with clock values too far ahead; its recent operations are not in the figures.
@@ -152,6 +155,7 @@ fn shown<'a>(audit: &'a Audit, cluster: &str) -> AuditResponse<'a> {
             .collect(),
         verification: audit.verify().into(),
         dated_ahead: Vec::new(),
+        joined_later: audit.later.keys().map(ProcessId::as_str).collect(),
     }
 }
 

@@ -1,8 +1,6 @@
 //! `audit --archive`: the totals of all processes at an instant, recomputed from their archived journals. Nothing is stored, and
 //! no node is asked.
 
-use std::collections::BTreeMap;
-
 use indicatif::ProgressBar;
 use serde_json::Value;
 
@@ -15,9 +13,9 @@ use crate::api::time::rfc3339;
 use crate::archive::Objects;
 use crate::config::CLUSTER_DEFAULT;
 use crate::history::audit::Audit;
-use crate::offsite::past::{ArchivedJournal, NotArchived, audit_of, common_end, journals};
-use crate::offsite::refill::Until;
+use crate::offsite::past::{NotArchived, audit_at, common_end, journals};
 use crate::process::clock::Hlc;
+use crate::process::ids::ProcessId;
 
 /// An audit of an archive.
 pub(super) struct Audited {
@@ -70,28 +68,17 @@ async fn find(
         Some(at) => at,
         None => common_end(&journals).await?,
     };
-    let audit = audit_at(&journals, at, shown).await?;
+    let told = |process: &ProcessId, read| {
+        shown.set_message(process.to_string());
+        shown.inc(read);
+    };
+    let audit = audit_at(&journals, at, &told).await?;
     let mut instead = None;
     if audit.shares.is_empty() {
         let newest = common_end(&journals).await?;
         let is_other = newest != at;
-        let there = audit_at(&journals, newest, shown).await?;
+        let there = audit_at(&journals, newest, &told).await?;
         instead = (is_other && !there.shares.is_empty()).then_some(newest);
     }
     Ok(Found { at, audit, instead })
-}
-
-async fn audit_at(
-    journals: &[ArchivedJournal],
-    at: Hlc,
-    shown: &ProgressBar,
-) -> Result<Audit, NotArchived> {
-    let mut shares = BTreeMap::new();
-    for journal in journals {
-        shown.set_message(journal.process.to_string());
-        let until = Until::Instant(at);
-        let share = journal.share(until, &|read| shown.inc(read)).await?;
-        shares.insert(journal.process.clone(), share);
-    }
-    Ok(audit_of(at, shares))
 }

@@ -71,7 +71,7 @@ const FACTS: [(&str, &str); 7] = [
     ("consistent cut", "/verification/consistent_cut"),
 ];
 
-const LISTS: [(&str, Columns); 4] = [
+const LISTS: [(&str, Columns); 5] = [
     (
         "dated_ahead",
         &[("process", "/process"), ("newest", "/newest")],
@@ -85,6 +85,7 @@ const LISTS: [(&str, Columns); 4] = [
             ("from snapshot", "/snapshot"),
         ],
     ),
+    ("joined_later", &[("process", "")]),
     (
         "processes",
         &[

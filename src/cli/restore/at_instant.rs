@@ -196,7 +196,7 @@ async fn restore(
     if shares.is_empty() {
         return Err(NotRestored::TooEarly);
     }
-    let audit = audit_of(at, shares);
+    let audit = audit_of(at, shares, BTreeMap::new());
     if let Some((process, absent)) = audit.missing.iter().next() {
         return Err(NotRestored::Unknown {
             process: process.clone(),

@@ -13,12 +13,12 @@ use super::error::{Unanswered, Unavailable};
 use super::handle::Handle;
 use crate::history::part::RecordedState;
 use crate::history::past::{BalanceThen, JournalPosition, PastPoint};
-use crate::history::process_totals::ProcessTotals;
+use crate::history::process_totals::{ProcessTotals, ToldTotals};
 use crate::node::store_worker::StoreWorker;
 use crate::process::clock::Hlc;
 use crate::process::command::Advance;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
-use crate::process::query::ProcessStatus;
+use crate::process::query::{KnownPeers, ProcessStatus};
 use crate::shipping::hold::Waits;
 use crate::store::{StatementPage, StatementQuery};
 
@@ -97,17 +97,29 @@ impl Handle {
     }
 
     /// The totals of this process at a point of its past. They are unknown ([`ProcessTotals::is_known`]) if the journal does
-    /// not know that time.
+    /// not know that time. With them is what it knows now of the stores of the others.
     ///
     /// # Errors
     /// [`Unanswered`].
-    pub async fn share(&self, point: PastPoint) -> Result<ProcessTotals, Unanswered> {
+    pub async fn share(&self, point: PastPoint) -> Result<ToldTotals, Unanswered> {
+        let (totals, known) = tokio::join!(self.totals(point), self.query(KnownPeers));
+        Ok(ToldTotals {
+            totals: totals?,
+            stores: Some(known?.reply.into()),
+        })
+    }
+
+    async fn totals(&self, point: PastPoint) -> Result<ProcessTotals, Unanswered> {
         match point {
             PastPoint::Time(time) => {
                 self.reach(time).await?;
                 self.store_worker()
                     .look_up(move |store| match store.past().known_at(time)? {
                         Some(position) => store.past().totals_at(position),
+                        None if store.past().begins_after(time)? => {
+                            let store = store.identity().store;
+                            Ok(ProcessTotals::before_all_turns(store))
+                        }
                         None => Ok(ProcessTotals::default()),
                     })
                     .await

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{ArchivedJournal, NotArchived, Share};
 use crate::archive::Objects;
 use crate::history::audit::{Absence, Absent, Audit};
-use crate::history::process_totals::ProcessTotals;
+use crate::history::process_totals::{ProcessTotals, StoresKnown};
 use crate::offsite::refill::Until;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ChannelId, ProcessId};
@@ -118,19 +118,49 @@ fn has_left<'a>(
     !others.clone().any(knows) && others.clone().any(has_given_up)
 }
 
-/// The cluster at an instant.
-pub fn audit_of(at: Hlc, shares: BTreeMap<ProcessId, Share>) -> Audit {
+/// The cluster at an instant; `told` hears how many bytes were read, and of which process.
+pub async fn audit_at(
+    journals: &[ArchivedJournal],
+    at: Hlc,
+    told: &dyn Fn(&ProcessId, u64),
+) -> Result<Audit, NotArchived> {
+    let mut shares = BTreeMap::new();
+    for journal in journals {
+        let process = &journal.process;
+        told(process, 0);
+        let until = Until::Instant(at);
+        let share = journal.share(until, &|read| told(process, read)).await?;
+        shares.insert(process.clone(), share);
+    }
+    let mut known_now = BTreeMap::new();
+    if shares
+        .values()
+        .any(|share| share.totals.begins_later().is_some())
+    {
+        for journal in journals {
+            let newest = journal.totals(Until::Instant(journal.ends)).await?;
+            known_now.insert(journal.process.clone(), StoresKnown::from(&newest));
+        }
+    }
+    Ok(audit_of(at, shares, known_now))
+}
+
+/// The cluster at an instant. `known_now` is what each process knows at its end of the stores of the others.
+pub fn audit_of(
+    at: Hlc,
+    shares: BTreeMap<ProcessId, Share>,
+    known_now: BTreeMap<ProcessId, StoresKnown>,
+) -> Audit {
     let mut audit = Audit {
         at: Some(at),
-        channels: BTreeSet::new(),
-        shares: BTreeMap::new(),
-        missing: BTreeMap::new(),
+        known_now,
+        ..Audit::default()
     };
     for (process, Share { totals, doubt, .. }) in shares {
-        let not_begun = (!totals.is_known()).then_some(Absence::OtherJournal);
-        match doubt.or(not_begun) {
-            None => _ = audit.shares.insert(process, totals),
-            Some(absence) => leave_out(&mut audit, process, absence),
+        match (doubt, totals.begins_later()) {
+            (Some(absence), _) => leave_out(&mut audit, process, absence),
+            (None, Some(store)) => _ = audit.later.insert(process, store),
+            (None, None) => _ = audit.shares.insert(process, totals),
         }
     }
     let Audit {
@@ -142,14 +172,20 @@ pub fn audit_of(at: Hlc, shares: BTreeMap<ProcessId, Share>) -> Audit {
         audit.add_channels_of(&process);
         leave_out(&mut audit, process, Absence::NotArchived);
     }
-    for (process, why) in audit.strangers() {
-        audit.shares.remove(&process);
-        leave_out(&mut audit, process, why);
-    }
+    leave_out_all(&mut audit, Audit::take_back_doubted);
+    leave_out_all(&mut audit, |audit| audit.strangers());
+    leave_out_all(&mut audit, Audit::take_back_doubted);
     audit
 }
 
+fn leave_out_all(audit: &mut Audit, find: impl FnOnce(&mut Audit) -> BTreeMap<ProcessId, Absence>) {
+    for (process, why) in find(audit) {
+        leave_out(audit, process, why);
+    }
+}
+
 fn leave_out(audit: &mut Audit, process: ProcessId, reason: Absence) {
+    audit.shares.remove(&process);
     let known = None;
     audit.missing.insert(process, Absent { reason, known });
 }

@@ -4,7 +4,7 @@ mod cluster;
 
 use std::collections::BTreeMap;
 
-pub use cluster::{audit_of, common_end, journals, left_by, newest_known};
+pub use cluster::{audit_at, audit_of, common_end, journals, left_by, newest_known};
 
 use super::Source;
 use super::refill::Until;
@@ -187,13 +187,17 @@ impl ArchivedJournal {
                 let position = turn.position;
                 last = JournalPoint { position, hash };
                 self.check(last, begin)?;
+                let store = segment.head.writer().identity.store;
                 if !until.reaches(position, turn.time) {
-                    return Ok(totals);
+                    return Ok(match totals.is_known() {
+                        true => totals,
+                        false => ProcessTotals::before_all_turns(store),
+                    });
                 }
                 if position > begin.position {
                     totals.pass(&turn, hash);
                 }
-                totals.store = Some(segment.head.writer().identity.store);
+                totals.store = Some(store);
             }
             self.check_end_of(&segment, last)?;
             told(segment.body.len() as u64);

@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 
 use super::part::{flow_to_wire, flows_from_wire, hash, narrow, wide};
 use super::{Unreadable, absent};
-use crate::history::process_totals::{KnownStore, ProcessTotals, Rebooked, StoreId};
+use crate::history::process_totals::{
+    KnownStore, ProcessTotals, Rebooked, StoreId, StoresKnown, ToldTotals,
+};
 use crate::process::ids::{Lsn, ProcessId};
 use crate::proto::snapledger as wire;
 
 /// Encodes the totals of a process for another node.
 #[must_use]
-pub fn share_to_wire(process: &ProcessId, share: &ProcessTotals) -> wire::Share {
+pub fn share_to_wire(process: &ProcessId, told: &ToldTotals) -> wire::Share {
+    let share = &told.totals;
     wire::Share {
         store_uuid: share.store.map_or_else(Vec::new, |store| store.to_vec()),
-        peers: share
-            .peers
-            .iter()
-            .map(|(process, known)| known_to_wire(process, known))
-            .collect(),
+        peers: peers_to_wire(&share.peers),
         given_up: share.given_up.as_ref().map(given_up_to_wire),
+        now: told.stores.as_ref().map(now_to_wire),
         ..figures_to_wire(process, share)
     }
 }
@@ -46,6 +46,7 @@ pub fn figures_to_wire(process: &ProcessId, share: &ProcessTotals) -> wire::Shar
         store_uuid: Vec::new(),
         peers: Vec::new(),
         given_up: None,
+        now: None,
         booked: Some(wide(share.rebuilt.booked)),
         unbooked: Some(wide(share.rebuilt.unbooked)),
     }
@@ -55,9 +56,10 @@ pub fn figures_to_wire(process: &ProcessId, share: &ProcessTotals) -> wire::Shar
 ///
 /// # Errors
 /// [`Unreadable`] if a field is malformed.
-pub fn share_from_wire(share: wire::Share) -> Result<(ProcessId, ProcessTotals), Unreadable> {
+pub fn share_from_wire(share: wire::Share) -> Result<(ProcessId, ToldTotals), Unreadable> {
     let process = ProcessId::parse(&share.process)?;
-    let share = ProcessTotals {
+    let stores = share.now.map(now_from_wire).transpose()?;
+    let totals = ProcessTotals {
         position: Lsn(share.position),
         journal: hash(&share.journal_hash)?,
         balance_total: narrow(share.balance_total),
@@ -66,18 +68,45 @@ pub fn share_from_wire(share: wire::Share) -> Result<(ProcessId, ProcessTotals),
         sent: flows_from_wire(share.sent)?,
         delivered: flows_from_wire(share.delivered)?,
         store: store_from_wire(&share.store_uuid)?,
-        peers: share
-            .peers
-            .into_iter()
-            .map(known_from_wire)
-            .collect::<Result<_, _>>()?,
+        peers: peers_from_wire(share.peers)?,
         given_up: share.given_up.map(given_up_from_wire).transpose()?,
         rebuilt: Rebooked {
             booked: narrow(share.booked),
             unbooked: narrow(share.unbooked),
         },
     };
-    Ok((process, share))
+    Ok((process, ToldTotals { totals, stores }))
+}
+
+fn now_to_wire(stores: &StoresKnown) -> wire::StoresNow {
+    let given_up = stores.given_up.iter();
+    wire::StoresNow {
+        peers: peers_to_wire(&stores.peers),
+        given_up: given_up.map(ToString::to_string).collect(),
+    }
+}
+
+fn now_from_wire(stores: wire::StoresNow) -> Result<StoresKnown, Unreadable> {
+    let given_up = stores.given_up.iter();
+    Ok(StoresKnown {
+        peers: peers_from_wire(stores.peers)?,
+        given_up: given_up
+            .map(|process| ProcessId::parse(process))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn peers_to_wire(peers: &BTreeMap<ProcessId, KnownStore>) -> Vec<wire::KnownStore> {
+    let peers = peers.iter();
+    peers
+        .map(|(process, known)| known_to_wire(process, known))
+        .collect()
+}
+
+fn peers_from_wire(
+    peers: Vec<wire::KnownStore>,
+) -> Result<BTreeMap<ProcessId, KnownStore>, Unreadable> {
+    peers.into_iter().map(known_from_wire).collect()
 }
 
 fn given_up_to_wire(given_up: &BTreeMap<ProcessId, Lsn>) -> wire::GivenUp {
