@@ -75,7 +75,7 @@ async fn an_instant_before_a_process_joined_is_restored_without_it() {
         json!({ "amount": 100 }),
     )
     .await;
-    let (_, before) = audited(&programs).await;
+    let (said, before) = audited(&programs).await;
     programs.kill();
     std::fs::write(programs.path("cluster.toml"), whole).expect("a file in it");
     programs.start().await;
@@ -83,6 +83,11 @@ async fn an_instant_before_a_process_joined_is_restored_without_it() {
     pay(&programs, "/v1/transfers", to_n3).await;
     programs.rest("n3").balance_is("b", 30).await;
     programs.kill();
+    let found = audit(&programs, Some(&before));
+    for member in ["complete", "totals", "processes", "channels", "cut"] {
+        assert_eq!(found[member], said[member], "{member}: {found}");
+    }
+    assert_eq!(found["joined_later"], json!(["n3"]), "{found}");
     let into = programs.path("earlier");
     let (code, report, wrong) = run(&programs, &["restore", "--at", &before, "--into", &into]);
     assert_eq!(code, Some(0), "{wrong}");
