@@ -2,6 +2,7 @@
 //! expire, JWTs, the audit trail, and the commands. Without this a new route could be open to anyone.
 
 mod accounts;
+#[path = "../cluster/await_it.rs"]
 mod await_it;
 mod certified;
 mod commands;

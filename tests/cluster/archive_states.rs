@@ -201,7 +201,8 @@ async fn a_node_that_may_restores_itself_into_an_empty_directory() {
     programs.start().await;
     programs.rest("n2").balance_is("cash", 7).await;
     let id = programs.rest("n2").start_snapshot().await;
-    assert_proven(&programs.rest("n1").snapshot(&id, "complete").await, 7);
+    let n1 = programs.rest("n1");
+    assert_proven(&n1.snapshot_from_elsewhere(&id, "complete").await, 7);
 }
 
 // Without this, a restore that cannot succeed stops a healthy process, whose directory is then refused.

@@ -31,15 +31,25 @@ async fn journaled(cluster: &Cluster, id: &str) -> Vec<Value> {
     report["decisions"].as_array().expect("a list").clone()
 }
 
+// A node journals its limits when it knows the pins of its peers.
+async fn has_max_count(cluster: &Cluster, id: &str, count: Option<u64>) {
+    until("the limits in the journal", async || {
+        let known = cluster.handle(id).store().retention().known_limits();
+        (known.expect("it is whole").max_count == count).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pin_a_lost_store_and_the_limits_name_the_person() {
     let cluster = Cluster::planned(&["n1", "n2", "n3"]).with_max_count(9);
     let mut cluster = cluster.started().await;
     let [n1, n2] = ["n1", "n2"].map(|id| cluster.rest(id));
-    n1.post("/v1/snapshots", &json!({"snapshot_id": "s"})).await;
-    for rest in [&n1, &n2] {
-        rest.snapshot("s", "complete").await;
+    for id in ["n1", "n2"] {
+        has_max_count(&cluster, id, Some(9)).await;
     }
+    n1.post("/v1/snapshots", &json!({"snapshot_id": "s"})).await;
+    cluster.has_everywhere("s").await;
     let pinned = say(&n1, "PUT", "first-request").await;
     assert_eq!(pinned["by"]["request_id"], "first-request");
     assert_eq!(pinned["by"]["process"], "n1");
@@ -76,11 +86,7 @@ async fn a_pin_a_lost_store_and_the_limits_name_the_person() {
     *cluster.history() = Default::default();
     for expected in [2, 2] {
         cluster.start("n2").await;
-        until("the limits in the journal", async || {
-            let known = cluster.handle("n2").store().retention().known_limits();
-            (known.expect("it is whole") == Default::default()).then_some(())
-        })
-        .await;
+        has_max_count(&cluster, "n2", None).await;
         cluster.stop("n2").await;
         assert_eq!(journaled(&cluster, "n2").await.len(), expected);
     }

@@ -20,7 +20,7 @@ const IDS: [&str; 2] = ["n1", "n2"];
 async fn take(cluster: &Cluster, id: &str) {
     let n1 = cluster.rest("n1");
     n1.post("/v1/snapshots", &json!({"snapshot_id": id})).await;
-    n1.snapshot(id, "complete").await;
+    cluster.has_everywhere(id).await;
 }
 
 fn paths(at: &str) -> [String; 3] {

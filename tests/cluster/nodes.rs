@@ -342,6 +342,14 @@ impl Cluster {
         }
     }
 
+    /// Waits until every running node has this snapshot, complete. A node has what another has published a moment later.
+    pub(crate) async fn has_everywhere(&self, id: &str) {
+        for of in self.hosts.keys() {
+            let rest = self.rest(of);
+            rest.snapshot_from_elsewhere(id, "complete").await;
+        }
+    }
+
     /// The running nodes.
     pub(crate) fn running(&self) -> Vec<String> {
         self.hosts.keys().cloned().collect()

@@ -141,6 +141,17 @@ impl Rest {
         .await
     }
 
+    /// Waits until a snapshot that another node has begun is here with this status.
+    pub(crate) async fn snapshot_from_elsewhere(&self, id: &str, status: &str) -> Value {
+        let path = format!("/v1/snapshots/{id}");
+        until(&format!("{status} {id} at {}", self.base), async || {
+            let answer = self.get(&path).await;
+            let json = (answer.status == 200).then(|| answer.json())?;
+            (json["status"] == status).then_some(json)
+        })
+        .await
+    }
+
     /// The balance of an account on this node; `None` if there is no such account.
     pub(crate) async fn balance(&self, account: &str) -> Option<i64> {
         let answer = self.get(&format!("/v1/accounts/{account}")).await;

@@ -125,7 +125,7 @@ async fn what_another_node_has_in_progress_is_followed() {
     assert_eq!(again.status, 200, "{again:?}");
     assert_eq!(again.json()["status"], "in_progress");
     let (here, there) = (
-        n2.read("/v1/snapshots/long").await,
+        n2.snapshot_from_elsewhere("long", "in_progress").await,
         n1.read("/v1/snapshots/long").await,
     );
     for field in ["status", "initiator", "initiated_at", "revision"] {

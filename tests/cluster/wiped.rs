@@ -39,14 +39,6 @@ pub(crate) async fn try_forget(
     .await
 }
 
-pub(crate) async fn is_known(rest: &Rest, id: &str) {
-    until(&format!("{id} in this history"), async || {
-        let known = rest.get(&format!("/v1/snapshots/{id}")).await;
-        (known.status == 200).then_some(())
-    })
-    .await;
-}
-
 // Recordings that waited for the lost store have ended.
 async fn no_channel_is_recorded(rest: &Rest) {
     until(
@@ -195,7 +187,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     n1.snapshot(&waiting, "partial").await;
     no_channel_is_recorded(&n1).await;
     // The history of the lost store brings its part, which no journal here knows.
-    is_known(&n2, &early).await;
+    n2.snapshot_from_elsewhere(&early, "complete").await;
     cluster.stop_all().await;
     for id in ["n1", "n2", "n3"] {
         is_whole(&cluster.store(id)).await;
