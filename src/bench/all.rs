@@ -40,6 +40,8 @@ struct Sizes {
     /// The seconds per run of `bench interference`: of streams, and of single deposits.
     seconds: [u64; 2],
     every: [f64; 2],
+    /// The seconds without requests before memory is read.
+    idle: f64,
 }
 
 /// Measurements by name, or why they failed.
@@ -97,6 +99,7 @@ impl Sizes {
         round_seconds: 5.0,
         seconds: [6, 20],
         every: [2.0, 1.0],
+        idle: 3.0,
     };
     /// Small sizes, to check that all measurements work.
     const QUICK: Self = Self {
@@ -109,6 +112,7 @@ impl Sizes {
         round_seconds: 0.3,
         seconds: [1, 1],
         every: [0.3, 0.3],
+        idle: 0.2,
     };
 
     /// The measurements besides the rounds: a name and the arguments of `bench`.
@@ -123,6 +127,7 @@ impl Sizes {
             round_seconds: _,
             seconds: [seconds, deposit_seconds],
             every: [every, deposit_every],
+            idle,
         } = self;
         let changed = accounts / 100;
         let lines = [
@@ -153,7 +158,10 @@ impl Sizes {
                 "asof",
                 format!("asof --accounts {accounts} --operations {journal}"),
             ),
-            ("memory", format!("memory --accounts {accounts}")),
+            (
+                "memory",
+                format!("memory --accounts {accounts} --idle {idle}"),
+            ),
             (
                 "simulate",
                 format!("simulate --processes {ring},{},{}", ring * 4, ring * 16),

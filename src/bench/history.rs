@@ -12,7 +12,7 @@ use super::Bench;
 use super::children::{Address, Children, Plan};
 use super::figures::{Latencies, Spread};
 use super::load::scattered;
-use super::memory::resident;
+use super::memory::{Idle, resident};
 use super::report::{LINES, Line, Outcome, Ratio};
 use super::restart::size_of;
 use super::taken::everywhere;
@@ -33,6 +33,8 @@ pub(super) struct Parameters {
     /// Queries of each kind in each run.
     #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     questions: u64,
+    #[command(flatten)]
+    idle: Idle,
 }
 
 /// The measurements at the first node.
@@ -62,11 +64,17 @@ async fn life(
     let plan = Plan::new(bench, parameters.nodes)?;
     let store = bench.dir.path().join(&plan.nodes[0].id);
     children.start(bench, &plan).await?;
-    let empty = (resident(children, "VmRSS").await?, disk(&store)?);
+    let empty = (
+        resident(children, parameters.idle, "VmRSS").await?,
+        disk(&store)?,
+    );
     let filling = Instant::now();
     fill(&plan.nodes, parameters).await?;
     let fill_seconds = filling.elapsed().as_secs_f64();
-    let full = (resident(children, "VmRSS").await?, disk(&store)?);
+    let full = (
+        resident(children, parameters.idle, "VmRSS").await?,
+        disk(&store)?,
+    );
     let mut ready_ms = Vec::new();
     for _ in 0..bench.runs {
         children.stop().await;
@@ -74,7 +82,7 @@ async fn life(
         children.start(bench, &plan).await?;
         ready_ms.push(started.elapsed().as_secs_f64() * 1000.0);
     }
-    let restarted = resident(children, "VmRSS").await?;
+    let restarted = resident(children, parameters.idle, "VmRSS").await?;
     let asker = Asker {
         rest: client(&plan.nodes[0])?,
         snapshots: parameters.snapshots,

@@ -7,20 +7,28 @@ use tokio::time::sleep;
 
 use super::Bench;
 use super::accounts::Accounts;
+use super::arguments::seconds;
 use super::children::{Children, Plan};
 use super::figures::Spread;
 use super::report::{LINES, Line, Outcome, Ratio};
 use super::taken::{POLL, take};
 use crate::cli::CliError;
 
-/// The idle time before memory is read.
-const PAUSE: Duration = Duration::from_secs(3);
-
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
     /// Accounts of the node.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     accounts: u64,
+    #[command(flatten)]
+    idle: Idle,
+}
+
+/// The time that a node is left alone before its memory is read.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Idle {
+    /// Seconds without requests before memory is read.
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    idle: Duration,
 }
 
 /// Resident bytes of one node at stages of its life.
@@ -38,27 +46,31 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
     let mut lives = Vec::new();
     for _ in 0..bench.runs {
         let bench = bench.anew()?;
-        let life =
-            Children::during(async |children| life(&bench, parameters.accounts, children).await);
+        let life = Children::during(async |children| life(&bench, parameters, children).await);
         lives.push(life.await?);
     }
     Ok(outcome(bench, parameters, &lives))
 }
 
-async fn life(bench: &Bench, accounts: u64, children: &mut Children) -> Result<Life, CliError> {
+async fn life(
+    bench: &Bench,
+    parameters: &Parameters,
+    children: &mut Children,
+) -> Result<Life, CliError> {
+    let Parameters { accounts, idle } = *parameters;
     let plan = Plan::new(bench, 1)?;
     children.start(bench, &plan).await?;
-    let empty = resident(children, "VmRSS").await?;
+    let empty = resident(children, idle, "VmRSS").await?;
     let load = Accounts::connect(&plan.nodes, accounts).await?;
     load.deposit(0..accounts).await?;
-    let loaded = resident(children, "VmRSS").await?;
+    let loaded = resident(children, idle, "VmRSS").await?;
     let rest = plan.nodes[0].rest_client()?;
     take(&rest, "recorded", POLL).await?;
-    let recorded = resident(children, "VmRSS").await?;
-    let peak = resident(children, "VmHWM").await?;
+    let recorded = resident(children, idle, "VmRSS").await?;
+    let peak = resident(children, idle, "VmHWM").await?;
     children.stop().await;
     children.start(bench, &plan).await?;
-    let restarted = resident(children, "VmRSS").await?;
+    let restarted = resident(children, idle, "VmRSS").await?;
     Ok(Life {
         empty,
         loaded,
@@ -69,8 +81,12 @@ async fn life(bench: &Bench, accounts: u64, children: &mut Children) -> Result<L
 }
 
 /// A memory field of the first child as the operating system reports it, in bytes.
-pub(super) async fn resident(children: &Children, field: &str) -> Result<f64, CliError> {
-    sleep(PAUSE).await;
+pub(super) async fn resident(
+    children: &Children,
+    idle: Idle,
+    field: &str,
+) -> Result<f64, CliError> {
+    sleep(idle.idle).await;
     let ids = children.ids();
     let id = ids.first().copied().unwrap_or_default();
     let status =

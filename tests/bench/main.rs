@@ -95,13 +95,14 @@ fn transfers_arrive_and_conserve_money() {
 
 #[test]
 fn history_measures_what_each_snapshot_costs() {
-    let measured = measured("history --snapshots 40 --nodes 2 --in-flight 4 --questions 5");
+    let measured =
+        measured("history --snapshots 40 --nodes 2 --in-flight 4 --questions 5 --idle 0.2");
     assert_ratios(&measured, 2);
 }
 
 #[test]
 fn memory_looks_at_a_node_in_its_life() {
-    let measured = measured("memory --accounts 1000");
+    let measured = measured("memory --accounts 1000 --idle 0.2");
     assert_ratios(&measured, 2);
 }
 
