@@ -2,6 +2,7 @@
 //! rebinding name is refused, and the node's own pages work under their policy: the console and the page to try the API.
 //! Without this a check of headers could pass that no browser sends.
 
+mod at_scale;
 #[path = "../cluster/await_it.rs"]
 mod await_it;
 mod cluster;
@@ -22,7 +23,6 @@ mod required;
 #[path = "../cluster/rest.rs"]
 #[allow(dead_code, reason = "the tests of the cluster use more of it")]
 mod rest;
-mod scale;
 mod site;
 mod visit;
 

@@ -1,6 +1,8 @@
 //! The console with a long history and many messages in flight: no page asks for more, keeps more or draws more than its
 //! bounds, however much there is. Without this, a page that works in a small cluster can stop in one that has run for a year.
 //!
+//! Tests start in the order of their names. This file has the longest one, which begins early and has the others beside it.
+//!
 //! The test takes some hundred snapshots. With a hundred thousand, and the table of all figures:
 //!
 //! ```text
