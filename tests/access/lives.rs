@@ -119,7 +119,8 @@ async fn a_stream_that_lets_no_answer_through_books_nothing_after_the_revocation
     // Time for batches that were sent to be booked.
     let _nothing = tokio::time::timeout(Duration::from_millis(500), unread.message()).await;
     assert_eq!(balance().await, Some(1));
-    drop(unread);
+    // A node that stops waits for open connections.
+    drop((batches, unread, ledger));
     node.stop().await;
 }
 

@@ -75,7 +75,7 @@ fn what_says_nothing_is_not_waited_for_longer_than_was_allowed() {
     ];
     let options = rest.map(|command| [command, &["--rest", &url, "--timeout", "200ms"]].concat());
     let replay = ["replay", "orders.csv", "--grpc", &url, "--timeout", "200ms"];
-    for command in options.iter().map(Vec::as_slice).chain([&replay[..]]) {
+    let gives_up = &|command: &[&str]| {
         let begun = Instant::now();
         let (code, stderr) = failure(snapledger(&dir).args(command));
         let took = begun.elapsed();
@@ -85,7 +85,13 @@ fn what_says_nothing_is_not_waited_for_longer_than_was_allowed() {
         }
         // `replay` also probes for a REST port, with a limit of two seconds.
         assert!(took < Duration::from_secs(5), "{command:?}: {took:?}");
-    }
+    };
+    // All at the same time, since each waits.
+    std::thread::scope(|scope| {
+        for command in options.iter().map(Vec::as_slice).chain([&replay[..]]) {
+            scope.spawn(move || gives_up(command));
+        }
+    });
     let deposit = [
         "account",
         "deposit",

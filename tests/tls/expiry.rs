@@ -11,7 +11,7 @@ use crate::cluster::Cluster;
 use crate::rotation::{TAKEN, replace};
 
 /// The life of the certificate beyond what the machine needs to open the channels and to use them.
-const LIFETIME: Duration = Duration::from_secs(10);
+const LIFETIME: Duration = Duration::from_secs(6);
 
 async fn pay(cluster: &Cluster, client: &ClientTls, [from, to]: [&str; 2]) {
     let ledger = Ledger::over(cluster.grpc(from, client), Options::default());
