@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::objects::SMALL_BYTES_MAX;
-use super::{ArchiveError, Creation, Objects, is_number};
+use super::{ArchiveError, Creation, Objects, is_number, sealed_json};
 use crate::process::identity::Identity;
 use crate::process::ids::Lsn;
 use crate::shipping::Epoch;
@@ -256,7 +256,7 @@ async fn read(process: &Objects, name: &str) -> Result<Claimed, ArchiveError> {
     };
     let claim = process.read(&key, SMALL_BYTES_MAX).await?;
     let claim = claim.ok_or_else(|| damaged("it is gone"))?;
-    let claim = serde_json::from_slice::<Claim>(&claim).map_err(|error| error.to_string());
+    let claim = sealed_json::open::<Claim>(&claim);
     let said = claim.and_then(|claim| Ok((claim.identity()?, claim.terms()?)));
     let (identity, terms) = said.map_err(|why| damaged(&why))?;
     let epoch = name.parse().map(Epoch);
@@ -322,8 +322,7 @@ pub async fn create(
     terms: &Terms,
 ) -> Result<bool, ArchiveError> {
     let WriterId { epoch, identity } = claim;
-    let claim = Claim::of(identity, terms);
-    let claim = serde_json::to_vec(&claim).expect("a plain structure always encodes");
+    let claim = sealed_json::seal(&Claim::of(identity, terms));
     Ok(process.create(&key(epoch), claim).await? == Creation::Created)
 }
 
@@ -369,107 +368,5 @@ impl Terms {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use object_store::memory::InMemory;
-    use serde_json::Value;
-
-    use super::*;
-
-    fn start(boot: u64) -> Identity {
-        Identity {
-            store: [7; 16],
-            boot,
-            run: boot,
-        }
-    }
-
-    fn in_memory() -> Objects {
-        Objects::over(Arc::new(InMemory::new()), "".into(), "memory:")
-    }
-
-    // Without this a restore would say that nothing is missing, where a start that waits for the archive was lost before it had
-    // shipped what an earlier one, which did not wait, had left.
-    #[tokio::test]
-    async fn a_promise_counts_from_the_turn_on_with_which_its_writer_began() {
-        let objects = in_memory();
-        let writers = [
-            (Waits::Processes, 10),
-            (Waits::Everything, 20),
-            (Waits::Nothing, 30),
-            (Waits::Everything, 40),
-        ];
-        for (boot, (waits, behind)) in (1..).zip(writers) {
-            let behind = Lsn(behind);
-            let terms = Terms {
-                promise: Promise { waits, behind },
-                max_age: Some(Duration::from_micros(boot)),
-                ..Terms::of_window(boot)
-            };
-            let claimed = claim(&objects, start(boot), &terms).await;
-            assert_eq!(claimed.expect("it is in memory"), Epoch(boot));
-            let newest = newest_claim(&objects).await.expect("it is in memory");
-            let newest = newest.expect("it was made");
-            assert_eq!((newest.writer.identity, newest.terms), (start(boot), terms));
-        }
-        for (end, waits) in [
-            (41, Waits::Everything),
-            (40, Waits::Everything),
-            (39, Waits::Nothing),
-            (30, Waits::Nothing),
-            (9, Waits::Nothing),
-        ] {
-            let promises = promises(&objects, Lsn(end)).await;
-            let promises = promises.expect("it is in memory");
-            assert_eq!(promises.at(Lsn(end)), waits, "{end}");
-            // More was shipped after they were read.
-            assert_eq!(promises.at(Lsn(40)), Waits::Everything, "{end}");
-        }
-    }
-
-    // Without this what a claim does not say would be taken for a default: no promise, another secret, no limit.
-    #[tokio::test]
-    async fn a_claim_that_lacks_something_is_damaged_and_named() {
-        let whole = Claim::of(start(1), &Terms::of_window(4));
-        let whole = serde_json::to_value(whole).expect("it is plain");
-        let members = whole.as_object().expect("it has members");
-        let mut claims: Vec<(String, Value)> = Vec::new();
-        for member in members.keys() {
-            let mut less = members.clone();
-            less.remove(member);
-            claims.push((format!("missing field `{member}`"), less.into()));
-        }
-        for (member, odd, said) in [
-            ("journal", "quorum".into(), "journal = \"quorum\""),
-            ("store", "07".into(), "16 bytes in hexadecimal"),
-            ("window", Value::Null, "invalid type: null"),
-            (
-                "salts",
-                serde_json::json!({ "secret": "05" }),
-                "missing field `from`",
-            ),
-        ] {
-            let mut other = members.clone();
-            other.insert(member.to_owned(), odd);
-            claims.push((said.to_owned(), other.into()));
-        }
-        for (said, claim) in claims {
-            let objects = in_memory();
-            let epoch = Epoch(3);
-            let created = objects.create(&key(epoch), claim.to_string().into()).await;
-            assert_eq!(created.expect("it is in memory"), Creation::Created);
-            for refused in [
-                newest_claim(&objects).await.map(drop),
-                promises(&objects, Lsn(0)).await.map(drop),
-            ] {
-                let refused = refused.expect_err(&said).to_string();
-                assert!(refused.contains("epochs/0000000003"), "{refused}");
-                assert!(refused.contains(&said), "{said}: {refused}");
-            }
-            // What is taken up behind damage counts on the most.
-            let window = Windows::of(&objects).at(epoch).await;
-            assert_eq!(window.expect("it is in memory"), WINDOW_MAX);
-        }
-    }
-}
+#[path = "epochs_tests.rs"]
+mod tests;

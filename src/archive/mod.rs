@@ -36,6 +36,7 @@ pub mod probe;
 mod read_ahead;
 pub mod rebuilt;
 mod root;
+mod sealed_json;
 mod start_reader;
 mod stored_link;
 mod taking_up;

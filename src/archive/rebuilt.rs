@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::objects::SMALL_BYTES_MAX;
-use super::{ArchiveError, Objects};
+use super::{ArchiveError, Objects, sealed_json};
 
 const KEY: &str = "rebuilt";
 
@@ -31,7 +31,7 @@ pub async fn read(process: &Objects) -> Result<Option<RebuiltFigures>, ArchiveEr
     let Some(bytes) = process.read(KEY, SMALL_BYTES_MAX).await? else {
         return Ok(None);
     };
-    let figures = serde_json::from_slice::<Stored>(&bytes).ok();
+    let figures = sealed_json::open::<Stored>(&bytes).ok();
     let figures = figures.and_then(|stored| {
         Some(RebuiltFigures {
             booked: stored.booked.parse().ok()?,
@@ -51,7 +51,7 @@ pub async fn put(process: &Objects, figures: RebuiltFigures) -> Result<(), Archi
         booked: figures.booked.to_string(),
         unbooked: figures.unbooked.to_string(),
     };
-    let stored = serde_json::to_vec(&stored).expect("a plain structure always encodes");
+    let stored = sealed_json::seal(&stored);
     process.create(KEY, stored).await.map(drop)
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::sealed_json;
 use crate::process::ids::{Hash, Lsn};
 use crate::shipping::chain::Link;
 use crate::shipping::{Epoch, JournalPoint, SegmentIndex};
@@ -24,11 +25,11 @@ pub(super) fn encode(link: Link) -> Vec<u8> {
         position: link.journal.position.0,
         journal: link.journal.hash.to_string(),
     };
-    serde_json::to_vec(&stored).expect("a plain structure always encodes")
+    sealed_json::seal(&stored)
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Option<Link> {
-    let stored: StoredLink = serde_json::from_slice(bytes).ok()?;
+    let stored: StoredLink = sealed_json::open(bytes).ok()?;
     let hash = |text: &str| {
         let mut hash = [0; 32];
         hex::decode_to_slice(text, &mut hash).ok()?;
