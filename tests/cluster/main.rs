@@ -9,6 +9,7 @@ mod archive;
 mod archive_check;
 mod archive_faults;
 mod archive_gaps;
+mod archive_half_restored;
 mod archive_keep;
 mod archive_left;
 mod archive_lost;

@@ -82,6 +82,7 @@ struct Shared {
     way: PlainMutex<Way>,
     requests: AtomicU64,
     puts: AtomicU64,
+    held: AtomicU64,
     lanes: Vec<Mutex<()>>,
 }
 
@@ -98,6 +99,7 @@ impl S3 {
             way: PlainMutex::default(),
             requests: AtomicU64::default(),
             puts: AtomicU64::default(),
+            held: AtomicU64::default(),
             lanes: (0..LANES).map(|_| Mutex::default()).collect(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -128,6 +130,11 @@ impl S3 {
     /// The puts that it was asked for.
     pub(crate) fn puts(&self) -> u64 {
         self.shared.puts.load(Ordering::Relaxed)
+    }
+
+    /// The puts that are or were held.
+    pub(crate) fn held(&self) -> u64 {
+        self.shared.held.load(Ordering::Relaxed)
     }
 
     /// Its own URL.
@@ -214,16 +221,29 @@ impl Shared {
             return Ok(refused(StatusCode::CONFLICT, "ConditionalRequestConflict"));
         }
         let path = request.uri().path().to_owned();
-        let _one_by_one = self.lane(&path).lock().await;
+        let hold = way.hold.filter(|_| path.contains("/journal/"));
+        if hold == Some(Hold::BeforeSegments) {
+            self.hold().await;
+        }
+        let one_by_one = self.lane(&path).lock().await;
         if way.ignores_conditions {
             // There may be none.
             let _gone = std::fs::remove_file(self.root.join(path.trim_start_matches('/')));
         }
         let answer = self.service.call(request).await?;
+        drop(one_by_one);
+        if hold == Some(Hold::BehindSegments) {
+            self.hold().await;
+        }
         match falls_on(way.lost_every) {
             true => Ok(refused(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")),
             false => Ok(answer),
         }
+    }
+
+    async fn hold(&self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
+        pending().await
     }
 
     fn lane(&self, path: &str) -> &Mutex<()> {
