@@ -67,7 +67,7 @@ impl Diagnosis {
     };
     const OTHER_TLS: Self = Self {
         advice: "the endpoint does not speak TLS as https:// expects it; if it is one without, write http:// and set \
-                 AWS_ALLOW_HTTP=true: ",
+                 AWS_ALLOW_HTTP=true (GOOGLE_ALLOW_HTTP, AZURE_ALLOW_HTTP): ",
         again: true,
     };
     const REFUSED: Self = Self {

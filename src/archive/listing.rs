@@ -118,7 +118,10 @@ impl Objects {
         let mut listed = self.storage.list_with_offset(Some(&at), &offset);
         let mut names = Vec::new();
         while let Some(entry) = self.next_of(&mut listed, folder).await? {
-            names.extend(entry.location.filename().map(str::to_owned));
+            // A storage may ignore what it does not know, and list from the beginning.
+            if entry.location > offset {
+                names.extend(entry.location.filename().map(str::to_owned));
+            }
         }
         Ok(names)
     }
@@ -137,6 +140,9 @@ impl Objects {
         let mut listed = self.storage.list_with_offset(Some(&at), &offset);
         let (mut names, mut is_in_order) = (Vec::new(), !self.is_directory());
         while let Some(entry) = self.next_of(&mut listed, folder).await? {
+            if entry.location <= offset {
+                continue;
+            }
             let name = name_below(&entry.location, &at);
             is_in_order &= names.last().is_none_or(|last| *last < name);
             names.push(name);
@@ -261,5 +267,29 @@ mod tests {
         let mut keys = Keys::<SegmentIndex>::from(&objects, 100);
         keys.next().await.expect("it is in memory");
         assert_eq!(seen.take_listed(), PAGE_NAMES);
+    }
+
+    // Without this a storage that knows no offset, as Azurite, would be listed without end: each page would be the first one.
+    #[tokio::test]
+    async fn a_storage_that_ignores_offsets_is_listed_to_its_end() {
+        let (objects, seen) = watched();
+        seen.ignore_offsets();
+        for index in 1..=2_500 {
+            let key = format!("journal/{index:020}");
+            let put = objects.create(&key, Vec::new()).await;
+            put.expect("it is in memory");
+        }
+        for first in [0, 2, 1_001, 2_501] {
+            let mut keys = Keys::<SegmentIndex>::from(&objects, first);
+            let mut next = first.max(1);
+            while let Some(index) = keys.next().await.expect("it is in memory") {
+                assert_eq!(index, SegmentIndex(next));
+                next += 1;
+            }
+            assert_eq!(next, 2_501);
+        }
+        let behind = format!("{:020}", 2_498);
+        let names = objects.list_behind("journal", &behind).await;
+        assert_eq!(names.expect("it is in memory").len(), 2);
     }
 }

@@ -7,10 +7,10 @@ use ureq::Agent;
 
 use crate::archive::lost_disk;
 use crate::archive_faults::{objects_at, one_of_many_wins};
-use crate::archive_place::Place;
+use crate::archive_place::{Place, Served};
 use crate::await_it::until;
 use crate::python::python_with;
-use crate::s3::BUCKET;
+use crate::s3::{BUCKET, environment, url};
 
 // One request at a time: moto checks a condition and stores the object without a lock between.
 const SERVE: &str = "
@@ -73,5 +73,9 @@ async fn a_lost_disk_loses_nothing_that_was_acknowledged_where_everything_waits_
     let Some(moto) = Moto::start().await else {
         return;
     };
-    lost_disk(&Place::Endpoint(moto.endpoint.clone())).await;
+    let served = Served {
+        url: url(),
+        environment: environment(&moto.endpoint),
+    };
+    lost_disk(&Place::Served(served)).await;
 }

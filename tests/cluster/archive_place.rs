@@ -27,8 +27,13 @@ pub(crate) fn name(object: &Path) -> &str {
 pub(crate) enum Place {
     Directory(TempDir),
     S3(S3),
-    /// On an S3 server that the test has started; by its URL.
-    Endpoint(String),
+    Served(Served),
+}
+
+/// On a server that the test has started and cannot look into.
+pub(crate) struct Served {
+    pub(crate) url: String,
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 impl Place {
@@ -44,7 +49,8 @@ impl Place {
     pub(crate) fn url(&self) -> String {
         match self {
             Self::Directory(dir) => format!("file://{}", Self::within(dir).display()),
-            Self::S3(_) | Self::Endpoint(_) => url(),
+            Self::S3(_) => url(),
+            Self::Served(served) => served.url.clone(),
         }
     }
 
@@ -53,7 +59,7 @@ impl Place {
         match self {
             Self::Directory(_) => Vec::new(),
             Self::S3(server) => environment(&server.endpoint()),
-            Self::Endpoint(endpoint) => environment(endpoint),
+            Self::Served(served) => served.environment.clone(),
         }
     }
 
@@ -62,7 +68,7 @@ impl Place {
         match self {
             Self::Directory(dir) => Self::within(dir).join(key),
             Self::S3(server) => server.objects().join(key),
-            Self::Endpoint(_) => unreachable!("its objects are its own"),
+            Self::Served(_) => unreachable!("its objects are its own"),
         }
     }
 
@@ -79,7 +85,7 @@ impl Place {
                 is_away: true,
                 ..Way::default()
             }),
-            Self::Endpoint(_) => unreachable!("it is another program"),
+            Self::Served(_) => unreachable!("it is another program"),
         }
     }
 
@@ -92,7 +98,7 @@ impl Place {
                 std::fs::rename(dir.path().join("away"), &archive).expect("the archive is there");
             }
             Self::S3(server) => server.behave(Way::default()),
-            Self::Endpoint(_) => unreachable!("it is another program"),
+            Self::Served(_) => unreachable!("it is another program"),
         }
     }
 

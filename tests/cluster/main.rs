@@ -7,6 +7,7 @@ mod amounts;
 mod analytics;
 mod archive;
 mod archive_check;
+mod archive_clouds;
 mod archive_faults;
 mod archive_gaps;
 mod archive_half_restored;

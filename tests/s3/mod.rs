@@ -1,8 +1,10 @@
 //! An S3 server in the process of the test: s3s-fs over a temporary directory. It checks signatures as S3 does. s3s-fs looks for an
 //! object and creates it in two steps, so puts of one key are let in one by one. The server can be slow, busy or away, lose answers,
-//! and ignore `If-None-Match`.
+//! and ignore `If-None-Match`. It can speak the dialect of Google Cloud Storage instead.
 
 #![allow(dead_code, reason = "each suite uses a part of it")]
+
+mod gcs;
 
 use std::collections::hash_map::DefaultHasher;
 use std::future::pending;
@@ -27,6 +29,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+
+pub(crate) use gcs::ServiceAccount;
 
 pub(crate) const BUCKET: &str = "ledger";
 /// What stands between the bucket and the cluster in every key.
@@ -78,6 +82,8 @@ pub(crate) struct S3 {
 
 struct Shared {
     service: S3Service,
+    /// In the dialect of Google Cloud Storage: who may ask.
+    account: Option<ServiceAccount>,
     root: PathBuf,
     way: PlainMutex<Way>,
     requests: AtomicU64,
@@ -88,13 +94,25 @@ struct Shared {
 
 impl S3 {
     pub(crate) async fn start() -> Self {
+        Self::start_for(None).await
+    }
+
+    /// Starts a server that speaks the dialect of Google Cloud Storage, with this account.
+    pub(crate) async fn start_gcs(account: ServiceAccount) -> Self {
+        Self::start_for(Some(account)).await
+    }
+
+    async fn start_for(account: Option<ServiceAccount>) -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir(root.path().join(BUCKET)).expect("a bucket");
         let files = FileSystem::new(root.path()).expect("the directory is there");
         let mut builder = S3ServiceBuilder::new(files);
-        builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+        if account.is_none() {
+            builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+        }
         let shared = Arc::new(Shared {
             service: builder.build(),
+            account,
             root: root.path().to_owned(),
             way: PlainMutex::default(),
             requests: AtomicU64::default(),
@@ -205,7 +223,12 @@ impl Shared {
             return Ok(refused(StatusCode::FORBIDDEN, "AccessDenied"));
         }
         let is_put = request.method() == Method::PUT;
-        let request = request.map(Body::from);
+        let mut request = request.map(Body::from);
+        if let Some(account) = &self.account
+            && !account.translate(request.headers_mut())
+        {
+            return Ok(refused(StatusCode::UNAUTHORIZED, "AuthenticationRequired"));
+        }
         if !is_put {
             return self.service.call(request).await;
         }
