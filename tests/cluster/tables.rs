@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::analytics::{DOC, Expected, Iceberg, ODD_ACCOUNT, ask, python, sorted};
-use crate::archive_place::objects;
+use crate::archive_place::{copy_dir, objects};
 use crate::await_it::until;
 use crate::killed::{IDS, load_until_killed, retry_everything, seed};
 use crate::programs::Programs;
@@ -126,6 +126,7 @@ async fn other_engines_answer_what_the_nodes_answer() {
 
     unknown_instants_are_not_answered(&duckdb, &tables, &expected[0]);
     snapshots_without_a_process_are_not_answered(&programs, &duckdb, &expected);
+    of_two_complete_revisions_one_is_answered(&programs, &duckdb, &expected);
     let iceberg = Iceberg {
         python: &duckdb,
         tables: &tables,
@@ -194,6 +195,40 @@ fn snapshots_without_a_process_are_not_answered(
             }
         }
     }
+}
+
+// Without this a snapshot that two processes have assembled would have rows of both, those of another revision than REST shows, or none.
+fn of_two_complete_revisions_one_is_answered(
+    programs: &Programs,
+    python: &str,
+    expected: &[Expected],
+) {
+    let [first, .., other] = expected else {
+        unreachable!("there are some");
+    };
+    assert_ne!(first.balances, other.balances);
+    let doubled = programs.path("doubled");
+    copy_dir(&programs.path("tables"), &doubled);
+    let id = |of: &Expected| of.questions["snapshot"].as_str().expect("an id").to_owned();
+    let asked = first.questions.to_string();
+    // A revision of which the tables lack a part is none; of two whole ones the greater number counts.
+    for (revision, processes, shown) in [(3_000_001, &IDS[..2], first), (2_000_001, &IDS, other)] {
+        let (revision, ids) = (revision.to_string(), [id(first), id(other)]);
+        let second = ["second", &doubled, &ids[0], &ids[1], &revision];
+        let added = ask(python, &[&second, processes].concat());
+        assert_eq!(added, processes.len());
+        for engine in ["duckdb", "clickhouse", "polars"] {
+            let answers = ask(python, &[engine, DOC, &doubled, &asked]);
+            let balances = sorted(&answers["balances at a snapshot"]);
+            assert_eq!(balances, shown.balances, "{engine}, {revision}");
+        }
+    }
+    let sql = "SELECT DISTINCT snapshot_id, revision FROM complete WHERE snapshot_id = ";
+    let named = ask(
+        python,
+        &["sql", DOC, &doubled, &format!("{sql}'{}'", id(first))],
+    );
+    assert_eq!(named, json!([[id(first), 2_000_001]]));
 }
 
 /// The snapshots of a loaded cluster, and an instant between two of them.

@@ -215,6 +215,23 @@ fn each_revision_has_one_row_over_many_starts() {
     assert_eq!(again.tabled.revisions, revisions);
 }
 
+// A process may have written a row of one, and another process of the other: no revision would ever be whole in the tables.
+#[test]
+fn each_of_two_complete_revisions_has_its_row() {
+    let mut scene = Scene::new();
+    scene.publish(2);
+    let snapshots: Vec<_> = scene.published.iter().cloned().collect();
+    for snapshot in &snapshots {
+        for revision in [2, 2_000_001] {
+            scene.publish_one(snapshot, revision);
+        }
+    }
+    scene.checkpoint();
+    let exported = scene.export().written.snapshots;
+    assert_eq!(exported, 3 * snapshots.len() as u64);
+    assert_eq!(scene.export().written, Written::default());
+}
+
 #[test]
 fn a_snapshot_waits_for_its_state() {
     let mut scene = Scene::new();

@@ -128,7 +128,7 @@ impl Exporter {
         Ok(changed)
     }
 
-    // Adds the rows of the revisions of a snapshot that are not in the table: the newer partial ones, and the complete one.
+    // Adds the rows of the revisions of a snapshot that are not in the table: the newer partial ones, and the complete ones.
     fn add(&mut self, store: &Store, cut: Lsn, rows: &mut Rows) -> Result<(), TablesError> {
         let pending = self.pending(store)?;
         let (Some(snapshot), Some(written)) = (pending.at(cut).cloned(), pending.newest_row(cut))
@@ -151,8 +151,8 @@ impl Exporter {
         }
         found.retain(|one| one.state.is_complete() || i64::from(one.state.revision) > written);
         found.sort_by_key(|one| (one.state.is_complete(), one.state.revision));
+        let mut is_closed = false;
         for published in found {
-            let is_last = published.state.is_complete();
             match self.add_revision(store, cut, &published, rows) {
                 Err(TablesError::Store(StoreError::Damaged { what, damage })) => {
                     let revision = published.state.revision;
@@ -161,12 +161,16 @@ impl Exporter {
                 }
                 added => added?,
             }
-            let revision = i64::from(published.state.revision);
-            let newest = (!is_last).then_some(revision);
-            self.pending(store)?.note_row(cut, newest);
-            if is_last {
-                break;
+            // Of several complete revisions each has its rows: which one all processes have is not known here.
+            if published.state.is_complete() {
+                is_closed = true;
+            } else {
+                let revision = i64::from(published.state.revision);
+                self.pending(store)?.note_row(cut, Some(revision));
             }
+        }
+        if is_closed {
+            self.pending(store)?.note_row(cut, None);
         }
         self.limit_pending(Pending::limit_ranges);
         Ok(())

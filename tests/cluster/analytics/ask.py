@@ -4,6 +4,7 @@ ask.py duckdb|clickhouse|polars DOC TABLES QUESTIONS    answers, by the name of 
 ask.py sql DOC TABLES SQL                               the rows of a query about the tables and views of the page
 ask.py same TABLES OTHER COLUMN…                        the rows that are in one of two sets of tables alone, by table; without
                                                         these columns of snapshots
+ask.py second TABLES SNAPSHOT OTHER REVISION PROCESS…   adds a complete revision of a snapshot: the parts of another one of these processes
 ask.py iceberg DOC TABLES QUESTIONS WAREHOUSE           the answers from the tables that deploy/iceberg/register.py has made
 """
 
@@ -130,6 +131,26 @@ def same(tables, other, *without):
     return differences
 
 
+def second(tables, snapshot, other, revision, *processes):
+    """As another assembler would have published it."""
+    import duckdb
+    import pyarrow.parquet
+
+    folder = Path(tables, "snapshots")
+    connection = duckdb_with(tables, f"CREATE VIEW snapshots AS FROM delta_scan('{tables}/snapshots')")
+    found = connection.execute(
+        "SELECT * REPLACE (? AS snapshot_id, ?::BIGINT AS revision) FROM snapshots "
+        "WHERE snapshot_id = ? AND status = 'complete' AND list_contains(?, process)",
+        [snapshot, int(revision), other, list(processes)],
+    ).to_arrow_table()
+    path = f"second-{revision}.parquet"
+    pyarrow.parquet.write_table(found, folder / path)
+    add = {"path": path, "partitionValues": {}, "size": (folder / path).stat().st_size, "modificationTime": 0, "dataChange": True}
+    version = len(list((folder / "_delta_log").glob("*.json")))
+    (folder / "_delta_log" / f"{version:020}.json").write_text(json.dumps({"add": add}) + "\n")
+    return found.num_rows
+
+
 def ask_iceberg(doc, tables, questions, warehouse):
     import duckdb
     from pyiceberg.catalog import load_catalog
@@ -153,6 +174,8 @@ def main():
     how, *rest = sys.argv[1:]
     if how == "same":
         answers = same(*rest)
+    elif how == "second":
+        answers = second(*rest)
     elif how == "sql":
         answers = ask_sql(*rest)
     else:
