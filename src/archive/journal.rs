@@ -1,7 +1,8 @@
 //! The segments of a process in the archive.
 
 use super::listing::{Keys, Numbered};
-use super::objects::{ObjectPart, SMALL_BYTES_MAX};
+use super::object_part::ObjectPart;
+use super::objects::SMALL_BYTES_MAX;
 use super::read_ahead::AHEAD_BYTES_MAX;
 use super::{ArchiveError, Creation, Objects, is_number, stored_link};
 use crate::shipping::chain::{Chain, Link};
@@ -40,7 +41,11 @@ pub async fn head(
     index: SegmentIndex,
 ) -> Result<Option<SegmentHead>, ArchiveError> {
     let key = key(index);
-    let start = process.read_start(&key, HEAD_BYTES_MAX as u64).await?;
+    let start = match process.remembered {
+        // It is read whole later, and most are small.
+        Some(_) => start(process, index).await?.map(|part| part.bytes),
+        None => process.read_start(&key, HEAD_BYTES_MAX as u64).await?,
+    };
     let head = start.map(|start| SegmentHead::decode(&start)).transpose();
     let head = head.map_err(|unreadable| process.damaged(&key, unreadable))?;
     Ok(head.map(|(head, _)| head))
@@ -54,7 +59,12 @@ pub async fn segment(
     process: &Objects,
     index: SegmentIndex,
 ) -> Result<Option<Segment>, ArchiveError> {
-    match process.read(&key(index), SEGMENT_BYTES_MAX).await? {
+    let key = key(index);
+    let object = match process.remembered(&key) {
+        Some(object) => Some(object),
+        None => process.read(&key, SEGMENT_BYTES_MAX).await?,
+    };
+    match object {
         Some(object) => decode(process, index, &object).map(Some),
         None => Ok(None),
     }
@@ -67,7 +77,7 @@ pub(super) async fn start(
 ) -> Result<Option<ObjectPart>, ArchiveError> {
     let key = key(index);
     process
-        .read_part(&key, START_BYTES, SEGMENT_BYTES_MAX)
+        .read_unchanging(&key, START_BYTES, SEGMENT_BYTES_MAX)
         .await
 }
 

@@ -16,6 +16,8 @@ use super::ArchiveError;
 use super::address::{self, Storage};
 use super::attempts::Attempts;
 use super::diagnosis::{Diagnosis, in_short, is_conflict, is_empty, told};
+use super::object_part::ObjectPart;
+use super::remembered::Remembered;
 use super::root::Root;
 use super::time_limits::TimeLimits;
 
@@ -33,19 +35,8 @@ pub struct Objects {
     /// How long a request that fails is repeated.
     patience: Duration,
     pub(super) limits: Option<TimeLimits>,
-}
-
-/// Bytes of an object.
-pub(super) struct ObjectPart {
-    pub(super) bytes: Vec<u8>,
-    /// The size of the whole object.
-    pub(super) size: u64,
-}
-
-impl ObjectPart {
-    pub(super) fn is_whole(&self) -> bool {
-        self.bytes.len() as u64 == self.size
-    }
+    /// Segments that were read, if they are read several times.
+    pub(super) remembered: Option<Arc<Remembered>>,
 }
 
 /// What is read of an object. Its size is known before its first byte is read.
@@ -140,6 +131,7 @@ impl Objects {
             url: url.into(),
             patience: Duration::ZERO,
             limits: None,
+            remembered: None,
         }
     }
 

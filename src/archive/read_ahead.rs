@@ -64,16 +64,23 @@ impl<T: Send + 'static> ReadAhead<T> {
         joined(read).await.map(Some)
     }
 
-    // Takes the oldest read, to be awaited elsewhere.
-    pub(super) fn take<F>(&mut self, mut next: impl FnMut() -> F) -> Read<T>
+    // Takes the oldest read, to be awaited elsewhere; `next` begins another, and is told whether it is the only one.
+    pub(super) fn take<F>(&mut self, mut next: impl FnMut(bool) -> Option<F>) -> Option<Read<T>>
     where
         F: Future<Output = Result<T, ArchiveError>> + Send + 'static,
     {
         while self.reads.len() < self.width {
-            self.reads.push_back(Read::begin(next()));
+            let Some(read) = next(self.reads.is_empty()) else {
+                break;
+            };
+            self.reads.push_back(Read::begin(read));
         }
-        let oldest = self.reads.pop_front();
-        oldest.unwrap_or_else(|| Read::begin(next()))
+        self.reads.pop_front()
+    }
+
+    // Whether no read is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.reads.is_empty()
     }
 
     // The number of reads that were begun and not taken.
@@ -111,14 +118,14 @@ mod tests {
     async fn a_read_within_a_read_ends_with_it() {
         let held = Arc::new(());
         let (mut starts, mut whole) = (ReadAhead::new(2), ReadAhead::new(2));
-        let start = || {
+        let start = |_| {
             let held = Arc::clone(&held);
-            async move {
+            Some(async move {
                 let _held = held;
                 pending::<Result<(), ArchiveError>>().await
-            }
+            })
         };
-        let read = whole.take(|| joined(starts.take(start)));
+        let read = whole.take(|_| starts.take(start).map(joined));
         tokio::task::yield_now().await;
         assert!(Arc::strong_count(&held) > 1);
         drop((read, whole, starts));

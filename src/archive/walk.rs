@@ -3,7 +3,7 @@
 use super::epochs::Windows;
 use super::journal::{Begun, boundary, damaged, head};
 use super::listing::Keys;
-use super::objects::ObjectPart;
+use super::object_part::ObjectPart;
 use super::read_ahead::{HEADS_AHEAD, OBJECTS_AHEAD, joined};
 use super::{ArchiveError, Objects, ReadAhead, journal, kept, links};
 use crate::process::ids::Lsn;
@@ -19,6 +19,8 @@ pub struct HeadReader {
     begun: SegmentIndex,
     length: usize,
     reads: ReadAhead<Option<SegmentHead>>,
+    /// The last index of which the read is begun before its turn; `None`: of any.
+    ahead_to: Option<SegmentIndex>,
 }
 
 impl HeadReader {
@@ -34,6 +36,15 @@ impl HeadReader {
             begun: index,
             length: 0,
             reads: ReadAhead::new(1),
+            ahead_to: None,
+        }
+    }
+
+    // The same from another index on.
+    fn again_from(&self, index: SegmentIndex) -> Self {
+        Self {
+            ahead_to: self.ahead_to,
+            ..Self::from(index)
         }
     }
 
@@ -47,19 +58,22 @@ impl HeadReader {
         index: SegmentIndex,
     ) -> Result<Option<SegmentHead>, ArchiveError> {
         if index != self.next {
-            *self = Self::from(index);
+            *self = self.again_from(index);
         }
-        let begun = &mut self.begun;
+        let (begun, ahead_to) = (&mut self.begun, self.ahead_to);
         let read = self.reads.next(|| {
-            let (process, index) = (process.clone(), *begun);
-            *begun = index.next();
-            Some(async move { head(&process, index).await })
+            let (process, this) = (process.clone(), *begun);
+            if this != index && is_behind(this, ahead_to) {
+                return None;
+            }
+            *begun = this.next();
+            Some(async move { head(&process, this).await })
         });
         let found = read.await?.flatten();
         if found.is_none() {
             // It may have been put since.
-            let was_ahead = self.length > 0;
-            *self = Self::new();
+            let was_ahead = self.length > 0 && !is_behind(index, self.ahead_to);
+            *self = self.again_from(SegmentIndex::default());
             return match was_ahead {
                 true => head(process, index).await,
                 false => Ok(None),
@@ -70,6 +84,11 @@ impl HeadReader {
         self.reads.widen((1 << self.length.min(5)).min(HEADS_AHEAD));
         Ok(found)
     }
+}
+
+// Whether an index is behind the last one that there is, as far as that is known.
+fn is_behind(index: SegmentIndex, last: Option<SegmentIndex>) -> bool {
+    last.is_some_and(|last| index > last)
 }
 
 impl Default for HeadReader {
@@ -94,6 +113,13 @@ impl Heads {
             chain,
             reader: HeadReader::new(),
         }
+    }
+
+    /// The same, which knows that there were no segments behind this one: requests for others are not made ahead.
+    #[must_use]
+    pub fn ahead_to(mut self, last: Option<SegmentIndex>) -> Self {
+        self.reader.ahead_to = last;
+        self
     }
 
     /// How far the walk is.
@@ -140,6 +166,8 @@ pub struct Reads {
     /// Their first bytes, which are all of a small one.
     starts: ReadAhead<Option<ObjectPart>>,
     whole: ReadAhead<(SegmentIndex, Begun)>,
+    /// The last index of which the read is begun before its turn; `None`: of any.
+    ahead_to: Option<SegmentIndex>,
 }
 
 impl Reads {
@@ -151,6 +179,16 @@ impl Reads {
             begun: index,
             starts: ReadAhead::new(HEADS_AHEAD),
             whole: ReadAhead::new(OBJECTS_AHEAD),
+            ahead_to: None,
+        }
+    }
+
+    /// As [`Heads::ahead_to`].
+    #[must_use]
+    pub fn ahead_to(self, last: Option<SegmentIndex>) -> Self {
+        Self {
+            ahead_to: last,
+            ..self
         }
     }
 
@@ -194,14 +232,22 @@ impl Reads {
             begun,
             starts,
             whole,
+            ahead_to,
         } = self;
+        let mut is_needed = whole.is_idle();
         let read = whole.next(|| {
             let index = SegmentIndex(begun.0 - starts.under_way());
-            let start = starts.take(|| {
+            if !std::mem::take(&mut is_needed) && is_behind(index, *ahead_to) {
+                return None;
+            }
+            let start = starts.take(|is_needed| {
                 let (process, index) = (process.clone(), *begun);
+                if !is_needed && is_behind(index, *ahead_to) {
+                    return None;
+                }
                 *begun = index.next();
-                async move { journal::start(&process, index).await }
-            });
+                Some(async move { journal::start(&process, index).await })
+            })?;
             let process = process.clone();
             Some(async move {
                 let begun = journal::complete(&process, index, joined(start).await?).await?;
@@ -228,6 +274,13 @@ impl Segments {
     pub fn along(process: &Objects, chain: Chain) -> Self {
         let reads = Reads::from(process, chain.next());
         Self { reads, chain }
+    }
+
+    /// As [`Heads::ahead_to`].
+    #[must_use]
+    pub fn ahead_to(self, last: Option<SegmentIndex>) -> Self {
+        let reads = self.reads.ahead_to(last);
+        Self { reads, ..self }
     }
 
     /// The next one; `None` at the end.

@@ -36,6 +36,30 @@ async fn what_is_read_ahead_comes_in_order_and_whole() {
     assert_eq!(segments.next().await.expect("it is whole"), None);
 }
 
+// Without this an audit would ask for each segment as often as it walks, and for many that are not there.
+#[tokio::test]
+async fn what_is_remembered_is_asked_for_once() {
+    let (objects, seen) = watched();
+    let counting = chain(&objects, COUNT).await;
+    let (objects, begin) = (objects.remembering(), Chain::behind(Link::default()));
+    let end = Some(SegmentIndex(COUNT));
+    seen.take_reads();
+    let mut heads = Heads::along(&objects, begin.clone()).ahead_to(end);
+    let newest = heads.newest().await.expect("it is whole");
+    assert_eq!(newest.as_ref(), counting.last());
+    let all = usize::try_from(COUNT).expect("few");
+    let behind_the_end = 1;
+    assert_eq!(seen.take_reads(), all + behind_the_end);
+    let mut segments = Segments::along(&objects, begin).ahead_to(end);
+    for expected in &counting {
+        let segment = segments.next().await.expect("it is whole");
+        assert_eq!(segment.map(|found| found.head).as_ref(), Some(expected));
+    }
+    assert_eq!(segments.next().await.expect("it is whole"), None);
+    let large = all / 10;
+    assert_eq!(seen.take_reads(), large + behind_the_end);
+}
+
 // Without this an archive of large objects would fill the memory of its reader, or be read out of order.
 #[tokio::test]
 async fn a_large_segment_is_read_when_it_is_its_turn() {

@@ -17,6 +17,7 @@ mod archive_lost;
 mod archive_moto;
 mod archive_place;
 mod archive_refused;
+mod archive_requests;
 mod archive_states;
 mod archived_past;
 mod asked_from_terminal;

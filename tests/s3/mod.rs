@@ -6,6 +6,7 @@
 
 mod gcs;
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::future::pending;
 use std::hash::{Hash, Hasher};
@@ -87,6 +88,7 @@ struct Shared {
     root: PathBuf,
     way: PlainMutex<Way>,
     requests: AtomicU64,
+    kinds: PlainMutex<BTreeMap<String, u64>>,
     puts: AtomicU64,
     held: AtomicU64,
     lanes: Vec<Mutex<()>>,
@@ -116,6 +118,7 @@ impl S3 {
             root: root.path().to_owned(),
             way: PlainMutex::default(),
             requests: AtomicU64::default(),
+            kinds: PlainMutex::default(),
             puts: AtomicU64::default(),
             held: AtomicU64::default(),
             lanes: (0..LANES).map(|_| Mutex::default()).collect(),
@@ -143,6 +146,12 @@ impl S3 {
     /// The requests of all kinds so far.
     pub(crate) fn requests(&self) -> u64 {
         self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// The requests since the last call: lists, and the others by what is done in which folder of a process.
+    pub(crate) fn take_kinds(&self) -> BTreeMap<String, u64> {
+        let kinds = self.shared.kinds.lock();
+        std::mem::take(&mut *kinds.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The puts that it was asked for.
@@ -213,6 +222,7 @@ impl Shared {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
         let way = *self.way.lock().unwrap_or_else(PoisonError::into_inner);
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.count(kind(&request));
         if way.is_away {
             return Ok(busy());
         }
@@ -269,11 +279,27 @@ impl Shared {
         pending().await
     }
 
+    fn count(&self, kind: String) {
+        let kinds = self.kinds.lock();
+        let mut kinds = kinds.unwrap_or_else(PoisonError::into_inner);
+        *kinds.entry(kind).or_default() += 1;
+    }
+
     fn lane(&self, path: &str) -> &Mutex<()> {
         let mut hasher = DefaultHasher::new();
         path.hash(&mut hasher);
         let lane = hasher.finish() % LANES as u64;
         &self.lanes[usize::try_from(lane).expect("few")]
+    }
+}
+
+fn kind(request: &Request<Incoming>) -> String {
+    let query = request.uri().query().unwrap_or_default();
+    // Behind the bucket, the prefix, the cluster and the process.
+    let folder = request.uri().path().split('/').nth(5);
+    match query.contains("list-type") {
+        true => "list".to_owned(),
+        false => format!("{} {}", request.method(), folder.unwrap_or_default()),
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args, url: &str) -> Result<Audited, CliError> {
         .map(|at| instant("--at", at))
         .transpose()?;
     let objects = Objects::open(url).map_err(NotArchived::from)?;
-    let objects = objects.patient(PATIENCE);
+    let objects = objects.patient(PATIENCE).remembering();
     let shown = bar(0, BYTES);
     let found = runtime()?.block_on(find(&objects, cluster, at, &shown))?;
     shown.finish_and_clear();

@@ -144,7 +144,7 @@ impl ArchiveOptions {
 
 impl Wanted {
     async fn read(&self, scratch: &Path) -> Result<ArchivedSnapshot, NotRead> {
-        let archive = Objects::open(&self.url)?.patient(PATIENCE);
+        let archive = Objects::open(&self.url)?.patient(PATIENCE).remembering();
         // A store of no process of the cluster: all parts are those of others.
         let me = ProcessId::parse("verifier").expect("a valid id");
         let owner = Owner {

@@ -92,7 +92,7 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
     let export = args.clone();
     let archive = args.archive.as_deref().map(Objects::open).transpose();
     let archive = archive.map_err(refused)?;
-    let archive = archive.map(|archive| archive.patient(PATIENCE));
+    let archive = archive.map(|archive| archive.patient(PATIENCE).remembering());
     let exported = within(args.scratch.as_deref(), move |scratch| match archive {
         Some(archive) => {
             let cluster = export.cluster.as_deref().unwrap_or(CLUSTER_DEFAULT);

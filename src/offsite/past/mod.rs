@@ -15,11 +15,11 @@ use crate::history::audit::Absence;
 use crate::history::process_totals::ProcessTotals;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
-use crate::shipping::JournalPoint;
 use crate::shipping::chain::Chain;
 use crate::shipping::gaps::NotedGaps;
 use crate::shipping::object::{STATES, StateKey};
 use crate::shipping::segment::{Owner, Segment};
+use crate::shipping::{JournalPoint, SegmentIndex};
 use crate::store::codec::Entry;
 use crate::store::totals_of_stored_state;
 
@@ -76,6 +76,8 @@ pub struct ArchivedJournal {
     pub ends: Hlc,
     /// The newest turn.
     end: Lsn,
+    /// The newest segment.
+    last: SegmentIndex,
     /// Where turns may be missing.
     gaps: NotedGaps,
 }
@@ -100,16 +102,18 @@ impl ArchivedJournal {
     ) -> Result<Option<Self>, ArchiveError> {
         let objects = source.process();
         let mut begin = links::nearest(objects, Lsn(u64::MAX)).await?;
-        let head = loop {
-            let mut heads = Heads::along(objects, Chain::behind(begin.last));
+        let end = links::end_to_read(objects).await?;
+        let (head, last) = loop {
+            let mut heads = Heads::along(objects, Chain::behind(begin.last)).ahead_to(end);
             let newest = heads.newest().await?;
             check_end(objects, heads.chain()).await?;
+            let last = heads.chain().last().index;
             match newest {
-                Some(head) => break head,
+                Some(head) => break (head, last),
                 None if begin.last == begin.boundary => return Ok(None),
                 // Behind the link there are only fences; it names a segment with turns.
                 None => match journal::head(objects, begin.last.index).await? {
-                    Some(head) => break head,
+                    Some(head) => break (head, last),
                     None => begin = links::nearest(objects, Lsn(u64::MAX)).await?,
                 },
             }
@@ -122,6 +126,7 @@ impl ArchivedJournal {
             process,
             ends: Hlc::default(),
             end: head.after().position,
+            last,
             gaps,
         };
         let newest = journal.entries(&segment).last().transpose()?;
@@ -178,7 +183,7 @@ impl ArchivedJournal {
             return Err(moved().into());
         }
         self.check(from.journal, begin)?;
-        let mut segments = Segments::along(objects, Chain::behind(from));
+        let mut segments = Segments::along(objects, Chain::behind(from)).ahead_to(Some(self.last));
         while let Some(segment) = segments.next().await? {
             journal::check_owner(objects, &segment.head, self.source.owner())?;
             let mut last = segment.head.before();
@@ -240,7 +245,8 @@ impl ArchivedJournal {
     async fn time(&self, position: Lsn) -> Result<Hlc, ArchiveError> {
         let objects = self.source.process();
         let near = links::nearest(objects, Lsn(position.0 - 1)).await?;
-        let mut segments = Segments::along(objects, Chain::behind(near.last));
+        let mut segments =
+            Segments::along(objects, Chain::behind(near.last)).ahead_to(Some(self.last));
         while let Some(segment) = segments.next().await? {
             if segment.head.after().position < position {
                 continue;

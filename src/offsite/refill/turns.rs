@@ -143,7 +143,7 @@ impl<S: NewStore> Turns<'_, S> {
     ) -> Result<(), NotFilled> {
         let process = self.source.process();
         let last = links::about_newest(process).await?;
-        let mut reads = Reads::from(process, chain.next());
+        let mut reads = Reads::from(process, chain.next()).ahead_to(Some(last));
         loop {
             let segment = match reads.counted(chain).await {
                 Ok(Some(segment)) => segment,
