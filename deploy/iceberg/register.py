@@ -3,8 +3,9 @@
 
     register.py TABLES WAREHOUSE
 
-TABLES is the directory of the tables, WAREHOUSE one for the metadata; the catalog is the SQLite file catalog.db in it. No data file
-is copied. Run it again to add what is new. Needs pyiceberg[sql-sqlite,pyarrow].
+TABLES is the directory of the tables, for example CLUSTER/tables of an archive; WAREHOUSE one for the metadata. The catalog is the SQLite
+file catalog.db in it, with the name "tables"; the tables are in the namespace "snapledger". No data file is copied, so both directories
+stay where they are. Run it again to add what is new. Needs pyiceberg[sql-sqlite,pyarrow]. docs/analytics.md shows how to read the tables.
 
 A version of the Delta log becomes an Iceberg snapshot. One that belongs to a snapshot of the cluster gets the tag PROCESS@SNAPSHOT.
 """
@@ -16,6 +17,8 @@ from pathlib import Path
 import pyarrow
 from pyiceberg.catalog import load_catalog
 
+# Those that a reader has to name.
+CATALOG = "tables"
 NAMESPACE = "snapledger"
 TABLES = ("entries", "balances", "channel_messages", "snapshots", "progress")
 # The newest version of the Delta log that is registered.
@@ -77,10 +80,15 @@ def register(catalog, tables, name):
 
 
 def main():
-    tables, warehouse = (Path(path).resolve() for path in sys.argv[1:3])
+    if len(sys.argv) != 3:
+        sys.exit(__doc__.strip())
+    tables, warehouse = (Path(path).resolve() for path in sys.argv[1:])
+    lacking = [name for name in TABLES if not (tables / name / "_delta_log").is_dir()]
+    if lacking:
+        sys.exit(f"{tables} is not a directory of tables: it has no {', '.join(lacking)}")
     warehouse.mkdir(parents=True, exist_ok=True)
     catalog = load_catalog(
-        "tables", type="sql", uri=f"sqlite:///{warehouse}/catalog.db", warehouse=warehouse.as_uri()
+        CATALOG, type="sql", uri=f"sqlite:///{warehouse}/catalog.db", warehouse=warehouse.as_uri()
     )
     catalog.create_namespace_if_not_exists(NAMESPACE)
     for name in TABLES:

@@ -199,6 +199,8 @@ impl Iceberg<'_> {
             &["iceberg", DOC, self.tables, &asked, self.warehouse],
         );
         expected.is_answered_by(&answers);
+        let cut = |name: &str| answers[name].as_i64().expect("a number");
+        assert!(cut("newest at the tag") <= cut("cut of n1"), "{answers}");
         let snapshot = expected.questions["snapshot"].as_str().expect("an id");
         let tags = answers["tags"].as_array().expect("a list");
         let tag = |id| json!(format!("{id}@{snapshot}"));

@@ -152,20 +152,22 @@ def second(tables, snapshot, other, revision, *processes):
 
 
 def ask_iceberg(doc, tables, questions, warehouse):
-    import duckdb
-    from pyiceberg.catalog import load_catalog
-
-    catalog = load_catalog(
-        "tables", type="sql", uri=f"sqlite:///{warehouse}/catalog.db", warehouse=f"file://{warehouse}"
-    )
-    connection = duckdb.connect()
-    for name in ("entries", "progress", "balances", "snapshots", "channel_messages"):
-        table = catalog.load_table(f"snapledger.{name}")
-        connection.register(name, table.scan().to_arrow())
+    scope = {}
+    for name, code in blocks(doc, "python", "# "):
+        if name.startswith("iceberg: "):
+            code = code.replace("sqlite:///warehouse/", f"sqlite:///{warehouse}/")
+            exec(code.replace('"n1@n1-9511"', repr(f"n1@{questions['snapshot']}")), scope)
+    connection, balances = scope["connection"], scope["balances"]
     named = dict(blocks(doc, "sql", "-- "))
     named.pop("tables")
     answers = ask_in(connection, named, questions)
-    balances = catalog.load_table("snapledger.balances")
+    connection.register("then", scope["then"])
+    (answers["newest at the tag"],) = connection.execute(
+        "SELECT max(cut) FROM \"then\" WHERE process = 'n1'"
+    ).fetchone()
+    (answers["cut of n1"],) = connection.execute(
+        "SELECT cut FROM complete WHERE process = 'n1' AND snapshot_id = ?", [questions["snapshot"]]
+    ).fetchone()
     answers["tags"] = sorted(name for name, ref in balances.refs().items() if ref.snapshot_ref_type == "tag")
     return answers
 
