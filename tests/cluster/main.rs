@@ -5,6 +5,7 @@ mod accounts;
 mod alerts;
 mod amounts;
 mod analytics;
+mod analytics_answers;
 mod archive;
 mod archive_check;
 mod archive_clouds;
