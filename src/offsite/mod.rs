@@ -2,6 +2,7 @@
 //! [`retention`] deletes what is too old; [`rounds`] are what a process does of both again and again. [`past`] reads the past from there,
 //! [`refill`] fills a new store with everything, [`rehearsal`] does so to find damage, [`memory`] is what a store remembers of its archive.
 
+pub mod left;
 pub mod memory;
 pub mod origin;
 pub mod outbound;

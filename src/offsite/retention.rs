@@ -15,6 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::left::{Left, Needed};
 use super::{Source, pins};
 use crate::archive::walk::{Heads, newest_link};
 use crate::archive::{ArchiveError, HEADS_AHEAD, Objects, ReadAhead, epochs, journal, kept, links};
@@ -22,7 +23,7 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn, SnapshotId};
 use crate::shipping::chain::{Chain, Link};
 use crate::shipping::object::{
-    GroupRef, ObjectHead, ObjectKey, PartKey, PieceKey, PinKey, RevisionKey, SnapshotName, StateKey,
+    GroupRef, ObjectKey, PartKey, PieceKey, PinKey, RevisionKey, SnapshotName, StateKey,
 };
 use crate::shipping::{Epoch, SegmentIndex};
 use crate::store::needs_of_stored_state;
@@ -71,6 +72,8 @@ pub struct Deleted {
     pub own_groups: Vec<Hash>,
     /// The snapshots whose part of this process is among them.
     pub own_parts: Vec<SnapshotName>,
+    /// What is left; `None` if the round ended early.
+    pub left: Option<Left>,
     /// Whether there may be more.
     pub is_more: bool,
 }
@@ -190,9 +193,14 @@ impl<'a> Retention<'a> {
             self.deleted.states += 1;
         }
         let pins = kept::list::<PinKey>(&self.source.cluster).await?;
-        let parts = self.delete_snapshots(&pins::pinned(&pins)).await?;
+        let (revisions, parts) = self.delete_snapshots(&pins::pinned(&pins)).await?;
         self.delete_pins(&pins).await?;
         self.delete_groups(&states, &parts, &pieces).await?;
+        self.deleted.left = Some(Left {
+            parts,
+            revisions,
+            ..Left::of(self.epoch, &pieces, &self.deleted.own_groups, &states)
+        });
         Ok(shortened?)
     }
 
@@ -353,18 +361,19 @@ impl<'a> Retention<'a> {
         Ok(())
     }
 
-    // Deletes revisions and then parts that are due; returns the parts that stay.
+    // Deletes revisions and then parts that are due; returns those that stay.
     async fn delete_snapshots(
         &mut self,
         pinned: &HashSet<SnapshotName>,
-    ) -> Result<Vec<PartKey>, End> {
+    ) -> Result<(HashSet<RevisionKey>, Vec<PartKey>), End> {
         let since = self.limit.since;
         let kept = self.limit.kept.union(pinned).cloned();
         let kept: HashSet<SnapshotName> = kept.collect();
-        let mut staying = HashSet::new();
+        let (mut staying, mut revisions) = (HashSet::new(), HashSet::new());
         for key in kept::list::<RevisionKey>(&self.source.cluster).await? {
             if key.began >= since || kept.contains(&key.snapshot) {
-                staying.insert(key.snapshot);
+                staying.insert(key.snapshot.clone());
+                revisions.insert(key);
                 continue;
             }
             self.delete(&key).await?;
@@ -384,7 +393,7 @@ impl<'a> Retention<'a> {
             self.delete(&key).await?;
             self.deleted.parts += 1;
         }
-        Ok(parts)
+        Ok((revisions, parts))
     }
 
     async fn delete_groups(
@@ -443,40 +452,6 @@ impl<'a> Retention<'a> {
             true => Ok(()),
             false => Err(End::Asked),
         }
-    }
-}
-
-/// The groups that something names.
-#[derive(Default)]
-struct Needed {
-    groups: HashSet<(Epoch, Hash)>,
-    /// Epochs with something unreadable: none of their groups is deleted.
-    unknown: BTreeSet<Epoch>,
-}
-
-impl Needed {
-    fn take(
-        &mut self,
-        epoch: Epoch,
-        head: Result<Option<ObjectHead>, ArchiveError>,
-    ) -> Result<(), ArchiveError> {
-        match head {
-            Ok(Some(head)) => {
-                let named = head.groups().iter().map(|one| (epoch, one.group));
-                self.groups.extend(named);
-            }
-            Ok(None) => {}
-            Err(error @ ArchiveError::Damaged { .. }) => {
-                tracing::warn!(%error, %epoch, "no chunks of its epoch are deleted in the archive");
-                self.unknown.insert(epoch);
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    fn needs(&self, key: &PieceKey) -> bool {
-        self.unknown.contains(&key.epoch) || self.groups.contains(&(key.epoch, key.group))
     }
 }
 

@@ -20,9 +20,9 @@ use crate::teller::{account, balances, process_id, recover};
 
 const TURNS: u64 = 70;
 /// A snapshot, the number of a revision, and its stored bytes.
-type Revision = (SnapshotId, u32, Vec<u8>);
+pub(crate) type Revision = (SnapshotId, u32, Vec<u8>);
 
-async fn scene(seed: u64) -> Scene {
+pub(crate) async fn scene(seed: u64) -> Scene {
     lived(Scene::new(seed).await).await
 }
 
@@ -41,7 +41,7 @@ pub(crate) async fn lived(mut scene: Scene) -> Scene {
 }
 
 /// Runs a round that ends before the change with this number.
-async fn round(scene: &mut Scene, limit: &Limit, changes: u64) -> (Deleted, bool) {
+pub(crate) async fn round(scene: &mut Scene, limit: &Limit, changes: u64) -> (Deleted, bool) {
     let source = Source::new(&scene.archive, owner());
     let (mut left, mut is_over) = (changes, true);
     let mut goes_on = || {
@@ -192,7 +192,7 @@ pub(crate) async fn waiting(seed: u64) -> Scene {
     scene
 }
 
-async fn states_later(scene: &mut Scene) {
+pub(crate) async fn states_later(scene: &mut Scene) {
     for _ in 0..3 {
         // States within one stretch of turns are thinned.
         scene.pay_in(100);
@@ -202,7 +202,7 @@ async fn states_later(scene: &mut Scene) {
     }
 }
 
-fn now(scene: &Scene) -> Limit {
+pub(crate) fn now(scene: &Scene) -> Limit {
     let since = time_of(&scene.store, scene.store.journal().position());
     let kept = HashSet::new();
     Limit { since, kept }
@@ -322,7 +322,7 @@ async fn what_an_open_recording_needs_is_kept() {
     assert!(first > finished, "{first}");
 }
 
-fn pin(scene: &Scene, snapshot: &SnapshotId, pinned: bool) {
+pub(crate) fn pin(scene: &Scene, snapshot: &SnapshotId, pinned: bool) {
     let now = time_of(&scene.store, scene.store.journal().position());
     let by = process_id("p");
     let actor = Actor::of_request(Some("ann"), None);
@@ -336,7 +336,7 @@ fn has(revisions: &[Revision], snapshot: &SnapshotId) -> bool {
 }
 
 /// Restores a lost store.
-async fn restored(scene: &Scene, until: Option<Hlc>) -> (tempfile::TempDir, Store) {
+pub(crate) async fn restored(scene: &Scene, until: Option<Hlc>) -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let wanted = Wanted {
         until: until.map(Until::Instant),

@@ -10,4 +10,5 @@ mod damage;
 mod expired;
 mod oversized;
 mod refilled;
+mod repeated;
 mod shipped;

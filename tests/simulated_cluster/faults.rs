@@ -172,6 +172,7 @@ impl World {
                 Some(alive) if alive.shipper.as_ref().is_some_and(Shipper::is_holding) => {
                     "archiving"
                 }
+                Some(_) if self.archive_lacks(place) => "without what it has archived",
                 Some(_) if self.clients[place].is_waiting() => "asked",
                 Some(_) => continue,
             };

@@ -2,13 +2,14 @@
 //! chunks. A state or part names only chunks that its writer has put itself in its own epoch, so nothing that an earlier writer
 //! deletes is missing to it ([decision 0047](../../../docs/decisions/0047-states-share-within-an-epoch.md)).
 
+mod compared;
 mod pinned;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Source;
 use super::origin::{NotShipped, Origin as _, StoreReader};
-use super::retention::{Deleted, Limit};
+use super::retention::Limit;
 use crate::archive::{ArchiveError, journal, kept};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn, SnapshotId};
@@ -72,6 +73,8 @@ pub struct Outbound {
     /// The pinned snapshots, and those of them of which the archive may lack something that is here.
     pinned: HashSet<SnapshotName>,
     unheld: BTreeSet<SnapshotId>,
+    /// The revisions of pinned snapshots that were put or found there.
+    held: HashSet<RevisionKey>,
     /// What is too old for the archive.
     limit: Option<Limit>,
     shipped: Shipped,
@@ -106,6 +109,7 @@ impl Outbound {
             pins_arrived: None,
             pinned: HashSet::new(),
             unheld: BTreeSet::new(),
+            held: HashSet::new(),
             limit: None,
             shipped: Shipped::default(),
         })
@@ -217,16 +221,6 @@ impl Outbound {
     /// Goes on with other requests to the same archive.
     pub fn set_source(&mut self, source: Source) {
         self.source = source;
-    }
-
-    /// Forgets what was deleted in the archive: if it is needed again it is put again.
-    pub fn forget(&mut self, deleted: &Deleted) {
-        for snapshot in &deleted.own_parts {
-            self.parts.remove(snapshot);
-        }
-        for group in &deleted.own_groups {
-            self.groups.remove(group);
-        }
     }
 
     /// Ships the state at a cut before anything else: the journal in the archive begins behind it.
@@ -358,6 +352,9 @@ impl Outbound {
         if !self.is_too_old(&key.snapshot, key.began) && !self.revisions_before.contains(&key) {
             self.put(store, &key, outgoing).await?;
             self.shipped.revisions += 1;
+        }
+        if self.pinned.contains(&key.snapshot) {
+            self.held.insert(key);
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ pub(crate) struct HeldBack {
 }
 
 /// What a path names in the folder of a process or of its cluster.
-enum Named {
+pub(super) enum Named {
     Claim,
     Boundary(SegmentIndex),
     Segment(SegmentIndex),
@@ -44,7 +44,7 @@ enum Named {
 }
 
 impl Named {
-    fn of(folder: &Folder, at: &Path) -> Self {
+    pub(super) fn of(folder: &Folder, at: &Path) -> Self {
         let Some(parts) = at.prefix_match(&folder.at) else {
             let parts: Vec<_> = at.parts().collect();
             let [.., kind, name] = &parts[..] else {
@@ -84,7 +84,9 @@ impl World {
         {
             return Ok(reply);
         }
-        if let Verb::Delete(at) = verb {
+        if let Verb::Delete(at) = verb
+            && !self.is_late_deletion(request, at)
+        {
             self.check_deletion(request, at)?;
         }
         let reply = execute(&self.archive.storage, verb)?;
@@ -103,7 +105,12 @@ impl World {
     }
 
     fn note_put(&mut self, request: &Request, at: &Path, bytes: &PutPayload) -> Checked {
+        let now = self.now;
+        for folder in &mut self.archive.folders {
+            folder.gone.remove(at);
+        }
         let folder = &mut self.archive.folders[request.folder];
+        folder.put_at.insert(at.clone(), now);
         let head = || {
             let bytes: Vec<u8> = bytes.iter().flat_map(|bytes| bytes.to_vec()).collect();
             let head = ObjectHead::decode(&bytes).map(|(head, _)| head);

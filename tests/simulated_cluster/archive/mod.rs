@@ -11,6 +11,7 @@
 pub(crate) mod desk;
 pub(crate) mod keeping;
 pub(crate) mod kept;
+pub(crate) mod late;
 pub(crate) mod losing;
 pub(crate) mod objects;
 pub(crate) mod refilling;
@@ -175,6 +176,10 @@ impl Archive {
 }
 
 impl KeptPlan {
+    fn age(self) -> Option<u64> {
+        self.age
+    }
+
     fn deletes(self) -> bool {
         self.age.is_some()
     }

@@ -54,6 +54,9 @@ pub(crate) struct Folder {
     pub(super) limits: BTreeMap<u64, Vec<Limit>>,
     /// The number of deletions.
     pub(super) deletions: u64,
+    /// When objects beside the journal were put, and those of them that late deletions took away.
+    pub(super) put_at: BTreeMap<Path, u64>,
+    pub(super) gone: BTreeSet<Path>,
 }
 
 impl Folder {
@@ -83,6 +86,8 @@ impl Folder {
             boundary: Link::default(),
             limits: BTreeMap::new(),
             deletions: 0,
+            put_at: BTreeMap::new(),
+            gone: BTreeSet::new(),
         }
     }
 

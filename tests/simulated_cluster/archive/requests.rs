@@ -26,6 +26,8 @@ pub(crate) struct Request {
     /// The folder, by its index.
     pub(super) folder: usize,
     pub(super) number: u64,
+    /// When it was asked first.
+    pub(super) asked_at: u64,
     pub(super) asked: Asked,
 }
 
@@ -59,9 +61,11 @@ impl World {
             by,
             folder: archive.folder_of[by.place],
             number: archive.requests,
+            asked_at: self.now,
             asked,
         };
         let number = request.number;
+        self.repeat_deletion(&request);
         self.send_request(request);
         number
     }
