@@ -222,8 +222,10 @@ async fn share(
     let (absence, stores) = match answered {
         Ok(ToldTotals { totals, stores }) => match totals.begins_later() {
             _ if totals.is_known() => return Ok((KnownTotals::Share(totals), stores)),
-            Some(store) => return Ok((KnownTotals::Later(store), stores)),
-            None => (Absence::OtherJournal, stores),
+            Some(store) if !was_recorded(handle, process, at).await? => {
+                return Ok((KnownTotals::Later(store), stores));
+            }
+            _ => (Absence::OtherJournal, stores),
         },
         Err(absence) => (absence, None),
     };
@@ -281,6 +283,17 @@ async fn own(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+// Whether the local history has a state of the process at or before the instant, be it of another make.
+async fn was_recorded(
+    handle: &Handle,
+    process: &ProcessId,
+    at: Option<Hlc>,
+) -> Result<bool, QueryError> {
+    let is_before = move |state: &RecordedState| at.is_none_or(|at| state.time <= at);
+    let found = handle.recorded(process.clone(), at, is_before).await?;
+    Ok(found.is_some())
 }
 
 // The totals in the newest local snapshot that recorded the process at or before the point.

@@ -51,10 +51,7 @@ pub(crate) async fn balance(
                     known: None,
                 });
             }
-            match held.position == Lsn(0) && joined_later(handle, process, time).await? {
-                true => return Err(QueryError::NoMemberThen(process.clone())),
-                false => QueryError::OtherJournal(process.clone()),
-            }
+            QueryError::OtherJournal(process.clone())
         }
         Err(
             gone @ (QueryError::ProcessDown { .. }
@@ -71,12 +68,6 @@ pub(crate) async fn balance(
 async fn is_removed(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<bool, QueryError> {
     let audit = audit_at(handle, time).await?;
     Ok(audit.is_some_and(|audit| audit.is_complete() && !audit.shares.contains_key(process)))
-}
-
-// Whether the process joined the cluster after `time`.
-async fn joined_later(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<bool, QueryError> {
-    let audit = audit_at(handle, time).await?;
-    Ok(audit.is_some_and(|audit| audit.later.contains_key(process)))
 }
 
 // Whether the other processes knew no other store of this process at `time`.

@@ -26,7 +26,7 @@ pub struct Audit {
     /// The processes that had not joined the cluster by the cut, and the stores whose journals begin after it
     /// ([`Audit::take_back_doubted`]).
     pub later: BTreeMap<ProcessId, StoreId>,
-    /// What each process that answered knows now of the stores of the others; older programs do not say.
+    /// What each process that answered knows now of the stores of the others, if it says so.
     pub known_now: BTreeMap<ProcessId, StoresKnown>,
 }
 

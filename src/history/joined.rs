@@ -49,7 +49,8 @@ impl Audit {
         let all_told = || answered().all(|process| self.known_now.contains_key(process));
         let is_unknown = |later| {
             let mut shares = self.shares.values();
-            !shares.any(|share| share.peers.contains_key(later))
+            !shares
+                .any(|share| share.peers.contains_key(later) || share.delivered.contains_key(later))
         };
         let mut later = self.later.iter();
         later.len() == 0
@@ -68,7 +69,10 @@ impl Audit {
             (None, _) => false,
             (Some(_), Some(_)) => true,
             (Some((process, share)), None) => share.store.is_some_and(|store| {
-                let names = |later| self.known_now[later].peers.contains_key(process);
+                let names = |later| {
+                    let told = self.known_now.get(later);
+                    told.is_some_and(|stores| stores.peers.contains_key(process))
+                };
                 self.later.keys().any(names) && self.has_had_only(process, store)
             }),
         }

@@ -78,16 +78,35 @@ async fn an_instant_before_a_process_joined_is_restored_without_it() {
     let (said, before) = audited(&programs).await;
     programs.kill();
     std::fs::write(programs.path("cluster.toml"), whole).expect("a file in it");
-    programs.start().await;
+    for id in ["n1", "n2"] {
+        programs.start_one(id).await;
+    }
     let to_n3 = json!({ "from_account": "a", "to_process": "n3", "to_account": "b", "amount": 30 });
     pay(&programs, "/v1/transfers", to_n3).await;
+    let waiting = programs.rest("n1").read("/v1/audit").await;
+    let waiting = waiting["at"].as_str().expect("an instant").to_owned();
+    programs.start_one("n3").await;
     programs.rest("n3").balance_is("b", 30).await;
+    let sent = programs
+        .rest("n1")
+        .read(&format!("/v1/audit?at={waiting}"))
+        .await;
+    assert_eq!(sent["totals"]["in_flight"], 30, "{sent}");
     programs.kill();
-    let found = audit(&programs, Some(&before));
-    for member in ["complete", "totals", "processes", "channels", "cut"] {
-        assert_eq!(found[member], said[member], "{member}: {found}");
+    for (at, said) in [(&before, &said), (&waiting, &sent)] {
+        let found = audit(&programs, Some(at));
+        for member in ["complete", "totals", "processes", "cut", "verification"] {
+            assert_eq!(found[member], said[member], "{member}: {found}");
+        }
+        assert_eq!(
+            (&found["complete"], &found["joined_later"]),
+            (&json!(true), &json!(["n3"]))
+        );
     }
-    assert_eq!(found["joined_later"], json!(["n3"]), "{found}");
+    let into = programs.path("waiting");
+    let (code, report, wrong) = run(&programs, &["restore", "--at", &waiting, "--into", &into]);
+    assert_eq!(code, Some(0), "{wrong}");
+    assert!(report.contains("n3 had no turn by then"), "{report}");
     let into = programs.path("earlier");
     let (code, report, wrong) = run(&programs, &["restore", "--at", &before, "--into", &into]);
     assert_eq!(code, Some(0), "{wrong}");

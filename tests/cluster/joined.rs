@@ -84,7 +84,7 @@ async fn an_audit_stays_complete_when_a_process_joins() {
         let asked = cluster.rest(id).get(&account).await;
         assert_eq!(
             (asked.status, &*asked.problem()),
-            (410, "removed-process"),
+            (410, "other-journal"),
             "{id}: {asked:?}"
         );
     }

@@ -134,7 +134,7 @@ impl Plan {
         plan.wiped = wiped.filter(|_| !is_spared);
         plan.put_back = random.below(2) == 0;
         // With a wide bound, an older copy is rarely through with catching up before the end.
-        if plan.wiped.is_some() && plan.put_back && plan.clock_ahead_max > 2 * SECOND {
+        if plan.wiped.is_some() && plan.put_back && plan.clock_ahead_max > 10 * SECOND {
             plan.clock_ahead_max = SECOND;
         }
         let of_copies = [Sabotage::GapTakenForKnown, Sabotage::CopyAnswersAtOnce];

@@ -19,6 +19,7 @@ use crate::api::time::rfc3339;
 use crate::archive::{ArchiveError, Objects};
 use crate::config::CLUSTER_DEFAULT;
 use crate::history::audit::Audit;
+use crate::history::process_totals::ProcessTotals;
 use crate::offsite::past::{
     ArchivedJournal, NotArchived, Share, audit_of, common_end, journals, left_by, newest_known,
 };
@@ -187,16 +188,21 @@ async fn restore(
     let mut others: BTreeMap<_, _> = left
         .map(|process| (process, "had left the cluster by then"))
         .collect();
-    for process in joined_later(&shares) {
-        shares.remove(&process);
-        made.remove(&process);
-        std::fs::remove_dir_all(dir.join(process.as_str())).map_err(NotFilled::Directory)?;
-        others.insert(process, "had no turn by then");
-    }
-    if shares.is_empty() {
+    let later = joined_later(&shares);
+    if later.len() == shares.len() {
         return Err(NotRestored::TooEarly);
     }
-    let audit = audit_of(at, shares, BTreeMap::new());
+    for (process, share) in &mut shares {
+        if later.contains(process) {
+            made.remove(process);
+            std::fs::remove_dir_all(dir.join(process.as_str())).map_err(NotFilled::Directory)?;
+            others.insert(process.clone(), "had no turn by then");
+        } else if share.totals.begins_later().is_some() {
+            // Another one knew it, by a store whose journal is not here.
+            share.totals = ProcessTotals::default();
+        }
+    }
+    let audit = audit_of(at, shares);
     if let Some((process, absent)) = audit.missing.iter().next() {
         return Err(NotRestored::Unknown {
             process: process.clone(),
@@ -247,15 +253,14 @@ fn instead(known: Option<Hlc>) -> String {
 }
 
 // The processes that had no turn yet and that no other one knew.
-fn joined_later(shares: &BTreeMap<ProcessId, Share>) -> Vec<ProcessId> {
+fn joined_later(shares: &BTreeMap<ProcessId, Share>) -> BTreeSet<ProcessId> {
     let is_known = |process: &ProcessId| {
         let mut others = shares.values();
         others.any(|share| share.totals.peers.contains_key(process))
     };
-    let has_begun = |share: &Share| share.begins > Lsn(0) || share.totals.is_known();
     let later = shares
         .iter()
-        .filter(|(process, share)| !has_begun(share) && !is_known(process));
+        .filter(|(process, share)| share.totals.begins_later().is_some() && !is_known(process));
     later.map(|(process, _)| process.clone()).collect()
 }
 
@@ -282,10 +287,14 @@ async fn one(
         ..Wanted::ALL
     };
     let (store, filled) = refill::make(into, source, &successor, wanted, &told).await?;
-    let totals = store.past().recomputed_totals()?;
+    let begins = Lsn(filled.first.0 - 1);
+    let totals = match store.past().recomputed_totals()? {
+        totals if begins > Lsn(0) || totals.is_known() => totals,
+        _ => ProcessTotals::before_all_turns(store.identity().store),
+    };
     store.end_here()?;
     let share = Share {
-        begins: Lsn(filled.first.0 - 1),
+        begins,
         doubt: archived.doubt(&totals, until),
         totals,
     };

@@ -13,7 +13,7 @@ use super::error::{Unanswered, Unavailable};
 use super::handle::Handle;
 use crate::history::part::RecordedState;
 use crate::history::past::{BalanceThen, JournalPosition, PastPoint};
-use crate::history::process_totals::{ProcessTotals, ToldTotals};
+use crate::history::process_totals::{ProcessTotals, StoresKnown, ToldTotals};
 use crate::node::store_worker::StoreWorker;
 use crate::process::clock::Hlc;
 use crate::process::command::Advance;
@@ -97,16 +97,25 @@ impl Handle {
     }
 
     /// The totals of this process at a point of its past. They are unknown ([`ProcessTotals::is_known`]) if the journal does
-    /// not know that time. With them is what it knows now of the stores of the others.
+    /// not know that time. For an audit there is with them what it knows now of the stores of the others.
     ///
     /// # Errors
     /// [`Unanswered`].
     pub async fn share(&self, point: PastPoint) -> Result<ToldTotals, Unanswered> {
-        let (totals, known) = tokio::join!(self.totals(point), self.query(KnownPeers));
-        Ok(ToldTotals {
-            totals: totals?,
-            stores: Some(known?.reply.into()),
-        })
+        if let PastPoint::Recorded(..) = point {
+            let (totals, stores) = (self.totals(point).await?, None);
+            return Ok(ToldTotals { totals, stores });
+        }
+        let (totals, stores) = tokio::join!(self.totals(point), self.stores_known());
+        let totals = totals?;
+        Ok(ToldTotals { totals, stores })
+    }
+
+    // `None` if it may have forgotten some with the turns that its store lacks, or if too much waits: the totals count without it.
+    async fn stores_known(&self) -> Option<StoresKnown> {
+        let known = self.query(KnownPeers).await.ok()?.reply;
+        let has_forgotten = self.store().gaps().are_any();
+        (!has_forgotten).then(|| known.into())
     }
 
     async fn totals(&self, point: PastPoint) -> Result<ProcessTotals, Unanswered> {

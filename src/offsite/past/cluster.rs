@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ArchivedJournal, NotArchived, Share};
+use super::{ArchivedJournal, NotArchived, NotedGaps, Share};
 use crate::archive::Objects;
 use crate::history::audit::{Absence, Absent, Audit};
 use crate::history::process_totals::{ProcessTotals, StoresKnown};
 use crate::offsite::refill::Until;
 use crate::process::clock::Hlc;
-use crate::process::ids::{ChannelId, ProcessId};
+use crate::process::ids::{ChannelId, Lsn, ProcessId};
 
 /// The journals of the processes that have one in the archive, by id.
 pub async fn journals(
@@ -132,35 +132,56 @@ pub async fn audit_at(
         let share = journal.share(until, &|read| told(process, read)).await?;
         shares.insert(process.clone(), share);
     }
-    let mut known_now = BTreeMap::new();
-    if shares
-        .values()
-        .any(|share| share.totals.begins_later().is_some())
-    {
-        for journal in journals {
-            let newest = journal.totals(Until::Instant(journal.ends)).await?;
-            known_now.insert(journal.process.clone(), StoresKnown::from(&newest));
-        }
+    let mut audit = gathered(at, shares);
+    if !audit.later.is_empty() && audit.is_complete() {
+        audit.known_now = known_now(journals, &audit).await?;
     }
-    Ok(audit_of(at, shares, known_now))
+    leave_out_all(&mut audit, Audit::take_back_doubted);
+    leave_out_strangers(&mut audit);
+    leave_out_all(&mut audit, Audit::take_back_doubted);
+    Ok(audit)
 }
 
-/// The cluster at an instant. `known_now` is what each process knows at its end of the stores of the others.
-pub fn audit_of(
-    at: Hlc,
-    shares: BTreeMap<ProcessId, Share>,
-    known_now: BTreeMap<ProcessId, StoresKnown>,
-) -> Audit {
+// What each process knows at its end of the stores of the others. It has to reach the beginning of those that joined later, and to have
+// no gap in which it may have forgotten some.
+async fn known_now(
+    journals: &[ArchivedJournal],
+    audit: &Audit,
+) -> Result<BTreeMap<ProcessId, StoresKnown>, NotArchived> {
+    let mut begun = Hlc::default();
+    for journal in journals {
+        if audit.later.contains_key(&journal.process) {
+            begun = begun.max(journal.time(Lsn(1)).await?);
+        }
+    }
+    let mut known = BTreeMap::new();
+    for journal in journals {
+        if journal.ends >= begun && journal.gaps == NotedGaps::default() {
+            let newest = journal.totals(Until::Instant(journal.ends)).await?;
+            known.insert(journal.process.clone(), StoresKnown::from(&newest));
+        }
+    }
+    Ok(known)
+}
+
+/// The cluster at an instant, from the journals up to there alone. Those of processes that joined later are taken at their word.
+pub fn audit_of(at: Hlc, shares: BTreeMap<ProcessId, Share>) -> Audit {
+    let mut audit = gathered(at, shares);
+    leave_out_strangers(&mut audit);
+    audit
+}
+
+fn gathered(at: Hlc, shares: BTreeMap<ProcessId, Share>) -> Audit {
     let mut audit = Audit {
         at: Some(at),
-        known_now,
         ..Audit::default()
     };
     for (process, Share { totals, doubt, .. }) in shares {
         match (doubt, totals.begins_later()) {
             (Some(absence), _) => leave_out(&mut audit, process, absence),
             (None, Some(store)) => _ = audit.later.insert(process, store),
-            (None, None) => _ = audit.shares.insert(process, totals),
+            (None, None) if totals.is_known() => _ = audit.shares.insert(process, totals),
+            (None, None) => leave_out(&mut audit, process, Absence::OtherJournal),
         }
     }
     let Audit {
@@ -172,10 +193,27 @@ pub fn audit_of(
         audit.add_channels_of(&process);
         leave_out(&mut audit, process, Absence::NotArchived);
     }
-    leave_out_all(&mut audit, Audit::take_back_doubted);
-    leave_out_all(&mut audit, |audit| audit.strangers());
-    leave_out_all(&mut audit, Audit::take_back_doubted);
+    for process in unarchived(&audit) {
+        leave_out(&mut audit, process, Absence::NotArchived);
+    }
+    audit.leave_out_unused_channels();
     audit
+}
+
+// Those with which messages were exchanged, and of which the archive has nothing.
+fn unarchived(audit: &Audit) -> BTreeSet<ProcessId> {
+    let is_known = |process: &&ProcessId| {
+        audit.shares.contains_key(*process)
+            || audit.later.contains_key(*process)
+            || audit.missing.contains_key(*process)
+    };
+    let shares = audit.shares.values();
+    let used = shares.flat_map(|share| share.sent.keys().chain(share.delivered.keys()));
+    used.filter(|process| !is_known(process)).cloned().collect()
+}
+
+fn leave_out_strangers(audit: &mut Audit) {
+    leave_out_all(audit, |audit| audit.strangers());
 }
 
 fn leave_out_all(audit: &mut Audit, find: impl FnOnce(&mut Audit) -> BTreeMap<ProcessId, Absence>) {
@@ -190,10 +228,11 @@ fn leave_out(audit: &mut Audit, process: ProcessId, reason: Absence) {
     audit.missing.insert(process, Absent { reason, known });
 }
 
-// There is a channel in both directions between processes of which one knows the other.
+// There is a channel in both directions between processes of which one knows the other, or has sent something to it.
 fn connect(audit: &mut Audit) {
     for (process, share) in &audit.shares {
-        for peer in share.peers.keys() {
+        let known = share.peers.keys();
+        for peer in known.chain(share.sent.keys()).chain(share.delivered.keys()) {
             let (from, to) = (process.clone(), peer.clone());
             let there = ChannelId { from, to };
             audit.channels.insert(there.reversed());

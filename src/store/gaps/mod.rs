@@ -39,6 +39,12 @@ impl Gaps<'_> {
         self.store.gaps.is_behind(self.store.journal.position())
     }
 
+    /// Whether any gap is noted, or has ended long ago.
+    #[must_use]
+    pub fn are_any(self) -> bool {
+        self.store.gaps.newest().is_some()
+    }
+
     /// All that is noted.
     #[must_use]
     pub fn known(self) -> KnownGaps {
@@ -54,7 +60,7 @@ impl Gaps<'_> {
     /// [`StoreError`].
     pub fn take_over(self, known: &KnownGaps) -> Result<(), StoreError> {
         for turns in &known.ranges {
-            ranges::note_from(&self.store.meta, turns)?;
+            ranges::note(&self.store.meta, turns)?;
             self.store.gaps.add(turns);
         }
         for (gap, since) in &known.caught_up {

@@ -78,20 +78,9 @@ impl GapRanges {
     }
 }
 
-/// Notes that it is unknown what followed each of these turns. An empty journal needs no note. The caller makes it
+/// Notes that it is unknown what followed each of these turns; 0 stands for the time before the first one. The caller makes it
 /// durable.
 pub(in crate::store) fn note(
-    meta: &sled::Tree,
-    turns: &RangeInclusive<Lsn>,
-) -> Result<(), StoreError> {
-    match *turns.end() == Lsn(0) {
-        true => Ok(()),
-        false => note_from(meta, turns),
-    }
-}
-
-/// As [`note`], also if turns may be missing before the first one.
-pub(in crate::store) fn note_from(
     meta: &sled::Tree,
     turns: &RangeInclusive<Lsn>,
 ) -> Result<(), StoreError> {
@@ -205,5 +194,26 @@ mod tests {
         let started = open(&copy);
         assert!(!started.gaps().is_at_end(), "it is no copy of itself");
         assert_eq!(known(&started, [10, 29, 30, 31, 40]), [0, 0, 2, 2, 2]);
+    }
+
+    // Without this a process whose first turns were lost would count as one that joined the cluster after them.
+    #[test]
+    fn a_copy_that_was_made_before_the_first_turn_does_not_know_when_its_process_began() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = open(dir.path());
+        let mut bytes = Vec::new();
+        store.back_up(&mut bytes).expect("it is whole");
+        pass(&store, 10);
+        let begins_after = |store: &Store, at| {
+            let begins = store.past().begins_after(Hlc::at(at));
+            begins.expect("it is whole")
+        };
+        assert!(begins_after(&store, 9) && !begins_after(&store, 10));
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        Store::restore_backup(copy.path(), &mut &*bytes, &|_| {}).expect("it is whole");
+        let put_back = open(copy.path());
+        pass(&put_back, 50);
+        assert!(!begins_after(&put_back, 9));
+        assert!(put_back.gaps().are_any());
     }
 }

@@ -155,6 +155,7 @@ impl Gaps<'_> {
         };
         let first = self.store.starts.end_of(agreed).unwrap_or(at_latest);
         let turns = first.min(at_latest)..=now.end;
+        // A store that was empty then has taken the place of the one that the peer knows.
         if now.end == Lsn(0) || self.store.gaps.ends_in(&turns) {
             return Ok(false);
         }

@@ -34,7 +34,7 @@ use super::states::composition::Composition;
 use super::stored::frame::Kind;
 use super::stored::v1::state::OwnerV1;
 use crate::process::identity::Identity;
-use crate::process::ids::ProcessId;
+use crate::process::ids::{Lsn, ProcessId};
 use birth::Birth;
 
 /// The result of [`Store::migrate`].
@@ -184,7 +184,8 @@ pub(super) fn check_end(
             "the files of this store are a copy; operations after the copy was made are missing"
         );
     }
-    if is_copy || !is_witnessed {
+    // A store whose first start ended before its first turn has no witness.
+    if is_copy || (!is_witnessed && end > Lsn(0)) {
         ranges::note(&trees.meta, &(end..=end))?;
     }
     match birth {

@@ -79,13 +79,12 @@ impl<'a> Past<'a> {
         Ok((is_known && has_caught_up).then_some(position))
     }
 
-    /// Whether the journal begins after a clock value and has all its turns from the first one on.
+    /// Whether the journal begins after a clock value, and the store was then no older copy of one that went on.
     ///
     /// # Errors
     /// As [`Self::position_at`].
     pub fn begins_after(self, time: Hlc) -> Result<bool, StoreError> {
-        let is_before_all = self.position_at(time)? == Lsn(0);
-        Ok(is_before_all && self.horizon().is_none() && !self.store.gaps.is_behind(Lsn(0)))
+        Ok(self.position_at(time)? == Lsn(0) && !self.store.gaps.is_behind(Lsn(0)))
     }
 
     /// The instant since which this journal knows everything that happened: its first turn, the instant at which it had caught

@@ -70,7 +70,7 @@ impl Store {
     /// [`StoreError`].
     pub fn note_gap_at_end(&self) -> Result<(), StoreError> {
         let end = self.journal.head().position;
-        ranges::note_from(&self.meta, &(end..=end))?;
+        ranges::note(&self.meta, &(end..=end))?;
         self.sync()?;
         self.gaps.add(&(end..=end));
         Ok(())
