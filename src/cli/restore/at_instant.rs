@@ -98,7 +98,7 @@ pub(super) fn run(args: &Args, url: &str, at: &str) -> Result<(), CliError> {
         without_messages: args.without_messages,
     };
     let objects = Objects::open(url).map_err(NotRestored::from)?;
-    let objects = objects.patient(PATIENCE);
+    let objects = objects.patient(PATIENCE).remembering();
     let staged = destination.stage()?;
     let shown = bar(0, STEPS);
     let restored = restore(&objects, &wanted, staged.dir(), &shown);
