@@ -137,31 +137,36 @@ impl Plan {
         if plan.wiped.is_some() && plan.put_back && plan.clock_ahead_max > 10 * SECOND {
             plan.clock_ahead_max = SECOND;
         }
+        plan.provoke(random);
+        plan
+    }
+
+    // Without these changes the fault of a sabotage rarely shows.
+    fn provoke(&mut self, random: &mut Random) {
         let of_copies = [Sabotage::GapTakenForKnown, Sabotage::CopyAnswersAtOnce];
-        if of_copies.iter().any(|one| plan.is_sabotaged(*one)) {
-            plan.never_returns = None;
-            plan.wiped = Some(random.index(count));
-            plan.put_back = true;
+        if of_copies.iter().any(|one| self.is_sabotaged(*one)) {
+            self.never_returns = None;
+            self.wiped = Some(random.index(self.ids.len()));
+            self.put_back = true;
             // The original has answered for later instants if its clock was ahead.
-            plan.clock_ahead_max = 10 * SECOND;
-            plan.clock_jump = Odds(50);
+            self.clock_ahead_max = 10 * SECOND;
+            self.clock_jump = Odds(50);
             // A wrong answer shows only if the same instant was answered before.
-            plan.question_pause_max = 50 * MS;
+            self.question_pause_max = 50 * MS;
         }
         // The time before a journal is asked about again once another store has taken its place.
-        if plan.is_sabotaged(Sabotage::LaterTakenAtItsWord) {
-            plan.wiped = Some(random.index(count));
-            plan.put_back = false;
-            plan.never_returns = None;
-            plan.operations *= 3;
-            plan.question_pause_max = 50 * MS;
+        if self.is_sabotaged(Sabotage::LaterTakenAtItsWord) {
+            self.wiped = Some(random.index(self.ids.len()));
+            self.put_back = false;
+            self.never_returns = None;
+            self.operations *= 3;
+            self.question_pause_max = 50 * MS;
         }
         // An early answer is wrong only if the clock went back and the instant was asked about before.
-        if plan.is_sabotaged(Sabotage::CopyAnswersAtOnce) {
-            plan.clock_ahead_max = 10 * SECOND;
-            plan.clock_jump = Odds(10);
+        if self.is_sabotaged(Sabotage::CopyAnswersAtOnce) {
+            self.clock_ahead_max = 10 * SECOND;
+            self.clock_jump = Odds(10);
         }
-        plan
     }
 
     /// Draws whether a process joins the others late.
