@@ -123,7 +123,7 @@ pub(crate) const WANTED: &[&str] = &[
     "archived part deleted",
     "archived revision deleted",
     "archived chunks deleted",
-    "late deletion of a revision that was put again",
+    "late deletion of what was put again",
     "deletion in the archive cut off",
     "deletion by a program that was given up",
     "restore with recorded states",

@@ -52,23 +52,20 @@ impl World {
             folder.put_at.remove(at);
         }
         let folder = &mut folders[request.folder];
-        let what = match Named::of(folder, at) {
+        match Named::of(folder, at) {
             Named::Piece(key) => {
                 folder.pieces.remove(&(key.epoch, key.group, key.piece));
-                "late deletion of chunks that were put again"
             }
             Named::Part(_) => {
                 folder.named.remove(at);
                 folder.gone.insert(at.clone());
-                "late deletion of a part that was put again"
             }
             Named::Revision(_) => {
                 folder.gone.insert(at.clone());
-                "late deletion of a revision that was put again"
             }
             _ => return false,
-        };
-        self.sometimes.saw(what);
+        }
+        self.sometimes.saw("late deletion of what was put again");
         true
     }
 
