@@ -1,8 +1,8 @@
 //! Queries about the whole cluster at an instant, assembled as in `cluster/audit.rs`: every reachable process passes the
 //! instant durably and returns its totals at it. The real `ProcessTotals::is_known` and `Audit::strangers` decide whether
-//! totals count, and `Audit::take_back_doubted` which of them had not joined the cluster. Each process also returns balance and statement of its accounts, as `store/past/` does: from the newest
-//! recorded state and the turns after it, by the real `history::statement`. What an older copy of a store does not know follows
-//! `store/gaps/` and `node/peers/handshakes.rs`.
+//! totals count, and `Audit::take_back_doubted` which processes had not joined the cluster. Each process also returns balance
+//! and statement of its accounts, as `store/past/` does: from the newest recorded state and the turns after it, by the real
+//! `history::statement`. What an older copy of a store does not know follows `store/gaps/` and `node/peers/handshakes.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -114,9 +114,15 @@ impl Queue {
         if commands.is_empty() {
             return Ok(PendingReplies::none());
         }
+        if !*self.room.borrow() {
+            // Not among the clients, whose places reads need.
+            let waiters = Arc::clone(&self.waiters);
+            let waits = waiters.try_acquire_many_owned(self.weight(commands.inputs())?);
+            let _waits = waits.map_err(|_| Unavailable::Full)?;
+            self.room_behind_archive().await?;
+        }
         let weight = self.weight(commands.inputs())?;
         let room = self.room_at_once(share, weight)?;
-        self.room_behind_archive().await?;
         let place = Arc::clone(&self.places).try_acquire_many_owned(places(commands.inputs()));
         let place = place.map_err(|_| Unavailable::Full)?;
         let replies = self.put(commands, audience, place, room)?;
@@ -143,8 +149,8 @@ impl Queue {
             None => [None, None],
         };
         let waiters = acquire(&self.waiters, weight).await?;
-        let clients = acquire(&self.clients, weight).await?;
         self.room_behind_archive().await?;
+        let clients = acquire(&self.clients, weight).await?;
         let place = acquire(&self.places, places(commands.inputs())).await?;
         let room = [Some(clients), Some(waiters), share_waiters, share];
         let replies = self.put(commands, Audience::Client, place, room)?;
@@ -388,10 +394,10 @@ impl Inbox for Queue {
     }
 
     async fn deliver(&self, from: &ProcessId, messages: Vec<Envelope>) -> Result<Settling, Closed> {
+        self.has_room().await;
         let mut admission = self.admission.clone();
         let accepted = admission.wait_for(|admission| admission.for_peers().is_ok());
         drop(accepted.await.map_err(|_| closed())?);
-        self.has_room().await;
         if messages.is_empty() {
             return Err(Closed::Broken("a frame without messages".to_owned()));
         }

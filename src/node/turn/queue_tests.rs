@@ -155,6 +155,22 @@ async fn new_work_waits_for_room_behind_the_archive_and_is_refused_once_that_is_
         () = tokio::task::yield_now() => {}
     }
     assert!(requests.try_recv().is_err(), "nothing went in");
+    let many = CLIENTS_MAX / put().into_input().cost();
+    let mut flood: Vec<_> = (0..many)
+        .map(|_| Box::pin(queue.ask(put().into(), Audience::Client, None)))
+        .collect();
+    let mut refused = 0;
+    for asked in &mut flood {
+        tokio::select! {
+            biased;
+            answer = asked => {
+                assert_eq!(answer.err(), Some(Unavailable::Full));
+                refused += 1;
+            }
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    assert!(refused > 0 && refused < many, "{refused} of {many}");
     let key = Key::parse("k").expect("a valid key");
     let mut read = Box::pin(queue.query(ValueOf(key), None));
     tokio::select! {
@@ -166,6 +182,7 @@ async fn new_work_waits_for_room_behind_the_archive_and_is_refused_once_that_is_
     let acknowledged = queue.acknowledge(&from, Seq(1)).await;
     acknowledged.expect("it does not wait");
     assert!(requests.try_recv().is_ok(), "an acknowledgement goes in");
+    drop(flood);
 
     admission.archive_behind = Some(Duration::from_secs(31));
     admissions.send_replace(admission);
@@ -176,6 +193,8 @@ async fn new_work_waits_for_room_behind_the_archive_and_is_refused_once_that_is_
     assert_eq!(called.await.err(), Some(late));
     assert!(requests.try_recv().is_err(), "nothing went in");
     rooms.send_replace(true);
+    admission.archive_behind = None;
+    admissions.send_replace(admission);
     assert!(delivered.await.is_ok());
     assert!(requests.try_recv().is_ok(), "what a peer sent goes in");
 }
