@@ -234,9 +234,12 @@ impl World {
         if audit.later.is_empty() || self.plan.is_sabotaged(Sabotage::LaterTakenAtItsWord) {
             return Ok(());
         }
-        for id in audit.shares.keys().chain(audit.later.keys()) {
-            let stores = self.stores_known(self.place_of(id))?;
-            audit.known_now.insert(id.clone(), stores);
+        // With others missing, nothing that they know is asked for.
+        if audit.is_complete() {
+            for id in audit.shares.keys().chain(audit.later.keys()) {
+                let stores = self.stores_known(self.place_of(id))?;
+                audit.known_now.insert(id.clone(), stores);
+            }
         }
         let doubted: Vec<_> = audit.take_back_doubted().into_keys().collect();
         if !doubted.is_empty() {

@@ -188,19 +188,14 @@ async fn restore(
     let mut others: BTreeMap<_, _> = left
         .map(|process| (process, "had left the cluster by then"))
         .collect();
-    let later = joined_later(&shares);
+    let later = joined_later(&mut shares);
     if later.len() == shares.len() {
         return Err(NotRestored::TooEarly);
     }
-    for (process, share) in &mut shares {
-        if later.contains(process) {
-            made.remove(process);
-            std::fs::remove_dir_all(dir.join(process.as_str())).map_err(NotFilled::Directory)?;
-            others.insert(process.clone(), "had no turn by then");
-        } else if share.totals.begins_later().is_some() {
-            // Another one knew it, by a store whose journal is not here.
-            share.totals = ProcessTotals::default();
-        }
+    for process in later {
+        made.remove(&process);
+        std::fs::remove_dir_all(dir.join(process.as_str())).map_err(NotFilled::Directory)?;
+        others.insert(process, "had no turn by then");
     }
     let audit = audit_of(at, shares);
     if let Some((process, absent)) = audit.missing.iter().next() {
@@ -252,16 +247,20 @@ fn instead(known: Option<Hlc>) -> String {
     }
 }
 
-// The processes that had no turn yet and that no other one knew.
-fn joined_later(shares: &BTreeMap<ProcessId, Share>) -> BTreeSet<ProcessId> {
-    let is_known = |process: &ProcessId| {
-        let mut others = shares.values();
-        others.any(|share| share.totals.peers.contains_key(process))
-    };
-    let later = shares
-        .iter()
-        .filter(|(process, share)| share.totals.begins_later().is_some() && !is_known(process));
-    later.map(|(process, _)| process.clone()).collect()
+// The processes that had no turn yet and that no other one knew. One that another knew had a store then whose journal is not here:
+// it is unknown.
+fn joined_later(shares: &mut BTreeMap<ProcessId, Share>) -> BTreeSet<ProcessId> {
+    let peers = shares.values().flat_map(|share| share.totals.peers.keys());
+    let known: BTreeSet<_> = peers.cloned().collect();
+    let mut later = BTreeSet::new();
+    for (process, share) in shares {
+        match share.totals.begins_later() {
+            Some(_) if known.contains(process) => share.totals = ProcessTotals::default(),
+            Some(_) => _ = later.insert(process.clone()),
+            None => {}
+        }
+    }
+    later
 }
 
 // Whether the receiver has them at the instant, where only their acknowledgement was on its way.
