@@ -35,6 +35,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const RETRIES_MAX: Duration = Duration::from_secs(60);
 /// The time limit for what waits at an orderly stop.
 const STOP_MAX: Duration = Duration::from_secs(2);
+/// The time limit of one call then: shorter, so that the log has what was not sent.
+const CALL_AT_STOP_MAX: Duration = Duration::from_secs(1);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// The running exporter of a node.
@@ -206,9 +208,20 @@ impl Sending {
 
     // The number of spans that the collector did not take.
     async fn call(&mut self, request: ExportTraceServiceRequest) -> Result<usize, Status> {
-        let called = timeout(CALL_MAX, self.client.export(request)).await;
-        let late = |_| Status::deadline_exceeded(format!("no answer within {CALL_MAX:?}"));
-        let answer = called.map_err(late)??.into_inner();
+        let late = |limit| Status::deadline_exceeded(format!("no answer within {limit:?}"));
+        let mut stopping = self.stopping.clone();
+        let late_at_stop = async {
+            // Without a sender the node has stopped.
+            drop(stopping.wait_for(|stop| *stop).await);
+            sleep(CALL_AT_STOP_MAX).await;
+        };
+        let answer = tokio::select! {
+            called = timeout(CALL_MAX, self.client.export(request)) => {
+                called.map_err(|_| late(CALL_MAX))??
+            }
+            () = late_at_stop => return Err(late(CALL_AT_STOP_MAX)),
+        };
+        let answer = answer.into_inner();
         let refused = answer
             .partial_success
             .map_or(0, |partial| partial.rejected_spans);
