@@ -337,6 +337,7 @@ fn assert_says_what_it_said(format: u64, dir: &TempDir, turns: u64) {
     let messages = messages.collect::<Result<Vec<_>, _>>();
     assert_eq!(messages.expect("they are whole").len(), 2);
     drop(store);
+    images::await_release(dir.path());
     let report = Store::check(dir.path()).expect("the store is whole");
     let counted = (report.turns, report.states, report.parts, report.revisions);
     assert_eq!(counted, (turns, 2, 1, 1));

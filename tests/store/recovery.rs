@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::teller::{Teller, account, balances, balances_of, open, process_id, recover};
+use crate::teller::{Teller, account, balances, balances_of, images, open, process_id, recover};
 use snapledger::process::Process;
 use snapledger::process::cell::CellChanges;
 use snapledger::process::ids::Lsn;
@@ -80,6 +80,7 @@ fn states_near_each_other_are_thinned_and_a_restart_needs_none_of_them() {
     }
     let before = balances(&teller.process);
     drop(store);
+    images::await_release(dir.path());
     let report = Store::check(dir.path()).expect("it is whole");
     assert!(report.turns >= 2 * ROUNDS, "{report:?}");
     assert!((6..=8).contains(&report.states), "{report:?}");
@@ -113,6 +114,7 @@ struct Remains {
 
 impl Remains {
     fn check(self) {
+        images::await_release(self.dir.path());
         let report = Store::check(self.dir.path()).expect("the store is whole");
         let process = &self.teller.process;
         assert_eq!(report.turns, process.registers().position.0);

@@ -262,6 +262,7 @@ fn an_upgraded_store_salts_all_of_its_states_once_the_others_can_read_them() {
     assert_eq!(proof.discloses(), Disclosure::WholeChunks);
     assert!(proof.of(&p(), &alice).is_ok(), "what was said stays said");
     drop(after);
+    images::await_release(dir.path());
     let checked = Store::check(dir.path());
     checked.expect("the store is whole");
 }
