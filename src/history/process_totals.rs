@@ -61,7 +61,7 @@ pub struct KnownStore {
 pub struct ToldTotals {
     /// The totals.
     pub totals: ProcessTotals,
-    /// What it knows now; `None` if it does not say: its program is older, or its journal has a gap.
+    /// What it knows now; `None` if it does not say: its program is older, its journal has a gap, or too much waits.
     pub stores: Option<StoresKnown>,
 }
 
