@@ -43,7 +43,7 @@ pub use health::requests::{Requests, Route};
 pub use peers::{PeerState, PeerView};
 pub use snapshots::events::{Event, Happening};
 pub use snapshots::views::{SnapshotCounts, SnapshotFilter, SnapshotPage, SnapshotView};
-pub use snapshots::watcher::Watch;
+pub use snapshots::watcher::{Begun, Watch};
 pub use store_worker::StoreWorker;
 pub use turn::queue::CLIENTS_MAX;
 pub use turn::replies::{PendingReplies, Settled};

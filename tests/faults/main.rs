@@ -187,6 +187,10 @@ fn trials() -> Vec<Trial> {
             streams::acknowledgements_are_lost_in_a_storm_and_everything_is_credited_once,
         ),
         trial(
+            "a_client_that_waits_is_answered_although_the_marker_is_late",
+            streams::a_client_that_waits_is_answered_although_the_marker_is_late,
+        ),
+        trial(
             "what_waits_for_a_dead_peer_is_on_disk_and_arrives_once",
             dead_peer::what_waits_for_a_dead_peer_is_on_disk_and_arrives_once,
         ),

@@ -1,4 +1,4 @@
-//! A proxy between two nodes that can slow a connection down, break it in the middle of a frame, or drop the responses.
+//! A proxy between two nodes that can slow a connection down, hold it up, break it in the middle of a frame, or drop the responses.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ pub(crate) enum Way {
     Open,
     /// Forwards a few bytes at a time towards the server.
     Slow,
+    /// Keeps what is on its way to the server until the way changes.
+    Held,
     /// Drops what the server sends.
     Deaf,
 }
@@ -116,6 +118,7 @@ impl Line {
     async fn forth(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
         let mut buffer = [0; 16 * 1024];
         let mut slowly = interval(SLOW_EVERY);
+        let mut way = self.way.clone();
         loop {
             let slow = *self.way.borrow() == Way::Slow;
             let room = if slow { SLOW_BYTES } else { buffer.len() };
@@ -125,7 +128,8 @@ impl Line {
             let Some(count) = read(&mut from, &mut buffer[..room]).await else {
                 return;
             };
-            if to.write_all(&buffer[..count]).await.is_err() {
+            let is_dropped = way.wait_for(|way| *way != Way::Held).await.is_err();
+            if is_dropped || to.write_all(&buffer[..count]).await.is_err() {
                 return;
             }
             self.counts.bytes.fetch_add(count, Ordering::Relaxed);

@@ -2,8 +2,12 @@
 //! every transfer is on exactly one side of the cut, and each is credited once (faults 17 and 19). Without this, a
 //! reconnect could lose or duplicate messages in flight.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use serde_json::json;
 use snapledger::proto::snapledger::ApplyRequest;
+use tokio::time::timeout;
 
 use crate::await_it::until;
 use crate::chronicle::prove;
@@ -21,6 +25,8 @@ const CUTS: usize = 3;
 /// Far less than a batch takes.
 const SOME_BYTES: usize = 4096;
 const STORMS: i64 = 12;
+/// Longer than a marker is waited for whose snapshot nobody knows.
+const EARLY: Duration = Duration::from_secs(2);
 
 /// Two nodes, and the proxy from the first to the second.
 struct Pair {
@@ -159,5 +165,24 @@ pub(crate) async fn acknowledgements_are_lost_in_a_storm_and_everything_is_credi
     let snapshot = pair.two.snapshot(&id, "complete").await;
     prove(&snapshot, (MONEY, MONEY));
     assert_eq!(snapshot["totals"]["in_flight"], json!(0));
+    pair.programs.stop_and_check_all().await;
+}
+
+// n1 tells n2 that the snapshot exists while its marker is held up. Without this the client that asked to wait at n2 would be told
+// after a second that it is in progress.
+pub(crate) async fn a_client_that_waits_is_answered_although_the_marker_is_late() {
+    let mut pair = Pair::connected().await;
+    pair.proxy.set(Way::Held);
+    let named = json!({ "snapshot_id": "late", "deadline": "60s" });
+    assert_eq!(pair.one.post("/v1/snapshots", &named).await.status, 202);
+    let mut waiting = pin!(pair.two.post("/v1/snapshots?wait=20", &named));
+    let early = timeout(EARLY, &mut waiting).await;
+    assert!(early.is_err(), "nothing has arrived: {early:?}");
+    pair.proxy.set(Way::Open);
+    let answer = waiting.await;
+    assert_eq!(
+        (answer.status, &answer.json()["status"]),
+        (200, &json!("complete"))
+    );
     pair.programs.stop_and_check_all().await;
 }

@@ -18,7 +18,7 @@ use super::{named_snapshot, noted, refused};
 use crate::access::caller::Caller;
 use crate::config::{Member, Transport};
 use crate::history::part::Part;
-use crate::node::{Handle, NotBegun, SnapshotView};
+use crate::node::{Begun, Handle, NotBegun, SnapshotView};
 use crate::process::clock::Lamport;
 use crate::process::command::Call;
 use crate::process::ids::{ProcessId, RequestId, SnapshotId};
@@ -220,7 +220,8 @@ impl Snapshots {
             return Ok(view);
         }
         let _permit = wait.begin()?;
-        Ok(self.handle.finished(snapshot, wait.longest).await?)
+        let found = self.handle.finished(snapshot, Begun::Perhaps, wait.longest);
+        Ok(found.await?)
     }
 
     // The local part as it is, as soon as it exists.

@@ -23,7 +23,7 @@ use crate::api::named::{Among, LATEST, named, new_id};
 use crate::api::recorded::{self, absent, account_bytes, view, view_of};
 use crate::api::serve::limits::Client;
 use crate::config::{Keep, parse_deadline};
-use crate::node::{SnapshotCounts, SnapshotFilter, SnapshotStatus, SnapshotView};
+use crate::node::{Begun, SnapshotCounts, SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
 use crate::process::start::StartedBy;
 use crate::store::Retention;
@@ -75,8 +75,9 @@ pub(super) async fn initiate(
     caller.note_snapshot(initiated.snapshot.as_str());
     if initiated.fresh && wait.is_asked() {
         // The snapshot has begun, so an error while waiting must not be reported as a failure to begin.
-        let finished = wait.snapshot(&app, &initiated.snapshot).await;
+        let finished = wait.snapshot(&app, &initiated.snapshot, Begun::Somewhere);
         let finished = finished
+            .await
             .ok()
             .flatten()
             .filter(|view| view.status() != SnapshotStatus::InProgress);
@@ -86,11 +87,16 @@ pub(super) async fn initiate(
         }
     }
     if !initiated.fresh {
-        match wait.snapshot(&app, &initiated.snapshot).await? {
+        let config = app.handle.config();
+        let is_kept = config.history.keep == Keep::All || initiated.initiator == config.me;
+        let begun = match is_kept {
+            true => Begun::Somewhere,
+            false => Begun::Perhaps,
+        };
+        match wait.snapshot(&app, &initiated.snapshot, begun).await? {
             Some(view) => return shown(&app, &view).await,
             // It began a moment ago and is not yet visible.
-            None if app.handle.config().history.keep == Keep::All => {}
-            None if initiated.initiator == app.handle.config().me => {}
+            None if is_kept => {}
             None => return Err(absent(&app.handle, initiated.snapshot).await?),
         }
     }
@@ -126,7 +132,7 @@ pub(super) async fn one(
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
     let view = match revision {
         Some(_) => view_of(&app.handle, snapshot, revision).await?,
-        None => match wait.snapshot(&app, &snapshot).await? {
+        None => match wait.snapshot(&app, &snapshot, Begun::Perhaps).await? {
             Some(view) => view,
             None => return Err(absent(&app.handle, snapshot).await?),
         },
@@ -184,10 +190,13 @@ pub(super) async fn latest(
             view_of(&app.handle, snapshot, revision).await?
         }
         // A finished snapshot is not waited for.
-        None => match wait.snapshot(&app, &newest.state.snapshot).await? {
-            Some(view) if wait.is_asked() => view,
-            _ => newest,
-        },
+        None => {
+            let snapshot = &newest.state.snapshot;
+            match wait.snapshot(&app, snapshot, Begun::Somewhere).await? {
+                Some(view) if wait.is_asked() => view,
+                _ => newest,
+            }
+        }
     };
     let freshness = CachePolicy::of(&view, Format::Json).passing();
     if freshness.is_known(&headers) {

@@ -9,7 +9,7 @@ use super::AppState;
 use super::query::{Parameters, REVISION, STATUS};
 use crate::api::error::Failure;
 use crate::api::serve::limits::{Client, Permit, Resource};
-use crate::node::{SnapshotView, Unavailable};
+use crate::node::{Begun, SnapshotView, Unavailable};
 use crate::process::ids::SnapshotId;
 
 /// The name of the parameter.
@@ -58,9 +58,10 @@ impl Wait {
         &self,
         app: &AppState,
         snapshot: &SnapshotId,
+        begun: Begun,
     ) -> Result<Option<SnapshotView>, Unavailable> {
         match self.left() {
-            Some(patience) => app.handle.finished(snapshot, patience).await,
+            Some(patience) => app.handle.finished(snapshot, begun, patience).await,
             None => app.handle.find_or_assemble(snapshot).await,
         }
     }

@@ -412,7 +412,7 @@ enum PeerReply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::Node;
+    use crate::node::{Begun, Node};
 
     // Without this, a marker that a foreign process repeats after months would start a second recording under the id, and the
     // old partial snapshot could not be completed any more.
@@ -428,7 +428,7 @@ mod tests {
                 .initiate(Some(id.clone()), StartedBy::Request, None, None)
                 .await;
             assert!(begun.expect("the node goes on").expect("it is new").fresh);
-            let finished = handle.finished(&id, Duration::from_secs(60));
+            let finished = handle.finished(&id, Begun::Somewhere, Duration::from_secs(60));
             assert!(finished.await.expect("the node goes on").is_some());
         }
         let (first, newest) = (name(0), name(149));

@@ -32,6 +32,15 @@ pub struct Watch {
     following: Following,
 }
 
+/// Whether a snapshot that is waited for exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// This or another process has said that it has begun.
+    Somewhere,
+    /// Its id is all that is known.
+    Perhaps,
+}
+
 enum Following {
     /// The log of this node, from this index.
     Log(Arc<Log>, usize),
@@ -73,16 +82,22 @@ impl Handle {
     }
 
     /// A snapshot as soon as a revision of it is in the own history, or as it is when `patience` ends or the node stops. If
-    /// nothing is known of it here, its marker may be in flight and is waited for, for a short time.
+    /// nothing is known of it here, its marker may be in flight and is waited for: for a short time, or if it is known to have
+    /// begun elsewhere, as long.
     ///
     /// # Errors
     /// [`Unavailable`].
     pub async fn finished(
         &self,
         snapshot: &SnapshotId,
+        begun: Begun,
         patience: Duration,
     ) -> Result<Option<SnapshotView>, Unavailable> {
-        if let Ok(ended) = timeout(patience, self.follow(snapshot)).await {
+        let marker_max = match begun {
+            Begun::Somewhere => patience,
+            Begun::Perhaps => MARKER_MAX,
+        };
+        if let Ok(ended) = timeout(patience, self.follow(snapshot, marker_max)).await {
             ended?;
         }
         self.find_or_assemble(snapshot).await
@@ -109,7 +124,7 @@ impl Handle {
     }
 
     // Waits until a revision is in the own history, none will come, or the node stops.
-    async fn follow(&self, snapshot: &SnapshotId) -> Result<(), Unavailable> {
+    async fn follow(&self, snapshot: &SnapshotId, marker_max: Duration) -> Result<(), Unavailable> {
         let mut arrivals = self.shared.in_progress.arrivals();
         let mut written = self.parts().written.clone();
         let mut looks = interval(LOOK_EVERY);
@@ -124,7 +139,7 @@ impl Handle {
             let view = self.find_or_assemble(snapshot).await?;
             let is_published = view.is_some_and(|view| view.root.is_some());
             // For a moment after a marker has arrived here, the assembler may not know of the snapshot itself.
-            let may_come = is_followed || began.elapsed() < MARKER_MAX;
+            let may_come = is_followed || began.elapsed() < marker_max;
             if is_published || !may_come || self.store().retention().is_deleted(snapshot) {
                 return Ok(());
             }
