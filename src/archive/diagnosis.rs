@@ -65,6 +65,10 @@ impl Diagnosis {
         advice: "the directory of the archive may not be written: ",
         again: true,
     };
+    const OF_ANOTHER_USER: Self = Self {
+        advice: "the user of this program may not use the directory of the archive, or an object in it: ",
+        again: true,
+    };
     const OTHER_TLS: Self = Self {
         advice: "the endpoint does not speak TLS as https:// expects it; if it is one without, write http:// and set \
                  AWS_ALLOW_HTTP=true (GOOGLE_ALLOW_HTTP, AZURE_ALLOW_HTTP): ",
@@ -111,8 +115,10 @@ impl Diagnosis {
             Self::NOT_PERMITTED
         } else if says(&["No space left on device", "Disk quota exceeded"]) {
             Self::FULL
-        } else if says(&["Read-only file system", "Permission denied"]) {
+        } else if says(&["Read-only file system"]) {
             Self::READ_ONLY
+        } else if says(&["Permission denied"]) {
+            Self::OF_ANOTHER_USER
         } else if says(&["InvalidContentType", "invalid peer certificate"]) {
             Self::OTHER_TLS
         } else if says(&["Connection refused"]) {
@@ -208,6 +214,10 @@ mod tests {
         for (text, advice) in [
             ("No space left on device (os error 28)", "is full"),
             ("Read-only file system (os error 30)", "may not be written"),
+            (
+                "Permission denied (os error 13)",
+                "the user of this program",
+            ),
             (
                 "received corrupt message of type InvalidContentType",
                 "AWS_ALLOW_HTTP",

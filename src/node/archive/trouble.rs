@@ -1,6 +1,7 @@
-//! Why the archive does not take the journal: what the last failed request says, until one of its kind is answered. Readiness and
-//! warnings say it in short, since everybody may read them.
+//! Why the archive does not take the journal: what the newest of the requests says that fail now. Readiness and warnings say it in
+//! short, since everybody may read them.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,34 +19,54 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// Shared by the shipper, readiness and the warnings.
 #[derive(Default)]
-pub(in crate::node) struct Trouble(Mutex<Option<Failing>>);
+pub(in crate::node) struct Trouble(Mutex<Failing>);
 
+#[derive(Default)]
 struct Failing {
-    /// A storage may permit to read and not to write, so the answer to another request says nothing.
-    is_put: bool,
-    why: String,
+    requests: u64,
+    /// What the requests said that have failed and are repeated, by their number.
+    why: BTreeMap<u64, String>,
 }
 
 impl Trouble {
-    /// A sentence with why the archive does not take the journal, if a request has failed.
+    /// A sentence with why the archive does not take the journal, if a request fails.
     pub(in crate::node) fn added_to(&self, sentence: String) -> String {
-        match &*self.lock() {
-            Some(Failing { why, .. }) => format!("{sentence}; {why}"),
+        match self.lock().why.last_key_value() {
+            Some((_, why)) => format!("{sentence}; {why}"),
             None => sentence,
         }
     }
 
-    fn failed(&self, is_put: bool, error: &ArchiveError) {
-        let why = error.in_short();
-        *self.lock() = Some(Failing { is_put, why });
+    fn request(&self) -> Request<'_> {
+        let mut failing = self.lock();
+        failing.requests += 1;
+        Request {
+            trouble: self,
+            number: failing.requests,
+        }
     }
 
-    fn answered(&self, is_put: bool) {
-        self.lock().take_if(|failing| failing.is_put == is_put);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Failing>> {
+    fn lock(&self) -> MutexGuard<'_, Failing> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request under way. A storage may permit to read and not to write, so the answer to another one says nothing.
+struct Request<'a> {
+    trouble: &'a Trouble,
+    number: u64,
+}
+
+impl Request<'_> {
+    fn failed(&self, error: &ArchiveError) {
+        let mut failing = self.trouble.lock();
+        failing.why.insert(self.number, error.in_short());
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        self.trouble.lock().why.remove(&self.number);
     }
 }
 
@@ -56,18 +77,15 @@ pub(super) async fn answer(
     figures: &ArchiveFigures,
     trouble: &Trouble,
 ) -> Result<Event, ArchiveError> {
-    let is_put = matches!(action, Action::Put(_));
+    let request = trouble.request();
     let mut pause = PAUSE_FIRST;
     let mut said: Option<Instant> = None;
     loop {
         let error = match ask(objects, action).await {
             Err(error) if !matches!(error, ArchiveError::Damaged { .. }) => error,
-            event => {
-                trouble.answered(is_put);
-                return event;
-            }
+            event => return event,
         };
-        trouble.failed(is_put, &error);
+        request.failed(&error);
         figures.retried();
         if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
             said = Some(Instant::now());
@@ -82,24 +100,25 @@ pub(super) async fn answer(
 mod tests {
     use super::*;
 
-    // Without this a look that is permitted would hide that puts are not.
+    // Without this a look that is permitted would hide that puts are not, or a put that of another one.
     #[test]
-    fn what_fails_is_said_until_a_request_of_its_kind_is_answered() {
+    fn what_fails_is_said_until_that_request_is_answered() {
         let trouble = Trouble::default();
         let said = || trouble.added_to("it is behind".to_owned());
         assert_eq!(said(), "it is behind");
         let gone = ArchiveError::Elsewhere {
             url: "file:///secret".to_owned(),
         };
-        trouble.failed(true, &gone);
-        trouble.answered(false);
+        let [one, other] = [(); 2].map(|()| trouble.request());
+        one.failed(&gone);
+        drop(other);
         assert!(
             said().starts_with("it is behind; its directory"),
             "{}",
             said()
         );
         assert!(!said().contains("secret"), "everybody may read it");
-        trouble.answered(true);
+        drop(one);
         assert_eq!(said(), "it is behind");
     }
 }
