@@ -9,6 +9,7 @@ mod aged;
 mod damage;
 mod expired;
 mod oversized;
+mod packed;
 mod refilled;
 mod repeated;
 mod shipped;

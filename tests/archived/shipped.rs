@@ -8,6 +8,7 @@ use object_store::memory::InMemory;
 use snapledger::archive::epochs::{Promise, Terms};
 use snapledger::archive::{Fenced, Objects, epochs, fence, journal, links};
 use snapledger::history::global::{Completeness, GlobalState};
+use snapledger::history::part::Part;
 use snapledger::offsite::Source;
 use snapledger::offsite::origin::{NotShipped, StoreReader};
 use snapledger::offsite::outbound::{Outbound, Shipped};
@@ -162,19 +163,28 @@ impl Scene {
         let snapshot = recording.snapshot.clone();
         let part = self.store.parts().get(&snapshot).expect("it is readable");
         let part = part.expect("it is stored");
-        let (me, time) = (process_id("p"), part.state.time);
-        let mut state = GlobalState::begun(snapshot.clone(), me.clone(), time, Lamport(1));
-        state.completeness = Completeness::Partial {
-            missing: Vec::new(),
-            open_channels: Vec::new(),
-            stopped: Vec::new(),
-        };
-        state.finished_at = Hlc(time.0 + 1);
-        state.revision = 1;
-        state.parts.insert(me, part);
-        self.store.history().publish(&state).expect("there is room");
+        self.publish_part(&part, 1, false);
         self.teller
             .turn(&self.store, Input::PartStored { snapshot });
+    }
+
+    /// Publishes a revision with this part alone.
+    pub(crate) fn publish_part(&self, part: &Part, revision: u32, is_complete: bool) {
+        let (me, time) = (process_id("p"), part.state.time);
+        let snapshot = part.snapshot.clone();
+        let mut state = GlobalState::begun(snapshot, me.clone(), time, Lamport(1));
+        state.completeness = match is_complete {
+            true => Completeness::Complete,
+            false => Completeness::Partial {
+                missing: Vec::new(),
+                open_channels: Vec::new(),
+                stopped: Vec::new(),
+            },
+        };
+        state.finished_at = Hlc(time.0 + 1);
+        state.revision = revision;
+        state.parts.insert(me, part.clone());
+        self.store.history().publish(&state).expect("there is room");
     }
 
     /// Ships the journal.

@@ -178,6 +178,11 @@ impl World {
             };
             unrest += &format!("{place} is {why}; ");
         }
+        for place in 0..self.nodes.len() {
+            if let Some(awaited) = self.archive_awaits(place) {
+                unrest += &format!("the archive of {place} awaits {awaited:?}; ");
+            }
+        }
         // One that was deleted and is pinned elsewhere comes back as soon as others have it complete.
         for place in 0..self.nodes.len() {
             if let Some(snapshot) = self.incomplete(place) {

@@ -102,15 +102,30 @@ impl Disk {
         }
     }
 
+    /// The own part as a listed revision has it, if it is finished.
+    pub(crate) fn own_published(&self, snapshot: &SnapshotId) -> Option<&Part> {
+        let revisions = self.listed_of(snapshot);
+        let states = revisions.filter_map(|one| self.revision(snapshot, one.revision));
+        let mut parts = states.flat_map(|state| state.parts.values());
+        parts.find(|part| {
+            let recorded = &part.state;
+            part.is_finished() && self.hash_at(recorded.position) == Some(recorded.journal)
+        })
+    }
+
     pub(crate) fn is_listed(&self, snapshot: &SnapshotId, revision: u32) -> bool {
         let mut listed = self.listed_of(snapshot);
         listed.any(|one| one.revision == revision)
     }
 
+    /// The listed revisions.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &Listed> {
+        self.listed.iter().filter(|one| !one.is_gone)
+    }
+
     /// The listed revisions of a snapshot.
     pub(crate) fn listed_of(&self, snapshot: &SnapshotId) -> impl Iterator<Item = &Listed> {
-        let listed = self.listed.iter().filter(|one| !one.is_gone);
-        listed.filter(move |one| one.snapshot == *snapshot)
+        self.listed().filter(move |one| one.snapshot == *snapshot)
     }
 
     /// Whether a revision of a snapshot is listed.

@@ -41,6 +41,15 @@ pub struct Shipped {
     pub bytes: u64,
 }
 
+/// How far a part has come, or a revision with the own part in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// What is to be there is there.
+    Done,
+    /// The archive lacks turns that the part was made from.
+    Waits,
+}
+
 /// What this writer has put into the archive.
 pub struct Outbound {
     source: Source,
@@ -64,7 +73,7 @@ pub struct Outbound {
     begins: Lsn,
     /// The last turn that the archive has.
     archived: Lsn,
-    /// Parts wait for the turns that they were made from.
+    /// Parts that are stored individually wait for the turns that they were made from.
     has_waiting: bool,
     /// The updates of pins that are in the archive.
     pins: HashSet<PinKey>,
@@ -253,8 +262,10 @@ impl Outbound {
         let mut damaged = Ok(());
         for snapshot in &lone {
             match self.ship_part(store, snapshot).await {
+                Ok(Progress::Done) => {}
+                Ok(Progress::Waits) => self.has_waiting = true,
                 Err(error @ NotShipped::Damaged(_)) => damaged = Err(error),
-                shipped => shipped?,
+                Err(error) => return Err(error),
             }
         }
         self.forget_parts(store, &lone).await?;
@@ -282,19 +293,18 @@ impl Outbound {
         &mut self,
         store: &impl StoreReader,
         snapshot: &SnapshotId,
-    ) -> Result<(), NotShipped> {
+    ) -> Result<Progress, NotShipped> {
         let name = SnapshotName::of(snapshot);
         if self.parts.contains(&name) {
-            return Ok(());
+            return Ok(Progress::Done);
         }
         let wanted = snapshot.clone();
         let part = store.read(move |store| store.part(&wanted)).await?;
         let Some(part) = part.filter(|part| !self.is_too_old(&name, part.time)) else {
-            return Ok(());
+            return Ok(Progress::Done);
         };
         if part.turn > self.archived {
-            self.has_waiting = true;
-            return Ok(());
+            return Ok(Progress::Waits);
         }
         let key = PartKey {
             time: part.time,
@@ -304,11 +314,11 @@ impl Outbound {
         self.put(store, &key, part).await?;
         self.shipped.parts += 1;
         self.parts.insert(name);
-        Ok(())
+        Ok(Progress::Done)
     }
 
-    /// Ships some of the revisions that have arrived in the history, each behind the own part in it. Returns whether there may be
-    /// more.
+    /// Ships some of the revisions that have arrived in the history, each behind the own part in it, up to the first whose part
+    /// waits. Returns whether there may be more now. A part that is no longer stored individually is found only here.
     ///
     /// # Errors
     /// [`NotShipped`]; after [`NotShipped::Damaged`] the next call goes on behind it.
@@ -322,10 +332,11 @@ impl Outbound {
         }
         for one in arrived {
             let shipped = self.ship_revision(store, &one.snapshot, one.revision).await;
-            if let Err(error @ NotShipped::Archive(_)) = shipped {
-                return Err(error);
+            match shipped {
+                Ok(Progress::Waits) => return Ok(false),
+                Err(NotShipped::Archive(_)) => {}
+                Ok(Progress::Done) | Err(_) => self.revisions += 1,
             }
-            self.revisions += 1;
             shipped?;
         }
         Ok(true)
@@ -336,12 +347,14 @@ impl Outbound {
         store: &impl StoreReader,
         snapshot: &SnapshotId,
         revision: u32,
-    ) -> Result<(), NotShipped> {
-        self.ship_part(store, snapshot).await?;
+    ) -> Result<Progress, NotShipped> {
+        if self.ship_part(store, snapshot).await? == Progress::Waits {
+            return Ok(Progress::Waits);
+        }
         let wanted = snapshot.clone();
         let read = store.read(move |store| store.revision(&wanted, revision));
         let Some(outgoing) = read.await? else {
-            return Ok(());
+            return Ok(Progress::Done);
         };
         let key = RevisionKey {
             began: outgoing.time,
@@ -356,7 +369,7 @@ impl Outbound {
         if self.pinned.contains(&key.snapshot) {
             self.held.insert(key);
         }
-        Ok(())
+        Ok(Progress::Done)
     }
 
     // Chunks first: an object in the archive is whole.

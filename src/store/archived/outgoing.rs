@@ -181,12 +181,15 @@ impl Archived<'_> {
         self.store.history.lone_parts()
     }
 
-    /// The part of this process in a snapshot, if it is finished and still there.
+    /// The part of this process in a snapshot, if it is finished and still there: stored by itself, or in a revision.
     ///
     /// # Errors
     /// [`StoreError`]: it is damaged.
     pub fn part(self, snapshot: &SnapshotId) -> Result<Option<Outgoing>, StoreError> {
-        let part = self.store.history.part(snapshot)?;
+        let part = match self.store.history.part(snapshot)? {
+            None => self.store.history().own_published(snapshot)?,
+            stored => stored,
+        };
         Ok(part.as_ref().map(Outgoing::of_part))
     }
 

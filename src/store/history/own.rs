@@ -50,7 +50,7 @@ impl HistoryTrees {
     }
 
     // The part of this process in the newest revision that has it and can be read.
-    fn published_part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
+    pub(super) fn published_part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
         let revisions = self.index().revisions(snapshot);
         for revision in revisions.into_iter().rev() {
             match self.get(snapshot, revision) {

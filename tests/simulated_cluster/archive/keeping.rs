@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use snapledger::history::known::RevisionArrival;
+use snapledger::history::part::Part;
 use snapledger::offsite::Source;
 use snapledger::offsite::origin::Origin;
 use snapledger::offsite::outbound::{Outbound, Shipped};
@@ -235,12 +236,24 @@ impl Origin for Disk {
         Ok(state.map(|state| Outgoing::of_state(state, encode_state(state))))
     }
 
+    // As if each complete revision were packed at once: it has the part in it.
     fn lone_parts(&self) -> Result<BTreeSet<SnapshotId>, StoreError> {
-        Ok(self.parts.keys().cloned().collect())
+        let is_packed = |snapshot: &SnapshotId, part: &Part| {
+            let mut revisions = self.listed_of(snapshot);
+            revisions.any(|one| {
+                let state = self.revision(snapshot, one.revision);
+                let state = state.filter(|state| state.is_complete());
+                state.is_some_and(|state| state.parts.get(&part.process) == Some(part))
+            })
+        };
+        let parts = self.parts.iter();
+        let lone = parts.filter(|(snapshot, part)| !is_packed(snapshot, &part.value));
+        Ok(lone.map(|(snapshot, _)| snapshot.clone()).collect())
     }
 
     fn part(&self, snapshot: &SnapshotId) -> Result<Option<Outgoing>, StoreError> {
-        let part = self.parts.get(snapshot).map(|part| &part.value);
+        let stored = self.parts.get(snapshot).map(|part| &part.value);
+        let part = stored.or_else(|| self.own_published(snapshot));
         let part = part.filter(|part| part.is_finished());
         Ok(part.map(Outgoing::of_part))
     }
