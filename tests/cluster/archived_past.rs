@@ -17,10 +17,14 @@ use crate::programs::Programs;
 
 /// Runs a command on the archive of a cluster: its exit code, and what it said and complained of.
 pub(crate) fn run(programs: &Programs, arguments: &[&str]) -> (Option<i32>, String, String) {
+    run_of("killed", programs, arguments)
+}
+
+fn run_of(cluster: &str, programs: &Programs, arguments: &[&str]) -> (Option<i32>, String, String) {
     let url = format!("file://{}", programs.path("archive"));
     let output = Command::new(cargo_bin!("snapledger"))
         .args(arguments)
-        .args(["--archive", &url, "--cluster", "killed"])
+        .args(["--archive", &url, "--cluster", cluster])
         // As a shell of an operator has it; no node is asked.
         .env("SNAPLEDGER_REST", "http://127.0.0.1:1")
         .output()
@@ -199,6 +203,10 @@ async fn a_snapshot_of_the_archive_is_verified_against_its_journals() {
     let (code, _, wrong) = run(&programs, &["snapshot", "verify", "unknown"]);
     assert_eq!(code, Some(1), "{wrong}");
     assert!(wrong.contains("no snapshot unknown"), "{wrong}");
+    let (code, _, wrong) = run_of("demo", &programs, &["snapshot", "verify", &id]);
+    assert_eq!(code, Some(1), "{wrong}");
+    let found = "no cluster demo; it has killed: check --cluster";
+    assert!(wrong.contains(found), "{wrong}");
     // The journal of n2 is replaced by what another cluster of the same name wrote.
     std::fs::rename(&archive, programs.path("first")).expect("it is there");
     std::fs::create_dir(&archive).expect("another archive");

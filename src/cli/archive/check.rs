@@ -120,12 +120,8 @@ async fn check(args: &Args, dir: &Path, shown: &ProgressBar) -> Result<Checked, 
         .await
         .map_err(NotArchived::from)?;
     if found.is_empty() {
-        let missing = NotArchived::NoCluster {
-            url: archive.url().to_owned(),
-            cluster: cluster.to_owned(),
-            found: archive.folders().await.map_err(NotArchived::from)?,
-        };
-        return Err(missing.into());
+        let missing = NotArchived::no_cluster(&archive, cluster).await;
+        return Err(missing.map_err(NotArchived::from)?.into());
     }
     if let Some(process) = args.processes.iter().find(|one| !found.contains(*one)) {
         return Err(NotChecked::NoProcess {

@@ -155,7 +155,15 @@ impl Wanted {
         let (store, boot, run) = ([0; 16], 0, 0);
         let identity = Identity { store, boot, run };
         let store = Store::create_archived(scratch, &self.cluster, &me, identity, None)?;
-        let published = self.load(&store, &source).await?;
+        let loaded = self.load(&store, &source).await;
+        if let Err(NotRead::NoSnapshot { .. }) = loaded
+            && archive.below(&self.cluster).folders().await?.is_empty()
+        {
+            return Err(NotArchived::no_cluster(&archive, &self.cluster)
+                .await?
+                .into());
+        }
+        let published = loaded?;
         let export = export(&store, &self.cluster, &published, &scratch.join("export"))?;
         let shown = bar(0, BYTES);
         let mut journals = Journals::new();

@@ -23,11 +23,7 @@ pub async fn journals(
     }
     match journals.is_empty() {
         false => Ok(journals),
-        true => Err(NotArchived::NoCluster {
-            url: archive.url().to_owned(),
-            cluster: cluster.to_owned(),
-            found: archive.folders().await?,
-        }),
+        true => Err(NotArchived::no_cluster(archive, cluster).await?),
     }
 }
 

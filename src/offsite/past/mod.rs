@@ -59,6 +59,17 @@ pub enum NotArchived {
     },
 }
 
+impl NotArchived {
+    /// For a cluster of which the archive has nothing, with those that it has.
+    pub async fn no_cluster(archive: &Objects, cluster: &str) -> Result<Self, ArchiveError> {
+        Ok(Self::NoCluster {
+            url: archive.url().to_owned(),
+            cluster: cluster.to_owned(),
+            found: archive.folders().await?,
+        })
+    }
+}
+
 fn others(found: &[String]) -> String {
     match found {
         [] => "; it is empty: check --archive".to_owned(),
