@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::analytics::{DOC, ask, python, sorted};
-use crate::archive_place::{copy_dir, name, objects};
+use crate::archive_place::{name, objects};
 use crate::await_it::until;
 use crate::killed::{IDS, SEED, seed};
 use crate::programs::Programs;
@@ -20,7 +20,12 @@ pub(crate) fn run(programs: &Programs, arguments: &[&str]) -> (Option<i32>, Stri
     run_of("killed", programs, arguments)
 }
 
-fn run_of(cluster: &str, programs: &Programs, arguments: &[&str]) -> (Option<i32>, String, String) {
+/// The same on the archive of a cluster of this name.
+pub(crate) fn run_of(
+    cluster: &str,
+    programs: &Programs,
+    arguments: &[&str],
+) -> (Option<i32>, String, String) {
     let url = format!("file://{}", programs.path("archive"));
     let output = Command::new(cargo_bin!("snapledger"))
         .args(arguments)
@@ -167,68 +172,6 @@ async fn a_cluster_is_restored_to_an_instant_and_goes_on_from_there() {
     });
     assert_eq!(rest.post("/v1/transfers", &paid).await.status, 200);
     programs.rest("n2").balance_is("b", 1 + 2 + 3 + 7).await;
-}
-
-// Without this, a snapshot could only be verified by asking a node for it, and its journals not at all.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_snapshot_of_the_archive_is_verified_against_its_journals() {
-    let mut programs = Programs::planned(&IDS).with_archive("peers");
-    programs.start().await;
-    seed(&programs).await;
-    let rest = programs.rest("n1");
-    let paid = json!({
-        "from_account": "cash", "to_process": "n2", "to_account": "b", "amount": 5
-    });
-    assert_eq!(rest.post("/v1/transfers", &paid).await.status, 200);
-    let id = rest.start_snapshot().await;
-    let taken = rest.snapshot(&id, "complete").await;
-    let archive = programs.path("archive");
-    until("the snapshot is archived", async || {
-        let verified = run(&programs, &["snapshot", "verify", &id]);
-        (verified.0 == Some(0)).then_some(())
-    })
-    .await;
-    programs.kill();
-    let verify = ["snapshot", "verify", "--output", "json"];
-    for subject in [&id, "latest"] {
-        let (code, said, wrong) = run(&programs, &[&verify[..], &[subject]].concat());
-        assert_eq!(code, Some(0), "{wrong}");
-        let said: Value = serde_json::from_str(&said).expect("JSON");
-        assert_eq!(said["root"], taken["root"], "{said}");
-        assert_eq!(said["verification"]["conserved"], true, "{said}");
-        assert_eq!(said["verified"], true, "{said}");
-        let unchecked = said["not_checked"].to_string();
-        assert!(!unchecked.contains("journal"), "{unchecked}");
-    }
-    let (code, _, wrong) = run(&programs, &["snapshot", "verify", "unknown"]);
-    assert_eq!(code, Some(1), "{wrong}");
-    assert!(wrong.contains("no snapshot unknown"), "{wrong}");
-    let (code, _, wrong) = run_of("demo", &programs, &["snapshot", "verify", &id]);
-    assert_eq!(code, Some(1), "{wrong}");
-    let found = "no cluster demo; it has killed: check --cluster";
-    assert!(wrong.contains(found), "{wrong}");
-    // The journal of n2 is replaced by what another cluster of the same name wrote.
-    std::fs::rename(&archive, programs.path("first")).expect("it is there");
-    std::fs::create_dir(&archive).expect("another archive");
-    let mut other = Programs::planned(&IDS).with_archive("peers");
-    other.start().await;
-    seed(&other).await;
-    for _ in 0..20 {
-        let paid = json!({ "amount": 1 });
-        let rest = other.rest("n2");
-        assert_eq!(
-            rest.post("/v1/accounts/a/deposits", &paid).await.status,
-            200
-        );
-    }
-    other.kill();
-    let journal = |programs: &Programs, of: &str| programs.path(&format!("{of}/killed/n2/journal"));
-    copy_dir(&programs.path("first"), &archive);
-    std::fs::remove_dir_all(journal(&programs, "archive")).expect("it is there");
-    copy_dir(&journal(&other, "archive"), &journal(&programs, "archive"));
-    let (code, _, wrong) = run(&programs, &["snapshot", "verify", &id]);
-    assert_eq!(code, Some(1), "{wrong}");
-    assert!(wrong.contains("n2 in its journal"), "{wrong}");
 }
 
 // Without this, nothing could be audited, restored to an instant or exported from an archive that deletes old turns.

@@ -21,6 +21,7 @@ mod archive_refused;
 mod archive_requests;
 mod archive_states;
 mod archived_past;
+mod archived_snapshot;
 mod asked_from_terminal;
 mod asking;
 mod audited;
