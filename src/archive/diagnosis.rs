@@ -65,8 +65,8 @@ impl Diagnosis {
         advice: "the directory of the archive may not be written: ",
         again: true,
     };
-    const OF_ANOTHER_USER: Self = Self {
-        advice: "the user of this program may not use the directory of the archive, or an object in it: ",
+    const NO_PERMISSION: Self = Self {
+        advice: "the user of this program lacks the permission for a file or directory: ",
         again: true,
     };
     const OTHER_TLS: Self = Self {
@@ -118,7 +118,7 @@ impl Diagnosis {
         } else if says(&["Read-only file system"]) {
             Self::READ_ONLY
         } else if says(&["Permission denied"]) {
-            Self::OF_ANOTHER_USER
+            Self::NO_PERMISSION
         } else if says(&["InvalidContentType", "invalid peer certificate"]) {
             Self::OTHER_TLS
         } else if says(&["Connection refused"]) {
@@ -214,10 +214,7 @@ mod tests {
         for (text, advice) in [
             ("No space left on device (os error 28)", "is full"),
             ("Read-only file system (os error 30)", "may not be written"),
-            (
-                "Permission denied (os error 13)",
-                "the user of this program",
-            ),
+            ("Permission denied (os error 13)", "lacks the permission"),
             (
                 "received corrupt message of type InvalidContentType",
                 "AWS_ALLOW_HTTP",

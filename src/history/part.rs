@@ -163,12 +163,13 @@ impl Part {
         state.has_journal() && state == other.state && both.all(|(own, other)| own == other)
     }
 
-    /// The newest turn that it was made from: the one that recorded the state, or the last one that ended a channel.
+    /// The newest turn up to `end` that it was made from: the one that recorded the state, or the last one that ended a channel.
     #[must_use]
-    pub fn newest_turn(&self) -> Lsn {
+    pub fn newest_turn(&self, end: Lsn) -> Lsn {
         let closings = self.channels.iter().filter_map(|channel| channel.closing);
-        let last = closings.map(|closing| closing.position).max();
-        last.unwrap_or_default().max(self.state.position.next())
+        let turns = closings.map(|closing| closing.position);
+        let turns = turns.chain([self.state.position.next()]);
+        turns.filter(|turn| *turn <= end).max().unwrap_or_default()
     }
 
     /// Whether the markers of all incoming channels had arrived by a turn.

@@ -1,11 +1,9 @@
 //! The store from which is shipped, and the way to it while it is in use.
 
-use std::collections::BTreeSet;
-
 use crate::archive::ArchiveError;
 use crate::history::known::RevisionArrival;
 use crate::process::ids::{Lsn, SnapshotId};
-use crate::store::{GroupReader, Outgoing, Store, StoreError, StoredPin};
+use crate::store::{GroupReader, Outgoing, OwnParts, Store, StoreError, StoredPin};
 
 /// Why something is not shipped.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +36,11 @@ pub trait Origin: 'static {
     /// [`StoreError`]: it is damaged.
     fn state(&self, cut: Lsn) -> Result<Option<Outgoing>, StoreError>;
 
-    /// The snapshots with an individually stored part of this process.
+    /// The snapshots with a stored part of this process: by itself, or in a packed revision behind the first `packed` arrivals.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn lone_parts(&self) -> Result<BTreeSet<SnapshotId>, StoreError>;
+    fn own_parts(&self, packed: u64) -> Result<OwnParts, StoreError>;
 
     /// The part of this process in a snapshot, if it is finished and still there.
     ///
@@ -95,8 +93,8 @@ impl Origin for Store {
         self.archived().state(cut)
     }
 
-    fn lone_parts(&self) -> Result<BTreeSet<SnapshotId>, StoreError> {
-        self.archived().lone_parts()
+    fn own_parts(&self, packed: u64) -> Result<OwnParts, StoreError> {
+        self.archived().own_parts(packed)
     }
 
     fn part(&self, snapshot: &SnapshotId) -> Result<Option<Outgoing>, StoreError> {

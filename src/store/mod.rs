@@ -42,9 +42,9 @@ mod stored;
 pub use crate::history::pin::Pin;
 pub use account_index::AccountIndex;
 pub use archived::{
-    Archived, Arrived, ChunkGroup, GroupReader, Incoming, Outgoing, OwnClaim, Salts, ShippedLink,
-    StateNeeds, StoredPin, groups_of_stored_part, groups_of_stored_state, needs_of_stored_state,
-    pin_of_stored, totals_of_stored_state,
+    Archived, Arrived, ChunkGroup, GroupReader, Incoming, Outgoing, OwnClaim, OwnParts, Salts,
+    ShippedLink, StateNeeds, StoredPin, groups_of_stored_part, groups_of_stored_state,
+    needs_of_stored_state, pin_of_stored, totals_of_stored_state,
 };
 pub use backup::BackedUp;
 pub use beginning::{LostBeginning, LostMessages, first_messages};

@@ -25,7 +25,7 @@ const CUTS: usize = 3;
 /// Far less than a batch takes.
 const SOME_BYTES: usize = 4096;
 const STORMS: i64 = 12;
-/// Longer than a marker is waited for whose snapshot nobody knows.
+/// Longer than a node waits for the marker of an unknown snapshot.
 const EARLY: Duration = Duration::from_secs(2);
 
 /// Two nodes, and the proxy from the first to the second.

@@ -10,6 +10,7 @@ use snapledger::history::pin::Pin;
 use snapledger::process::clock::Hlc;
 use snapledger::process::decision::Actor;
 use snapledger::process::ids::{ProcessId, SnapshotId};
+use snapledger::store::OwnParts;
 
 use crate::disk::Disk;
 
@@ -22,6 +23,8 @@ pub(crate) struct Listed {
     pub(crate) since: u64,
     /// Whether it was deleted. It keeps its place, because other processes count the list.
     is_gone: bool,
+    /// Whether it was packed, and then whether it has the only copy of the own part.
+    packed: Option<bool>,
 }
 
 /// Another revision with the same number is stored.
@@ -43,6 +46,7 @@ impl Disk {
             revision: *revision,
             since: now,
             is_gone: false,
+            packed: None,
         });
         self.listed = listed.collect();
     }
@@ -64,12 +68,49 @@ impl Disk {
     /// Lists a durable revision.
     pub(crate) fn list(&mut self, snapshot: &SnapshotId, revision: u32, now: u64) {
         if !self.is_listed(snapshot, revision) {
+            self.pack();
             self.listed.push(Listed {
                 snapshot: snapshot.clone(),
                 revision,
                 since: now,
                 is_gone: false,
+                packed: None,
             });
+        }
+    }
+
+    // Packs all that are listed. A complete revision then has the only copy of the own part, if it is stored.
+    fn pack(&mut self) {
+        for one in &mut self.listed {
+            let key = (one.snapshot.clone(), one.revision);
+            let state = self.history.get(&key).map(|written| &written.value);
+            let state = state.filter(|state| state.is_complete());
+            let own = self.parts.get(&one.snapshot).map(|part| &part.value);
+            let has_own = state
+                .zip(own)
+                .is_some_and(|(state, own)| state.parts.get(&own.process) == Some(own));
+            one.packed.get_or_insert(has_own);
+        }
+    }
+
+    /// The snapshots with a stored part, by itself or packed behind the first `packed` revisions, as the program asks for them.
+    pub(crate) fn own_parts(&self, packed: u64) -> OwnParts {
+        let has_own = |one: &&Listed| one.packed == Some(true) && !one.is_gone;
+        let all_packed = self.listed.iter().filter(has_own);
+        let all_packed: BTreeSet<_> = all_packed.map(|one| &one.snapshot).collect();
+        let seen = usize::try_from(packed).unwrap_or(usize::MAX);
+        let behind = self.listed.iter().skip(seen).filter(has_own);
+        let lone = self.parts.keys().filter(|one| !all_packed.contains(one));
+        OwnParts {
+            snapshots: lone
+                .chain(behind.map(|one| &one.snapshot))
+                .cloned()
+                .collect(),
+            packed: self
+                .listed
+                .iter()
+                .take_while(|one| one.packed.is_some())
+                .count() as u64,
         }
     }
 
@@ -100,17 +141,6 @@ impl Disk {
             let part = self.written(part);
             self.parts.insert(state.snapshot.clone(), part);
         }
-    }
-
-    /// The own part as a listed revision has it, if it is finished.
-    pub(crate) fn own_published(&self, snapshot: &SnapshotId) -> Option<&Part> {
-        let revisions = self.listed_of(snapshot);
-        let states = revisions.filter_map(|one| self.revision(snapshot, one.revision));
-        let mut parts = states.flat_map(|state| state.parts.values());
-        parts.find(|part| {
-            let recorded = &part.state;
-            part.is_finished() && self.hash_at(recorded.position) == Some(recorded.journal)
-        })
     }
 
     pub(crate) fn is_listed(&self, snapshot: &SnapshotId, revision: u32) -> bool {

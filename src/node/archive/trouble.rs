@@ -1,4 +1,4 @@
-//! Why the archive does not take the journal: what the newest of the requests says that fail now. Readiness and warnings say it in
+//! Why the archive does not take the journal: the error of the newest request that is failing. Readiness and warnings say it in
 //! short, since everybody may read them.
 
 use std::collections::BTreeMap;

@@ -18,7 +18,7 @@ use crate::node::error::Unavailable;
 use crate::node::handle::Handle;
 use crate::process::ids::SnapshotId;
 
-/// The maximum waiting time for a marker. An id that no process knows is answered as unknown after this.
+/// The maximum waiting time for the marker of an id that may not exist. It is answered as unknown after this.
 const MARKER_MAX: Duration = Duration::from_secs(1);
 /// The interval at which a snapshot assembled by another process is looked for again.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -82,8 +82,8 @@ impl Handle {
     }
 
     /// A snapshot as soon as a revision of it is in the own history, or as it is when `patience` ends or the node stops. If
-    /// nothing is known of it here, its marker may be in flight and is waited for: for a short time, or if it is known to have
-    /// begun elsewhere, as long.
+    /// nothing is known of it here, its marker may be in flight and is waited for: for all of `patience` if the snapshot is known
+    /// to have begun, otherwise for a short time.
     ///
     /// # Errors
     /// [`Unavailable`].

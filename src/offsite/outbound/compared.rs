@@ -52,6 +52,7 @@ impl Outbound {
             }
         }
         self.has_waiting = true;
+        self.packed = 0;
         self.revisions = 0;
         self.revisions_before.clone_from(&left.revisions);
     }

@@ -41,15 +41,6 @@ pub struct Shipped {
     pub bytes: u64,
 }
 
-/// How far a part has come, or a revision with the own part in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    /// What is to be there is there.
-    Done,
-    /// The archive lacks turns that the part was made from.
-    Waits,
-}
-
 /// What this writer has put into the archive.
 pub struct Outbound {
     source: Source,
@@ -73,8 +64,10 @@ pub struct Outbound {
     begins: Lsn,
     /// The last turn that the archive has.
     archived: Lsn,
-    /// Parts that are stored individually wait for the turns that they were made from.
+    /// Parts wait for the turns that they were made from.
     has_waiting: bool,
+    /// The number of packed revisions, in the order of their arrival, whose own parts were all shipped.
+    packed: u64,
     /// The updates of pins that are in the archive.
     pins: HashSet<PinKey>,
     /// The number of updates that had arrived when all were shipped.
@@ -114,6 +107,7 @@ impl Outbound {
             begins,
             archived: Lsn(0),
             has_waiting: false,
+            packed: 0,
             pins: pins.into_iter().collect(),
             pins_arrived: None,
             pinned: HashSet::new(),
@@ -250,25 +244,27 @@ impl Outbound {
         self.has_waiting
     }
 
-    /// Ships the parts of this process that are stored individually and not in the archive, if the archive has the turns that they
-    /// were made from. Otherwise these could be lost with the disk, and the next store would record the snapshot in other turns
-    /// and take the part in the archive for its own.
+    /// Ships the parts of this process that are not in the archive, if the archive has the turns that they were made from. Otherwise
+    /// these could be lost with the disk, and the next store would record the snapshot in other turns and take the part in the
+    /// archive for its own.
     ///
     /// # Errors
     /// [`NotShipped`].
     pub async fn ship_parts(&mut self, store: &impl StoreReader) -> Result<(), NotShipped> {
         self.has_waiting = false;
-        let lone = store.read(|store| store.lone_parts()).await?;
+        let seen = self.packed;
+        let own = store.read(move |store| store.own_parts(seen)).await?;
         let mut damaged = Ok(());
-        for snapshot in &lone {
+        for snapshot in &own.snapshots {
             match self.ship_part(store, snapshot).await {
-                Ok(Progress::Done) => {}
-                Ok(Progress::Waits) => self.has_waiting = true,
                 Err(error @ NotShipped::Damaged(_)) => damaged = Err(error),
-                Err(error) => return Err(error),
+                shipped => shipped?,
             }
         }
-        self.forget_parts(store, &lone).await?;
+        self.forget_parts(store, &own.snapshots).await?;
+        if !self.has_waiting {
+            self.packed = own.packed;
+        }
         damaged
     }
 
@@ -276,13 +272,13 @@ impl Outbound {
     async fn forget_parts(
         &mut self,
         store: &impl StoreReader,
-        lone: &BTreeSet<SnapshotId>,
+        own: &BTreeSet<SnapshotId>,
     ) -> Result<(), NotShipped> {
         if self.parts.len() <= self.parts_max {
             return Ok(());
         }
         let known = store.read(|store| Ok(store.snapshots())).await?;
-        let known = known.iter().chain(lone).map(SnapshotName::of);
+        let known = known.iter().chain(own).map(SnapshotName::of);
         let known: HashSet<SnapshotName> = known.collect();
         self.parts.retain(|name| known.contains(name));
         self.parts_max = PARTS_MIN.max(self.parts.len() * 2);
@@ -293,18 +289,19 @@ impl Outbound {
         &mut self,
         store: &impl StoreReader,
         snapshot: &SnapshotId,
-    ) -> Result<Progress, NotShipped> {
+    ) -> Result<(), NotShipped> {
         let name = SnapshotName::of(snapshot);
         if self.parts.contains(&name) {
-            return Ok(Progress::Done);
+            return Ok(());
         }
         let wanted = snapshot.clone();
         let part = store.read(move |store| store.part(&wanted)).await?;
         let Some(part) = part.filter(|part| !self.is_too_old(&name, part.time)) else {
-            return Ok(Progress::Done);
+            return Ok(());
         };
         if part.turn > self.archived {
-            return Ok(Progress::Waits);
+            self.has_waiting = true;
+            return Ok(());
         }
         let key = PartKey {
             time: part.time,
@@ -314,11 +311,11 @@ impl Outbound {
         self.put(store, &key, part).await?;
         self.shipped.parts += 1;
         self.parts.insert(name);
-        Ok(Progress::Done)
+        Ok(())
     }
 
-    /// Ships some of the revisions that have arrived in the history, each behind the own part in it, up to the first whose part
-    /// waits. Returns whether there may be more now. A part that is no longer stored individually is found only here.
+    /// Ships some of the revisions that have arrived in the history, each behind the own part in it. Returns whether there may be
+    /// more.
     ///
     /// # Errors
     /// [`NotShipped`]; after [`NotShipped::Damaged`] the next call goes on behind it.
@@ -332,11 +329,10 @@ impl Outbound {
         }
         for one in arrived {
             let shipped = self.ship_revision(store, &one.snapshot, one.revision).await;
-            match shipped {
-                Ok(Progress::Waits) => return Ok(false),
-                Err(NotShipped::Archive(_)) => {}
-                Ok(Progress::Done) | Err(_) => self.revisions += 1,
+            if let Err(error @ NotShipped::Archive(_)) = shipped {
+                return Err(error);
             }
+            self.revisions += 1;
             shipped?;
         }
         Ok(true)
@@ -347,14 +343,12 @@ impl Outbound {
         store: &impl StoreReader,
         snapshot: &SnapshotId,
         revision: u32,
-    ) -> Result<Progress, NotShipped> {
-        if self.ship_part(store, snapshot).await? == Progress::Waits {
-            return Ok(Progress::Waits);
-        }
+    ) -> Result<(), NotShipped> {
+        self.ship_part(store, snapshot).await?;
         let wanted = snapshot.clone();
         let read = store.read(move |store| store.revision(&wanted, revision));
         let Some(outgoing) = read.await? else {
-            return Ok(Progress::Done);
+            return Ok(());
         };
         let key = RevisionKey {
             began: outgoing.time,
@@ -369,7 +363,7 @@ impl Outbound {
         if self.pinned.contains(&key.snapshot) {
             self.held.insert(key);
         }
-        Ok(Progress::Done)
+        Ok(())
     }
 
     // Chunks first: an object in the archive is whole.

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::{Outbound, Progress};
+use super::Outbound;
 use crate::archive::kept;
 use crate::offsite::origin::{NotShipped, Origin as _, StoreReader};
 use crate::offsite::pins;
@@ -42,20 +42,17 @@ impl Outbound {
     }
 
     /// Ships the parts and revisions of newly pinned snapshots that are here and not in the archive: retention may have deleted them
-    /// there before. Stops at the first that waits for the archive's journal.
+    /// there before.
     ///
     /// # Errors
     /// [`NotShipped`]; after [`NotShipped::Damaged`] the next call goes on with the next snapshot.
     pub async fn ship_pinned(&mut self, store: &impl StoreReader) -> Result<(), NotShipped> {
         while let Some(snapshot) = self.unheld.first().cloned() {
             let shipped = self.ship_whole(store, &snapshot).await;
-            match shipped {
-                Ok(Progress::Waits) => return Ok(()),
-                Err(NotShipped::Archive(_) | NotShipped::Stopping) => {}
-                Ok(Progress::Done) | Err(NotShipped::Damaged(_)) => {
-                    self.unheld.remove(&snapshot);
-                }
+            if let Err(NotShipped::Archive(_) | NotShipped::Stopping) = shipped {
+                return shipped;
             }
+            self.unheld.remove(&snapshot);
             shipped?;
         }
         Ok(())
@@ -65,17 +62,16 @@ impl Outbound {
         &mut self,
         store: &impl StoreReader,
         snapshot: &SnapshotId,
-    ) -> Result<Progress, NotShipped> {
+    ) -> Result<(), NotShipped> {
         let wanted = snapshot.clone();
         let revisions = store.read(move |store| Ok(store.revisions_of(&wanted)));
-        let mut shipped = self.ship_part(store, snapshot).await;
+        let mut damaged = self.ship_part(store, snapshot).await;
         for revision in revisions.await? {
             match self.ship_revision(store, snapshot, revision).await {
-                Ok(Progress::Done) => {}
-                Err(NotShipped::Damaged(error)) => shipped = Err(NotShipped::Damaged(error)),
-                ended => return ended,
+                Err(error @ NotShipped::Damaged(_)) => damaged = Err(error),
+                shipped => shipped?,
             }
         }
-        shipped
+        damaged
     }
 }

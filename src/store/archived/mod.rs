@@ -14,7 +14,7 @@ pub(in crate::store) mod shipped;
 pub use claimed::OwnClaim;
 pub use incoming::{Arrived, Incoming, Salts};
 pub use link::ShippedLink;
-pub use outgoing::{GroupReader, Outgoing};
+pub use outgoing::{GroupReader, Outgoing, OwnParts};
 pub use pins::{StoredPin, pin_of_stored};
 
 use super::Store;

@@ -15,6 +15,15 @@ use crate::store::stored::codec::{
 };
 use crate::store::stored::frame::Damage;
 
+/// The snapshots with a part of this process.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OwnParts {
+    /// The snapshots.
+    pub snapshots: BTreeSet<SnapshotId>,
+    /// The number of arrivals in the history before the first revision that is not packed.
+    pub packed: u64,
+}
+
 /// What is shipped: its stored form, and the chunks that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
@@ -43,15 +52,16 @@ impl Outgoing {
         }
     }
 
-    /// The part of a process.
+    /// The part of a process whose journal has turns up to `end`. A store that was put back may have the part from a peer and lack
+    /// the turns of the closings: these are not waited for.
     #[must_use]
-    pub fn of_part(part: &Part) -> Self {
+    pub fn of_part(part: &Part, end: Lsn) -> Self {
         Self {
             time: part.state.time,
             stored: write_part(part),
             groups: groups_of_part(part),
             root: Hash::default(),
-            turn: part.newest_turn(),
+            turn: part.newest_turn(end),
         }
     }
 
@@ -173,24 +183,26 @@ impl Archived<'_> {
         Ok(Some(Outgoing::of_state(&state, stored)))
     }
 
-    /// The snapshots with an individually stored part of this process.
+    /// The snapshots with a stored part of this process: by itself, or in a packed revision behind the first `packed` arrivals.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn lone_parts(self) -> Result<BTreeSet<SnapshotId>, StoreError> {
-        self.store.history.lone_parts()
+    pub fn own_parts(self, packed: u64) -> Result<OwnParts, StoreError> {
+        // What is packed between these two is among the first.
+        let mut snapshots = self.store.history.lone_parts()?;
+        let (others, packed) = self.store.history.packed_parts(packed);
+        snapshots.extend(others);
+        Ok(OwnParts { snapshots, packed })
     }
 
-    /// The part of this process in a snapshot, if it is finished and still there: stored by itself, or in a revision.
+    /// The part of this process in a snapshot, if it is finished and still there.
     ///
     /// # Errors
     /// [`StoreError`]: it is damaged.
     pub fn part(self, snapshot: &SnapshotId) -> Result<Option<Outgoing>, StoreError> {
-        let part = match self.store.history.part(snapshot)? {
-            None => self.store.history().own_published(snapshot)?,
-            stored => stored,
-        };
-        Ok(part.as_ref().map(Outgoing::of_part))
+        let part = self.store.history.part(snapshot)?;
+        let end = self.store.journal.position();
+        Ok(part.as_ref().map(|part| Outgoing::of_part(part, end)))
     }
 
     /// A published revision, if it is still there. Its chunks are shipped with the parts of the processes.

@@ -13,7 +13,7 @@ use super::{CheckProgress, Examiner};
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::history::verify::verify;
-use crate::process::ids::SnapshotId;
+use crate::process::ids::{Lsn, SnapshotId};
 use crate::store::engine::schema;
 use crate::store::engine::schema::{revision_key, snapshot_key};
 use crate::store::error::StoreError;
@@ -211,7 +211,9 @@ fn own_part(
             Some("its part of this process differs from the stored one".to_owned())
         }
         // A restored store cannot make a part again that was recorded before its journal begins.
-        None if published.is_finished() && published.newest_turn() >= replayed.parts_from => {
+        None if published.is_finished()
+            && published.newest_turn(Lsn(u64::MAX)) >= replayed.parts_from =>
+        {
             Some("its part of this process is finished, and is not stored".to_owned())
         }
         _ => None,

@@ -311,6 +311,16 @@ impl Index {
         Some(found.revision)
     }
 
+    /// The snapshots whose own part is in a packed revision, of those behind the first `count` arrivals; and the number of
+    /// arrivals before the first revision that is not packed.
+    pub(super) fn packed_parts(&self, count: u64) -> (Vec<SnapshotId>, u64) {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let behind = self.entries.get(count..).unwrap_or_default().iter();
+        let with_part = behind.filter(|entry| entry.is_own_part && entry.block != GONE);
+        let snapshots = with_part.map(|entry| entry.snapshot.clone());
+        (snapshots.collect(), self.packed_until as u64)
+    }
+
     /// The oldest `count` individually stored revisions, if there are that many.
     pub(super) fn loose(&self, count: usize) -> Option<Vec<(SnapshotId, u32)>> {
         let behind = self.entries[self.packed_until..].iter();

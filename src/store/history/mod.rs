@@ -18,7 +18,6 @@ use super::stored::codec::decode_revision;
 use super::stored::frame::Damage;
 use crate::history::global::GlobalState;
 use crate::history::known::RevisionArrival;
-use crate::history::part::Part;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
 pub(super) use blocks::RevisionBlocks;
@@ -111,29 +110,13 @@ impl History<'_> {
         self.store.retention().end_deletion(&state.snapshot)
     }
 
-    /// The own part as a published revision has it, if it is finished and this store has recorded it. It may be published a moment
-    /// before it is stored.
-    pub(in crate::store) fn own_published(
-        self,
-        snapshot: &SnapshotId,
-    ) -> Result<Option<Part>, StoreError> {
-        let part = self.store.history.published_part(snapshot)?;
-        match part.filter(Part::is_finished) {
-            Some(part) if self.is_recorded_here(&part)? => Ok(Some(part)),
-            _ => Ok(None),
-        }
-    }
-
-    // Whether this store has recorded the part of its process in a revision.
+    // Whether this store has recorded the part of its process in a revision, as far as its journal can be read.
     fn has_recorded(self, state: &GlobalState) -> Result<bool, StoreError> {
-        let own = state.parts.get(&self.store.history.me);
-        own.map_or(Ok(false), |own| self.is_recorded_here(own))
-    }
-
-    // As far as the journal can be read.
-    fn is_recorded_here(self, own: &Part) -> Result<bool, StoreError> {
+        let Some(own) = state.parts.get(&self.store.history.me) else {
+            return Ok(false);
+        };
         let past = self.store.past();
-        match past.is_recorded_here(&own.snapshot, &own.state) {
+        match past.is_recorded_here(&state.snapshot, &own.state) {
             Err(error) if !error.is_fatal() => Ok(false),
             is_here => is_here,
         }

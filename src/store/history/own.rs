@@ -22,6 +22,11 @@ impl HistoryTrees {
         snapshots.collect()
     }
 
+    /// As [`Index::packed_parts`](super::index::Index::packed_parts).
+    pub(in crate::store) fn packed_parts(&self, count: u64) -> (Vec<SnapshotId>, u64) {
+        self.index().packed_parts(count)
+    }
+
     /// Removes the part of this process for a snapshot. The caller makes it durable.
     pub(in crate::store) fn remove_part(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
         schema::remove_all(&self.parts, &snapshot_key(snapshot))
@@ -50,7 +55,7 @@ impl HistoryTrees {
     }
 
     // The part of this process in the newest revision that has it and can be read.
-    pub(super) fn published_part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
+    fn published_part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
         let revisions = self.index().revisions(snapshot);
         for revision in revisions.into_iter().rev() {
             match self.get(snapshot, revision) {

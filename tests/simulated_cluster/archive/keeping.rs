@@ -1,10 +1,7 @@
 //! What a process does on its archive beside its journal: it ships recorded states, parts, revisions and pins, and deletes what is too
 //! old, by the code of the program (`offsite::rounds`), called as `node/archive/keeper.rs` calls it.
 
-use std::collections::BTreeSet;
-
 use snapledger::history::known::RevisionArrival;
-use snapledger::history::part::Part;
 use snapledger::offsite::Source;
 use snapledger::offsite::origin::Origin;
 use snapledger::offsite::outbound::{Outbound, Shipped};
@@ -14,7 +11,7 @@ use snapledger::process::ids::{Hash, Lsn, SnapshotId};
 use snapledger::process::input::Input;
 use snapledger::shipping::Epoch;
 use snapledger::store::codec::{encode_revision, encode_state};
-use snapledger::store::{Damage, GroupReader, Outgoing, StoreError, StoredPin};
+use snapledger::store::{Damage, GroupReader, Outgoing, OwnParts, StoreError, StoredPin};
 
 use crate::archive::desk::{Ended, Task, Way};
 use crate::disk::Disk;
@@ -236,26 +233,14 @@ impl Origin for Disk {
         Ok(state.map(|state| Outgoing::of_state(state, encode_state(state))))
     }
 
-    // As if each complete revision were packed at once: it has the part in it.
-    fn lone_parts(&self) -> Result<BTreeSet<SnapshotId>, StoreError> {
-        let is_packed = |snapshot: &SnapshotId, part: &Part| {
-            let mut revisions = self.listed_of(snapshot);
-            revisions.any(|one| {
-                let state = self.revision(snapshot, one.revision);
-                let state = state.filter(|state| state.is_complete());
-                state.is_some_and(|state| state.parts.get(&part.process) == Some(part))
-            })
-        };
-        let parts = self.parts.iter();
-        let lone = parts.filter(|(snapshot, part)| !is_packed(snapshot, &part.value));
-        Ok(lone.map(|(snapshot, _)| snapshot.clone()).collect())
+    fn own_parts(&self, packed: u64) -> Result<OwnParts, StoreError> {
+        Ok(Disk::own_parts(self, packed))
     }
 
     fn part(&self, snapshot: &SnapshotId) -> Result<Option<Outgoing>, StoreError> {
-        let stored = self.parts.get(snapshot).map(|part| &part.value);
-        let part = stored.or_else(|| self.own_published(snapshot));
+        let part = self.parts.get(snapshot).map(|part| &part.value);
         let part = part.filter(|part| part.is_finished());
-        Ok(part.map(Outgoing::of_part))
+        Ok(part.map(|part| Outgoing::of_part(part, self.head().0)))
     }
 
     fn snapshots(&self) -> Vec<SnapshotId> {

@@ -118,7 +118,7 @@ impl World {
         }
     }
 
-    /// A revision that is here, and that the archive lacks, or the own part in it. Only where retention deletes nothing there.
+    /// A stored revision that the archive lacks, or whose own part it lacks. Only where retention deletes nothing there.
     pub(crate) fn archive_awaits(&self, place: Place) -> Option<&Listed> {
         let node = &self.nodes[place];
         let keeps = self.archive.plan.as_ref().and_then(|plan| plan.kept);
@@ -126,8 +126,8 @@ impl World {
             .life
             .as_ref()
             .is_some_and(|alive| alive.shipper.is_some());
-        let deletes = keeps.is_none_or(|kept| kept.age().is_some());
-        if !is_shipping || deletes || self.plan.sabotage.is_some() {
+        let may_lack = keeps.is_none_or(|kept| kept.age().is_some());
+        if !is_shipping || may_lack || self.plan.sabotage.is_some() {
             return None;
         }
         let own = self.archive.folder_of[place];

@@ -327,7 +327,7 @@ impl NewStore for NewDisk {
         let published = self.published(stored)?;
         let mut lacking = Vec::new();
         for part in published.state.parts.values() {
-            let groups = self.lacking(Outgoing::of_part(part).groups)?;
+            let groups = self.lacking(Outgoing::of_part(part, Lsn(u64::MAX)).groups)?;
             lacking.push((part.process.clone(), groups));
         }
         lacking.retain(|(_, groups)| !groups.is_empty());
