@@ -1,8 +1,6 @@
 //! Revisions that are packed before the archive has the turns of their parts: a complete one then has the only copy of the own part.
 //! Without this an archive that comes late, or was away for long, would lack these parts until the next start.
 
-use std::collections::BTreeSet;
-
 use snapledger::offsite::origin::Origin as _;
 use snapledger::offsite::refill::Wanted;
 use snapledger::process::ids::SnapshotId;
@@ -14,13 +12,18 @@ const TURNS: u64 = 200;
 const REVISIONS: u32 = 200;
 
 // A process with parts of these snapshots, most of them packed.
-async fn packed() -> (Scene, BTreeSet<SnapshotId>) {
+async fn packed() -> (Scene, Vec<SnapshotId>) {
     let mut scene = Scene::new(9).await;
+    let all = live_and_pack(&mut scene);
+    (scene, all)
+}
+
+fn live_and_pack(scene: &mut Scene) -> Vec<SnapshotId> {
     scene.live(TURNS);
     scene.checkpoint();
     let all = scene.store.own_parts(0).expect("they are readable");
     let mut newest = None;
-    for snapshot in &all.snapshots {
+    for snapshot in &all.lone {
         let part = scene.store.parts().get(snapshot).expect("it is readable");
         let part = part.expect("it is stored");
         scene.publish_part(&part, 2, true);
@@ -34,11 +37,11 @@ async fn packed() -> (Scene, BTreeSet<SnapshotId>) {
     // Those behind the last arrival are not asked for.
     let lone = scene.store.own_parts(u64::MAX).expect("they are readable");
     assert!(
-        lone.snapshots.len() + 2 < all.snapshots.len(),
+        lone.lone.len() + 2 < all.lone.len() && lone.packed.is_empty(),
         "{lone:?} of {all:?}"
     );
-    assert!(lone.packed > 0);
-    (scene, all.snapshots)
+    assert!(lone.packed_until > 0);
+    all.lone
 }
 
 #[tokio::test]
@@ -59,10 +62,31 @@ async fn a_part_that_was_packed_is_shipped_once_the_archive_has_its_turns() {
 async fn packed_parts_are_shipped_before_the_states_behind_them() {
     let (mut scene, all) = packed().await;
     scene.ship_states().await;
+    assert_restored(&scene, &all).await;
+}
+
+// Without this, the parts that waited would be passed over until all states are there.
+#[tokio::test]
+async fn parts_that_waited_are_shipped_before_the_states_behind_them() {
+    let mut scene = Scene::new(9).await;
+    scene.live(TURNS);
+    scene.checkpoint();
+    scene.ship_journal().await;
+    let archived = scene.store.journal().position();
+    let all = live_and_pack(&mut scene);
+    let store = Direct(&scene.store);
+    let shipped = scene.outbound.ship_state(&store, archived).await;
+    assert!(shipped.expect("it is whole"), "there are more");
+    assert!(scene.outbound.has_waiting_parts());
+    scene.ship_states().await;
+    assert_restored(&scene, &all).await;
+}
+
+async fn assert_restored(scene: &Scene, all: &[SnapshotId]) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let made = refilled(&scene.archive, dir.path(), Wanted::ALL).await;
     let (made, _) = made.expect("the archive is whole");
-    for snapshot in &all {
+    for snapshot in all {
         let parts = [&made, &scene.store].map(|store| store.parts().get(snapshot));
         let [there, here] = parts.map(|part| part.expect("it is readable"));
         assert!(there.is_some(), "{snapshot}");

@@ -101,16 +101,11 @@ impl Disk {
         let seen = usize::try_from(packed).unwrap_or(usize::MAX);
         let behind = self.listed.iter().skip(seen).filter(has_own);
         let lone = self.parts.keys().filter(|one| !all_packed.contains(one));
+        let until = self.listed.iter().take_while(|one| one.packed.is_some());
         OwnParts {
-            snapshots: lone
-                .chain(behind.map(|one| &one.snapshot))
-                .cloned()
-                .collect(),
-            packed: self
-                .listed
-                .iter()
-                .take_while(|one| one.packed.is_some())
-                .count() as u64,
+            lone: lone.cloned().collect(),
+            packed: behind.map(|one| one.snapshot.clone()).collect(),
+            packed_until: until.count() as u64,
         }
     }
 

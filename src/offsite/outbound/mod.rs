@@ -66,7 +66,7 @@ pub struct Outbound {
     archived: Lsn,
     /// Parts wait for the turns that they were made from.
     has_waiting: bool,
-    /// The number of packed revisions, in the order of their arrival, whose own parts were all shipped.
+    /// The number of packed revisions, in the order of their arrival, whose own parts were shipped or found damaged.
     packed: u64,
     /// The updates of pins that are in the archive.
     pins: HashSet<PinKey>,
@@ -153,7 +153,10 @@ impl Outbound {
             let newest = newest.await?;
             let shipped = self.ship_parts(store).await;
             if !matches!(shipped, Err(NotShipped::Archive(_))) {
-                self.parts_until = newest.max(Some(cut));
+                // Those that wait come before the states behind the last archived turn.
+                let waiting = self.has_waiting.then(|| Lsn(archived.0 - 1));
+                let until = waiting.map_or(newest, |end| newest.min(Some(end)));
+                self.parts_until = until.max(Some(cut));
             }
             shipped?;
         }
@@ -254,16 +257,33 @@ impl Outbound {
         self.has_waiting = false;
         let seen = self.packed;
         let own = store.read(move |store| store.own_parts(seen)).await?;
+        let packed = self.ship_each(store, &own.packed).await;
+        if let Err(NotShipped::Archive(_) | NotShipped::Stopping) = packed {
+            return packed;
+        }
+        if !self.has_waiting {
+            self.packed = own.packed_until;
+        }
+        let lone = self.ship_each(store, &own.lone).await;
+        if let Err(NotShipped::Archive(_) | NotShipped::Stopping) = lone {
+            return lone;
+        }
+        self.forget_parts(store, &own.lone).await?;
+        packed.and(lone)
+    }
+
+    // Passes damaged parts over; returns the damage of one.
+    async fn ship_each(
+        &mut self,
+        store: &impl StoreReader,
+        snapshots: &[SnapshotId],
+    ) -> Result<(), NotShipped> {
         let mut damaged = Ok(());
-        for snapshot in &own.snapshots {
+        for snapshot in snapshots {
             match self.ship_part(store, snapshot).await {
                 Err(error @ NotShipped::Damaged(_)) => damaged = Err(error),
                 shipped => shipped?,
             }
-        }
-        self.forget_parts(store, &own.snapshots).await?;
-        if !self.has_waiting {
-            self.packed = own.packed;
         }
         damaged
     }
@@ -272,13 +292,13 @@ impl Outbound {
     async fn forget_parts(
         &mut self,
         store: &impl StoreReader,
-        own: &BTreeSet<SnapshotId>,
+        lone: &[SnapshotId],
     ) -> Result<(), NotShipped> {
         if self.parts.len() <= self.parts_max {
             return Ok(());
         }
         let known = store.read(|store| Ok(store.snapshots())).await?;
-        let known = known.iter().chain(own).map(SnapshotName::of);
+        let known = known.iter().chain(lone).map(SnapshotName::of);
         let known: HashSet<SnapshotName> = known.collect();
         self.parts.retain(|name| known.contains(name));
         self.parts_max = PARTS_MIN.max(self.parts.len() * 2);

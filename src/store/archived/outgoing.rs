@@ -1,7 +1,7 @@
 //! What goes to the archive. A state, part or chunk that is deleted while it is read is simply gone: what needs it is deleted
 //! with it, and whoever reads goes on with the next.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::{Archived, ChunkGroup, groups_of_part, groups_of_runs};
 use crate::history::part::{Chunk, Part};
@@ -18,10 +18,12 @@ use crate::store::stored::frame::Damage;
 /// The snapshots with a part of this process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OwnParts {
-    /// The snapshots.
-    pub snapshots: BTreeSet<SnapshotId>,
+    /// Those whose part is stored by itself.
+    pub lone: Vec<SnapshotId>,
+    /// Those whose part is in a packed revision.
+    pub packed: Vec<SnapshotId>,
     /// The number of arrivals in the history before the first revision that is not packed.
-    pub packed: u64,
+    pub packed_until: u64,
 }
 
 /// What is shipped: its stored form, and the chunks that it names.
@@ -189,10 +191,13 @@ impl Archived<'_> {
     /// [`StoreError`].
     pub fn own_parts(self, packed: u64) -> Result<OwnParts, StoreError> {
         // What is packed between these two is among the first.
-        let mut snapshots = self.store.history.lone_parts()?;
-        let (others, packed) = self.store.history.packed_parts(packed);
-        snapshots.extend(others);
-        Ok(OwnParts { snapshots, packed })
+        let lone = self.store.history.lone_parts()?;
+        let (packed, packed_until) = self.store.history.packed_parts(packed);
+        Ok(OwnParts {
+            lone: lone.into_iter().collect(),
+            packed,
+            packed_until,
+        })
     }
 
     /// The part of this process in a snapshot, if it is finished and still there.

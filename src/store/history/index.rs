@@ -318,7 +318,10 @@ impl Index {
         let behind = self.entries.get(count..).unwrap_or_default().iter();
         let with_part = behind.filter(|entry| entry.is_own_part && entry.block != GONE);
         let snapshots = with_part.map(|entry| entry.snapshot.clone());
-        (snapshots.collect(), self.packed_until as u64)
+        // After a start nothing was packed yet in this run.
+        let packed = self.entries[self.packed_until..].iter();
+        let packed = packed.take_while(|entry| entry.block != NONE).count();
+        (snapshots.collect(), (self.packed_until + packed) as u64)
     }
 
     /// The oldest `count` individually stored revisions, if there are that many.
