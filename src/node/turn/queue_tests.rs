@@ -30,6 +30,17 @@ fn queue_behind(
     Queue::new(admission, room, clocks, wall, me, Arc::default())
 }
 
+async fn assert_read_goes_in(queue: &Queue, requests: &mut mpsc::UnboundedReceiver<Request>) {
+    let key = Key::parse("k").expect("a valid key");
+    let mut read = Box::pin(queue.query(ValueOf(key), None));
+    tokio::select! {
+        biased;
+        _ = &mut read => unreachable!("nobody answers"),
+        () = tokio::task::yield_now() => {}
+    }
+    assert!(requests.try_recv().is_ok(), "a read goes in");
+}
+
 fn snapshot() -> SnapshotId {
     SnapshotId::parse("s").expect("a valid id")
 }
@@ -155,14 +166,7 @@ async fn new_work_waits_for_room_behind_the_archive_and_is_refused_once_that_is_
         () = tokio::task::yield_now() => {}
     }
     assert!(requests.try_recv().is_err(), "nothing went in");
-    let key = Key::parse("k").expect("a valid key");
-    let mut read = Box::pin(queue.query(ValueOf(key), None));
-    tokio::select! {
-        biased;
-        _ = &mut read => unreachable!("nobody answers"),
-        () = tokio::task::yield_now() => {}
-    }
-    assert!(requests.try_recv().is_ok(), "a read goes in");
+    assert_read_goes_in(&queue, &mut requests).await;
     let acknowledged = queue.acknowledge(&from, Seq(1)).await;
     acknowledged.expect("it does not wait");
     assert!(requests.try_recv().is_ok(), "an acknowledgement goes in");
@@ -204,14 +208,7 @@ async fn a_flood_that_waits_for_room_behind_the_archive_leaves_room_for_reads() 
         }
     }
     assert!(refused > 0 && refused < many, "{refused} of {many}");
-    let key = Key::parse("k").expect("a valid key");
-    let mut read = Box::pin(queue.query(ValueOf(key), None));
-    tokio::select! {
-        biased;
-        _ = &mut read => unreachable!("nobody answers"),
-        () = tokio::task::yield_now() => {}
-    }
-    assert!(requests.try_recv().is_ok(), "a read goes in");
+    assert_read_goes_in(&queue, &mut requests).await;
 }
 
 fn put() -> Operate {

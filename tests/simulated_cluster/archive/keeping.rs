@@ -1,6 +1,8 @@
 //! What a process does on its archive beside its journal: it ships recorded states, parts, revisions and pins, and deletes what is too
 //! old, by the code of the program (`offsite::rounds`), called as `node/archive/keeper.rs` calls it.
 
+use std::collections::BTreeSet;
+
 use snapledger::history::known::RevisionArrival;
 use snapledger::offsite::Source;
 use snapledger::offsite::origin::Origin;
@@ -10,11 +12,14 @@ use snapledger::offsite::rounds::Look;
 use snapledger::process::ids::{Hash, Lsn, SnapshotId};
 use snapledger::process::input::Input;
 use snapledger::shipping::Epoch;
+use snapledger::shipping::object::SnapshotName;
 use snapledger::store::codec::{encode_revision, encode_state};
 use snapledger::store::{Damage, GroupReader, Outgoing, OwnParts, StoreError, StoredPin};
 
 use crate::archive::desk::{Ended, Task, Way};
+use crate::archive::kept::Named;
 use crate::disk::Disk;
+use crate::history::Listed;
 use crate::node::Alive;
 use crate::world::{Checked, Event, Life, Place, World};
 
@@ -212,6 +217,38 @@ impl World {
             self.after(pause, Event::Keep(life));
         }
         Ok(())
+    }
+
+    /// A stored revision that the archive lacks, or whose own part it lacks. Only where retention deletes nothing there.
+    pub(crate) fn archive_awaits(&self, place: Place) -> Option<&Listed> {
+        let node = &self.nodes[place];
+        let keeps = self.archive.plan.as_ref().and_then(|plan| plan.kept);
+        let is_shipping = node
+            .life
+            .as_ref()
+            .is_some_and(|alive| alive.shipper.is_some());
+        let may_lack = keeps.is_none_or(|kept| kept.age().is_some());
+        if !is_shipping || may_lack || self.plan.sabotage.is_some() {
+            return None;
+        }
+        let own = self.archive.folder_of[place];
+        let (mut parts, mut revisions) = (BTreeSet::new(), BTreeSet::new());
+        for (number, folder) in self.archive.folders.iter().enumerate() {
+            for at in folder.put_at.keys() {
+                match Named::of(folder, at) {
+                    Named::Part(key) if number == own => _ = parts.insert(key.snapshot),
+                    Named::Revision(key) => _ = revisions.insert((key.snapshot, key.revision)),
+                    _ => {}
+                }
+            }
+        }
+        node.disk.listed().find(|one| {
+            let name = SnapshotName::of(&one.snapshot);
+            let part = node.disk.parts.get(&one.snapshot);
+            let has_part = part.is_some_and(|part| part.value.is_finished());
+            let lacks_part = has_part && !parts.contains(&name);
+            lacks_part || !revisions.contains(&(name, one.revision))
+        })
     }
 }
 

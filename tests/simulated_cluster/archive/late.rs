@@ -1,8 +1,6 @@
 //! Deletions that are executed once more, later than their repetition was answered: what was put again since goes. The program must
 //! notice, and put it there once more.
 
-use std::collections::BTreeSet;
-
 use object_store::path::Path;
 use snapledger::shipping::Epoch;
 use snapledger::shipping::object::SnapshotName;
@@ -10,7 +8,6 @@ use snapledger::shipping::object::SnapshotName;
 use crate::archive::desk::Verb;
 use crate::archive::kept::Named;
 use crate::archive::requests::{Asked, Request};
-use crate::history::Listed;
 use crate::plan::SECOND;
 use crate::world::{Event, Place, World};
 
@@ -116,37 +113,5 @@ impl World {
             }
             _ => false,
         }
-    }
-
-    /// A stored revision that the archive lacks, or whose own part it lacks. Only where retention deletes nothing there.
-    pub(crate) fn archive_awaits(&self, place: Place) -> Option<&Listed> {
-        let node = &self.nodes[place];
-        let keeps = self.archive.plan.as_ref().and_then(|plan| plan.kept);
-        let is_shipping = node
-            .life
-            .as_ref()
-            .is_some_and(|alive| alive.shipper.is_some());
-        let may_lack = keeps.is_none_or(|kept| kept.age().is_some());
-        if !is_shipping || may_lack || self.plan.sabotage.is_some() {
-            return None;
-        }
-        let own = self.archive.folder_of[place];
-        let (mut parts, mut revisions) = (BTreeSet::new(), BTreeSet::new());
-        for (number, folder) in self.archive.folders.iter().enumerate() {
-            for at in folder.put_at.keys() {
-                match Named::of(folder, at) {
-                    Named::Part(key) if number == own => _ = parts.insert(key.snapshot),
-                    Named::Revision(key) => _ = revisions.insert((key.snapshot, key.revision)),
-                    _ => {}
-                }
-            }
-        }
-        node.disk.listed().find(|one| {
-            let name = SnapshotName::of(&one.snapshot);
-            let part = node.disk.parts.get(&one.snapshot);
-            let has_part = part.is_some_and(|part| part.value.is_finished());
-            let lacks_part = has_part && !parts.contains(&name);
-            lacks_part || !revisions.contains(&(name, one.revision))
-        })
     }
 }
